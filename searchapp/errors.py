@@ -1,0 +1,23 @@
+"""The one family of errors a user can cause. Each message says what was found, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class SearchAppError(Exception):
+    """The user's input, options or surroundings are wrong; the command line prints the message and exits with 2."""
+
+
+class CorpusError(SearchAppError):
+    """A source cannot be read as documents."""
+
+
+class ModelError(SearchAppError):
+    """A model cannot be loaded, or cannot be trusted to embed."""
+
+
+class IndexStoreError(SearchAppError):
+    """An index directory is missing, damaged, busy, or does not fit the request."""
+
+
+class EvaluationError(SearchAppError):
+    """A test collection, run or metric cannot be used."""
