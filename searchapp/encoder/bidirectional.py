@@ -1,0 +1,71 @@
+"""Bidirectional attention through transformers' own switch, and the probe that proves a loaded model has it.
+
+``config.is_causal = False`` turns the mask off in most decoders, but not in all of them and not on every attention
+kernel (some stay silently causal when nothing is padded), so nothing is believed here: the last token is changed
+and the first position must move, with and without padding, while a change of padding must move nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+UNBOUNDED = 1 << 30  # a window no text reaches; layers that must have a window keep a number
+PROBE_LENGTH = 24
+MOVED = 1e-6  # relative to the size of the hidden state; a causal model moves by exactly 0
+
+
+def make_bidirectional(config: Any) -> None:
+    """Set the switch and clear every sliding window of a configuration, in place, before the model is built.
+
+    Layer types stay as they are (they choose the rotary base in Gemma 3, for one): only the window grows.
+    """
+    config.is_causal = False
+    if getattr(config, "sliding_window", None) is not None:
+        typed = any("sliding" in str(kind) for kind in getattr(config, "layer_types", None) or ())
+        config.sliding_window = UNBOUNDED if typed else None
+    if getattr(config, "use_sliding_window", None):
+        config.use_sliding_window = bool(config.sliding_window)
+
+
+def find_leak(model: Any, *, vocabulary: int, pad: int) -> str | None:
+    """Probe a loaded model; return what is wrong with its attention as a phrase, or None if it is bidirectional.
+
+    Source of the test: LLM2Vec paper, section 2.1 (every position must see every other one).
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    first, last = 3 % vocabulary, 5 % vocabulary
+    body = torch.arange(PROBE_LENGTH, device=device) % max(1, min(vocabulary, 97) - 1) + 1
+    sequence, changed = body.clone(), body.clone()
+    sequence[-1], changed[-1] = first, last
+    for padding in (0, 3):
+        width = PROBE_LENGTH + padding
+        ids = torch.full((2, width), pad, dtype=torch.long, device=device)
+        ids[0, :PROBE_LENGTH], ids[1, :PROBE_LENGTH] = sequence, changed
+        mask = (torch.arange(width, device=device) < PROBE_LENGTH).long().expand(2, width)
+        states = _forward(model, ids, mask if padding else None)
+        if not _differs(states[0, 0], states[1, 0]):
+            return f"stays causal {'with' if padding else 'without'} padding (the first position does not see the last)"
+        if padding:
+            other = ids.clone()
+            other[:, PROBE_LENGTH:] = last if pad != last else first
+            again = _forward(model, other, mask)
+            if (again[0, 0] - states[0, 0]).abs().max() > 1e-3 * states[0, 0].abs().max():
+                return "lets padding through (a change of padding moves a real position)"
+    return None
+
+
+def _forward(model: Any, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    import torch
+
+    with torch.inference_mode():
+        states: torch.Tensor = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state.float()
+    return states
+
+
+def _differs(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool((one - other).abs().max() > MOVED * one.abs().max().clamp(min=1e-6))

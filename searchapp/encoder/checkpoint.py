@@ -1,0 +1,126 @@
+"""What lies in a checkpoint directory: base weights, ordered adapters, tokenizer, the base's published name.
+
+Local paths and hub ids end in the same place, a local directory: a hub repository is fetched without its code and
+without pickles. Published LLM2Vec checkpoints come in pieces, which are followed here: ``…-mntp`` holds a
+configuration and an adapter but no base weights, ``…-supervised`` an adapter alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from searchapp.encoder.settings import read_json
+from searchapp.errors import ModelError
+
+BUNDLED = Path(__file__).resolve().parent.parent / "models" / "bundled"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
+FETCHED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where each part of a model is read from.
+
+    ``weights`` holds config.json and safetensors; ``adapters`` are merged in order; ``tokenizer`` holds the
+    tokenizer; ``settings`` is the directory the user named; ``base_name`` is the name the base model was published
+    under, "" when nothing records it.
+    """
+
+    name: str
+    weights: Path
+    adapters: tuple[Path, ...]
+    tokenizer: Path
+    settings: Path
+    base_name: str
+
+
+def resolve(name: str, near: Path | None = None) -> tuple[Path, str]:
+    """Find the local directory of a path, of ``bundled`` or of a hub id; return it with its hub id ("" if local).
+
+    ``near`` is the directory whose configuration gave the name: names that do not exist from the working directory
+    are looked for beside it and beside its parent, so that a set of checkpoints can be moved as one tree.
+    """
+    if name == "bundled":
+        return BUNDLED, ""
+    places = [Path(name).expanduser()]
+    if near is not None and not Path(name).is_absolute():
+        places += [near.parent / name, near.parent.parent / name]
+    for place in places:
+        if place.is_dir():
+            return place, ""
+        if place.is_file():
+            raise ModelError(f"model {name} is a file; expected a directory with config.json, or a hub id")
+    if name.count("/") > 1 or name.startswith((".", "~", "/")) or not name.strip():
+        raise ModelError(f"model {name!r} does not exist; expected a directory with config.json, or a hub id")
+    return _fetch(name), name
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=FETCHED))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"model {name!r} is no local directory and could not be fetched from the hub ({reason}); "
+            "give a directory with config.json and *.safetensors, or a hub id that can be reached"
+        ) from error
+
+
+def locate(name: str, adapters: list[str] | None = None) -> Checkpoint:
+    """Follow a model name and the adapters to put on it to the directories that hold their parts."""
+    directory, hub_id = resolve(name)
+    weights, chain, base_name = _follow(directory, hub_id)
+    extra = [resolve(adapter)[0] for adapter in adapters or []]
+    for adapter in extra:
+        if not (adapter / "adapter_config.json").exists():
+            raise ModelError(f"adapter {adapter} has no adapter_config.json; give a directory that PEFT has saved")
+    tokenizer = next((place for place in [directory, *reversed(chain), weights] if _has_tokenizer(place)), None)
+    if tokenizer is None:
+        raise ModelError(f"{directory} has no tokenizer.json; save the model's fast tokenizer into it")
+    return Checkpoint(name, weights, (*chain, *extra), tokenizer, directory, base_name)
+
+
+def _follow(directory: Path, hub_id: str, depth: int = 0) -> tuple[Path, list[Path], str]:
+    """Return (directory of base weights, adapters from the base up, published name of the base)."""
+    if depth > 8:
+        raise ModelError(f"{directory}: adapters refer to each other in a circle; set base_model_name_or_path")
+    config = read_json(directory / "config.json") if (directory / "config.json").exists() else {}
+    name = str(config.get("_name_or_path") or hub_id)
+    if any(directory.glob("*.safetensors")) and config and not _is_adapter_only(directory):
+        return directory, [], name
+    if (directory / "adapter_config.json").exists():
+        base = read_json(directory / "adapter_config.json").get("base_model_name_or_path")
+        if not base:
+            raise ModelError(f"{directory}/adapter_config.json names no base_model_name_or_path; add it")
+        place, base_id = resolve(str(base), near=directory)
+        weights, chain, base_name = _follow(place, base_id, depth + 1)
+        return weights, [*chain, directory], str(config.get("_name_or_path") or base_name or base)
+    _refuse(directory, config)
+
+
+def _is_adapter_only(directory: Path) -> bool:
+    weights = [path.name for path in directory.glob("*.safetensors")]
+    return (directory / "adapter_config.json").exists() and weights == ["adapter_model.safetensors"]
+
+
+def _refuse(directory: Path, config: dict[str, Any]) -> Any:
+    pickles = sorted(path.name for pattern in PICKLES for path in directory.glob(pattern))
+    if pickles:
+        raise ModelError(
+            f"{directory} has its weights as pickles only ({pickles[0]}); a pickle can run code: convert it to safetensors"
+        )
+    if config:
+        raise ModelError(f"{directory} has config.json but no *.safetensors weights; copy the model's weights into it")
+    raise ModelError(
+        f"{directory} is not a model: no config.json and no adapter_config.json in it; expected a transformers "
+        "checkpoint directory, a PEFT adapter, or `bundled`"
+    )
+
+
+def _has_tokenizer(directory: Path) -> bool:
+    return (directory / "tokenizer.json").exists() or (directory / "tokenizer.model").exists()

@@ -1,0 +1,118 @@
+"""From (instruction, text) to token ids with the span to pool.
+
+The whole string (prefix, instruction, text, suffix) is tokenised in one piece, as the original does, so that its
+vectors are reproduced. The pooled span begins as many tokens before the end as text and suffix have when tokenised
+alone: this is the original's contract too (at the border it can differ by a token from the character offsets), but
+it is applied before anything is cut, so that a cut can never move the span onto the instruction.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from searchapp.encoder.settings import Settings
+from searchapp.encoder.template import Template
+from searchapp.errors import ModelError
+
+LEAST_TEXT = 16  # tokens a text keeps when instruction and template alone fill max_length
+CHARACTERS_PER_TOKEN = 32  # a document's head of max_length times this many characters is tokenised to measure it
+WORD = re.compile(r"\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """``ids`` int32 (length,); the positions ``start`` to ``end`` (exclusive) are pooled."""
+
+    ids: np.ndarray
+    start: int
+    end: int
+
+
+class Tokenisation:
+    """Tokenises for one model: holds the fast tokenizer, the template and the lengths."""
+
+    def __init__(self, backend: Any, settings: Settings, template: Template, positions: int | None) -> None:
+        self._backend = backend  # tokenizers.Tokenizer
+        self._settings = settings
+        self._template = template
+        self._positions = positions  # the longest sequence the model has positions for
+        backend.no_truncation()
+        backend.no_padding()
+
+    def __call__(self, texts: Sequence[str], instructions: Sequence[str | None]) -> list[Tokens]:
+        """Tokenise each text behind its instruction; the result is in the order of the texts."""
+        close = self._settings.pooling == "eos_token"
+        wrapped = [
+            self._template.wrap(instruction, self.shorten(text), close=close)
+            for instruction, text in zip(instructions, texts, strict=True)
+        ]
+        whole = self._backend.encode_batch([string for string, _, _ in wrapped])
+        alone = self._backend.encode_batch([string[start:] for string, start, _ in wrapped], add_special_tokens=False)
+        return [
+            self._span(encoding, len(tail.ids), suffix_at, bool(instruction))
+            for encoding, tail, (_, _, suffix_at), instruction in zip(whole, alone, wrapped, instructions, strict=True)
+        ]
+
+    def shorten(self, text: str) -> str:
+        """Cut a text of more than ``document_max_length`` tokens at the word border the original would choose.
+
+        The original keeps ``words * limit / tokens`` words, counts again and repeats, with the count capped at
+        ``max_length`` (``llm2vec.py:275-304``). White space inside the text is kept, and a text whose first word
+        alone is too long (no blanks: Chinese, code, addresses) is cut after ``document_max_length`` tokens instead
+        of vanishing.
+        """
+        limit, cap = self._settings.document_max_length, self._settings.max_length
+        if len(text) * 4 < limit:  # a token covers a byte at least; most short texts end here
+            return text
+        head = text[: cap * CHARACTERS_PER_TOKEN]
+        offsets = self._backend.encode(head, add_special_tokens=False).offsets
+        if len(offsets) < cap and len(head) < len(text):
+            offsets = self._backend.encode(text, add_special_tokens=False).offsets
+        count = min(len(offsets), cap)
+        if count <= limit:
+            return text
+        starts = [start for start, _ in offsets]
+        words = [match.end() for match in WORD.finditer(text)]
+        keep = len(words)
+        while keep and count > limit:
+            keep = int(keep * limit / count)
+            count = min(bisect.bisect_left(starts, words[keep - 1]), cap) if keep else 0
+        return text[: words[keep - 1]] if keep else text[: offsets[limit - 1][1]]
+
+    def _span(self, encoding: Any, tail: int, suffix_at: int, instructed: bool) -> Tokens:
+        """Find the pooled span and cut the text (only the text) to ``max_length``."""
+        ids = np.asarray(encoding.ids, dtype=np.int32)
+        length = len(ids)
+        offsets, special = encoding.offsets, encoding.special_tokens_mask
+        appended = 0  # special tokens that the tokenizer itself put at the end
+        while appended < length and special[length - 1 - appended] and _is_empty(offsets[length - 1 - appended]):
+            appended += 1
+        closing = appended  # these and the tokens of the suffix are never cut
+        while (
+            closing < length and offsets[length - 1 - closing][0] >= suffix_at and suffix_at < offsets[-1 - appended][1]
+        ):
+            closing += 1
+        end = length - appended
+        text_start = max(0, end - tail)
+        excess = min(length - self._settings.max_length, length - closing - text_start - LEAST_TEXT)
+        if excess > 0:
+            ids = np.concatenate([ids[: length - closing - excess], ids[length - closing :]])
+            end -= excess
+        everything = self._settings.pool_instruction or (self._settings.pool_bos and not instructed)
+        start, end = (0, len(ids)) if everything else (text_start, end)
+        if self._positions is not None and len(ids) > self._positions:
+            raise ModelError(
+                f"instruction, template and text come to {len(ids)} tokens, the model has {self._positions} positions; "
+                "shorten the instruction or lower max_length"
+            )
+        return Tokens(ids, start, end)
+
+
+def _is_empty(offset: tuple[int, int]) -> bool:
+    return offset[0] == offset[1]

@@ -1,0 +1,165 @@
+"""Metrics of a run against judgements, per query and on average, computed by ir-measures."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from searchapp.errors import EvaluationError
+from searchapp.evaluate.bootstrap import bootstrap_mean
+from searchapp.evaluate.run import ranking
+
+if TYPE_CHECKING:
+    from ir_measures import Measure
+
+DEFAULT_METRICS = ("nDCG@10", "MAP", "MRR@10", "Recall@100", "P@10")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over queries and the ends of its 95 % bootstrap interval, in the metric's own unit (mostly 0 to 1)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What ``score`` measured.
+
+    ``per_query`` maps a metric, spelled as it was asked for, to query id → value, one value for each judged query.
+    ``missing`` counts the judged queries for which the run has no document; they are in ``per_query`` as 0.
+    ``queries`` counts the judged queries, the missing ones included.
+    """
+
+    per_query: dict[str, dict[str, float]]
+    missing: int
+    queries: int
+
+    def estimate(self, metric: str) -> Estimate:
+        """Return the mean of a metric over the judged queries, with its interval.
+
+        Raises EvaluationError where the metric was not measured.
+        """
+        if metric not in self.per_query:
+            raise EvaluationError(
+                f"metric {metric!r} was not measured, expected one of {', '.join(self.per_query)}; ask score() for it"
+            )
+        values = np.fromiter(self.per_query[metric].values(), np.float64)
+        low, high = bootstrap_mean(values)
+        return Estimate(float(values.mean()), low, high)
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Return ``estimate`` of every metric measured."""
+        return {metric: self.estimate(metric) for metric in self.per_query}
+
+
+def parse_metric(name: str) -> Measure:
+    """Return the ir-measures object of a metric's name.
+
+    Any spelling ir-measures knows: ``nDCG@10``, ``P(rel=2)@5``; MAP, MRR@k and Recall@k are its AP, RR@k and R@k.
+    Note that nDCG has linear gain, as in trec_eval and BEIR.
+
+    Raises EvaluationError where there is no such metric (the nearest one is named), it does not take the parameter,
+    or its implementation is not installed.
+    """
+    import ir_measures
+
+    try:
+        measure = ir_measures.parse_measure(name)
+        measure.validate_params()
+        cutoff = measure.params.get("cutoff", 1)
+        if cutoff < 1:
+            raise ValueError(f"cut-off {cutoff}")
+    except NameError:
+        raise EvaluationError(f"metric {name!r} is unknown; {_nearest(name)}") from None
+    except (ValueError, AssertionError, TypeError) as error:
+        reason = re.sub(r"<object object at \w+>", "nothing", str(error)).removeprefix("problem parsing measure ")
+        raise EvaluationError(
+            f"metric {name!r} cannot be used ({reason}); expected a spelling such as nDCG@10, MAP or P(rel=2)@10"
+        ) from None
+    if not ir_measures.DefaultPipeline.supports(measure):
+        raise EvaluationError(
+            f"metric {name!r} needs a program that is not installed or parameters that none implements; "
+            f"expected one such as {', '.join(DEFAULT_METRICS)}"
+        )
+    return measure
+
+
+def score(
+    run: Mapping[str, Mapping[str, float]],
+    qrels: Mapping[str, Mapping[str, int]],
+    metrics: Sequence[str] = DEFAULT_METRICS,
+) -> Scores:
+    """Measure a run against judgements.
+
+    ``run`` maps query id → document id → score, ``qrels`` query id → document id → judgement, an integer; ``metrics``
+    are names for ``parse_metric``.
+
+    Which queries count: all of ``qrels`` and no others. One that the run lacks, or for which it has no document,
+    counts 0, as in ir_measures and ``trec_eval -c`` (raw pytrec_eval leaves it out). One with no judgement above 0
+    counts 0 whatever the run returns and stays in the mean, as in ir_measures and trec_eval. Negative judgements
+    count as not relevant and take no gain away, as in trec_eval.
+
+    The order of documents is that of ``ranking`` for every metric. ir_measures alone would not do this: it takes RR@k
+    and Judged@k from other programs, which compare scores in double precision and break ties the other way round.
+
+    A metric that a provider leaves out for a query (Accuracy where nothing relevant was found) counts 0; those that
+    ir_measures adds up (NumRet, NumRel) are per query here too, and averaged by ``Scores``.
+
+    Raises EvaluationError where there are no judged queries, a score is NaN, a judgement is no integer, or a metric
+    is unknown or cannot be computed here.
+    """
+    import ir_measures
+
+    measures = {name: parse_metric(name) for name in metrics}
+    judgements = _judgements(qrels)
+    ranks = {query: _by_rank(query, run[query]) for query in judgements if run.get(query)}
+    values = {measure: dict.fromkeys(judgements, float(measure.DEFAULT)) for measure in measures.values()}
+    # ir_measures 0.4.3 confuses nDCG with `gains` and nDCG without in a common call, so the first sort goes alone.
+    together = [measure for measure in values if "gains" not in measure.params]
+    alone = [[measure] for measure in values if "gains" in measure.params]
+    for group in filter(None, [together, *alone]):
+        try:
+            for metric in ir_measures.iter_calc(group, judgements, ranks):
+                values[metric.measure][metric.query_id] = float(metric.value)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise EvaluationError(
+                f"one of {', '.join(map(str, group))} is computed by a program outside that failed ({error}); "
+                f"expected metrics such as {', '.join(DEFAULT_METRICS)}"
+            ) from error
+    per_query = {name: dict(values[measure]) for name, measure in measures.items()}
+    return Scores(per_query, missing=len(judgements) - len(ranks), queries=len(judgements))
+
+
+def _judgements(qrels: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Return plain dictionaries of plain integers, the only thing pytrec_eval takes."""
+    if not qrels:
+        raise EvaluationError("the judgements name no query, expected at least one; check the qrels file and the split")
+    try:
+        return {q: {d: operator.index(level) for d, level in judged.items()} for q, judged in qrels.items()}
+    except TypeError as error:
+        raise EvaluationError(f"a judgement is no integer ({error}); expected 0, 1, 2 …") from error
+
+
+def _by_rank(query: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """Replace the scores by n, n-1 … 1 in the order of ``ranking``: exact in float32, and without ties."""
+    documents, _ = ranking(query, scores)
+    return {document: float(len(documents) - place) for place, document in enumerate(documents)}
+
+
+def _nearest(name: str) -> str:
+    from ir_measures.measures import registry
+
+    word, rest = re.match(r"(\w*)(.*)", name.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
+    by_lower = {known.lower(): known for known in registry}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    return f"did you mean {by_lower[close[0]]}{rest}?" if close else f"expected one of {', '.join(DEFAULT_METRICS)}"
