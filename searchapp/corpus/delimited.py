@@ -19,7 +19,7 @@ _MAX_CELL_CHARACTERS = 16 * 2**20
 _TEXT_COLUMNS = frozenset((*ID_FIELDS, "title", "text"))
 # No leading zeros, and at most 18 digits: "007" and longer numbers are names, and would not come back the same.
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
-_FLOAT = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,30})?(?:[eE][-+]?[0-9]{1,3})?")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,30})?(?:[eE][-+]?[0-9]{1,3})?")
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -60,8 +60,7 @@ def _read(path: Path, file: str, delimiter: str) -> Iterator[Record]:
     Quoting is read strictly: a stray quote is a rejection, not a guess. A metadata cell that is wholly an integer, a
     float or true/false becomes one; an empty cell and a column without a name are left out.
 
-    Raises:
-        CorpusError: no header, no `text` or id column, or the file cannot be read.
+    Raises CorpusError where the header lacks the `text` or the id column, or the file cannot be read.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL_CHARACTERS))
     feed = _Feed(Lines(path, file))
@@ -105,7 +104,9 @@ def _header(rows: Iterator[list[str]], file: str) -> list[str]:
 def _row_fault(columns: list[str], row: list[str]) -> str | None:
     if len(row) != len(columns):
         return f"{len(row)} cells, the header names {len(columns)}"
-    return next((f"invalid UTF-8 in `{name}`" for name, cell in zip(columns, row, strict=True) if not _is_utf8(cell)), None)
+    return next(
+        (f"invalid UTF-8 in `{name}`" for name, cell in zip(columns, row, strict=True) if not _is_utf8(cell)), None
+    )
 
 
 def _fields(columns: list[str], row: list[str]) -> dict[str, Any]:
@@ -123,11 +124,8 @@ def _typed(cell: str) -> bool | int | float | str:
         return _BOOLEANS[cell.lower()]
     if _INTEGER.fullmatch(cell):
         return int(cell)
-    if _FLOAT.fullmatch(cell) and not re.match(r"-?0[0-9]", cell):
-        number = float(cell)
-        # A long integer matches too, and 1e999 is infinite: both stay what they were.
-        if math.isfinite(number) and not cell.lstrip("-").isdigit():
-            return number
+    if _FLOAT.fullmatch(cell) and math.isfinite(float(cell)):
+        return float(cell)
     return cell
 
 

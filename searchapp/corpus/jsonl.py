@@ -15,8 +15,7 @@ from searchapp.corpus.validate import RawRecord, validate
 def read_jsonl(path: Path, file: str) -> Iterator[Record]:
     """Read one record a line; blank lines are passed over, a bad line becomes a rejection.
 
-    Raises:
-        CorpusError: the file cannot be read, or its gzip data is damaged.
+    Raises CorpusError where the file cannot be read, or its gzip data is damaged.
     """
     lines = Lines(path, file)
     for line in lines:
@@ -26,7 +25,7 @@ def read_jsonl(path: Path, file: str) -> Iterator[Record]:
 
 def _item(line: Line, file: str) -> Document | Rejected:
     try:
-        fields = _parse(line.text())
+        fields = _parse(line.text().rstrip("\r\n"))
     except ValueError as error:
         return Rejected(file=file, line=line.number, reason=str(error))
     return validate(RawRecord(fields, file, line.number))

@@ -29,8 +29,7 @@ class Line(NamedTuple):
     def text(self) -> str:
         """Decode the line as strict UTF-8, line end and all.
 
-        Raises:
-            ValueError: with the reason in the user's words.
+        Raises ValueError, with the reason in the user's words.
         """
         if not self.whole:
             raise ValueError(f"line longer than {MAX_LINE_BYTES:,} bytes: split it")
@@ -46,10 +45,10 @@ class Lines:
     """Iterate over a file's lines; ``number`` is the last line handed out, ``progress`` the share of bytes read.
 
     A name that ends in `.gz` is decompressed on the way, and progress counts compressed bytes. A byte-order mark at the
-    start is dropped. Lines end at "\\n" only, as in any tool that counts them.
+    start is dropped. Lines end at a line feed only, as in any tool that counts them.
 
-    Raises, while iterating:
-        CorpusError: the file cannot be opened, is not gzip though its name says so, or is damaged; says the line reached.
+    Raises CorpusError, while iterating, where the file cannot be opened, is not gzip though its name says so, or is
+    damaged; the message says the line reached.
     """
 
     def __init__(self, path: Path, file: str) -> None:
@@ -80,7 +79,9 @@ class Lines:
                 f"{self._file}: damaged gzip data after line {self.number} ({reason}); fetch or compress the file again"
             ) from error
         except OSError as error:
-            raise CorpusError(f"{self._file}: cannot be read after line {self.number}: {error.strerror}") from error
+            where = f" after line {self.number}" if self.number else ""
+            hint = "check the file and its permissions"
+            raise CorpusError(f"{self._file}: cannot be read{where}: {error.strerror}; {hint}") from error
 
     def _is_gzip(self, start: bytes) -> bool:
         named = self._path.name.lower().endswith(".gz")

@@ -15,6 +15,7 @@ from searchapp.corpus.validate import RawRecord, require_columns, validate
 from searchapp.errors import CorpusError
 
 _BATCH_ROWS = 256
+_BUFFER_BYTES = 2**20
 
 
 def read_parquet(path: Path, file: str) -> Iterator[Record]:
@@ -22,15 +23,17 @@ def read_parquet(path: Path, file: str) -> Iterator[Record]:
 
     Dates and times become ISO strings, durations seconds, decimals floats, bytes base64, and a NaN is a null.
 
-    Raises:
-        CorpusError: not Parquet, damaged, or no `text` or id column.
+    Raises CorpusError where the file is not Parquet, is damaged, or has no `text` or id column.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    with path.open("rb"):
+        pass  # what the system refuses must not be blamed on the format
     row = 0
     try:
-        with pq.ParquetFile(path, memory_map=False, pre_buffer=False) as table:
+        # With a buffer size, column chunks are streamed; without, each is read whole, however large the row group.
+        with pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=_BUFFER_BYTES) as table:
             require_columns(table.schema_arrow.names, file)
             total = table.metadata.num_rows
             for batch in table.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
@@ -40,7 +43,9 @@ def read_parquet(path: Path, file: str) -> Iterator[Record]:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         if row:
-            raise CorpusError(f"{file}: damaged Parquet data after row {row} ({reason}); write the file again") from error
+            raise CorpusError(
+                f"{file}: damaged Parquet data after row {row} ({reason}); write the file again"
+            ) from error
         raise CorpusError(f"{file}: cannot be read as Parquet ({reason}); expected a Parquet file") from error
 
 

@@ -49,8 +49,7 @@ def validate(record_item: RawRecord) -> Document | Rejected:
 def require_columns(columns: Iterable[str], file: str) -> None:
     """Check the column names of a table before its rows are read.
 
-    Raises:
-        CorpusError: there is no `text` column, no id column, or a name stands twice.
+    Raises CorpusError where there is no `text` column, no id column, or a name stands twice.
     """
     names = list(columns)
     found = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
@@ -155,5 +154,12 @@ def _surrogate_fault(value: str) -> str | None:
 
 def _name(value: Any) -> str:
     """Name a value's type in the words of JSON."""
-    words = {type(None): "null", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    words = {
+        type(None): "null",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
     return words.get(type(value), type(value).__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from searchapp.encoder.settings import read_json
 from searchapp.errors import ModelError
@@ -25,7 +25,7 @@ class Checkpoint:
 
     ``weights`` holds config.json and safetensors; ``adapters`` are merged in order; ``tokenizer`` holds the
     tokenizer; ``settings`` is the directory the user named; ``base_name`` is the name the base model was published
-    under, "" when nothing records it.
+    under, "" when nothing records it. ``extra_adapters`` are the adapters as the user named them.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Checkpoint:
     tokenizer: Path
     settings: Path
     base_name: str
+    extra_adapters: tuple[str, ...] = ()
 
 
 def resolve(name: str, near: Path | None = None) -> tuple[Path, str]:
@@ -82,7 +83,7 @@ def locate(name: str, adapters: list[str] | None = None) -> Checkpoint:
     tokenizer = next((place for place in [directory, *reversed(chain), weights] if _has_tokenizer(place)), None)
     if tokenizer is None:
         raise ModelError(f"{directory} has no tokenizer.json; save the model's fast tokenizer into it")
-    return Checkpoint(name, weights, (*chain, *extra), tokenizer, directory, base_name)
+    return Checkpoint(name, weights, (*chain, *extra), tokenizer, directory, base_name, tuple(adapters or ()))
 
 
 def _follow(directory: Path, hub_id: str, depth: int = 0) -> tuple[Path, list[Path], str]:
@@ -100,7 +101,7 @@ def _follow(directory: Path, hub_id: str, depth: int = 0) -> tuple[Path, list[Pa
         place, base_id = resolve(str(base), near=directory)
         weights, chain, base_name = _follow(place, base_id, depth + 1)
         return weights, [*chain, directory], str(config.get("_name_or_path") or base_name or base)
-    _refuse(directory, config)
+    refuse(directory, config)
 
 
 def _is_adapter_only(directory: Path) -> bool:
@@ -108,7 +109,8 @@ def _is_adapter_only(directory: Path) -> bool:
     return (directory / "adapter_config.json").exists() and weights == ["adapter_model.safetensors"]
 
 
-def _refuse(directory: Path, config: dict[str, Any]) -> Any:
+def refuse(directory: Path, config: dict[str, Any]) -> NoReturn:
+    """Raise the ModelError that says why a directory without usable weights is no model."""
     pickles = sorted(path.name for pattern in PICKLES for path in directory.glob(pattern))
     if pickles:
         raise ModelError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,17 @@ class Encoded:
 class Encoder:
     """A decoder language model used as a text embedder. Make one with ``Encoder.load``."""
 
-    def __init__(self, model: Any, tokenizer: Any, settings: Settings, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        options: dict[str, Any] | None = None,
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self.options = options or {}  # what was asked for beyond the checkpoint's own settings
         self.settings = settings
         self.checkpoint = checkpoint
         if settings.template is None:
@@ -69,13 +78,15 @@ class Encoder:
         from searchapp.encoder.loading import choose_device, load_model, load_tokenizer
 
         checkpoint = locate(str(model), [str(adapter) for adapter in adapters or []])
-        settings = read_settings(checkpoint.settings, list(checkpoint.adapters)).with_options(
-            pooling=pooling,
-            max_length=max_length,
-            document_max_length=document_max_length,
-            pool_instruction=pool_instruction,
-            bidirectional=bidirectional,
-        )
+        given = {
+            "pooling": pooling,
+            "max_length": max_length,
+            "document_max_length": document_max_length,
+            "pool_instruction": pool_instruction,
+            "bidirectional": bidirectional,
+        }
+        options = {name: value for name, value in given.items() if value is not None}
+        settings = read_settings(checkpoint.settings, list(checkpoint.adapters)).with_options(**options)
         place = choose_device(device)
         loaded = load_model(
             checkpoint, bidirectional=settings.bidirectional, attention=attention, dtype=dtype, device=place
@@ -84,7 +95,7 @@ class Encoder:
         if settings.template is None:
             template = choose(checkpoint.base_name, loaded.config.model_type, tokenizer.eos_token)
             settings = settings.with_options(template=template)
-        return cls(loaded, tokenizer, settings, checkpoint)
+        return cls(loaded, tokenizer, settings, checkpoint, options)
 
     @property
     def dim(self) -> int:
@@ -100,6 +111,12 @@ class Encoder:
     def dtype(self) -> str:
         """Precision of the weights, as torch spells it without its prefix."""
         return str(next(self.model.parameters()).dtype).removeprefix("torch.")
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """Arguments for ``Encoder.load`` that bring this encoder back, local paths made absolute."""
+        adapters = [_absolute(adapter) for adapter in self.checkpoint.extra_adapters]
+        return {"model": _absolute(self.checkpoint.name), "adapters": adapters, **self.options}
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
@@ -137,8 +154,9 @@ class Encoder:
         normalize: bool = True,
         *,
         batch_size: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Encoded:
-        """``encode`` that also tells how many tokens were embedded."""
+        """``encode`` that also counts tokens, and calls ``progress(texts, tokens)`` after each batch."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         instructions = _spread(instruction, len(texts))
         for text in texts:
@@ -153,13 +171,15 @@ class Encoder:
             index = {pair: number for number, pair in enumerate(unique)}
             tokenised = self._tokenise([text for text, _ in unique], [asked for _, asked in unique])
             tokens += sum(len(item.ids) for item in tokenised)
-            vectors[window] = self._embed(tokenised, batch_size)[[index[pair] for pair in pairs]]
+            vectors[window] = self._embed(tokenised, batch_size, progress)[[index[pair] for pair in pairs]]
         if normalize:
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
             np.divide(vectors, norms, out=vectors, where=norms > 0)
         return Encoded(vectors, tokens)
 
-    def _embed(self, tokenised: Sequence[Tokens], batch_size: int | None) -> np.ndarray:
+    def _embed(
+        self, tokenised: Sequence[Tokens], batch_size: int | None, progress: Callable[[int, int], None] | None
+    ) -> np.ndarray:
         """Run the model over tokenised texts; float32 (n, dim) in their order."""
         vectors = np.zeros((len(tokenised), self.dim), dtype=np.float32)
         lengths = [len(item.ids) for item in tokenised]
@@ -167,6 +187,8 @@ class Encoder:
             batch = [tokenised[i] for i in chosen if lengths[i]]
             if batch:
                 vectors[[i for i in chosen if lengths[i]]] = self._forward(batch)
+            if progress is not None:
+                progress(len(chosen), sum(lengths[i] for i in chosen))
         return vectors
 
     def _forward(self, batch: Sequence[Tokens]) -> np.ndarray:
@@ -197,6 +219,12 @@ class Encoder:
             if candidate is not None and candidate < self.model.config.vocab_size:
                 return int(candidate)
         return 0
+
+
+def _absolute(name: str) -> str:
+    """A local directory as an absolute path; a hub id and ``bundled`` as they are."""
+    place = Path(name).expanduser()
+    return str(place.resolve()) if name != "bundled" and place.exists() else name
 
 
 def _spread(instruction: str | None | Sequence[str | None], count: int) -> list[str | None]:

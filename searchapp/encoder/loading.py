@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.encoder.bidirectional import find_leak, make_bidirectional
-from searchapp.encoder.checkpoint import Checkpoint, _refuse
+from searchapp.encoder.checkpoint import Checkpoint, refuse
 from searchapp.encoder.settings import read_json
 from searchapp.errors import ModelError
 
@@ -91,7 +91,7 @@ def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
     from transformers.utils import logging as reports
 
     if not any(directory.glob("*.safetensors")):
-        _refuse(directory, read_json(directory / "config.json"))
+        refuse(directory, read_json(directory / "config.json"))
     level = reports.get_verbosity()
     reports.set_verbosity_error()  # its load report warns of an unused lm_head; what matters is checked below
     reports.disable_progress_bar()
@@ -128,7 +128,7 @@ def _merge(model: Any, directory: Path) -> Any:
 
     weights = directory / "adapter_model.safetensors"
     if not weights.exists():
-        _refuse(directory, {})
+        refuse(directory, {})
     try:
         config = PeftConfig.from_pretrained(str(directory))
     except (TypeError, ValueError, OSError) as error:

@@ -77,7 +77,7 @@ def parse_metric(name: str) -> Measure:
         measure = ir_measures.parse_measure(name)
         measure.validate_params()
         cutoff = measure.params.get("cutoff", 1)
-        if cutoff < 1:
+        if isinstance(cutoff, bool) or cutoff < 1:
             raise ValueError(f"cut-off {cutoff}")
     except NameError:
         raise EvaluationError(f"metric {name!r} is unknown; {_nearest(name)}") from None
@@ -160,6 +160,6 @@ def _nearest(name: str) -> str:
     from ir_measures.measures import registry
 
     word, rest = re.match(r"(\w*)(.*)", name.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
-    by_lower = {known.lower(): known for known in registry}
+    by_lower = {known.lower(): known for known in reversed(registry)}  # the main name wins over its aliases
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
     return f"did you mean {by_lower[close[0]]}{rest}?" if close else f"expected one of {', '.join(DEFAULT_METRICS)}"

@@ -1,0 +1,102 @@
+"""``searchapp build``: sources to a finished index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from searchapp.cli import options
+from searchapp.cli.console import bytes_text, notice, say, seconds_text
+
+if TYPE_CHECKING:
+    from searchapp.index import Summary
+
+
+def build(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="JSONL, Parquet, CSV or TSV (also .gz), a BEIR folder, a folder of .txt, .md or .rst, or python:stdlib.",
+            show_default=False,
+        ),
+    ],
+    index: Annotated[
+        Path, typer.Option("--index", help="Where the index goes, e.g. indexes/wiki.", show_default=False)
+    ],
+    model: options.Model = "bundled",
+    adapter: options.Adapters = None,
+    pca: Annotated[int | None, typer.Option(help="Dimensions to reduce the vectors to; default: none.")] = None,
+    factory: Annotated[str, typer.Option(help="auto, Flat, or any FAISS factory string.")] = "auto",
+    pooling: options.Pooling = None,
+    max_length: options.MaxLength = None,
+    document_max_length: options.DocumentMaxLength = None,
+    attention: options.Attention = "auto",
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    segment_size: Annotated[int, typer.Option(help="Documents encoded between two commits.", min=1)] = 8_192,
+    overwrite: Annotated[bool, typer.Option(help="Start again, whatever the directory holds.")] = False,
+) -> None:
+    """Embed documents and build an index over them. A build that was interrupted goes on where it was."""
+    from searchapp.cli.progress import Bar
+    from searchapp.corpus import open_source
+    from searchapp.index import build as build_index
+
+    for source in sources:
+        open_source(source)  # a missing file is said before a model is loaded
+    encoder = options.load_encoder(
+        model,
+        adapter,
+        pooling=pooling,
+        max_length=max_length,
+        document_max_length=document_max_length,
+        attention=attention,
+        dtype=dtype,
+        device=device,
+    )
+    notice(f"model {model}: {encoder.dim} dimensions, {encoder.dtype} on {encoder.device}")
+    with Bar() as bar:
+        summary = build_index(
+            sources,
+            index,
+            encoder,
+            pca=pca,
+            factory=factory,
+            overwrite=overwrite,
+            segment_size=segment_size,
+            progress=bar,
+        )
+    report(index, summary)
+
+
+def report(path: Path, summary: Summary) -> None:
+    """Print what was built, one fact a line."""
+    manifest = summary.manifest
+    plan, ann = manifest.build, manifest.ann
+    if summary.already_done:
+        say(f"{path} is already built from these sources by this model: nothing to do")
+    elif summary.resumed_at:
+        say(f"went on after {summary.resumed_at:,} documents that were already encoded")
+    say(f"documents      {manifest.rows:,}")
+    reasons = ", ".join(
+        f"{count:,} {reason}" for reason, count in sorted(plan.reasons.items(), key=lambda item: -item[1])
+    )
+    say(f"rejected       {plan.rejected:,}" + (f" ({reasons}); see {path / 'rejected.jsonl'}" if plan.rejected else ""))
+    if manifest.reduction is not None:
+        kept = manifest.reduction.explained_variance
+        say(f"dimensions     {manifest.dim} → {manifest.reduction.dim} by PCA, {kept:.1%} of the variance explained")
+    else:
+        say(f"dimensions     {manifest.dim}")
+    if ann is not None:
+        size = manifest.files[ann.file].size
+        rescored = f", {ann.candidates} candidates rescored" if ann.candidates else ", exact"
+        say(f"index          {ann.factory}{rescored}")
+        say(f"bytes/vector   {size / max(1, ann.rows):.0f} in the index, {2 * manifest.dim} stored for rescoring")
+    say(f"on disk        {bytes_text(sum(entry.size for entry in manifest.files.values()))}")
+    encode = plan.seconds.get("encode", 0.0)
+    rate = f" ({plan.tokens / encode:,.0f} tokens/s)" if encode else ""
+    stages = [f"encode {seconds_text(encode)}{rate}"]
+    stages += [f"{name} {seconds_text(plan.seconds[name])}" for name in ("reduce", "index") if name in plan.seconds]
+    say(f"time           {', '.join(stages)}")

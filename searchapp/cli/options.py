@@ -1,0 +1,59 @@
+"""Options that several commands share, spelled once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from searchapp.encoder import Encoder
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint directory, a hub id, or `bundled`.")]
+Adapters = Annotated[
+    list[str] | None, typer.Option("--adapter", "-a", help="A LoRA adapter to merge; repeat it for several, in order.")
+]
+Pooling = Annotated[
+    str | None, typer.Option(help="mean, weighted_mean, eos_token, last_token or bos_token; default: the model's own.")
+]
+MaxLength = Annotated[int | None, typer.Option(help="Tokens of a whole sequence; default: the model's own, else 512.")]
+DocumentMaxLength = Annotated[int | None, typer.Option(help="Tokens of a text; default: the model's own, else 400.")]
+Attention = Annotated[str, typer.Option(help="auto, sdpa or eager.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, and nothing else.")]
+Directory = Annotated[Path, typer.Argument(metavar="INDEX", help="An index directory.", show_default=False)]
+Filter = Annotated[
+    str | None, typer.Option("--filter", help="Only documents whose metadata pass, e.g. 'year >= 2020'.")
+]
+Candidates = Annotated[
+    int | None, typer.Option(help="Rows to rescore exactly; 0: none. Default: 100 where the index is not exact.")
+]
+Instruction = Annotated[str | None, typer.Option(help="What to put before each query; default: the model's own.")]
+
+
+def load_encoder(
+    model: str,
+    adapters: list[str] | None,
+    *,
+    pooling: str | None = None,
+    max_length: int | None = None,
+    document_max_length: int | None = None,
+    attention: str = "auto",
+    dtype: str = "auto",
+    device: str = "auto",
+) -> Encoder:
+    """Load the encoder that the options describe."""
+    from searchapp.encoder import Encoder
+
+    return Encoder.load(
+        model,
+        adapters=adapters,
+        pooling=pooling,
+        max_length=max_length,
+        document_max_length=document_max_length,
+        attention=attention,
+        dtype=dtype,
+        device=device,
+    )

@@ -1,0 +1,204 @@
+"""The FAISS index over reduced vectors: choice of type, training, memory-bounded writing, search.
+
+Row numbers are the FAISS ids. An index holds nothing that the segments do not: it can always be built again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from searchapp.errors import IndexStoreError
+from searchapp.index.durable import Draft
+
+EXACT_LIMIT = 100_000_000  # numbers (rows x dim) up to which exact search is fast enough and kept
+TRAINING_ROWS_A_LIST = 50
+TRAINING_ROWS = 50_000  # for types without lists: codebooks, quantiser ranges
+SMALL_BATCH = 16  # queries below which threads cost more than they bring
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A FAISS factory string with its search parameters, and how many candidates are rescored exactly (0: none)."""
+
+    factory: str
+    candidates: int
+    parameters: dict[str, int]
+
+
+def import_faiss() -> Any:
+    """Import faiss, or say in one sentence what is missing: neither wheel, or both at once."""
+    installed = [name for name in ("faiss-cpu", "faiss-gpu") if _is_installed(name)]
+    if len(installed) == 2:
+        raise IndexStoreError(
+            "faiss-cpu and faiss-gpu are both installed and overwrite each other; uninstall both, then install "
+            "searchapp[cpu] or searchapp[gpu]"
+        )
+    try:
+        import faiss
+    except ImportError as error:
+        raise IndexStoreError(
+            f"faiss cannot be imported ({error}); install it with searchapp[cpu] or searchapp[gpu]"
+        ) from error
+    return faiss
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def choose(factory: str, rows: int, dim: int, *, reduced: bool) -> Choice:
+    """Turn ``--factory`` into a choice: exact while it is small, else inverted lists with 8-bit codes, rescored.
+
+    A given factory string is taken as it is; whatever is not exact over the full dimension is rescored.
+    """
+    if factory == "auto":
+        if rows * dim <= EXACT_LIMIT:
+            factory = "Flat"
+        else:
+            lists = 2 ** round(math.log2(4 * math.sqrt(rows)))
+            factory = f"IVF{lists},SQ8"
+    parameters: dict[str, int] = {}
+    if lists_in(factory):
+        parameters["nprobe"] = max(1, min(64, lists_in(factory)))
+    if "HNSW" in factory:
+        parameters["efSearch"] = 128
+    exact = factory == "Flat" and not reduced
+    return Choice(factory, 0 if exact else 100, parameters)
+
+
+def lists_in(factory: str) -> int:
+    """The number of inverted lists a factory string asks for; 0 without any."""
+    for part in factory.split(","):
+        digits = part.removeprefix("IVF").split("_")[0].split("(")[0]
+        if part.startswith("IVF") and digits.isdigit():
+            return int(digits)
+    return 0
+
+
+def check_factory(factory: str, dim: int) -> None:
+    """Raise IndexStoreError when FAISS does not understand a factory string for vectors of ``dim``."""
+    if factory in ("auto", "Flat"):
+        return
+    faiss = import_faiss()
+    try:
+        faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else "not understood"
+        raise IndexStoreError(
+            f"--factory {factory!r} is no FAISS index for {dim} dimensions ({reason}); "
+            "give auto, Flat, or a FAISS factory string such as IVF1024,SQ8"
+        ) from error
+
+
+def write_flat(draft: Draft, blocks: Iterator[np.ndarray], rows: int, dim: int) -> None:
+    """Write an exact inner-product index block by block: never more than one block in memory.
+
+    FAISS itself writes a Flat index only from memory. The file is its own header, taken from an empty index of
+    FAISS's making with the row count put in (bytes 8 to 16), then the vectors; ``open_ann`` reads it with FAISS and a
+    test compares it with the file FAISS writes.
+    """
+    faiss = import_faiss()
+    header = bytearray(faiss.serialize_index(faiss.IndexFlatIP(dim)).tobytes())
+    header[8:16] = np.int64(rows).tobytes()
+    header[-8:] = np.uint64(rows * dim).tobytes()  # the length of the codes, in float32 numbers
+    draft.write(bytes(header))
+    for block in blocks:
+        draft.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
+
+
+def train(choice: Choice, sample: np.ndarray) -> Any:
+    """Make and train an index on a random sample, float32 (n, dim). Raises IndexStoreError with too few rows."""
+    faiss = import_faiss()
+    index = faiss.index_factory(sample.shape[1], choice.factory, faiss.METRIC_INNER_PRODUCT)
+    try:
+        index.train(sample)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise IndexStoreError(
+            f"--factory {choice.factory} cannot be trained on {len(sample)} vectors ({reason}); "
+            "give fewer lists, or --factory Flat"
+        ) from error
+    return index
+
+
+def training_rows(factory: str) -> int:
+    """How many random rows a type is trained on."""
+    return max(TRAINING_ROWS, TRAINING_ROWS_A_LIST * lists_in(factory))
+
+
+def write_index(draft: Draft, index: Any) -> None:
+    """Serialise a FAISS index into a draft, in pieces."""
+    faiss = import_faiss()
+    writer = faiss.PyCallbackIOWriter(draft.write, 1 << 20)
+    faiss.write_index(index, faiss.BufferedIOWriter(writer, 1 << 20))
+
+
+class AnnIndex:
+    """A FAISS index opened for searching."""
+
+    def __init__(self, index: Any, parameters: dict[str, int]) -> None:
+        self._faiss = import_faiss()
+        self._index = index
+        self._parameters = parameters
+
+    @property
+    def rows(self) -> int:
+        """Vectors in the index."""
+        return int(self._index.ntotal)
+
+    @property
+    def filters(self) -> bool:
+        """Whether a row mask can be handed to this type's search."""
+        return isinstance(self._index, self._faiss.IndexFlat | self._faiss.IndexIVF)
+
+    def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The k best rows of each query by inner product: scores float32 and rows int64, both (n, k); -1 for none.
+
+        ``allowed`` is a boolean mask over the rows; only where ``filters`` is true.
+        """
+        faiss = self._faiss
+        before = faiss.omp_get_max_threads()
+        if len(queries) < SMALL_BATCH:
+            faiss.omp_set_num_threads(1)
+        try:
+            scores, rows = self._index.search(queries, k, params=self._search_parameters(allowed))
+        finally:
+            faiss.omp_set_num_threads(before)
+        return scores, rows
+
+    def _search_parameters(self, allowed: np.ndarray | None) -> Any:
+        faiss = self._faiss
+        options: dict[str, Any] = {}
+        if allowed is not None:
+            options["sel"] = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        if isinstance(self._index, faiss.IndexIVF):
+            return faiss.SearchParametersIVF(nprobe=self._parameters.get("nprobe", 1), **options)
+        if isinstance(self._index, faiss.IndexHNSW):
+            return faiss.SearchParametersHNSW(efSearch=self._parameters.get("efSearch", 128), **options)
+        return faiss.SearchParameters(**options) if options else None
+
+
+def open_ann(path: Path, parameters: dict[str, int]) -> AnnIndex:
+    """Open a FAISS file memory-mapped. Raises IndexStoreError when FAISS cannot read it."""
+    faiss = import_faiss()
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as error:
+        raise IndexStoreError(
+            f"data/{path.name} is no readable FAISS file ({str(error).strip().splitlines()[-1]}); "
+            "run the same `searchapp build` again: it is made anew from the stored vectors"
+        ) from error
+    if not isinstance(index, faiss.IndexIVF) and "nprobe" in parameters:
+        faiss.ParameterSpace().set_index_parameter(index, "nprobe", parameters["nprobe"])
+    return AnnIndex(index, parameters)

@@ -1,0 +1,294 @@
+"""From sources to a finished index: read, reject, encode segment by segment, reduce, index.
+
+A segment is committed as soon as its documents are encoded; a build that was killed goes on after the last one, and
+what it then makes is what an uninterrupted build would have made. Nothing grows with the corpus but files, and
+sixteen bytes a document to tell ids apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from searchapp.corpus import Document, Rejected, Source, open_source
+from searchapp.encoder import Encoder
+from searchapp.encoder.fingerprint import differing
+from searchapp.errors import CorpusError, IndexStoreError, ModelError
+from searchapp.index.ann import check_factory
+from searchapp.index.derive import derive
+from searchapp.index.durable import FileEntry, space_for
+from searchapp.index.ids import IdTable
+from searchapp.index.manifest import Build, Manifest, Segment
+from searchapp.index.reduction import check_dimension
+from searchapp.index.rows import Rows, write_rows
+from searchapp.index.store import Store
+
+SEGMENT_DOCUMENTS = 8_192
+SEGMENT_CHARACTERS = 32_000_000  # a segment's texts are held in memory until it is committed
+REJECTED = "rejected.jsonl"
+PACKAGES = ("searchapp", "torch", "transformers", "tokenizers", "faiss-cpu", "faiss-gpu", "pyarrow", "numpy")
+
+
+class Progress(Protocol):
+    """What a build tells while it runs."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def advance(self, documents: int, tokens: int) -> None:
+        """So many more documents were encoded."""
+
+    def position(self, documents: int, fraction: float, rejected: int) -> None:
+        """So many documents were read, which is this share (0 to 1) of the sources; so many records were rejected."""
+
+
+class Silent:
+    """A ``Progress`` that tells nothing."""
+
+    def stage(self, name: str) -> None:
+        """Do nothing."""
+
+    def advance(self, documents: int, tokens: int) -> None:
+        """Do nothing."""
+
+    def position(self, documents: int, fraction: float, rejected: int) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The finished state, and what this run did for it: documents it encoded and whether it found the work done."""
+
+    manifest: Manifest
+    encoded: int
+    resumed_at: int
+    already_done: bool
+
+
+def build(
+    sources: Sequence[str],
+    path: Path,
+    encoder: Encoder,
+    *,
+    pca: int | None = None,
+    factory: str = "auto",
+    overwrite: bool = False,
+    segment_size: int = SEGMENT_DOCUMENTS,
+    progress: Progress | None = None,
+) -> Summary:
+    """Build an index at ``path``, or go on with an interrupted build of the same sources and model.
+
+    A finished index is left as it is when nothing differs, and only reduced and indexed again when ``pca`` or
+    ``factory`` do. Raises CorpusError, ModelError or IndexStoreError; what was committed stays.
+    """
+    progress = progress or Silent()
+    opened = [open_source(source) for source in sources]
+    if pca is not None:
+        check_dimension(pca, encoder.dim)
+    check_factory(factory, pca or encoder.dim)
+    with Store.write(path) as store:
+        plan = Build(tuple({"name": _absolute(s.name), "kind": s.kind, "identity": s.identity()} for s in opened))
+        if overwrite:
+            start = _fresh(encoder, plan, store.manifest.number if store.manifest else 0)
+        else:
+            start = _going_on(store, encoder, plan)
+        if start.state == "ready" and (start.build.pca, start.build.factory) == (pca, factory):
+            return Summary(start, 0, start.rows, already_done=True)
+        resumed_at = start.rows
+        if start.state == "encoding":
+            _Run(store, start, encoder, segment_size, progress).encode(opened)
+        manifest = derive(store, pca, factory, progress.stage)
+    return Summary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def _fresh(encoder: Encoder, plan: Build, number: int) -> Manifest:
+    described = {
+        "reference": encoder.reference,
+        "fingerprint": encoder.fingerprint,
+        "settings": asdict(encoder.settings),
+        "dtype": encoder.dtype,
+        "joiner": JOINER,
+    }
+    return Manifest(described, encoder.dim, plan, number, versions=_versions())
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
+    """The state to go on from: the committed one if it was made from the same sources by the same encoder."""
+    manifest = store.manifest
+    if manifest is None:
+        if store.notices:
+            raise IndexStoreError(
+                f"{store.root} is damaged: {store.notices[0]}; restore the file, or start again with --overwrite"
+            )
+        return _fresh(encoder, plan, 0)
+    unfinished = "an unfinished build" if manifest.state != "ready" else "an index"
+    ways = "use another --index, or --overwrite to start again"
+    if parts := differing(manifest.encoder["fingerprint"], encoder.fingerprint):
+        raise IndexStoreError(
+            f"{store.root} holds {unfinished} made by {manifest.encoder['reference']['model']}, "
+            f"whose {', '.join(parts)} differ from {encoder.reference['model']}'s; {ways}"
+        )
+    before = [source["name"] for source in manifest.build.sources]
+    if before != [source["name"] for source in plan.sources]:
+        raise IndexStoreError(f"{store.root} holds {unfinished} of other sources ({', '.join(before)}); {ways}")
+    changed = [new["name"] for old, new in zip(manifest.build.sources, plan.sources, strict=True) if old != new]
+    if changed:
+        raise IndexStoreError(f"{changed[0]} has changed since {store.root} was begun; {ways}")
+    return manifest
+
+
+JOINER = " "
+
+
+def passage_of(document: Document) -> str:
+    """What is embedded of a document: its title, a space, its text."""
+    return f"{document.title}{JOINER}{document.text}" if document.title else document.text
+
+
+class _Run:
+    """One run of the encoding stage over a store."""
+
+    def __init__(self, store: Store, start: Manifest, encoder: Encoder, size: int, progress: Progress) -> None:
+        self._store, self._encoder, self._progress = store, encoder, progress
+        self._manifest = start
+        self._size = start.build.segment_size or size
+        self._pending: list[Document] = []
+        self._rows = Rows(store.data, start.segments)
+        self._ids = IdTable(self._id_of)
+        self._reasons = Counter(start.build.reasons)
+        self._seconds = start.build.seconds.get("encode", 0.0)
+
+    def encode(self, sources: Sequence[Source]) -> None:
+        """Encode what is left of the sources and commit the state ``encoded``."""
+        self._progress.stage("encoding")
+        self._remember_ids()
+        if self._manifest.rows:
+            self._progress.advance(self._manifest.rows, 0)
+        began = time.perf_counter() - self._seconds
+        done = self._manifest.build
+        consumed, fraction = done.consumed, 0.0
+        with space_for(self._store.root), (self._store.root / REJECTED).open("ab") as rejections:
+            rejections.truncate(done.rejected_bytes)
+            rejections.seek(0, os.SEEK_END)
+            characters = 0
+            for consumed, fraction, item in _records(sources, done.consumed):
+                item = self._checked(item)
+                if isinstance(item, Rejected):
+                    self._reasons[item.reason.split(":")[0].split("(")[0].strip()] += 1
+                    rejections.write(json.dumps(asdict(item), ensure_ascii=False).encode("utf-8") + b"\n")
+                    continue
+                self._ids.add(item.id, self._manifest.rows + len(self._pending))
+                self._pending.append(item)
+                characters += len(item.text)
+                if len(self._pending) >= self._size or characters >= SEGMENT_CHARACTERS:
+                    self._tell(fraction)
+                    self._commit(rejections, consumed, time.perf_counter() - began)
+                    characters = 0
+            self._tell(1.0)
+            if not self._pending and not self._manifest.rows:
+                rejections.flush()
+                raise CorpusError(self._nothing(sources))
+            self._commit(rejections, consumed, time.perf_counter() - began, state="encoded")
+
+    def _tell(self, fraction: float) -> None:
+        self._progress.position(self._manifest.rows + len(self._pending), fraction, self._reasons.total())
+
+    def _nothing(self, sources: Sequence[Source]) -> str:
+        names = ", ".join(source.name for source in sources)
+        if not self._reasons:
+            return f"{names} holds no documents; expected at least one"
+        reason, count = self._reasons.most_common(1)[0]
+        total = self._reasons.total()
+        return f"{names} holds no usable document: all {total} rejected, {count} of them for: {reason}; see {self._store.root / REJECTED}"
+
+    def _remember_ids(self) -> None:
+        for number, segment in enumerate(self._manifest.segments):
+            for offset, identifier in enumerate(self._rows.ids(number)):
+                self._ids.add(identifier, segment.base + offset)
+
+    def _id_of(self, row: int) -> str:
+        waiting = row - self._manifest.rows
+        return self._pending[waiting].id if waiting >= 0 else self._rows.read(row).id
+
+    def _checked(self, item: tuple[Document | Rejected, str]) -> Document | Rejected:
+        document, source = item
+        if isinstance(document, Rejected):
+            return document
+        if (row := self._ids.find(document.id)) is None:
+            return document
+        reason = f"duplicate id: document {row + 1} of this index has it already"
+        return Rejected(source, 0, reason, document.id)
+
+    def _commit(self, rejections: BinaryIO, consumed: int, seconds: float, state: str = "encoding") -> None:
+        """Encode the pending documents into a segment and publish it with how far the sources were read."""
+        manifest, files, segments, tokens = self._manifest, {}, self._manifest.segments, 0
+        if self._pending:
+            segment, files, tokens = self._write_segment()
+            segments = (*segments, segment)
+        rejections.flush()
+        os.fsync(rejections.fileno())
+        build = replace(
+            manifest.build,
+            consumed=consumed,
+            rejected=self._reasons.total(),
+            rejected_bytes=rejections.tell(),
+            reasons=dict(self._reasons),
+            tokens=manifest.build.tokens + tokens,
+            seconds={**manifest.build.seconds, "encode": seconds},
+            segment_size=self._size,
+        )
+        rows = manifest.rows + len(self._pending)
+        self._store.commit(manifest.with_files(state=state, rows=rows, segments=segments, build=build, files=files))
+        assert self._store.manifest is not None  # noqa: S101
+        self._manifest = self._store.manifest
+        self._rows = Rows(self._store.data, self._manifest.segments)
+        self._pending = []
+
+    def _write_segment(self) -> tuple[Segment, dict[str, FileEntry], int]:
+        encoded = self._encoder.encode_counted(
+            [passage_of(document) for document in self._pending],
+            self._encoder.settings.document_instruction,
+            progress=self._progress.advance,
+        )
+        finite = np.isfinite(encoded.vectors).all(1)
+        if not finite.all():
+            bad = self._pending[int(np.argmin(finite))].id
+            raise ModelError(f"the model gave a vector that is no number for document {bad!r}; try --dtype float32")
+        with self._store.draft("rows") as (rows, draft, files):
+            write_rows(draft, self._pending)
+        with self._store.draft("vectors") as (vectors, draft, more):
+            draft.write(np.ascontiguousarray(encoded.vectors, dtype="<f2").tobytes())
+        return Segment(rows, vectors, self._manifest.rows, len(self._pending)), {**files, **more}, encoded.tokens
+
+
+def _records(sources: Sequence[Source], skip: int) -> Iterator[tuple[int, float, tuple[Document | Rejected, str]]]:
+    """Yield (records read so far, fraction of all sources, (item, source)) after the first ``skip`` records."""
+    read = 0
+    for number, source in enumerate(sources):
+        for record in source.records():
+            read += 1
+            if read > skip:
+                yield read, (number + record.progress) / len(sources), (record.item, source.name)

@@ -1,0 +1,71 @@
+"""What can always be made again from the stored vectors: the reduction and the FAISS index over it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from searchapp.errors import IndexStoreError
+from searchapp.index.ann import choose, train, training_rows, write_flat, write_index
+from searchapp.index.manifest import Ann, Manifest, Reduction
+from searchapp.index.reduction import Pca, fit_pca
+from searchapp.index.store import Store
+from searchapp.index.vectors import Vectors
+
+Stage = Callable[[str], None]
+
+
+def derive(store: Store, pca: int | None, factory: str, stage: Stage | None = None) -> Manifest:
+    """Fit the reduction, build the FAISS index over all stored vectors, commit both at once, return the new state.
+
+    No document is encoded. Raises IndexStoreError when ``pca`` or ``factory`` do not fit the vectors.
+    """
+    manifest = store.manifest
+    if manifest is None or manifest.rows == 0:
+        raise IndexStoreError(f"{store.root} holds no vectors to index; run `searchapp build`")
+    tell = stage or (lambda _: None)
+    vectors = Vectors(store.data, manifest.segments, manifest.dim)
+    seconds = dict(manifest.build.seconds)
+    files = {}
+    projection, reduction = None, None
+    if pca is not None:
+        tell(f"fitting PCA {manifest.dim} → {pca}")
+        began = time.perf_counter()
+        projection = fit_pca(vectors, pca)
+        with store.draft("pca") as (name, draft, entries):
+            projection.write(draft)
+        files.update(entries)
+        reduction = Reduction(name, pca, projection.explained_variance)
+        seconds["reduce"] = time.perf_counter() - began
+    began = time.perf_counter()
+    dim = pca or manifest.dim
+    choice = choose(factory, manifest.rows, dim, reduced=pca is not None)
+    tell(f"building {choice.factory} over {manifest.rows} x {dim}")
+    with store.draft("faiss") as (name, draft, entries):
+        if choice.factory == "Flat":
+            write_flat(draft, _blocks(vectors, projection), manifest.rows, dim)
+        else:
+            sample = vectors.sample(training_rows(choice.factory))
+            index = train(choice, projection.apply(sample) if projection else sample)
+            for block in _blocks(vectors, projection):
+                index.add(block)
+            write_index(draft, index)
+    files.update(entries)
+    seconds["index"] = time.perf_counter() - began
+    ready = manifest.with_files(
+        state="ready",
+        reduction=reduction,
+        ann=Ann(name, choice.factory, manifest.rows, choice.candidates, choice.parameters),
+        build=replace(manifest.build, pca=pca, factory=factory, seconds=seconds),
+        files=files,
+    )
+    store.commit(ready)
+    return ready
+
+
+def _blocks(vectors: Vectors, projection: Pca | None) -> Iterator[np.ndarray]:
+    for block in vectors.blocks():
+        yield projection.apply(block) if projection is not None else block

@@ -1,0 +1,99 @@
+"""The one small object every durable step goes through: a test can stop after each and drop what was not synced."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from searchapp.errors import IndexStoreError
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a manifest says of a file: its size in bytes and the checksum of its content."""
+
+    size: int
+    checksum: str
+
+
+class Draft:
+    """A file being written: counts and hashes what goes through."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._size = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Append bytes; returns how many."""
+        self._file.write(data)
+        self._hash.update(data)
+        self._size += memoryview(data).nbytes
+        return memoryview(data).nbytes
+
+    @property
+    def entry(self) -> FileEntry:
+        """Size and checksum so far."""
+        return FileEntry(self._size, self._hash.hexdigest())
+
+
+class Disk:
+    """Durable steps on a local file system. Every method returns only when its effect would survive a power loss,
+
+    except ``link`` and ``remove``, which need ``sync_directory`` after them.
+    """
+
+    @contextmanager
+    def create(self, path: Path) -> Iterator[Draft]:
+        """Write a new file and sync it; on any failure the file is removed again."""
+        try:
+            with path.open("xb") as file:
+                draft = Draft(file)
+                yield draft
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a synced file its final name; FileExistsError if another writer was first."""
+        os.link(source, target)
+
+    def remove(self, path: Path) -> None:
+        """Forget a file that nothing names any more."""
+        path.unlink(missing_ok=True)
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the names in a directory durable."""
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def checksum(path: Path) -> str:
+    """The checksum ``Draft`` would have given: blake2b of 16 bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+@contextmanager
+def space_for(path: Path) -> Iterator[None]:
+    """Turn a full disk, a full quota or a file-size limit into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise IndexStoreError(
+            f"no space left for {path} ({os.strerror(error.errno)}); what was committed is safe: "
+            "free some space and run the same command again"
+        ) from error

@@ -1,0 +1,59 @@
+"""Checks an index against itself: every checksum, every count, and a search that must find what it looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from searchapp.errors import SearchAppError
+from searchapp.index.index import VectorIndex
+from searchapp.index.store import Store
+
+PROBES = 5  # stored vectors that are searched for
+
+
+def verify(path: Path, progress: Callable[[str], None] | None = None) -> list[str]:
+    """Return one line for each problem, an empty list for a sound index. Raises IndexStoreError if it cannot be opened."""
+    store = Store.open(path)
+    problems = store.check(progress)
+    manifest = store.manifest
+    if manifest is None or problems:
+        return problems
+    if manifest.state != "ready":
+        return [f"the build has not finished (state: {manifest.state}); run the same `searchapp build` again"]
+    index = VectorIndex(store)
+    counted = 0
+    for number, segment in enumerate(manifest.segments):
+        rows = index.rows.batch(number).num_rows
+        vectors = manifest.files[segment.vectors].size // (2 * manifest.dim)
+        if segment.base != counted or not rows == vectors == segment.count:
+            problems.append(
+                f"segment {number} says rows {segment.base} to {segment.base + segment.count}, "
+                f"but holds {rows} documents and {vectors} vectors and should begin at row {counted}"
+            )
+        counted += segment.count
+    if counted != manifest.rows:
+        problems.append(f"the segments hold {counted} documents, the manifest says {manifest.rows}")
+    if not problems:
+        problems += _search(index)
+    return problems
+
+
+def _search(index: VectorIndex) -> list[str]:
+    """Search for stored vectors: each must come back with its own row, or one with an equal vector, on top."""
+    rows = np.unique(np.linspace(0, index.manifest.rows - 1, PROBES).astype(np.int64))
+    vectors = index.vectors.gather(rows)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    problems = []
+    try:
+        if index.ann.rows != index.manifest.rows:
+            problems.append(f"the FAISS index holds {index.ann.rows} vectors, the manifest says {index.manifest.rows}")
+        scores, found = index.search_vectors(vectors, 1)
+    except SearchAppError as error:
+        return [str(error)]
+    for row, vector, score, hit in zip(rows, vectors, scores[:, 0], found[:, 0], strict=True):
+        if vector.any() and (hit < 0 or (hit != row and score < 0.999)):
+            problems.append(f"a search for the vector of {index.rows.read(int(row)).id!r} does not find it")
+    return problems

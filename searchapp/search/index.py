@@ -1,0 +1,104 @@
+"""An index that is asked in words: the stored vectors together with the encoder that made them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from searchapp.encoder import Encoder
+from searchapp.encoder.fingerprint import differing
+from searchapp.errors import ModelError, SearchAppError
+from searchapp.index import Filter, VectorIndex
+from searchapp.search.hit import Answer, Hit
+
+
+class Index:
+    """A finished index and its encoder, which is loaded when the first query comes."""
+
+    def __init__(self, vectors: VectorIndex, encoder: Encoder | None = None, device: str = "auto") -> None:
+        self.vectors = vectors
+        self._given = encoder
+        self._device = device
+        if encoder is not None:
+            self._require_match(encoder)
+
+    @classmethod
+    def open(cls, path: str | Path, *, encoder: Encoder | None = None, device: str = "auto") -> Index:
+        """Open an index directory; ``encoder`` replaces the recorded one and must have made the same vectors.
+
+        Raises IndexStoreError for a directory that is no finished index, ModelError for an encoder that differs.
+        """
+        return cls(VectorIndex.open(path), encoder, device)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder recorded in the index. Raises ModelError when it is gone or no longer the same."""
+        if self._given is not None:
+            return self._given
+        reference = dict(self.vectors.manifest.encoder["reference"])
+        model, dtype = reference.pop("model"), self.vectors.manifest.encoder["dtype"]
+        try:
+            encoder = Encoder.load(model, device=self._device, dtype=dtype, **reference)
+        except ModelError as error:
+            raise ModelError(f"the model of {self.vectors.store.root} cannot be loaded: {error}") from error
+        self._require_match(encoder)
+        return encoder
+
+    def _require_match(self, encoder: Encoder) -> None:
+        parts = differing(self.vectors.manifest.encoder["fingerprint"], encoder.fingerprint)
+        if parts:
+            raise ModelError(
+                f"{self.vectors.store.root} was made by another encoder than {encoder.checkpoint.name}: "
+                f"{', '.join(parts)} {'differs' if len(parts) == 1 else 'differ'}; "
+                "search with the model it was built with, or build it again"
+            )
+
+    @overload
+    def search(self, query: str, k: int = ..., **options: object) -> list[Hit]: ...
+    @overload
+    def search(self, query: Sequence[str], k: int = ..., **options: object) -> list[list[Hit]]: ...
+    def search(self, query: str | Sequence[str], k: int = 10, **options: object) -> list[Hit] | list[list[Hit]]:
+        """Return the k best hits of a query, or a list of them for each of several queries; options as in ``answer``."""
+        answers = self.answer([query] if isinstance(query, str) else query, k, **options)  # type: ignore[arg-type]
+        hits = [list(answer.hits) for answer in answers]
+        return hits[0] if isinstance(query, str) else hits
+
+    def answer(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        filter: str | None = None,
+        candidates: int | None = None,
+        instruction: str | None = None,
+    ) -> list[Answer]:
+        """Search several queries at once; fewer than k hits come back where fewer documents are there or pass.
+
+        ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
+        rescore, ``instruction`` what the encoder puts before each query. Raises SearchAppError for an empty query.
+        """
+        for query in queries:
+            if not query.strip():
+                raise SearchAppError("the query is empty; give at least one word")
+        parsed = Filter(filter) if filter else None
+        encoder = self.encoder
+        began = time.perf_counter()
+        vectors = encoder.encode_queries(list(queries), instruction)
+        encoded = time.perf_counter()
+        scores, rows = self.vectors.search_vectors(vectors, k, candidates=candidates, filter=parsed)
+        hits = [self._hits(*pair) for pair in zip(scores, rows, strict=True)]
+        searched = time.perf_counter()
+        return [Answer(*pair, encoded - began, searched - encoded) for pair in zip(queries, hits, strict=True)]
+
+    def _hits(self, scores: np.ndarray, rows: np.ndarray) -> tuple[Hit, ...]:
+        found = []
+        for score, row in zip(scores, rows, strict=True):
+            if row >= 0:
+                document = self.vectors.rows.read(int(row))
+                found.append(Hit(document.id, float(score), document.title, document.text, document.metadata))
+        return tuple(found)

@@ -1,0 +1,63 @@
+"""The part of a document that answers a query best, by the same encoder that found the document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from searchapp.encoder import Encoder
+
+SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n\s*\n")
+LENGTH = 280  # characters a passage is packed up to
+MOST = 24  # passages of one document that are compared; the rest of a long text is left unread
+LONGEST = 4 * LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of a text: ``text[start:end]``, white space at its ends left out."""
+
+    start: int
+    end: int
+
+
+def split(text: str) -> list[Passage]:
+    """Cut a text at sentence ends into passages of about ``LENGTH`` characters that cover all of its words."""
+    cuts = [0, *(match.end() for match in SENTENCE_END.finditer(text)), len(text)]
+    pieces: list[tuple[int, int]] = []
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        while end - start > LONGEST:  # a "sentence" of no end: code, tables, other scripts
+            middle = text.rfind(" ", start + 1, start + LENGTH)
+            middle = middle + 1 if middle > start else start + LENGTH
+            pieces.append((start, middle))
+            start = middle
+        pieces.append((start, end))
+    packed: list[tuple[int, int]] = []
+    for start, end in pieces:
+        if packed and end - packed[-1][0] <= LENGTH:
+            packed[-1] = (packed[-1][0], end)
+        else:
+            packed.append((start, end))
+    return [passage for pair in packed if (passage := _trim(text, *pair)) is not None]
+
+
+def _trim(text: str, start: int, end: int) -> Passage | None:
+    piece = text[start:end]
+    stripped = piece.strip()
+    if not stripped:
+        return None
+    begin = start + piece.index(stripped[0])
+    return Passage(begin, begin + len(stripped))
+
+
+def best_passages(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Passage]:
+    """For each text its passage with the highest cosine to the query; a short text is its own passage."""
+    splits = [split(text)[:MOST] or [Passage(0, len(text))] for text in texts]
+    asked = [(text, passages) for text, passages in zip(texts, splits, strict=True) if len(passages) > 1]
+    if not asked:
+        return [passages[0] for passages in splits]
+    question = encoder.encode_queries([query])[0]
+    flat = [text[passage.start : passage.end] for text, passages in asked for passage in passages]
+    scores = iter((encoder.encode_documents(flat) @ question).tolist())
+    return [max(passages, key=lambda _: next(scores)) if len(passages) > 1 else passages[0] for passages in splits]
