@@ -25,3 +25,27 @@ def shared() -> Path:
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory):
+    """A byte-level BPE tokenizer with BOS, trained on a few lines."""
+    from tests.models import make_tokenizer
+
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Path:
+    """A checkpoint directory: random Llama decoder, hidden 32, 2 layers, safetensors, fast tokenizer."""
+    from tests.models import make_checkpoint
+
+    return make_checkpoint(tmp_path_factory.mktemp("models") / "tiny-llama", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_model: Path):
+    """The encoder over ``tiny_model``."""
+    from searchapp import Encoder
+
+    return Encoder.load(str(tiny_model))

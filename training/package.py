@@ -33,7 +33,7 @@ def main() -> None:
         shutil.copy(options.work / "tokenizer" / name, options.to / name)
     tokenizer = json.loads((options.to / "tokenizer.json").read_text(encoding="utf-8"))
     (options.to / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
-    settings = Settings(max_length=options.max_length, document_max_length=options.document_max_length, template=Template())
+    settings = Settings(span="offsets", max_length=options.max_length, document_max_length=options.document_max_length, template=Template())
     settings.save(options.to)
 
 

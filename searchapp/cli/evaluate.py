@@ -15,7 +15,7 @@ from searchapp.errors import SearchAppError
 if TYPE_CHECKING:
     from searchapp.evaluate.retrieval import Result
 
-app = typer.Typer(help="Measure retrieval quality.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Measure retrieval quality.", rich_markup_mode=None)
 
 
 @app.callback()

@@ -10,18 +10,18 @@ import os
 import sys
 from typing import Any
 
-import click
 import typer
+from typer import TyperException
 
 from searchapp.cli import build, demo, evaluate, inspect, search
 from searchapp.cli.console import complain
 from searchapp.errors import SearchAppError
 
+INTERRUPTED = 130
 app = typer.Typer(
     name="searchapp",
     help="Semantic search over your own documents: build an index, search it, measure it.",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -50,20 +50,17 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str], debug: bool) -> int:
     command = " ".join(["searchapp", *arguments])
     try:
-        result: Any = app(arguments, standalone_mode=False)
+        result: Any = app(arguments or ["--help"], standalone_mode=False)
     except SearchAppError as error:
         if debug:
             raise
         complain(str(error))
         return 2
-    except click.UsageError as error:
-        complain(f"{error.format_message()} See: {error.ctx.command_path if error.ctx else 'searchapp'} --help")
+    except TyperException as error:  # what typer itself finds wrong with the options
+        complain(f"{error.format_message().rstrip('.')}; see {command.split(' --')[0]} --help")
         return 2
-    except (KeyboardInterrupt, click.Abort):
-        complain(f"interrupted; what was committed is kept. To go on: {command}")
-        return 130
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        result = INTERRUPTED
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader has gone; nothing is left to say to it
         return 0
@@ -72,4 +69,6 @@ def _run(arguments: list[str], debug: bool) -> int:
             raise
         complain(f"a fault of searchapp: {type(error).__name__}: {error}. Run it again with --debug for the traceback")
         return 1
+    if result == INTERRUPTED:  # typer turns Ctrl-C into this code
+        complain(f"interrupted; what was committed is kept. To go on: {command}")
     return result if isinstance(result, int) else 0

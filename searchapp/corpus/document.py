@@ -11,13 +11,15 @@ from typing import Any
 class Document:
     """One thing that can be found.
 
-    ``metadata`` holds JSON values only. ``title`` may be empty, ``text`` may not (see ``validate``).
+    ``metadata`` holds JSON values only. Title and text are not both blank (see ``validate``): many collections have
+    documents of which only the title is known. ``place`` is the file and line it was read from; it is not stored.
     """
 
     id: str
     text: str
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    place: tuple[str, int] = field(default=("", 0), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ def validate(record_item: RawRecord) -> Document | Rejected:
     if fault:
         known = None if id_fault else str(raw_id)
         return Rejected(file=record_item.file, line=record_item.line, reason=fault, id=known)
-    return Document(id=str(raw_id), text=fields["text"], title=title, metadata=metadata)
+    place = (record_item.file, record_item.line)
+    return Document(id=str(raw_id), text=fields["text"], title=title, metadata=metadata, place=place)
 
 
 def require_columns(columns: Iterable[str], file: str) -> None:
@@ -97,7 +98,7 @@ def _text_fault(fields: Mapping[str, Any], title: Any) -> str | None:
     for name, value in (("text", text), ("title", title)):
         if not isinstance(value, str):
             return f"`{name}` is {_name(value)}, expected a string"
-    if not text.strip():
+    if not text.strip() and not title.strip():
         return "empty text"
     length = len(text) + len(title)
     if length > MAX_CHARACTERS:

@@ -31,7 +31,7 @@ def fingerprint(checkpoint: Checkpoint, settings: Settings, config: Any, tokeniz
         "tokenizer": _digest(_tokenizer(checkpoint.tokenizer, tokenizer)),
         "architecture": _digest(keep),
         "template": _digest(asdict(settings.template) if settings.template else None),
-        "pooling": _digest([settings.pooling, settings.pool_instruction, settings.pool_bos, settings.bidirectional]),
+        "pooling": _digest([settings.pooling, settings.pool_instruction, settings.pool_bos, settings.span, settings.bidirectional]),
         "lengths": _digest([settings.max_length, settings.document_max_length]),
         "instruction": _digest(settings.document_instruction),
     }

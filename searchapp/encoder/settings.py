@@ -13,13 +13,14 @@ from searchapp.errors import ModelError
 FILE = "encoder.json"
 FORMAT = 1
 POOLINGS = ("mean", "weighted_mean", "eos_token", "last_token", "bos_token")
+SPANS = ("count", "offsets")
 # other spellings: sentence-transformers' and the short ones
 ALIASES = {
     "eos": "eos_token",
     "last": "last_token",
     "bos": "bos_token",
     "weightedmean": "weighted_mean",
-    "lasttoken": "eos_token",
+    "lasttoken": "last_token",
     "cls": "bos_token",
 }
 
@@ -30,6 +31,7 @@ class Settings:
 
     ``pooling`` is one of ``POOLINGS``. ``max_length`` bounds the whole sequence and ``document_max_length`` the text,
     both in tokens. ``pool_instruction`` pools over every token instead of the text and closing template only.
+    ``span`` finds where the pooled text begins: by ``offsets`` of its characters, or by LLM2Vec's ``count`` of its tokens.
     ``pool_bos`` pools BOS too where no instruction stands before the text (sentence-transformers' way).
     """
 
@@ -38,6 +40,7 @@ class Settings:
     document_max_length: int = 400
     pool_instruction: bool = False
     pool_bos: bool = False
+    span: str = "count"
     bidirectional: bool = True
     query_instruction: str | None = None
     document_instruction: str | None = None
@@ -46,6 +49,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise ModelError(f"pooling {self.pooling!r} is unknown; expected one of {', '.join(POOLINGS)}")
+        if self.span not in SPANS:
+            raise ModelError(f"span {self.span!r} is unknown; expected one of {', '.join(SPANS)}")
         for name in ("max_length", "document_max_length"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
@@ -114,7 +119,7 @@ def _llm2vec(path: Path) -> Settings:
 def _sentence_transformers(directory: Path) -> Settings:
     """Pooling, prompts and lengths of a sentence-transformers folder: Transformer, Pooling and Normalize only."""
     modules = json.loads((directory / "modules.json").read_text(encoding="utf-8"))
-    settings = Settings(pool_bos=True)
+    settings = Settings(pool_bos=True, span="offsets", template=Template(raw=True))
     for module in modules:
         kind = module["type"].rsplit(".", 1)[-1]
         place = directory / module["path"]

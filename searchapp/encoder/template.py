@@ -14,12 +14,14 @@ from dataclasses import dataclass
 class Template:
     """``prefix + instruction + text + suffix``; ``end`` closes the text when its last token is what is pooled.
 
-    ``strip`` tells whether white space at the end of the text is dropped, as it is wherever something follows it.
+    White space at the end of a text is dropped wherever something follows it. ``raw`` puts an instruction straight
+    before the text, as sentence-transformers does with its prompts, instead of stripped and with a space.
     """
 
     prefix: str = ""
     suffix: str = ""
     end: str = ""
+    raw: bool = False
 
     def wrap(self, instruction: str | None, text: str, *, close: bool) -> tuple[str, int, int]:
         """Return the whole string and the character positions where the text and the suffix begin.
@@ -27,7 +29,8 @@ class Template:
         ``close`` asks for ``end`` behind the suffix (pooling of the closing token).
         """
         suffix = self.suffix + (self.end if close else "")
-        head = self.prefix + (f"{instruction.strip()} " if instruction else "")
+        given = (instruction if self.raw else f"{instruction.strip()} ") if instruction else ""
+        head = self.prefix + given
         body = text.rstrip() if suffix else text
         return head + body + suffix, len(head), len(head) + len(body)
 

@@ -1,9 +1,14 @@
 """From (instruction, text) to token ids with the span to pool.
 
 The whole string (prefix, instruction, text, suffix) is tokenised in one piece, as the original does, so that its
-vectors are reproduced. The pooled span begins as many tokens before the end as text and suffix have when tokenised
-alone: this is the original's contract too (at the border it can differ by a token from the character offsets), but
-it is applied before anything is cut, so that a cut can never move the span onto the instruction.
+vectors are reproduced. Where the pooled text begins is found in one of two ways, a setting of the checkpoint:
+
+- ``offsets``: at the first token that covers a character of the text;
+- ``count``: as many tokens before the end as text and suffix have when tokenised alone. This is the original's
+  contract, which its checkpoints were trained and measured with; at the border it can be off by some tokens, since a
+  word that follows a space is cut differently from one that begins a string.
+
+Either is applied before anything is cut, so that a cut can never move the span onto the instruction.
 """
 
 from __future__ import annotations
@@ -53,10 +58,14 @@ class Tokenisation:
             for instruction, text in zip(instructions, texts, strict=True)
         ]
         whole = self._backend.encode_batch([string for string, _, _ in wrapped])
-        alone = self._backend.encode_batch([string[start:] for string, start, _ in wrapped], add_special_tokens=False)
+        if self._settings.span == "offsets":
+            tails = [_covering(encoding.offsets, start) for encoding, (_, start, _) in zip(whole, wrapped, strict=True)]
+        else:
+            ends = [string[start:] for string, start, _ in wrapped]
+            tails = [len(end.ids) for end in self._backend.encode_batch(ends, add_special_tokens=False)]
         return [
-            self._span(encoding, len(tail.ids), suffix_at, bool(instruction))
-            for encoding, tail, (_, _, suffix_at), instruction in zip(whole, alone, wrapped, instructions, strict=True)
+            self._span(encoding, tail, suffix_at, bool(instruction))
+            for encoding, tail, (_, _, suffix_at), instruction in zip(whole, tails, wrapped, instructions, strict=True)
         ]
 
     def shorten(self, text: str) -> str:
@@ -83,7 +92,7 @@ class Tokenisation:
         while keep and count > limit:
             keep = int(keep * limit / count)
             count = min(bisect.bisect_left(starts, words[keep - 1]), cap) if keep else 0
-        return text[: words[keep - 1]] if keep else text[: offsets[limit - 1][1]]
+        return text[: words[keep - 1]] if keep else text[: offsets[limit][0] or offsets[limit][1]]
 
     def _span(self, encoding: Any, tail: int, suffix_at: int, instructed: bool) -> Tokens:
         """Find the pooled span and cut the text (only the text) to ``max_length``."""
@@ -112,6 +121,11 @@ class Tokenisation:
                 "shorten the instruction or lower max_length"
             )
         return Tokens(ids, start, end)
+
+
+def _covering(offsets: Sequence[tuple[int, int]], start: int) -> int:
+    """How many tokens cover a character from ``start`` on."""
+    return sum(1 for begin, end in offsets if end > start and end > begin)
 
 
 def _is_empty(offset: tuple[int, int]) -> bool:

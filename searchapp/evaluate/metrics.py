@@ -6,6 +6,7 @@ import difflib
 import operator
 import re
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from ir_measures import Measure
 
 DEFAULT_METRICS = ("nDCG@10", "MAP", "MRR@10", "Recall@100", "P@10")
+
+# pytrec_eval keeps a table with a row for every judgement from 0 to the highest, and reads row `rel` of it unchecked.
+HIGHEST_JUDGEMENT = 1_000_000
+HIGHEST_REL = 100
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,7 @@ def parse_metric(name: str) -> Measure:
 
     try:
         measure = ir_measures.parse_measure(name)
-        measure.validate_params()
-        cutoff = measure.params.get("cutoff", 1)
-        if isinstance(cutoff, bool) or cutoff < 1:
-            raise ValueError(f"cut-off {cutoff}")
+        _check_parameters(measure)
     except NameError:
         raise EvaluationError(f"metric {name!r} is unknown; {_nearest(name)}") from None
     except (ValueError, AssertionError, TypeError) as error:
@@ -106,8 +108,9 @@ def score(
 
     Which queries count: all of ``qrels`` and no others. One that the run lacks, or for which it has no document,
     counts 0, as in ir_measures and ``trec_eval -c`` (raw pytrec_eval leaves it out). One with no judgement above 0
-    counts 0 whatever the run returns and stays in the mean, as in ir_measures and trec_eval. Negative judgements
-    count as not relevant and take no gain away, as in trec_eval.
+    counts 0 whatever the run returns and stays in the mean, as in ir_measures and trec_eval. A negative judgement (the
+    TREC Web tracks write -2 for spam) is taken as 0, judged and not relevant; the special meaning of -1 for infAP,
+    not judged, is not kept.
 
     The order of documents is that of ``ranking`` for every metric. ir_measures alone would not do this: it takes RR@k
     and Judged@k from other programs, which compare scores in double precision and break ties the other way round.
@@ -115,15 +118,15 @@ def score(
     A metric that a provider leaves out for a query (Accuracy where nothing relevant was found) counts 0; those that
     ir_measures adds up (NumRet, NumRel) are per query here too, and averaged by ``Scores``.
 
-    Raises EvaluationError where there are no judged queries, a score is NaN, a judgement is no integer, or a metric
-    is unknown or cannot be computed here.
+    Raises EvaluationError where there are no judged queries, a score is NaN, a judgement is no integer or above a
+    million, or a metric is unknown or cannot be computed here.
     """
     import ir_measures
 
     measures = {name: parse_metric(name) for name in metrics}
     judgements = _judgements(qrels)
-    ranks = {query: _by_rank(query, run[query]) for query in judgements if run.get(query)}
-    values = {measure: dict.fromkeys(judgements, float(measure.DEFAULT)) for measure in measures.values()}
+    ranks = {query: _by_rank(query, run[query]) for query in qrels if run.get(query)}
+    values = {measure: dict.fromkeys(qrels, float(measure.DEFAULT)) for measure in measures.values()}
     # ir_measures 0.4.3 confuses nDCG with `gains` and nDCG without in a common call, so the first sort goes alone.
     together = [measure for measure in values if "gains" not in measure.params]
     alone = [[measure] for measure in values if "gains" in measure.params]
@@ -137,23 +140,49 @@ def score(
                 f"expected metrics such as {', '.join(DEFAULT_METRICS)}"
             ) from error
     per_query = {name: dict(values[measure]) for name, measure in measures.items()}
-    return Scores(per_query, missing=len(judgements) - len(ranks), queries=len(judgements))
+    return Scores(per_query, missing=len(qrels) - len(ranks), queries=len(qrels))
 
 
 def _judgements(qrels: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """Return plain dictionaries of plain integers, the only thing pytrec_eval takes."""
+    """Return the judgements in the only shape that pytrec_eval 0.5.11 is safe with.
+
+    Plain integers; none negative, as it writes outside its tables from -2 on and hangs or returns chance values where
+    a query has nothing but -1; and no query without a judgement, which it gives the values of another query
+    (github.com/cvangysel/pytrec_eval/issues/49).
+    """
     if not qrels:
         raise EvaluationError("the judgements name no query, expected at least one; check the qrels file and the split")
     try:
-        return {q: {d: operator.index(level) for d, level in judged.items()} for q, judged in qrels.items()}
+        judgements = {
+            q: {d: max(operator.index(level), 0) for d, level in judged.items()} for q, judged in qrels.items()
+        }
     except TypeError as error:
         raise EvaluationError(f"a judgement is no integer ({error}); expected 0, 1, 2 …") from error
+    for query, judged in judgements.items():
+        if judged and max(judged.values()) > HIGHEST_JUDGEMENT:
+            raise EvaluationError(
+                f"a judgement of query {query!r} is {max(judged.values())}, expected a small integer such as 0 or 1; "
+                "check that the qrels file has its columns in order"
+            )
+    return {query: judged for query, judged in judgements.items() if judged}
 
 
 def _by_rank(query: str, scores: Mapping[str, float]) -> dict[str, float]:
     """Replace the scores by n, n-1 … 1 in the order of ``ranking``: exact in float32, and without ties."""
     documents, _ = ranking(query, scores)
     return {document: float(len(documents) - place) for place, document in enumerate(documents)}
+
+
+def _check_parameters(measure: Measure) -> None:
+    """Raise AssertionError or ValueError for parameters that ir_measures lets pass and no provider survives."""
+    measure.validate_params()
+    for parameter, highest in (("cutoff", sys.maxsize), ("rel", HIGHEST_REL)):
+        value = measure.params.get(parameter, 1)
+        if isinstance(value, bool) or not 1 <= value <= highest:
+            raise ValueError(f"{parameter} is {value}")
+    for gain in measure.params.get("gains", {}).values():
+        if not isinstance(gain, int) or not 0 <= gain <= HIGHEST_JUDGEMENT:
+            raise ValueError(f"a gain is {gain}")
 
 
 def _nearest(name: str) -> str:

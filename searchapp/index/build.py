@@ -194,8 +194,8 @@ class _Run:
             rejections.truncate(done.rejected_bytes)
             rejections.seek(0, os.SEEK_END)
             characters = 0
-            for consumed, fraction, item in _records(sources, done.consumed):
-                item = self._checked(item)
+            for consumed, fraction, found in _records(sources, done.consumed):
+                item = self._checked(found)
                 if isinstance(item, Rejected):
                     self._reasons[item.reason.split(":")[0].split("(")[0].strip()] += 1
                     rejections.write(json.dumps(asdict(item), ensure_ascii=False).encode("utf-8") + b"\n")
@@ -233,14 +233,10 @@ class _Run:
         waiting = row - self._manifest.rows
         return self._pending[waiting].id if waiting >= 0 else self._rows.read(row).id
 
-    def _checked(self, item: tuple[Document | Rejected, str]) -> Document | Rejected:
-        document, source = item
-        if isinstance(document, Rejected):
-            return document
-        if (row := self._ids.find(document.id)) is None:
-            return document
-        reason = f"duplicate id: document {row + 1} of this index has it already"
-        return Rejected(source, 0, reason, document.id)
+    def _checked(self, item: Document | Rejected) -> Document | Rejected:
+        if isinstance(item, Rejected) or (row := self._ids.find(item.id)) is None:
+            return item
+        return Rejected(*item.place, reason=f"duplicate id: document {row + 1} of this index has it", id=item.id)
 
     def _commit(self, rejections: BinaryIO, consumed: int, seconds: float, state: str = "encoding") -> None:
         """Encode the pending documents into a segment and publish it with how far the sources were read."""
@@ -261,9 +257,8 @@ class _Run:
             segment_size=self._size,
         )
         rows = manifest.rows + len(self._pending)
-        self._store.commit(manifest.with_files(state=state, rows=rows, segments=segments, build=build, files=files))
-        assert self._store.manifest is not None  # noqa: S101
-        self._manifest = self._store.manifest
+        changed = manifest.with_files(state=state, rows=rows, segments=segments, build=build, files=files)
+        self._manifest = self._store.commit(changed)
         self._rows = Rows(self._store.data, self._manifest.segments)
         self._pending = []
 
@@ -284,11 +279,11 @@ class _Run:
         return Segment(rows, vectors, self._manifest.rows, len(self._pending)), {**files, **more}, encoded.tokens
 
 
-def _records(sources: Sequence[Source], skip: int) -> Iterator[tuple[int, float, tuple[Document | Rejected, str]]]:
-    """Yield (records read so far, fraction of all sources, (item, source)) after the first ``skip`` records."""
+def _records(sources: Sequence[Source], skip: int) -> Iterator[tuple[int, float, Document | Rejected]]:
+    """Yield (records read so far, share of all sources, item) after the first ``skip`` records."""
     read = 0
     for number, source in enumerate(sources):
         for record in source.records():
             read += 1
             if read > skip:
-                yield read, (number + record.progress) / len(sources), (record.item, source.name)
+                yield read, (number + record.progress) / len(sources), record.item

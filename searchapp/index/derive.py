@@ -62,8 +62,7 @@ def derive(store: Store, pca: int | None, factory: str, stage: Stage | None = No
         build=replace(manifest.build, pca=pca, factory=factory, seconds=seconds),
         files=files,
     )
-    store.commit(ready)
-    return ready
+    return store.commit(ready)
 
 
 def _blocks(vectors: Vectors, projection: Pca | None) -> Iterator[np.ndarray]:

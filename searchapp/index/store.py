@@ -60,11 +60,13 @@ class Store:
             raise IndexStoreError(f"{root} has files in it but is no index; choose another --index directory")
         disk = disk or Disk()
         with space_for(root):
-            (root / "data").mkdir(parents=True, exist_ok=True)
-            disk.sync_directory(root)
-            disk.sync_directory(root.parent)
-        with (root / "LOCK").open("a+b") as lock:
+            root.mkdir(parents=True, exist_ok=True)
+        with (root / "LOCK").open("a+b") as lock:  # comes first: it marks the directory as ours
             _take(lock, root)
+            with space_for(root):
+                (root / "data").mkdir(exist_ok=True)
+                disk.sync_directory(root)
+                disk.sync_directory(root.parent)
             manifest, problems = _newest(root)
             store = cls(root, manifest, problems, disk)
             store._lock = lock
@@ -81,8 +83,8 @@ class Store:
             yield name, draft, entries
         entries[name] = draft.entry
 
-    def commit(self, manifest: Manifest) -> None:
-        """Publish the next state. Raises IndexStoreError when the number is taken or the disk is full."""
+    def commit(self, manifest: Manifest) -> Manifest:
+        """Publish the next state and return it with its number. Raises IndexStoreError when the number is taken or the disk is full."""
         if self._lock is None:
             raise IndexStoreError(f"{self.root} is open for reading only")
         number = (self.manifest.number if self.manifest else 0) + 1
@@ -100,6 +102,7 @@ class Store:
             self._disk.sync_directory(self.root)
         self.manifest = manifest
         self._sweep()
+        return manifest
 
     def path(self, name: str) -> Path:
         """Where a data file lies."""

@@ -56,7 +56,7 @@ def test_what_json_writes_comes_back(written: list[Document], ending: str, ascii
         (b'{"_id": "a", "text": null}', "`text` is null"),
         (b'{"_id": "a", "text": "x", "title": ["t"]}', "`title` is a list, expected a string"),
         (b'{"_id": "a", "text": " \\n\\t"}', "empty text"),
-        (b'{"_id": "a", "title": "only a title", "text": ""}', "empty text"),
+        (b'{"_id": "a", "title": " ", "text": ""}', "empty text"),
         (b'{"_id": " ", "text": "x"}', "`_id` is empty"),
         (b'{"_id": 1.5, "text": "x"}', "`_id` is a number, expected a string or an integer"),
         (b'{"_id": true, "text": "x"}', "`_id` is true or false"),
@@ -169,3 +169,12 @@ def test_memory_stays_small(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert count == 2000
     assert peak < 2 * 2**20
+
+
+def test_a_title_alone_is_a_document(tmp_path: Path) -> None:
+    """Half of the CACM collection has nothing but titles."""
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"_id": "a", "title": "only a title", "text": ""}\n')
+    [document], rejections = read(path)
+    assert (document.title, document.text, document.place) == ("only a title", "", (str(path), 1))
+    assert not rejections

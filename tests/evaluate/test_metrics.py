@@ -23,8 +23,12 @@ queries = st.sampled_from([f"q{i}" for i in range(7)])
 # Few values, so that ties abound; three of them differ in double precision only.
 scores = st.one_of(st.sampled_from([0.0, 0.5, 0.5 + 1e-9, 0.5 - 1e-9, 1.0, -3.0]), st.floats(-1, 1))
 runs = st.dictionaries(queries, st.dictionaries(documents, scores, max_size=25), max_size=7)
+# Of negative judgements, pytrec_eval stands -1 only, and that beside another: below it writes outside its tables.
 judgements = st.dictionaries(
-    queries, st.dictionaries(documents, st.integers(-2, 3), min_size=1, max_size=20), min_size=1, max_size=7
+    queries,
+    st.dictionaries(documents, st.integers(-1, 3), min_size=1, max_size=20).filter(lambda j: max(j.values()) >= 0),
+    min_size=1,
+    max_size=7,
 )
 
 
@@ -50,8 +54,9 @@ def test_equal_to_pytrec_eval(run: dict, qrels: dict):
 @given(runs, judgements)
 @settings(max_examples=60, deadline=None)
 def test_means_equal_ir_measures(run: dict, qrels: dict):
-    names = ["nDCG@10", "AP", "AP(rel=2)", "R@5", "P@10", "Rprec", "Success@3", "bpref".capitalize(), "SetP"]
+    names = ["nDCG@10", "AP", "AP(rel=2)", "R@5", "P@10", "Rprec", "Success@3", "SetP"]
     found = score(run, qrels, names)
+    # An empty answer is no answer, as in a file; left in, pytrec_eval would be asked about it.
     answered = {query: hits for query, hits in run.items() if hits}
     for name in names:
         measure = ir_measures.parse_measure(name)
@@ -74,6 +79,21 @@ def test_a_written_run_scores_the_same(tmp_path_factory, run: dict, qrels: dict)
     path = tmp_path_factory.getbasetemp() / "same.run"
     write_run(path, {query: list(hits.items()) for query, hits in run.items()}, "t")
     assert score(read_run(path), qrels) == score(run, qrels)
+
+
+@given(runs, st.dictionaries(queries, st.dictionaries(documents, st.integers(-9, 3)), min_size=1, max_size=7))
+@settings(max_examples=150, deadline=None)
+def test_negative_judgements_are_not_relevant_and_empty_ones_harmless(run: dict, qrels: dict):
+    names = [*DEFAULT_METRICS, "nDCG", "Bpref", "Rprec", "P(judged_only=True)@5", "Judged@5"]
+    found = score(run, qrels, names)
+    assert found == score(run, {q: {d: max(j, 0) for d, j in judged.items()} for q, judged in qrels.items()}, names)
+    for query, judged in qrels.items():
+        if run.get(query) and any(level > 0 for level in judged.values()):
+            alone = score(run, {query: judged}, names)
+            assert all(found.per_query[name][query] == alone.per_query[name][query] for name in names)
+        else:
+            relevance = set(names) - {"Judged@5"}
+            assert all(found.per_query[name][query] == 0.0 for name in relevance)
 
 
 def test_by_hand():
@@ -135,8 +155,8 @@ def test_numpy_numbers_are_numbers():
 
 def test_estimates_hold_mean_and_interval():
     random = np.random.default_rng(0)
-    run = {f"q{i}": {f"d{j}": float(s) for j, s in enumerate(random.random(30))} for i in range(60)}
-    qrels = {query: {f"d{j}": 1 for j in random.integers(0, 30, 3)} for query in run}
+    run = {f"q{i}": {f"d{j}": float(s) for j, s in enumerate(random.random(300))} for i in range(60)}
+    qrels = {query: {f"d{j}": 1 for j in random.integers(0, 300, 40)} for query in run}
     found = score(run, qrels)
     estimates = found.estimates()
     assert tuple(estimates) == DEFAULT_METRICS
@@ -168,8 +188,12 @@ def test_names(name: str, same: str):
         ("zzzz", "expected one of nDCG@10, MAP"),
         ("", "cannot be used"),
         ("P", "cannot be used"),
-        ("P@0", "cut-off 0"),
-        ("P@True", "cut-off True"),
+        ("P@0", "cutoff is 0"),
+        ("P@True", "cutoff is True"),
+        ("P(rel=0)@5", "rel is 0"),
+        ("Bpref(rel=1000000)", "rel is 1000000"),
+        ("nDCG(gains={1:2000000})@5", "a gain is 2000000"),
+        ("nDCG(gains={1:0.5})@5", "a gain is 0.5"),
         ("nDCG@ten", "cannot be used"),
         ("MAP(depth=3)", "unsupported params found: ..depth"),
         ("MAP; P@1", "multiple expressions"),
@@ -192,6 +216,8 @@ def test_nan_is_refused():
 def test_unusable_judgements():
     with pytest.raises(EvaluationError, match="name no query"):
         score({"q": {"d": 1.0}}, {})
+    with pytest.raises(EvaluationError, match="a judgement of query 'q' is 31715818, expected a small integer"):
+        score({"q": {"d": 1.0}}, {"q": {"d": 31715818}})
     with pytest.raises(EvaluationError, match="no integer"):
         score({"q": {"d": 1.0}}, {"q": {"d": 0.5}})  # type: ignore[dict-item]
 

@@ -1,0 +1,63 @@
+"""A build that is killed for real, several times, ends as an uninterrupted one and encodes no finished segment again."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+from searchapp.index.store import Store
+from tests.cli.conftest import start
+
+WORDS = "bees fly make honey hives search engine quality measure fox dog quick brown lazy web query passages".split()
+
+
+def _finish(*arguments: object) -> str:
+    process = start(*arguments)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+def test_kill_minus_nine_at_several_moments(tmp_path: Path, tiny_model: Path) -> None:
+    rng = random.Random(0)
+    corpus = tmp_path / "docs.jsonl"
+    with corpus.open("w") as file:
+        for i in range(600):
+            file.write(json.dumps({"_id": f"d{i}", "text": " ".join(rng.choices(WORDS, k=30)), "n": i}) + "\n")
+            if i % 50 == 0:
+                file.write("{broken\n")
+    queries = ["make honey", "search engine quality", "quick fox"]
+    command = ("build", corpus, "--model", tiny_model, "--segment-size", 20, "--pca", 8, "--index")
+    _finish(*command, tmp_path / "whole")
+    want = _finish("search", tmp_path / "whole", *queries, "--json", "--candidates", 50)
+
+    index = tmp_path / "killed"
+    before: list[str] = []
+    for segments in (1, 9, 20):
+        process = start(*command, index)
+        deadline = time.time() + 200
+        while len(_vectors(index)) < segments and time.time() < deadline and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(rng.random() * 0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL, "the build was over before it could be killed"
+        manifest = Store.open(index).manifest
+        names = [segment.vectors for segment in manifest.segments]
+        assert names[: len(before)] == before, "a finished segment was written again"
+        assert len(names) >= segments - 1
+        before = names
+    _finish(*command, index)
+    assert [segment.vectors for segment in Store.open(index).manifest.segments][: len(before)] == before
+    assert _finish("search", index, *queries, "--json", "--candidates", 50) == want
+    assert json.loads(_finish("verify", index, "--json")) == {"ok": True, "problems": []}
+    rejected = [json.loads(line)["line"] for line in (index / "rejected.jsonl").read_text().splitlines()]
+    assert rejected == [json.loads(line)["line"] for line in (tmp_path / "whole" / "rejected.jsonl").read_text().splitlines()]
+    assert len(rejected) == 12
+
+
+def _vectors(index: Path) -> list[Path]:
+    return list((index / "data").glob("vectors-*"))

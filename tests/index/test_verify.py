@@ -1,0 +1,118 @@
+"""Damage is found: every flipped byte, every missing or cut file; and a second writer is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from searchapp.errors import IndexStoreError
+from searchapp.index import VectorIndex, build, verify
+from searchapp.index.store import Store
+from tests.index.conftest import HashEncoder
+
+
+@pytest.fixture
+def index(tmp_path: Path, corpus, hash_encoder: HashEncoder) -> Path:
+    build([str(corpus())], tmp_path / "ix", hash_encoder, segment_size=20, pca=6)
+    return tmp_path / "ix"
+
+
+def test_every_flipped_byte_is_found(index: Path) -> None:
+    rng = np.random.default_rng(0)
+    files = sorted((index / "data").iterdir())
+    for _ in range(100):
+        path = files[rng.integers(len(files))]
+        raw = bytearray(path.read_bytes())
+        place, bit = int(rng.integers(len(raw))), 1 << int(rng.integers(8))
+        raw[place] ^= bit
+        path.write_bytes(raw)
+        assert any(path.name in problem for problem in verify(index)), (path.name, place)
+        raw[place] ^= bit
+        path.write_bytes(raw)
+    assert verify(index) == []
+
+
+def test_a_damaged_newest_manifest_is_passed_over_and_said(index: Path) -> None:
+    newest = max(index.glob("manifest-*.json"))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert any("checksum" in problem for problem in verify(index))
+    assert Store.open(index).notices
+
+
+@pytest.mark.parametrize("kind", ["rows", "vectors"])
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_hurt_segment_is_refused_with_the_way_out(index: Path, kind: str, damage: str) -> None:
+    path = next((index / "data").glob(f"{kind}-*"))
+    path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(IndexStoreError, match=rf"{path.name}.*--overwrite"):
+        VectorIndex.open(index)
+
+
+def test_a_lost_derived_file_is_made_again_by_the_same_command(index: Path, tmp_path: Path) -> None:
+    for kind in ("faiss", "pca"):
+        next((index / "data").glob(f"{kind}-*")).unlink()
+        with pytest.raises(IndexStoreError, match=r"is not ready.*is missing.*same `searchapp build` again"):
+            VectorIndex.open(index)
+        encoder = HashEncoder()
+        build([str(tmp_path / "docs.jsonl")], index, encoder, pca=6)
+        assert encoder.encoded == []
+        assert verify(index) == []
+
+
+def test_a_directory_with_other_things_is_refused(tmp_path: Path, corpus, hash_encoder: HashEncoder) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
+    with pytest.raises(IndexStoreError, match="is no index"):
+        build([str(corpus())], tmp_path / "photos", hash_encoder)
+    with pytest.raises(IndexStoreError, match="is not an index"):
+        VectorIndex.open(tmp_path / "photos")
+    with pytest.raises(IndexStoreError, match="does not exist"):
+        VectorIndex.open(tmp_path / "nowhere")
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.jpg"]
+
+
+def test_a_wholly_damaged_index_is_not_thrown_away(index: Path, tmp_path: Path) -> None:
+    for manifest in index.glob("manifest-*.json"):
+        manifest.write_text("gone")
+    before = sorted(path.name for path in (index / "data").iterdir())
+    with pytest.raises(IndexStoreError, match="damaged.*--overwrite"):
+        build([str(tmp_path / "docs.jsonl")], index, HashEncoder(), pca=6)
+    assert sorted(path.name for path in (index / "data").iterdir()) == before
+
+
+def test_a_second_writer_is_refused_with_the_first_ones_pid(index: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from searchapp.index.store import Store\n"
+        f"with Store.write(Path({str(index)!r})):\n print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ})
+    try:
+        assert holder.stdout.readline().strip() == b"held"
+        with pytest.raises(IndexStoreError, match=f"process {holder.pid}"), Store.write(index):
+            pass
+        assert VectorIndex.open(index).manifest.rows == 50  # readers never wait
+    finally:
+        holder.kill()
+        holder.wait()
+    deadline = time.time() + 5
+    while time.time() < deadline:
+        with Store.write(index):
+            break
+
+
+def test_a_reader_keeps_its_state_while_a_writer_moves_on(index: Path, tmp_path: Path) -> None:
+    reader = VectorIndex.open(index)
+    query = HashEncoder().vector("title 7 text number 7")
+    before = reader.search_vectors(query, 5)
+    build([str(tmp_path / "docs.jsonl")], index, HashEncoder(), pca=None)
+    build([str(tmp_path / "docs.jsonl")], index, HashEncoder(), pca=3)
+    build([str(tmp_path / "docs.jsonl")], index, HashEncoder(), pca=4)
+    after = reader.search_vectors(query, 5)
+    np.testing.assert_array_equal(before[1], after[1])
+    assert reader.rows.read(int(after[1][0, 0])).id == "d7"
