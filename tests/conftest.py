@@ -49,3 +49,21 @@ def tiny_encoder(tiny_model: Path):
     from searchapp import Encoder
 
     return Encoder.load(str(tiny_model))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]):
+    """Run the program in this process: (arguments) -> exit code, standard output, standard error."""
+    from searchapp.cli import main
+    from tests.program import Outcome
+
+    def call(*arguments: object) -> object:
+        capsys.readouterr()
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call

@@ -63,11 +63,17 @@ def make_config(family: str, **changes):
     if family in ("gpt2", "gpt_neo", "falcon"):
         options.pop("intermediate_size", None)
     if family == "gpt_neo":
-        options = {k: v for k, v in options.items() if k not in ("num_hidden_layers", "num_attention_heads", "num_key_value_heads")}
+        options = {
+            k: v
+            for k, v in options.items()
+            if k not in ("num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+        }
     return AutoConfig.for_model(family, **options)
 
 
-def make_checkpoint(directory: Path, tokenizer, family: str = "llama", *, head: bool = True, seed: int = 0, **changes) -> Path:
+def make_checkpoint(
+    directory: Path, tokenizer, family: str = "llama", *, head: bool = True, seed: int = 0, **changes
+) -> Path:
     """Save a random model with its tokenizer; ``head`` saves it as a causal language model."""
     import torch
     from transformers import AutoModel, AutoModelForCausalLM
@@ -101,5 +107,3 @@ def make_adapter(base: Path, directory: Path, *, head: bool = False, seed: int =
     wrapped.peft_config["default"].base_model_name_or_path = str(base)
     wrapped.save_pretrained(directory)
     return directory
-
-

@@ -41,7 +41,10 @@ TEXTS = {
 }
 PAIRS = {"medquad-qa": 0.08, "pubmedqa": 0.05}
 VOCABULARY, BLOCK, QUERY_LENGTH = 14_336, 256, 32
-SHAPES = ((256, 96), (96, 256))  # (pairs in a batch, tokens of a document): two shapes, so that compilation happens twice
+SHAPES = (
+    (256, 96),
+    (96, 256),
+)  # (pairs in a batch, tokens of a document): two shapes, so that compilation happens twice
 SCALE = 20.0  # inverse temperature of InfoNCE
 
 
@@ -121,7 +124,9 @@ def crops(rng: np.random.Generator, source: Passages, length: int, rarity: np.nd
         chosen = rng.choice(positions, size=count, replace=False, p=weight / weight.sum())
         if rng.random() < 0.5:
             chosen.sort()
-        ends = source.word_starts[np.minimum(np.searchsorted(source.word_starts, chosen) + 1, len(source.word_starts) - 1)]
+        ends = source.word_starts[
+            np.minimum(np.searchsorted(source.word_starts, chosen) + 1, len(source.word_starts) - 1)
+        ]
         words = [source.ids[start : max(start + 1, end)] for start, end in zip(chosen, ends, strict=True)]
         query = np.concatenate(words)[:QUERY_LENGTH]
     return query, document
@@ -159,7 +164,12 @@ def optimise(model: LlamaForCausalLM, steps: int, peak: float, loss_at, history:
             optimiser.zero_grad(set_to_none=True)
             total, recent = total + tokens, [*recent[-19:], loss.item()]
             if step % 20 == 19:
-                row = {"step": step + 1, "loss": round(float(np.mean(recent)), 4), "tokens": total, "s": round(time.time() - began)}
+                row = {
+                    "step": step + 1,
+                    "loss": round(float(np.mean(recent)), 4),
+                    "tokens": total,
+                    "s": round(time.time() - began),
+                }
                 file.write(json.dumps(row) + "\n")
                 file.flush()
                 log.info("%s", row)
@@ -243,7 +253,10 @@ def train_contrastive(
     def loss_at(step: int) -> tuple[torch.Tensor, int]:
         size, length = SHAPES[step % 5 in (1, 3)]
         batch = draw(names[rng.choice(len(names), p=shares / shares.sum())], size, length)
-        queries, documents = (compiled(*pad(list(side), width)) for side, width in zip(zip(*batch, strict=True), (QUERY_LENGTH, length), strict=True))
+        queries, documents = (
+            compiled(*pad(list(side), width))
+            for side, width in zip(zip(*batch, strict=True), (QUERY_LENGTH, length), strict=True)
+        )
         scores = SCALE * queries @ documents.T
         target = torch.arange(size)
         return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2, size * (QUERY_LENGTH + length)
@@ -279,10 +292,13 @@ def main() -> None:
     for stem in PAIRS:
         columns = zip(*read_pairs(options.data, stem), strict=True)
         pairs[stem] = tuple(
-            [np.asarray(item.ids, dtype=np.int32) for item in tokenizer.encode_batch_fast(list(column))] for column in columns
+            [np.asarray(item.ids, dtype=np.int32) for item in tokenizer.encode_batch_fast(list(column))]
+            for column in columns
         )
     if not (work / "contrastive").exists():
-        train_contrastive(sources, pairs, work / "causal", work / "contrastive", options.contrastive_steps, options.seed)
+        train_contrastive(
+            sources, pairs, work / "causal", work / "contrastive", options.contrastive_steps, options.seed
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Put a trained model and its tokenizer into the package: float16 safetensors, settings, nothing else.
 
-    python training/package.py --work runs/bundled --to searchapp/models/bundled
+python training/package.py --work runs/bundled --to searchapp/models/bundled
 """
 
 from __future__ import annotations
@@ -32,8 +32,15 @@ def main() -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(options.work / "tokenizer" / name, options.to / name)
     tokenizer = json.loads((options.to / "tokenizer.json").read_text(encoding="utf-8"))
-    (options.to / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
-    settings = Settings(span="offsets", max_length=options.max_length, document_max_length=options.document_max_length, template=Template())
+    (options.to / "tokenizer.json").write_text(
+        json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
+    )
+    settings = Settings(
+        span="offsets",
+        max_length=options.max_length,
+        document_max_length=options.document_max_length,
+        template=Template(),
+    )
     settings.save(options.to)
 
 

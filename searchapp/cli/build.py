@@ -19,7 +19,7 @@ def build(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="JSONL, Parquet, CSV or TSV (also .gz), a BEIR folder, a folder of .txt, .md or .rst, or python:stdlib.",
+            help="JSONL, Parquet, CSV or TSV, a BEIR folder, a folder of .txt, .md or .rst, or python:stdlib.",
             show_default=False,
         ),
     ],

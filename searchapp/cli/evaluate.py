@@ -1,4 +1,4 @@
-"""``searchapp evaluate``: how good is the search?"""
+"""``searchapp evaluate``: how good the search is."""
 
 from __future__ import annotations
 
@@ -100,9 +100,8 @@ def retrieval(
 
 def _show(results: list[Result]) -> None:
     first = results[0].setting
-    say(
-        f"{first['collection']} ({first['split']}): {first['queries']} queries, {first['documents']:,} documents, model {first['model']}"
-    )
+    head = f"{first['collection']} ({first['split']}): {first['queries']} queries, {first['documents']:,} documents"
+    say(f"{head}, model {first['model']}")
     if first["documents_rejected"]:
         say(f"{first['documents_rejected']} documents could not be indexed (empty or malformed) and cannot be found")
     if first["queries_missing"]:

@@ -39,20 +39,20 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         return
     settings = manifest.encoder["settings"]
     reduced = f" → {manifest.reduction.dim} by PCA" if manifest.reduction else ""
+    model = " + ".join([manifest.encoder["reference"]["model"], *manifest.encoder["reference"]["adapters"]])
     variance = f" ({manifest.reduction.explained_variance:.1%} of the variance)" if manifest.reduction else ""
+    ann = manifest.ann
+    search = f"{ann.factory}, {ann.candidates or 'no'} candidates rescored" if ann else "not built yet"
     lines = {
         "index": f"{index} (format {manifest.format}, generation {manifest.number}, {manifest.state})",
         "documents": f"{manifest.rows:,} in {len(manifest.segments)} segments, {manifest.build.rejected:,} rejected",
         "sources": ", ".join(source["name"] for source in manifest.build.sources),
-        "model": manifest.encoder["reference"]["model"]
-        + "".join(f" + {a}" for a in manifest.encoder["reference"]["adapters"]),
+        "model": model,
         "encoder": f"{settings['pooling']} pooling, {settings['document_max_length']} of {settings['max_length']} tokens, "
         f"{'bidirectional' if settings['bidirectional'] else 'causal'}, {manifest.encoder['dtype']}",
         "fingerprint": manifest.encoder["fingerprint"]["sha256"][:16],
         "dimensions": f"{manifest.dim}{reduced}{variance}",
-        "search": f"{manifest.ann.factory}, {manifest.ann.candidates} candidates rescored"
-        if manifest.ann
-        else "not built yet",
+        "search": search,
         "on disk": bytes_text(content["bytes"]),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     }

@@ -114,7 +114,8 @@ def refuse(directory: Path, config: dict[str, Any]) -> NoReturn:
     pickles = sorted(path.name for pattern in PICKLES for path in directory.glob(pattern))
     if pickles:
         raise ModelError(
-            f"{directory} has its weights as pickles only ({pickles[0]}); a pickle can run code: convert it to safetensors"
+            f"{directory} has its weights as pickles only ({pickles[0]}), and a pickle can run code; "
+            "convert it to safetensors"
         )
     if config:
         raise ModelError(f"{directory} has config.json but no *.safetensors weights; copy the model's weights into it")

@@ -135,7 +135,7 @@ class Encoder:
 
         ``instruction`` is put before every text, or one before each when it is a sequence. With ``normalize`` rows
         have length 1. A text without any token to pool (an empty one, where the template adds nothing) gets the zero
-        vector, whose cosine with everything is 0. ``batch_size`` bounds the texts in a batch; vectors do not depend on it.
+        vector, whose cosine with everything is 0. ``batch_size`` bounds the texts in a batch; no vector depends on it.
         """
         return self.encode_counted(texts, instruction, normalize, batch_size=batch_size).vectors
 

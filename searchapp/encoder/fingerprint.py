@@ -31,7 +31,9 @@ def fingerprint(checkpoint: Checkpoint, settings: Settings, config: Any, tokeniz
         "tokenizer": _digest(_tokenizer(checkpoint.tokenizer, tokenizer)),
         "architecture": _digest(keep),
         "template": _digest(asdict(settings.template) if settings.template else None),
-        "pooling": _digest([settings.pooling, settings.pool_instruction, settings.pool_bos, settings.span, settings.bidirectional]),
+        "pooling": _digest(
+            [settings.pooling, settings.pool_instruction, settings.pool_bos, settings.span, settings.bidirectional]
+        ),
         "lengths": _digest([settings.max_length, settings.document_max_length]),
         "instruction": _digest(settings.document_instruction),
     }
@@ -62,7 +64,7 @@ def _tokenizer(directory: Path, tokenizer: Any) -> list[str]:
 
 
 def checksum(path: Path) -> str:
-    """sha256 of a file, remembered by its place, size and time so that large weights are read once, not at each start."""
+    """Return the sha256 of a file; remembered by place, size and time, so that large weights are read once."""
     real = path.resolve()
     status = real.stat()
     key = f"{real}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}"

@@ -31,7 +31,7 @@ class Settings:
 
     ``pooling`` is one of ``POOLINGS``. ``max_length`` bounds the whole sequence and ``document_max_length`` the text,
     both in tokens. ``pool_instruction`` pools over every token instead of the text and closing template only.
-    ``span`` finds where the pooled text begins: by ``offsets`` of its characters, or by LLM2Vec's ``count`` of its tokens.
+    ``span`` finds where the pooled text begins: by character ``offsets``, or by LLM2Vec's ``count`` of tokens.
     ``pool_bos`` pools BOS too where no instruction stands before the text (sentence-transformers' way).
     """
 

@@ -221,8 +221,8 @@ class _Run:
         if not self._reasons:
             return f"{names} holds no documents; expected at least one"
         reason, count = self._reasons.most_common(1)[0]
-        total = self._reasons.total()
-        return f"{names} holds no usable document: all {total} rejected, {count} of them for: {reason}; see {self._store.root / REJECTED}"
+        worst = f"all {self._reasons.total()} rejected, {count} of them for: {reason}"
+        return f"{names} holds no usable document: {worst}; see {self._store.root / REJECTED}"
 
     def _remember_ids(self) -> None:
         for number, segment in enumerate(self._manifest.segments):
@@ -240,7 +240,8 @@ class _Run:
 
     def _commit(self, rejections: BinaryIO, consumed: int, seconds: float, state: str = "encoding") -> None:
         """Encode the pending documents into a segment and publish it with how far the sources were read."""
-        manifest, files, segments, tokens = self._manifest, {}, self._manifest.segments, 0
+        manifest, segments, tokens = self._manifest, self._manifest.segments, 0
+        files: dict[str, FileEntry] = {}
         if self._pending:
             segment, files, tokens = self._write_segment()
             segments = (*segments, segment)

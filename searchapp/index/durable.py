@@ -44,9 +44,10 @@ class Draft:
 
 
 class Disk:
-    """Durable steps on a local file system. Every method returns only when its effect would survive a power loss,
+    """Durable steps on a local file system.
 
-    except ``link`` and ``remove``, which need ``sync_directory`` after them.
+    What ``create`` and ``sync_directory`` have returned from survives a power loss; ``link`` and ``remove`` do once
+    their directory is synced.
     """
 
     @contextmanager

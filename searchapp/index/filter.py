@@ -43,9 +43,8 @@ class Filter:
         """Boolean mask over all rows; raises SearchAppError for a key that no document has."""
         known = {field.name for segment in segments for field in segment.type}
         if unknown := sorted(self.names - known):
-            raise SearchAppError(
-                f"--filter names {unknown[0]!r}, which no document has; the metadata keys are {', '.join(sorted(known)) or 'none'}"
-            )
+            keys = ", ".join(sorted(known)) or "none"
+            raise SearchAppError(f"--filter names {unknown[0]!r}, which no document has; the metadata keys are {keys}")
         if not segments:
             return np.zeros(0, dtype=bool)
         return np.concatenate([self._evaluate(self._tree, segment) for segment in segments])

@@ -52,7 +52,8 @@ def check_dimension(dim: int, original: int, rows: int | None = None) -> None:
         raise IndexStoreError(f"--pca {dim} does not fit vectors of {original} dimensions; give 1 to {original}")
     if rows is not None and dim > rows:
         raise IndexStoreError(
-            f"--pca {dim} needs at least {dim} documents to be fitted, there are {rows}; give 1 to {min(original, rows)}"
+            f"--pca {dim} needs at least {dim} documents to be fitted, there are {rows}; "
+            f"give 1 to {min(original, rows)}"
         )
 
 

@@ -15,7 +15,7 @@ PROBES = 5  # stored vectors that are searched for
 
 
 def verify(path: Path, progress: Callable[[str], None] | None = None) -> list[str]:
-    """Return one line for each problem, an empty list for a sound index. Raises IndexStoreError if it cannot be opened."""
+    """Return one line for each problem, none for a sound index; IndexStoreError if it cannot be opened."""
     store = Store.open(path)
     problems = store.check(progress)
     manifest = store.manifest

@@ -59,13 +59,19 @@ class Index:
             )
 
     @overload
-    def search(self, query: str, k: int = ..., **options: object) -> list[Hit]: ...
+    def search(
+        self, query: str, k: int = ..., *, filter: str | None = ..., candidates: int | None = ...
+    ) -> list[Hit]: ...
     @overload
-    def search(self, query: Sequence[str], k: int = ..., **options: object) -> list[list[Hit]]: ...
-    def search(self, query: str | Sequence[str], k: int = 10, **options: object) -> list[Hit] | list[list[Hit]]:
-        """Return the k best hits of a query, or a list of them for each of several queries; options as in ``answer``."""
-        answers = self.answer([query] if isinstance(query, str) else query, k, **options)  # type: ignore[arg-type]
-        hits = [list(answer.hits) for answer in answers]
+    def search(
+        self, query: list[str], k: int = ..., *, filter: str | None = ..., candidates: int | None = ...
+    ) -> list[list[Hit]]: ...
+    def search(
+        self, query: str | list[str], k: int = 10, *, filter: str | None = None, candidates: int | None = None
+    ) -> list[Hit] | list[list[Hit]]:
+        """Return the k best hits of a query, or such a list for each of several; options as in ``answer``."""
+        queries = [query] if isinstance(query, str) else query
+        hits = [list(answer.hits) for answer in self.answer(queries, k, filter=filter, candidates=candidates)]
         return hits[0] if isinstance(query, str) else hits
 
     def answer(

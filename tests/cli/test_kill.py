@@ -1,4 +1,4 @@
-"""A build that is killed for real, several times, ends as an uninterrupted one and encodes no finished segment again."""
+"""A build that is really killed, several times, ends as an uninterrupted one; no finished segment is encoded again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from searchapp.index.store import Store
-from tests.cli.conftest import start
+from tests.program import start
 
 WORDS = "bees fly make honey hives search engine quality measure fox dog quick brown lazy web query passages".split()
 
@@ -55,7 +55,9 @@ def test_kill_minus_nine_at_several_moments(tmp_path: Path, tiny_model: Path) ->
     assert _finish("search", index, *queries, "--json", "--candidates", 50) == want
     assert json.loads(_finish("verify", index, "--json")) == {"ok": True, "problems": []}
     rejected = [json.loads(line)["line"] for line in (index / "rejected.jsonl").read_text().splitlines()]
-    assert rejected == [json.loads(line)["line"] for line in (tmp_path / "whole" / "rejected.jsonl").read_text().splitlines()]
+    assert rejected == [
+        json.loads(line)["line"] for line in (tmp_path / "whole" / "rejected.jsonl").read_text().splitlines()
+    ]
     assert len(rejected) == 12
 
 

@@ -13,7 +13,13 @@ import pytest
 DOCUMENTS = [
     {"_id": "bees", "title": "Bees", "text": "bees fly and make honey in their hives", "lang": "en", "year": 2021},
     {"_id": "fox", "title": "Fox", "text": "the quick brown fox jumps over the lazy dog", "lang": "en", "year": 2019},
-    {"_id": "engine", "title": "", "text": "how do you measure the quality of a search engine", "lang": "de", "year": 2024},
+    {
+        "_id": "engine",
+        "title": "",
+        "text": "how do you measure the quality of a search engine",
+        "lang": "de",
+        "year": 2024,
+    },
 ]
 
 

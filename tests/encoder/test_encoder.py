@@ -19,7 +19,9 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(TEXT, min_size=1, max_size=12), instructed=st.booleans(), batch=st.sampled_from([None, 1, 3]))
-def test_a_vector_does_not_depend_on_its_batch(tiny_encoder: Encoder, texts: list[str], instructed: bool, batch) -> None:
+def test_a_vector_does_not_depend_on_its_batch(
+    tiny_encoder: Encoder, texts: list[str], instructed: bool, batch
+) -> None:
     instruction = "find what answers:" if instructed else None
     together = tiny_encoder.encode(texts, instruction, batch_size=batch)
     alone = np.vstack([tiny_encoder.encode(text, instruction) for text in texts])
@@ -100,7 +102,9 @@ def test_no_position_beyond_the_models_is_asked_for(tiny_encoder: Encoder) -> No
 
 
 @settings(max_examples=100, deadline=None)
-@given(lengths=st.lists(st.integers(0, 50), max_size=80), budget=st.integers(1, 200), most=st.none() | st.integers(1, 9))
+@given(
+    lengths=st.lists(st.integers(0, 50), max_size=80), budget=st.integers(1, 200), most=st.none() | st.integers(1, 9)
+)
 def test_batches_cover_everything_once_within_the_budget(lengths: list[int], budget: int, most: int | None) -> None:
     batches = list(plan(lengths, budget, most))
     assert sorted(i for batch in batches for i in batch.tolist()) == list(range(len(lengths)))

@@ -58,7 +58,9 @@ def pieces(tmp_path_factory: pytest.TempPathFactory, tokenizer):
 def test_adapters_are_merged_in_order(pieces) -> None:
     base, mntp, supervised = pieces
     plain = Encoder.load(str(base), adapters=[str(mntp), str(supervised)], pooling="mean", pool_instruction=False)
-    np.testing.assert_allclose(plain.encode(TEXTS, normalize=False), _peft_reference(base, [mntp, supervised]), atol=1e-5)
+    np.testing.assert_allclose(
+        plain.encode(TEXTS, normalize=False), _peft_reference(base, [mntp, supervised]), atol=1e-5
+    )
     assert np.abs(plain.encode(TEXTS) - Encoder.load(str(base)).encode(TEXTS)).max() > 1e-3
 
 
@@ -135,7 +137,9 @@ def test_a_sentence_transformers_folder_gives_its_vectors(tmp_path: Path, tokeni
     body = Transformer(str(base))
     folder = tmp_path / "folder"
     pool = Pooling(body.get_embedding_dimension(), pooling_mode=pooling, include_prompt=False)
-    reference = SentenceTransformer(modules=[body, pool, Normalize()], prompts={"query": prompt, "document": ""}, device="cpu")
+    reference = SentenceTransformer(
+        modules=[body, pool, Normalize()], prompts={"query": prompt, "document": ""}, device="cpu"
+    )
     reference.save(str(folder))
     encoder = Encoder.load(str(folder))
     texts = [f" {text}" for text in TEXTS] if prompt else TEXTS  # a prompt must not end inside a token
@@ -196,12 +200,20 @@ def test_a_directory_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_options_that_make_no_sense_are_refused(tiny_model: Path) -> None:
-    for options in ({"pooling": "maximum"}, {"max_length": 0}, {"attention": "flash"}, {"dtype": "int3"}, {"device": "tpu"}):
+    for options in (
+        {"pooling": "maximum"},
+        {"max_length": 0},
+        {"attention": "flash"},
+        {"dtype": "int3"},
+        {"device": "tpu"},
+    ):
         with pytest.raises(ModelError):
             Encoder.load(str(tiny_model), **options)
 
 
-def test_a_hub_snapshot_is_loaded_from_the_cache(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_snapshot_is_loaded_from_the_cache(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The layout huggingface_hub leaves on disk: the real fetching code, offline."""
     revision = "0" * 40
     repo = tmp_path / "models--some-org--some-model"
@@ -212,8 +224,12 @@ def test_a_hub_snapshot_is_loaded_from_the_cache(tmp_path: Path, tiny_model: Pat
     import huggingface_hub
 
     real = huggingface_hub.snapshot_download
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **options: real(name, cache_dir=tmp_path, **options))
-    (repo / "snapshots" / revision / "llm2vec_config.json").write_text('{"pooling_mode": "weighted_mean", "max_length": 77}')
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **options: real(name, cache_dir=tmp_path, **options)
+    )
+    (repo / "snapshots" / revision / "llm2vec_config.json").write_text(
+        '{"pooling_mode": "weighted_mean", "max_length": 77}'
+    )
     encoder = Encoder.load("some-org/some-model")
     assert encoder.checkpoint.base_name == "some-org/some-model"
     assert (encoder.settings.pooling, encoder.settings.max_length) == ("weighted_mean", 77)

@@ -20,7 +20,10 @@ from tests.index.conftest import HashEncoder
 def hits(path: Path, encoder: HashEncoder, texts: list[str], k: int = 10) -> list[list[tuple[str, float]]]:
     index = VectorIndex.open(path)
     scores, rows = index.search_vectors(np.vstack([encoder.vector(text) for text in texts]), k)
-    return [[(index.rows.read(r).id, float(s)) for s, r in zip(*pair, strict=True)] for pair in zip(scores, rows, strict=True)]
+    return [
+        [(index.rows.read(r).id, float(s)) for s, r in zip(*pair, strict=True)]
+        for pair in zip(scores, rows, strict=True)
+    ]
 
 
 QUERIES = ["title 3 text number 3", "title 49 text number 49", "something else"]
@@ -128,7 +131,9 @@ def test_other_sources_models_and_changed_files_are_refused(tmp_path: Path, corp
     assert build([str(path)], tmp_path / "ix", hash_encoder, overwrite=True).manifest.rows == 51
 
 
-def test_pca_that_does_not_fit_is_refused_and_nothing_is_lost(tmp_path: Path, corpus, hash_encoder: HashEncoder) -> None:
+def test_pca_that_does_not_fit_is_refused_and_nothing_is_lost(
+    tmp_path: Path, corpus, hash_encoder: HashEncoder
+) -> None:
     path = str(corpus(10))
     with pytest.raises(IndexStoreError, match="--pca 17.*16 dimensions"):
         build([path], tmp_path / "ix", hash_encoder, pca=17)
@@ -140,7 +145,9 @@ def test_pca_that_does_not_fit_is_refused_and_nothing_is_lost(tmp_path: Path, co
 
 
 @pytest.mark.parametrize("factory", ["nonsense", "IVF99999,Flat", ""])
-def test_factories_that_do_not_work_are_refused(tmp_path: Path, corpus, hash_encoder: HashEncoder, factory: str) -> None:
+def test_factories_that_do_not_work_are_refused(
+    tmp_path: Path, corpus, hash_encoder: HashEncoder, factory: str
+) -> None:
     with pytest.raises(IndexStoreError, match="--factory"):
         build([str(corpus())], tmp_path / "ix", hash_encoder, factory=factory)
 

@@ -83,7 +83,10 @@ VALUES = st.none() | st.integers(-5, 5) | st.sampled_from(["a", "b", "1"]) | st.
     value=st.integers(-5, 5),
 )
 def test_numbers_compare_as_in_python(rows: list[dict], operator: str, value: int) -> None:
-    rows = [{**row, "x": row.get("x") if isinstance(row.get("x"), int) and not isinstance(row.get("x"), bool) else None} for row in rows]
+    rows = [
+        {**row, "x": row.get("x") if isinstance(row.get("x"), int) and not isinstance(row.get("x"), bool) else None}
+        for row in rows
+    ]
     rows.append({"x": 0})
     truth = {
         "==": lambda x: x is not None and x == value, "!=": lambda x: x is None or x != value,

@@ -1,0 +1,48 @@
+"""Passages cover a text's words, and the best one is the one that says what was asked."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from searchapp.search.passage import LENGTH, LONGEST, best_passages, split
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(st.sampled_from("ab .!?\n漢。"), max_size=3000))
+def test_passages_cover_every_word_once_in_order(text: str) -> None:
+    passages = split(text)
+    assert "".join("".join(text[p.start : p.end].split()) for p in passages) == "".join(text.split())
+    assert all(a.end <= b.start for a, b in zip(passages, passages[1:], strict=False))
+    assert all(0 < p.end - p.start <= LONGEST for p in passages)
+
+
+def test_sentences_are_kept_whole() -> None:
+    text = ("Bees make honey in their hives. " * 12).strip()
+    passages = split(text)
+    assert len(passages) > 1
+    assert all(text[p.start : p.end].endswith(".") and p.end - p.start <= LENGTH for p in passages)
+
+
+class WordEncoder:
+    """Embeds by words shared with the query: the truth is plain to see."""
+
+    def encode_queries(self, texts):
+        return self.encode_documents(texts)
+
+    def encode_documents(self, texts):
+        import numpy as np
+
+        vectors = np.zeros((len(texts), 997), dtype=np.float32)
+        for row, text in zip(vectors, texts, strict=True):
+            for word in text.lower().replace(".", "").split():
+                row[sum(map(ord, word)) % 997] += 1
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1)
+
+
+def test_the_best_passage_is_chosen_for_each_text() -> None:
+    filler = "Nothing of interest stands in this sentence whatever one looks for. " * 6
+    texts = [filler + "Bees dance to tell where flowers are." + " " + filler, "short text", "Bees dance. " + filler]
+    chosen = best_passages(WordEncoder(), "where do bees dance", texts)
+    assert ["Bees dance" in text[p.start : p.end] for text, p in zip(texts, chosen, strict=True)] == [True, False, True]
+    assert texts[1][chosen[1].start : chosen[1].end] == "short text"
