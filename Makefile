@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # FAISS: one of the extras cpu and gpu, never both; gpu where an NVIDIA driver answers.
 FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: demo test test-slow lint format results clean
+.PHONY: demo test test-slow lint format clean
 
 demo: $(VENV)/run
 	$(BIN)/searchapp demo --index indexes/python-stdlib
@@ -24,11 +24,6 @@ lint: $(VENV)/dev
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-# The table of docs/results.md, over the BEIR folders in DATA.
-DATA ?= ../shared/data/retrieval
-results: $(VENV)/run
-	$(BIN)/python docs/results.py $(DATA) > docs/results.md
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "searchapp needs Python 3.11 or newer; set PYTHON=")'

@@ -43,13 +43,15 @@ def info(index: options.Directory, json: options.Json = False) -> None:
     variance = f" ({manifest.reduction.explained_variance:.1%} of the variance)" if manifest.reduction else ""
     ann = manifest.ann
     search = f"{ann.factory}, {ann.candidates or 'no'} candidates rescored" if ann else "not built yet"
+    counts = f"{manifest.rows:,} in {len(manifest.segments)} segments, {manifest.build.rejected:,} rejected"
+    attention = "bidirectional" if settings["bidirectional"] else "causal"
+    lengths = f"{settings['document_max_length']} of {settings['max_length']} tokens"
     lines = {
         "index": f"{index} (format {manifest.format}, generation {manifest.number}, {manifest.state})",
-        "documents": f"{manifest.rows:,} in {len(manifest.segments)} segments, {manifest.build.rejected:,} rejected",
+        "documents": counts,
         "sources": ", ".join(source["name"] for source in manifest.build.sources),
         "model": model,
-        "encoder": f"{settings['pooling']} pooling, {settings['document_max_length']} of {settings['max_length']} tokens, "
-        f"{'bidirectional' if settings['bidirectional'] else 'causal'}, {manifest.encoder['dtype']}",
+        "encoder": f"{settings['pooling']} pooling, {lengths}, {attention}, {manifest.encoder['dtype']}",
         "fingerprint": manifest.encoder["fingerprint"]["sha256"][:16],
         "dimensions": f"{manifest.dim}{reduced}{variance}",
         "search": search,

@@ -84,7 +84,7 @@ class Store:
         entries[name] = draft.entry
 
     def commit(self, manifest: Manifest) -> Manifest:
-        """Publish the next state and return it with its number. Raises IndexStoreError when the number is taken or the disk is full."""
+        """Publish the next state and return it with its number. Raises IndexStoreError when the disk is full."""
         if self._lock is None:
             raise IndexStoreError(f"{self.root} is open for reading only")
         number = (self.manifest.number if self.manifest else 0) + 1
