@@ -6,7 +6,7 @@ Stages, each skipped when its output is already in the work directory:
 
 1. ``tokenizer``   byte-level BPE of 14,336 entries over lower-cased text.
 2. ``causal``      next-token prediction with a 4-layer Llama decoder on 256-token blocks.
-3. ``contrastive`` attention made bidirectional; InfoNCE over pairs cut from the same texts (two crops of a
+3. ``contrastive-N`` attention made bidirectional; two rounds, the second with half the learning rate, of InfoNCE over pairs cut from the same texts (two crops of a
    passage, a sentence and its passage, a few rare words and their passage) and over question-answer pairs.
 
 Only texts whose licence lets a trained model ship are read (see ``TEXTS`` and ``PAIRS``).
@@ -222,6 +222,7 @@ def train_contrastive(
     to: Path,
     steps: int,
     seed: int,
+    peak: float,
 ) -> None:
     """InfoNCE in both directions, in-batch negatives from one source at a time (they are the harder ones)."""
     torch.manual_seed(seed)
@@ -261,7 +262,7 @@ def train_contrastive(
         target = torch.arange(size)
         return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2, size * (QUERY_LENGTH + length)
 
-    optimise(model, steps, 1e-3, loss_at, to.parent / "contrastive.jsonl")
+    optimise(model, steps, peak, loss_at, to.parent / f"{to.name}.jsonl")
     model.model.save_pretrained(to)
 
 
@@ -271,7 +272,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds text/ and pairs/")
     parser.add_argument("--work", type=Path, default=Path("runs/bundled"))
     parser.add_argument("--causal-steps", type=int, default=900)
-    parser.add_argument("--contrastive-steps", type=int, default=900)
+    parser.add_argument("--contrastive-steps", type=int, nargs=2, default=[900, 700], help="of the two rounds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -295,10 +296,12 @@ def main() -> None:
             [np.asarray(item.ids, dtype=np.int32) for item in tokenizer.encode_batch_fast(list(column))]
             for column in columns
         )
-    if not (work / "contrastive").exists():
-        train_contrastive(
-            sources, pairs, work / "causal", work / "contrastive", options.contrastive_steps, options.seed
-        )
+    base = work / "causal"
+    for number, steps in enumerate(options.contrastive_steps, 1):
+        to = work / f"contrastive-{number}"
+        if not to.exists():
+            train_contrastive(sources, pairs, base, to, steps, options.seed + number - 1, peak=1e-3 / number)
+        base = to
 
 
 if __name__ == "__main__":

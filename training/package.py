@@ -20,7 +20,7 @@ def main() -> None:
     """Write the directory that ``Encoder.load("bundled")`` reads."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("runs/bundled"))
-    parser.add_argument("--stage", default="contrastive")
+    parser.add_argument("--stage", default="contrastive-2")
     parser.add_argument("--to", type=Path, default=Path("searchapp/models/bundled"))
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--document-max-length", type=int, default=400)

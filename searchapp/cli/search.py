@@ -161,7 +161,9 @@ def _command(line: str, wishes: Wishes, last: Answer | None) -> Wishes:
         return replace(wishes, filter=rest or None)
     if name == "show" and last is not None and rest.isdigit() and 0 < int(rest) <= len(last.hits):
         hit = last.hits[int(rest) - 1]
-        say(f"{style(hit.title or hit.id, BOLD)}\n{hit.text}\n{dict(hit.metadata)}")
+        say(f"{style(hit.title or hit.id, BOLD)}\n{hit.text}")
+        if hit.metadata:
+            say(", ".join(f"{key}: {value}" for key, value in hit.metadata.items()))
         return wishes
     notice(HELP)
     return wishes

@@ -205,13 +205,13 @@ class _Run:
                 characters += len(item.text)
                 if len(self._pending) >= self._size or characters >= SEGMENT_CHARACTERS:
                     self._tell(fraction)
-                    self._commit(rejections, consumed, time.perf_counter() - began)
+                    self._commit(rejections, consumed, began)
                     characters = 0
             self._tell(1.0)
             if not self._pending and not self._manifest.rows:
                 rejections.flush()
                 raise CorpusError(self._nothing(sources))
-            self._commit(rejections, consumed, time.perf_counter() - began, state="encoded")
+            self._commit(rejections, consumed, began, state="encoded")
 
     def _tell(self, fraction: float) -> None:
         self._progress.position(self._manifest.rows + len(self._pending), fraction, self._reasons.total())
@@ -238,7 +238,7 @@ class _Run:
             return item
         return Rejected(*item.place, reason=f"duplicate id: document {row + 1} of this index has it", id=item.id)
 
-    def _commit(self, rejections: BinaryIO, consumed: int, seconds: float, state: str = "encoding") -> None:
+    def _commit(self, rejections: BinaryIO, consumed: int, began: float, state: str = "encoding") -> None:
         """Encode the pending documents into a segment and publish it with how far the sources were read."""
         manifest, segments, tokens = self._manifest, self._manifest.segments, 0
         files: dict[str, FileEntry] = {}
@@ -254,7 +254,7 @@ class _Run:
             rejected_bytes=rejections.tell(),
             reasons=dict(self._reasons),
             tokens=manifest.build.tokens + tokens,
-            seconds={**manifest.build.seconds, "encode": seconds},
+            seconds={**manifest.build.seconds, "encode": time.perf_counter() - began},
             segment_size=self._size,
         )
         rows = manifest.rows + len(self._pending)

@@ -279,3 +279,15 @@ def test_manifests_are_readable_and_round_trip(tmp_path: Path, corpus, hash_enco
     assert len(head) == 32
     assert json.loads(body)["rows"] == 50
     assert Manifest.load(newest) == summary.manifest
+
+
+def test_the_time_of_encoding_covers_every_segment(tmp_path: Path, corpus) -> None:
+    import time
+
+    class Slow(HashEncoder):
+        def encode_counted(self, texts, *args, **options):
+            time.sleep(0.1)
+            return super().encode_counted(texts)
+
+    summary = build([str(corpus(30))], tmp_path / "ix", Slow(), segment_size=10)
+    assert summary.manifest.build.seconds["encode"] >= 0.3
