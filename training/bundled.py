@@ -6,8 +6,9 @@ Stages, each skipped when its output is already in the work directory:
 
 1. ``tokenizer``   byte-level BPE of 14,336 entries over lower-cased text.
 2. ``causal``      next-token prediction with a 4-layer Llama decoder on 256-token blocks.
-3. ``contrastive-N`` attention made bidirectional; two rounds, the second with half the learning rate, of InfoNCE over pairs cut from the same texts (two crops of a
-   passage, a sentence and its passage, a few rare words and their passage) and over question-answer pairs.
+3. ``contrastive-N`` attention made bidirectional; two rounds, the second with half the learning rate, of InfoNCE over
+   pairs cut from the same texts (two crops of a passage, a sentence and its passage, a few rare words and their
+   passage) and over question-answer pairs.
 
 Only texts whose licence lets a trained model ship are read (see ``TEXTS`` and ``PAIRS``).
 What the method loses: at this size and with pairs made by cutting, paraphrase is learnt far less than word overlap.

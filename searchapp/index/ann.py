@@ -6,6 +6,7 @@ Row numbers are the FAISS ids. An index holds nothing that the segments do not: 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,6 +21,7 @@ from searchapp.index.durable import Draft
 EXACT_LIMIT = 100_000_000  # numbers (rows x dim) up to which exact search is fast enough and kept
 TRAINING_ROWS_A_LIST = 50
 TRAINING_ROWS = 50_000  # for types without lists: codebooks, quantiser ranges
+EMPTY_TYPE = re.compile(r"(HNSW|IVF|NSG|PQ)0+(?![0-9])")
 SMALL_BATCH = 16  # queries below which threads cost more than they bring
 
 
@@ -90,13 +92,14 @@ def check_factory(factory: str, dim: int) -> None:
     """Raise IndexStoreError when FAISS does not understand a factory string for vectors of ``dim``."""
     if factory in ("auto", "Flat"):
         return
+    if EMPTY_TYPE.search(factory):  # FAISS accepts these, and ends the process when they are used
+        raise IndexStoreError(f"--factory {factory!r} asks for an index with nothing in it; give a number above 0")
     faiss = import_faiss()
     try:
         faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else "not understood"
         raise IndexStoreError(
-            f"--factory {factory!r} is no FAISS index for {dim} dimensions ({reason}); "
+            f"--factory {factory!r} is no FAISS index for {dim} dimensions ({_last_line(error)}); "
             "give auto, Flat, or a FAISS factory string such as IVF1024,SQ8"
         ) from error
 
@@ -124,9 +127,8 @@ def train(choice: Choice, sample: np.ndarray) -> Any:
     try:
         index.train(sample)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
         raise IndexStoreError(
-            f"--factory {choice.factory} cannot be trained on {len(sample)} vectors ({reason}); "
+            f"--factory {choice.factory} cannot be trained on {len(sample)} vectors ({_last_line(error)}); "
             "give fewer lists, or --factory Flat"
         ) from error
     return index
@@ -137,11 +139,66 @@ def training_rows(factory: str) -> int:
     return max(TRAINING_ROWS, TRAINING_ROWS_A_LIST * lists_in(factory))
 
 
+def add(choice: Choice, index: Any, blocks: Iterator[np.ndarray]) -> None:
+    """Add all vectors, block by block. Raises IndexStoreError for a type that cannot number its vectors by row."""
+    try:
+        for block in blocks:
+            index.add(block)
+    except RuntimeError as error:
+        raise IndexStoreError(
+            f"--factory {choice.factory} cannot take the vectors ({_last_line(error)}); give another type, or Flat"
+        ) from error
+
+
 def write_index(draft: Draft, index: Any) -> None:
-    """Serialise a FAISS index into a draft, in pieces."""
+    """Serialise a FAISS index into a draft, in pieces. What the draft raises comes out here.
+
+    FAISS's buffered writer writes its last piece when it is destroyed, where Python can only print an error; so the
+    callback keeps the first error, and it is raised once the writer is gone.
+    """
     faiss = import_faiss()
-    writer = faiss.PyCallbackIOWriter(draft.write, 1 << 20)
-    faiss.write_index(index, faiss.BufferedIOWriter(writer, 1 << 20))
+    failed: list[BaseException] = []
+
+    def write(data: bytes) -> int:
+        if not failed:
+            try:
+                draft.write(data)
+            except BaseException as error:
+                failed.append(error)
+        return len(data)
+
+    writer = faiss.PyCallbackIOWriter(write, 1 << 20)
+    buffered = faiss.BufferedIOWriter(writer, 1 << 20)
+    try:
+        faiss.write_index(index, buffered)
+    except RuntimeError as error:
+        raise IndexStoreError(
+            f"this FAISS type cannot be saved ({_last_line(error)}); give another --factory"
+        ) from error
+    del buffered
+    if failed:
+        raise failed[0]
+
+
+def prove(path: Path, choice: Choice, rows: int, vector: np.ndarray) -> None:
+    """Open what was written and search it once; where that fails, remove it and raise IndexStoreError."""
+    try:
+        opened = open_ann(path, choice.parameters)
+        found = opened.search(vector, 1)[1]
+        fits = opened.rows == rows and found.shape == (1, 1)
+        reason = f"{opened.rows} vectors in it, {rows} expected"
+    except (RuntimeError, IndexStoreError) as error:
+        fits, reason = False, _last_line(error)
+    if not fits:
+        path.unlink(missing_ok=True)
+        raise IndexStoreError(
+            f"--factory {choice.factory} gives an index that cannot be searched ({reason}); give another"
+        )
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 class AnnIndex:
@@ -196,7 +253,7 @@ def open_ann(path: Path, parameters: dict[str, int]) -> AnnIndex:
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         raise IndexStoreError(
-            f"data/{path.name} is no readable FAISS file ({str(error).strip().splitlines()[-1]}); "
+            f"data/{path.name} is no readable FAISS file ({_last_line(error)}); "
             "run the same `searchapp build` again: it is made anew from the stored vectors"
         ) from error
     if not isinstance(index, faiss.IndexIVF) and "nprobe" in parameters:

@@ -8,14 +8,14 @@ sixteen bytes a document to tell ids apart.
 from __future__ import annotations
 
 import json
-import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -25,16 +25,16 @@ from searchapp.encoder.fingerprint import differing
 from searchapp.errors import CorpusError, IndexStoreError, ModelError
 from searchapp.index.ann import check_factory
 from searchapp.index.derive import derive
-from searchapp.index.durable import FileEntry, space_for
+from searchapp.index.durable import FileEntry
 from searchapp.index.ids import IdTable
 from searchapp.index.manifest import Build, Manifest, Segment
 from searchapp.index.reduction import check_dimension
 from searchapp.index.rows import Rows, write_rows
-from searchapp.index.store import Store
+from searchapp.index.store import REJECTED, Store
 
 SEGMENT_DOCUMENTS = 8_192
 SEGMENT_CHARACTERS = 32_000_000  # a segment's texts are held in memory until it is committed
-REJECTED = "rejected.jsonl"
+PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
 PACKAGES = ("searchapp", "torch", "transformers", "tokenizers", "faiss-cpu", "faiss-gpu", "pyarrow", "numpy")
 
 
@@ -96,25 +96,41 @@ def build(
         check_dimension(pca, encoder.dim)
     check_factory(factory, pca or encoder.dim)
     with Store.write(path) as store:
-        plan = Build(tuple({"name": _absolute(s.name), "kind": s.kind, "identity": s.identity()} for s in opened))
-        if overwrite:
-            start = _fresh(encoder, plan, store.manifest.number if store.manifest else 0)
+        plan = Build(
+            tuple(
+                {"name": _absolute(source.name), "kind": source.kind, "identity": source.identity()}
+                for source in opened
+            ),
+            overwrite=overwrite,
+        )
+        if overwrite and (
+            store.manifest is None or store.manifest.state == "ready" or not store.manifest.build.overwrite
+        ):
+            start = _fresh(encoder, plan)
         else:
             start = _going_on(store, encoder, plan)
-        if start.state == "ready" and (start.build.pca, start.build.factory) == (pca, factory):
+        if start.state == "ready" and (start.build.pca, start.build.factory) == (pca, factory) and not _hurt(store):
             return Summary(start, 0, start.rows, already_done=True)
         resumed_at = start.rows
         if start.state == "encoding":
             _Run(store, start, encoder, segment_size, progress).encode(opened)
+        store.publish_rejections()
         manifest = derive(store, pca, factory, progress.stage)
     return Summary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
+
+
+def _hurt(store: Store) -> bool:
+    """Whether a derived file of the state has changed since it was written; it is then made again."""
+    manifest = store.manifest
+    derived = [part.file for part in (manifest.reduction, manifest.ann) if part is not None] if manifest else []
+    return bool(store.check(derived))
 
 
 def _absolute(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
-def _fresh(encoder: Encoder, plan: Build, number: int) -> Manifest:
+def _fresh(encoder: Encoder, plan: Build) -> Manifest:
     described = {
         "reference": encoder.reference,
         "fingerprint": encoder.fingerprint,
@@ -122,7 +138,7 @@ def _fresh(encoder: Encoder, plan: Build, number: int) -> Manifest:
         "dtype": encoder.dtype,
         "joiner": JOINER,
     }
-    return Manifest(described, encoder.dim, plan, number, versions=_versions())
+    return Manifest(described, encoder.dim, plan, versions=_versions())
 
 
 def _versions() -> dict[str, str]:
@@ -143,13 +159,20 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
             raise IndexStoreError(
                 f"{store.root} is damaged: {store.notices[0]}; restore the file, or start again with --overwrite"
             )
-        return _fresh(encoder, plan, 0)
+        return _fresh(encoder, plan)
+    if manifest.rows == 0:  # a corpus without a usable document: nothing to go on with, nothing to lose
+        return _fresh(encoder, plan)
     unfinished = "an unfinished build" if manifest.state != "ready" else "an index"
     ways = "use another --index, or --overwrite to start again"
     if parts := differing(manifest.encoder["fingerprint"], encoder.fingerprint):
         raise IndexStoreError(
             f"{store.root} holds {unfinished} made by {manifest.encoder['reference']['model']}, "
             f"whose {', '.join(parts)} differ from {encoder.reference['model']}'s; {ways}"
+        )
+    if (made := manifest.encoder["dtype"]) != encoder.dtype:
+        raise IndexStoreError(
+            f"{store.root} holds {unfinished} made in {made}, this run is in {encoder.dtype}; "
+            f"give --dtype {made}, or {ways}"
         )
     before = [source["name"] for source in manifest.build.sources]
     if before != [source["name"] for source in plan.sources]:
@@ -180,6 +203,7 @@ class _Run:
         self._ids = IdTable(self._id_of)
         self._reasons = Counter(start.build.reasons)
         self._seconds = start.build.seconds.get("encode", 0.0)
+        self._rejections: list[Rejected] = []
 
     def encode(self, sources: Sequence[Source]) -> None:
         """Encode what is left of the sources and commit the state ``encoded``."""
@@ -188,30 +212,28 @@ class _Run:
         if self._manifest.rows:
             self._progress.advance(self._manifest.rows, 0)
         began = time.perf_counter() - self._seconds
-        done = self._manifest.build
-        consumed, fraction = done.consumed, 0.0
-        with space_for(self._store.root), (self._store.root / REJECTED).open("ab") as rejections:
-            rejections.truncate(done.rejected_bytes)
-            rejections.seek(0, os.SEEK_END)
-            characters = 0
-            for consumed, fraction, found in _records(sources, done.consumed):
-                item = self._checked(found)
-                if isinstance(item, Rejected):
-                    self._reasons[item.reason.split(":")[0].split("(")[0].strip()] += 1
-                    rejections.write(json.dumps(asdict(item), ensure_ascii=False).encode("utf-8") + b"\n")
-                    continue
+        done = self._manifest.build.consumed
+        consumed, characters = done, 0
+        for consumed, fraction, found in _records(sources, skip=done):
+            item = self._checked(found)
+            if isinstance(item, Rejected):
+                self._reasons[_kind(item.reason)] += 1
+                self._rejections.append(item)
+            else:
                 self._ids.add(item.id, self._manifest.rows + len(self._pending))
                 self._pending.append(item)
                 characters += len(item.text)
-                if len(self._pending) >= self._size or characters >= SEGMENT_CHARACTERS:
-                    self._tell(fraction)
-                    self._commit(rejections, consumed, began)
-                    characters = 0
-            self._tell(1.0)
-            if not self._pending and not self._manifest.rows:
-                rejections.flush()
-                raise CorpusError(self._nothing(sources))
-            self._commit(rejections, consumed, began, state="encoded")
+            full = len(self._pending) >= self._size or characters >= SEGMENT_CHARACTERS
+            if full or len(self._rejections) >= PENDING_REJECTIONS:
+                self._tell(fraction)
+                self._commit(consumed, began)
+                characters = 0
+        self._tell(1.0)
+        empty = not self._pending and not self._manifest.rows
+        self._commit(consumed, began, state="encoding" if empty else "encoded")
+        if empty:
+            self._store.publish_rejections()
+            raise CorpusError(self._nothing(sources))
 
     def _tell(self, fraction: float) -> None:
         self._progress.position(self._manifest.rows + len(self._pending), fraction, self._reasons.total())
@@ -238,30 +260,39 @@ class _Run:
             return item
         return Rejected(*item.place, reason=f"duplicate id: document {row + 1} of this index has it", id=item.id)
 
-    def _commit(self, rejections: BinaryIO, consumed: int, began: float, state: str = "encoding") -> None:
+    def _commit(self, consumed: int, began: float, state: str = "encoding") -> None:
         """Encode the pending documents into a segment and publish it with how far the sources were read."""
-        manifest, segments, tokens = self._manifest, self._manifest.segments, 0
+        manifest, segments, rejections, tokens = self._manifest, self._manifest.segments, self._manifest.rejections, 0
         files: dict[str, FileEntry] = {}
         if self._pending:
             segment, files, tokens = self._write_segment()
             segments = (*segments, segment)
-        rejections.flush()
-        os.fsync(rejections.fileno())
+        if self._rejections:
+            with self._store.draft("rejected") as (name, draft, more):
+                for item in self._rejections:
+                    draft.write(json.dumps(asdict(item), ensure_ascii=False).encode("utf-8") + b"\n")
+            files.update(more)
+            rejections = (*rejections, name)
         build = replace(
             manifest.build,
             consumed=consumed,
             rejected=self._reasons.total(),
-            rejected_bytes=rejections.tell(),
             reasons=dict(self._reasons),
             tokens=manifest.build.tokens + tokens,
             seconds={**manifest.build.seconds, "encode": time.perf_counter() - began},
             segment_size=self._size,
         )
-        rows = manifest.rows + len(self._pending)
-        changed = manifest.with_files(state=state, rows=rows, segments=segments, build=build, files=files)
+        changed = manifest.with_files(
+            state=state,
+            rows=manifest.rows + len(self._pending),
+            segments=segments,
+            rejections=rejections,
+            build=build,
+            files=files,
+        )
         self._manifest = self._store.commit(changed)
         self._rows = Rows(self._store.data, self._manifest.segments)
-        self._pending = []
+        self._pending, self._rejections = [], []
 
     def _write_segment(self) -> tuple[Segment, dict[str, FileEntry], int]:
         encoded = self._encoder.encode_counted(
@@ -288,3 +319,8 @@ def _records(sources: Sequence[Source], skip: int) -> Iterator[tuple[int, float,
             read += 1
             if read > skip:
                 yield read, (number + record.progress) / len(sources), record.item
+
+
+def _kind(reason: str) -> str:
+    """The part of a reason that many records share: what stands before a colon or bracket, numbers left out."""
+    return re.sub(r"[0-9][0-9,.]*", "N", re.split(r"[:(]", reason, maxsplit=1)[0]).strip()

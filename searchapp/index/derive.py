@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.ann import choose, train, training_rows, write_flat, write_index
+from searchapp.index.ann import add, choose, prove, train, training_rows, write_flat, write_index
 from searchapp.index.manifest import Ann, Manifest, Reduction
 from searchapp.index.reduction import Pca, fit_pca
 from searchapp.index.store import Store
@@ -28,7 +28,7 @@ def derive(store: Store, pca: int | None, factory: str, stage: Stage | None = No
         raise IndexStoreError(f"{store.root} holds no vectors to index; run `searchapp build`")
     tell = stage or (lambda _: None)
     vectors = Vectors(store.data, manifest.segments, manifest.dim)
-    seconds = dict(manifest.build.seconds)
+    seconds = {name: spent for name, spent in manifest.build.seconds.items() if name != "reduce"}
     files = {}
     projection, reduction = None, None
     if pca is not None:
@@ -50,9 +50,10 @@ def derive(store: Store, pca: int | None, factory: str, stage: Stage | None = No
         else:
             sample = vectors.sample(training_rows(choice.factory))
             index = train(choice, projection.apply(sample) if projection else sample)
-            for block in _blocks(vectors, projection):
-                index.add(block)
+            add(choice, index, _blocks(vectors, projection))
             write_index(draft, index)
+    first = next(_blocks(vectors, projection))[:1]
+    prove(store.path(name), choice, manifest.rows, first)
     files.update(entries)
     seconds["index"] = time.perf_counter() - began
     ready = manifest.with_files(

@@ -46,8 +46,8 @@ class Draft:
 class Disk:
     """Durable steps on a local file system.
 
-    What ``create`` and ``sync_directory`` have returned from survives a power loss; ``link`` and ``remove`` do once
-    their directory is synced.
+    What ``create`` and ``sync_directory`` have returned from survives a power loss; ``link``, ``replace`` and
+    ``remove`` do once their directory is synced.
     """
 
     @contextmanager
@@ -66,6 +66,10 @@ class Disk:
     def link(self, source: Path, target: Path) -> None:
         """Give a synced file its final name; FileExistsError if another writer was first."""
         os.link(source, target)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Put a synced file in the place of another."""
+        source.replace(target)
 
     def remove(self, path: Path) -> None:
         """Forget a file that nothing names any more."""
@@ -87,14 +91,17 @@ def checksum(path: Path) -> str:
 
 
 @contextmanager
-def space_for(path: Path) -> Iterator[None]:
-    """Turn a full disk, a full quota or a file-size limit into one clear line."""
+def reaching(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses (a full disk, no permission, an impossible path) into one clear line."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise IndexStoreError(
+                f"no space left for {path} ({reason}); what was committed is safe: "
+                "free some space and run the same command again"
+            ) from error
         raise IndexStoreError(
-            f"no space left for {path} ({os.strerror(error.errno)}); what was committed is safe: "
-            "free some space and run the same command again"
+            f"{error.filename or path} cannot be used ({reason}); check the path and its permissions"
         ) from error

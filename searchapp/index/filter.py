@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from searchapp.errors import SearchAppError
+from searchapp.index.rows import as_float, kind_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,15 +35,21 @@ class Filter:
         self.names: set[str] = set()
         try:
             self._tree = ast.parse(expression.strip(), mode="eval").body
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             place = f" at character {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
             raise SearchAppError(f"--filter {expression!r} is not understood{place}; {EXAMPLE}") from error
-        self._check(self._tree)
+        try:
+            self._check(self._tree)
+        except RecursionError as error:
+            raise SearchAppError(f"--filter is nested too deep to be understood; {EXAMPLE}") from error
 
     def mask(self, segments: list[pa.StructArray]) -> np.ndarray:
         """Boolean mask over all rows; raises SearchAppError for a key that no document has."""
-        known = {field.name for segment in segments for field in segment.type}
+        columns = {field.name for segment in segments for field in segment.type}
+        known = {name.partition(":")[2] for name in columns if not name.startswith("other:")}
         if unknown := sorted(self.names - known):
+            if f"other:{unknown[0]}" in columns:
+                raise SearchAppError(f"--filter names {unknown[0]!r}, which holds lists or objects; {EXAMPLE}")
             keys = ", ".join(sorted(known)) or "none"
             raise SearchAppError(f"--filter names {unknown[0]!r}, which no document has; the metadata keys are {keys}")
         if not segments:
@@ -126,23 +133,15 @@ def _compare(segment: pa.StructArray, key: str, operation: str, value: Any) -> n
         return np.logical_or.reduce(found) if found else np.zeros(len(segment), dtype=bool)
     if operation in ("not_equal", "not in"):
         return ~_compare(segment, key, "equal" if operation == "not_equal" else "in", value)
-    place = segment.type.get_field_index(key)
+    place = segment.type.get_field_index(f"{kind_of(value)}:{key}")
     if place < 0:
         return np.zeros(len(segment), dtype=bool)
     column = segment.field(place)
-    if not _comparable(column.type, value):
-        return np.zeros(len(segment), dtype=bool)
-    if pa.types.is_integer(column.type) and isinstance(value, int) and not -(2**63) <= value < 2**63:
-        value = float(value)
-    result = getattr(pc, operation)(column, pa.scalar(value))
+    if kind_of(value) == "number" and not (pa.types.is_integer(column.type) and _is_int64(value)):
+        column, value = pc.cast(column, pa.float64(), safe=False), as_float(value)
+    result = getattr(pc, operation)(column, pa.scalar(value, column.type))
     return np.asarray(pc.fill_null(result, False))
 
 
-def _comparable(kind: pa.DataType, value: Any) -> bool:
-    import pyarrow as pa
-
-    if isinstance(value, bool):
-        return bool(pa.types.is_boolean(kind))
-    if isinstance(value, int | float):
-        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _is_int64(value: int | float) -> bool:
+    return isinstance(value, int) and -(2**63) <= value < 2**63

@@ -33,7 +33,7 @@ class VectorIndex:
     @classmethod
     def open(cls, path: str | Path) -> VectorIndex:
         """Open a finished index. Raises IndexStoreError for one that is missing, damaged or not built to the end."""
-        store = Store.open(Path(path))
+        store = Store.open(Path(path), ready=True)
         index = cls(store)
         if index.manifest.state != "ready":
             why = f" ({store.notices[0]})" if store.notices else ""
@@ -54,7 +54,9 @@ class VectorIndex:
     def reduction(self) -> Pca | None:
         """The projection that queries go through, if there is one."""
         part = self.manifest.reduction
-        return None if part is None else read_pca(self.store.path(part.file), part.explained_variance)
+        if part is None:
+            return None
+        return read_pca(self.store.path(part.file), (self.manifest.dim, part.dim), part.explained_variance)
 
     def search_vectors(
         self, queries: np.ndarray, k: int, *, candidates: int | None = None, filter: Filter | None = None

@@ -56,11 +56,11 @@ class Build:
     sources: tuple[dict[str, str], ...]
     consumed: int = 0  # records read from the sources, rejected ones included
     rejected: int = 0
-    rejected_bytes: int = 0  # the length of rejected.jsonl that belongs to the records above
     reasons: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
     pca: int | None = None
     factory: str = "auto"
+    overwrite: bool = False  # begun in the place of another index, which stays readable until this one is ready
     segment_size: int | None = None  # fixed by the first run, so that a resumed build cuts as the first one did
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -80,6 +80,7 @@ class Manifest:
     state: str = "encoding"
     rows: int = 0
     segments: tuple[Segment, ...] = ()
+    rejections: tuple[str, ...] = ()  # files of JSON lines, one for each rejected record
     reduction: Reduction | None = None
     ann: Ann | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
@@ -96,7 +97,8 @@ class Manifest:
     def names(self) -> list[str]:
         """The data files of this state."""
         derived = [part.file for part in (self.reduction, self.ann) if part is not None]
-        return [name for segment in self.segments for name in (segment.rows, segment.vectors)] + derived
+        stored = [name for segment in self.segments for name in (segment.rows, segment.vectors)]
+        return [*stored, *self.rejections, *derived]
 
     def dump(self) -> bytes:
         """Serialise: the first line is the checksum of the rest."""
@@ -110,10 +112,12 @@ class Manifest:
         if hashlib.blake2b(body, digest_size=16).hexdigest().encode("ascii") != head:
             raise Torn(f"{path} does not match its checksum")
         content = json.loads(body)
+        if not isinstance(content, dict):
+            raise Torn(f"{path} holds no JSON object")
         if content.get("format") != FORMAT:
             raise IndexStoreError(
                 f"{path.parent} has index format {content.get('format')}, this searchapp reads format {FORMAT}; "
-                "use the version that wrote it, or build the index again"
+                "use the version that wrote it, or build into another directory"
             )
         return _parse(content)
 
@@ -124,6 +128,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
         **{
             **content,
             "build": Build(**{**build, "sources": tuple(build["sources"])}),
+            "rejections": tuple(content["rejections"]),
             "segments": tuple(Segment(**segment) for segment in content["segments"]),
             "reduction": Reduction(**content["reduction"]) if content["reduction"] else None,
             "ann": Ann(**content["ann"]) if content["ann"] else None,

@@ -40,10 +40,19 @@ class Pca:
         draft.write(buffer.getvalue())
 
 
-def read_pca(path: Path, explained_variance: float) -> Pca:
-    """Load what ``Pca.write`` stored."""
-    with path.open("rb") as file:
-        return Pca(np.load(file, allow_pickle=False), explained_variance)
+def read_pca(path: Path, shape: tuple[int, int], explained_variance: float) -> Pca:
+    """Load what ``Pca.write`` stored. Raises IndexStoreError for a file that is not such a projection."""
+    try:
+        with path.open("rb") as file:
+            components = np.load(file, allow_pickle=False)
+        if components.shape != shape or components.dtype != np.float32:
+            raise ValueError(f"shape {components.shape}, expected {shape}")
+    except Exception as error:  # numpy's header parser raises anything on damaged bytes
+        raise IndexStoreError(
+            f"data/{path.name} is no readable projection ({type(error).__name__}); "
+            "run the same `searchapp build` again: it is made anew from the stored vectors"
+        ) from error
+    return Pca(components, explained_variance)
 
 
 def check_dimension(dim: int, original: int, rows: int | None = None) -> None:

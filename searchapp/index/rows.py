@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from searchapp.corpus.document import Document
+from searchapp.errors import IndexStoreError
 from searchapp.index.durable import Draft
 from searchapp.index.manifest import Segment
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCALARS = (str, int, float, bool)
-
 
 def write_rows(draft: Draft, documents: Sequence[Document]) -> None:
     """Write one segment's documents.
 
-    ``metadata`` is kept as JSON text, which is what hits return. ``fields`` repeats its scalars as typed columns,
-    which is what filters read; a key whose values differ in type within a segment is kept as text there.
+    ``metadata`` is kept as JSON text, which is what hits return. ``fields`` repeats it as typed columns, which is what
+    filters read.
     """
     import pyarrow as pa
 
@@ -45,25 +45,56 @@ def write_rows(draft: Draft, documents: Sequence[Document]) -> None:
 
 
 def _columns(documents: Sequence[Document]) -> pa.StructArray:
+    """One column for each key and kind of value, named ``kind:key``, null where the value is of another kind.
+
+    Kinds are ``number`` (64-bit integers where all are, else float64), ``text``, ``flag``, and ``other`` for lists and
+    objects, of which only the presence is kept.
+    """
     import pyarrow as pa
 
-    names = sorted({key for item in documents for key, value in item.metadata.items() if isinstance(value, SCALARS)})
+    found: dict[str, dict[int, Any]] = {}
+    for row, document in enumerate(documents):
+        for key, value in document.metadata.items():
+            if value is not None:
+                found.setdefault(f"{kind_of(value)}:{key}", {})[row] = value
     arrays = []
-    for name in names:
-        values = [item.metadata.get(name) for item in documents]
-        values = [value if isinstance(value, SCALARS) else None for value in values]
-        kinds = {type(value) for value in values if value is not None}
-        if kinds == {int, float}:
-            values, kinds = [None if value is None else float(value) for value in values], {float}
-        if len(kinds) > 1:
-            values = [None if value is None else str(value) for value in values]
-        try:
+    for name in sorted(found):
+        values = [found[name].get(row) for row in range(len(documents))]
+        if name.startswith("other:"):
+            arrays.append(pa.array([None if value is None else True for value in values], pa.bool_()))
+        elif name.startswith("number:"):
+            arrays.append(_numbers(values))
+        else:
             arrays.append(pa.array(values))
-        except (OverflowError, pa.ArrowInvalid):  # an integer beyond 64 bits
-            arrays.append(pa.array([None if value is None else str(value) for value in values]))
-    if not names:
+    if not found:
         return pa.array([{}] * len(documents), pa.struct([]))
-    return pa.StructArray.from_arrays(arrays, names=names)
+    return pa.StructArray.from_arrays(arrays, names=sorted(found))
+
+
+def kind_of(value: Any) -> str:
+    """The kind of column a metadata value stands in."""
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, int | float):
+        return "number"
+    return "text" if isinstance(value, str) else "other"
+
+
+def _numbers(values: list[Any]) -> pa.Array:
+    import pyarrow as pa
+
+    given = [value for value in values if value is not None]
+    if all(isinstance(value, int) and -(2**63) <= value < 2**63 for value in given):
+        return pa.array(values, pa.int64())
+    return pa.array([None if value is None else as_float(value) for value in values], pa.float64())
+
+
+def as_float(value: int | float) -> float:
+    """The nearest float64; infinite where there is none."""
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return math.inf if value > 0 else -math.inf
 
 
 class Rows:
@@ -80,8 +111,16 @@ class Rows:
         if number not in self._open:
             import pyarrow as pa
 
-            source = pa.memory_map(str(self._folder / self._segments[number].rows))
-            self._open[number] = pa.ipc.open_file(source).get_batch(0)
+            path = self._folder / self._segments[number].rows
+            try:
+                batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+                batch.validate()
+            except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+                raise IndexStoreError(
+                    f"data/{path.name} cannot be read as documents ({str(error).splitlines()[0]}); "
+                    "run `searchapp verify` on the index"
+                ) from error
+            self._open[number] = batch
         return self._open[number]
 
     def read(self, row: int) -> Document:

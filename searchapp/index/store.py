@@ -2,25 +2,40 @@
 
 At every instant a reader finds the old state or the new one. A file is synced under a name of its own, then its
 directory; the manifest that names it is synced under a temporary name and linked to its number, which fails if
-another writer was first; then the directory again. What no manifest names is removed at the next commit.
+another writer was first; then the directory again. Kept are the newest state, the one before it, the last one that
+was ready to be searched, and every state a reader holds open; what none of these names is removed at the next commit.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.durable import Disk, Draft, FileEntry, checksum, space_for
+from searchapp.index.durable import Disk, Draft, FileEntry, checksum, reaching
 from searchapp.index.manifest import Manifest, Torn
 
-KEPT = 2  # manifests that stay: the newest and the one before
+REJECTED = "rejected.jsonl"
+DATA_NAME = re.compile(r"(rows|vectors|rejected|faiss|pca)-[0-9a-f]{32}")
+TEMPORARY_NAME = re.compile(r"tmp-[0-9a-f]{32}")
+ATTEMPTS = 10  # to open a state that a writer removes under a reader's hands
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A manifest on disk: what it says, or why it cannot be used."""
+
+    number: int
+    path: Path
+    manifest: Manifest | None
+    problems: tuple[str, ...]
 
 
 class Store:
@@ -32,45 +47,84 @@ class Store:
         self.manifest = manifest
         self.notices = notices  # what was found wrong on opening, for the user to read
         self._disk = disk
-        self._lock: BinaryIO | None = None
+        self._writing = False
+        self._held: BinaryIO | None = None  # a reader's state, kept from being removed while it is open
+        self._kept: dict[int, Manifest] = {}  # a writer's: the states on disk that can be opened
 
     @classmethod
-    def open(cls, root: Path, disk: Disk | None = None) -> Store:
-        """Open for reading: the newest manifest whose checksum and file sizes hold. Raises IndexStoreError."""
-        if not root.is_dir():
-            raise IndexStoreError(
-                f"{root} does not exist; expected an index directory: make one with `searchapp build`"
-            )
-        if not _manifests(root):
+    def open(cls, root: Path, *, ready: bool = False) -> Store:
+        """Open for reading: the newest state whose checksum and file sizes hold. Raises IndexStoreError.
+
+        With ``ready`` the newest state that can be searched, even if a newer build has begun; where there is none, the
+        newest as it is.
+        """
+        with reaching(root):
+            if not root.exists():
+                raise IndexStoreError(
+                    f"{root} does not exist; expected an index directory: make one with `searchapp build`"
+                )
+            if not root.is_dir():
+                raise IndexStoreError(f"{root} is a file; expected an index directory, as `searchapp build` makes it")
+            for _ in range(ATTEMPTS):
+                store = cls._open(root, ready)
+                if store is not None:
+                    return store
+        raise IndexStoreError(f"{root} changes too fast to be opened; try again")
+
+    @classmethod
+    def _open(cls, root: Path, ready: bool) -> Store | None:
+        """One attempt to open and hold a state; None when a writer removed it meanwhile."""
+        states = _states(root)
+        if not states:
             raise IndexStoreError(
                 f"{root} is not an index (it has no manifest-*.json); make one with `searchapp build --index {root}`"
             )
-        manifest, problems = _newest(root)
-        if manifest is None:
+        usable = [found for found in states if found.manifest is not None]
+        problems = [problem for found in states for problem in found.problems]
+        if not usable:
             raise IndexStoreError(f"{root} cannot be opened: {problems[0]}; {_mend(root)}")
-        return cls(root, manifest, problems, disk or Disk())
+        chosen = usable[0]
+        if ready:
+            chosen = next((found for found in usable if found.manifest and found.manifest.state == "ready"), chosen)
+            begun = usable[0].manifest
+            if chosen is not usable[0] and begun is not None:
+                problems.append(f"an unfinished build of {begun.rows:,} documents is not shown yet")
+        try:
+            held = chosen.path.open("rb")
+            fcntl.flock(held, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return None
+        if os.fstat(held.fileno()).st_nlink == 0:
+            held.close()
+            return None
+        store = cls(root, chosen.manifest, problems, Disk())
+        store._held = held
+        return store
 
     @classmethod
     @contextmanager
-    def write(cls, root: Path, disk: Disk | None = None) -> Iterator[Store]:
+    def write(cls, root: Path) -> Iterator[Store]:
         """Open for writing, alone; a directory that does not exist yet is made, with no manifest in it."""
-        if root.exists() and not root.is_dir():
-            raise IndexStoreError(f"{root} is a file; expected a directory for the index")
-        if root.is_dir() and any(root.iterdir()) and not _is_ours(root):
-            raise IndexStoreError(f"{root} has files in it but is no index; choose another --index directory")
-        disk = disk or Disk()
-        with space_for(root):
-            root.mkdir(parents=True, exist_ok=True)
-        with (root / "LOCK").open("a+b") as lock:  # comes first: it marks the directory as ours
-            _take(lock, root)
-            with space_for(root):
+        disk = Disk()
+        with reaching(root):
+            if root.exists() and not root.is_dir():
+                raise IndexStoreError(f"{root} is a file; expected a directory for the index")
+            if root.is_dir() and not _is_ours(root):
+                raise IndexStoreError(f"{root} has files in it but is no index; choose another --index directory")
+            _make(root, disk)
+            lock = (root / "LOCK").open("a+b")  # comes first: it marks the directory as ours
+        with lock:
+            with reaching(root):
+                _take(lock, root)
                 (root / "data").mkdir(exist_ok=True)
                 disk.sync_directory(root)
-                disk.sync_directory(root.parent)
-            manifest, problems = _newest(root)
-            store = cls(root, manifest, problems, disk)
-            store._lock = lock
-            if manifest is not None or not _manifests(root):  # what cannot be read is not thrown away on opening
+                states = _states(root)
+            usable = {found.number: found.manifest for found in states if found.manifest is not None}
+            problems = [problem for found in states for problem in found.problems]
+            store = cls(root, usable[max(usable)] if usable else None, problems, disk)
+            store._writing = True
+            store._kept = usable
+            if usable or not states:  # what cannot be read is not thrown away on opening
                 store._sweep()
             yield store
 
@@ -79,92 +133,109 @@ class Store:
         """Write one new data file; yields its name, the open draft, and a dict that gets its entry once synced."""
         name = f"{kind}-{uuid.uuid4().hex}"
         entries: dict[str, FileEntry] = {}
-        with space_for(self.data), self._disk.create(self.data / name) as draft:
+        with reaching(self.data), self._disk.create(self.data / name) as draft:
             yield name, draft, entries
         entries[name] = draft.entry
 
     def commit(self, manifest: Manifest) -> Manifest:
         """Publish the next state and return it with its number. Raises IndexStoreError when the disk is full."""
-        if self._lock is None:
+        if not self._writing:
             raise IndexStoreError(f"{self.root} is open for reading only")
-        number = (self.manifest.number if self.manifest else 0) + 1
-        manifest = replace(manifest, number=number)
-        target = self.root / f"manifest-{number:010d}.json"
-        temporary = self.root / f"tmp-{uuid.uuid4().hex}"
-        with space_for(self.root):
+        with reaching(self.root):
+            number = 1 + max([0, *self._kept, *(number for number, _ in _numbered(self.root))])
+            manifest = replace(manifest, number=number)
+            temporary = self.root / f"tmp-{uuid.uuid4().hex}"
             self._disk.sync_directory(self.data)
-            if target.exists():  # one that _newest passed over as damaged; its number is free
-                self._disk.remove(target)
             with self._disk.create(temporary) as draft:
                 draft.write(manifest.dump())
-            self._disk.link(temporary, target)
+            self._disk.link(temporary, self.root / f"manifest-{number:010d}.json")
             self._disk.remove(temporary)
             self._disk.sync_directory(self.root)
-        self.manifest = manifest
-        self._sweep()
+            self.manifest = manifest
+            self._kept[number] = manifest
+            self._sweep()
         return manifest
+
+    def publish_rejections(self) -> None:
+        """Put the rejections of the state together as ``rejected.jsonl``, for people to read."""
+        target = self.root / REJECTED
+        names = self.manifest.rejections if self.manifest else ()
+        with reaching(target):
+            if not names:
+                self._disk.remove(target)
+                return
+            temporary = self.root / f"tmp-{uuid.uuid4().hex}"
+            with self._disk.create(temporary) as draft:
+                for name in names:
+                    draft.write(self.path(name).read_bytes())
+            self._disk.replace(temporary, target)
+            self._disk.sync_directory(self.root)
 
     def path(self, name: str) -> Path:
         """Where a data file lies."""
         return self.data / name
 
-    def check(self, progress: Callable[[str], None] | None = None) -> list[str]:
-        """Read every file of the state and compare it with its checksum; return one line for each problem."""
-        problems = list(self.notices)
-        for name, entry in (self.manifest.files if self.manifest else {}).items():
-            if problem := _problem(self.data / name, entry):
-                problems.append(problem)
-            elif checksum(self.data / name) != entry.checksum:
-                problems.append(
-                    f"data/{name} does not match its checksum (its bytes have changed since it was written)"
-                )
-            if progress is not None:
-                progress(name)
+    def check(self, names: list[str] | None = None) -> list[str]:
+        """Read files of the state (default: all) and compare their checksums; return one line for each problem."""
+        problems = []
+        entries = self.manifest.files if self.manifest else {}
+        for name in entries if names is None else names:
+            problem = _problem(self.data / name, entries[name])
+            if problem is None:
+                try:
+                    same = checksum(self.data / name) == entries[name].checksum
+                    problem = None if same else f"data/{name} does not match its checksum (its bytes have changed)"
+                except OSError as error:
+                    problem = f"data/{name} cannot be read ({error.strerror})"
+            problems += [problem] if problem else []
         return problems
 
     def _sweep(self) -> None:
-        """Remove manifests older than the two newest, and files that neither of these names."""
-        numbers = _manifests(self.root)
-        for _, path in numbers[:-KEPT]:
-            self._disk.remove(path)
-        keep: set[str] = set(self.manifest.files) if self.manifest else set()
-        for _, path in numbers[-KEPT:]:
-            try:
-                keep |= set(Manifest.load(path).files)
-            except (Torn, OSError, ValueError, KeyError, TypeError):
-                continue
-        for path in self.data.iterdir():
-            if path.name not in keep:
+        """Remove states that are neither new nor held, and the data files that no remaining state names."""
+        current = self.manifest.number if self.manifest else 0
+        older = sorted((number for number in self._kept if number < current), reverse=True)
+        keep = {current, *older[:1]}
+        keep |= set([number for number in older if self._kept[number].state == "ready"][:1])
+        for number, path in _numbered(self.root):
+            if number not in keep and (number not in self._kept or not _is_held(path)):
                 self._disk.remove(path)
-        for path in self.root.glob("tmp-*"):
-            self._disk.remove(path)
+                self._kept.pop(number, None)
+        named = {name for manifest in self._kept.values() for name in manifest.files}
+        for path in self.data.iterdir():
+            if path.name not in named and DATA_NAME.fullmatch(path.name) and path.is_file():
+                self._disk.remove(path)
+        for path in self.root.iterdir():
+            if TEMPORARY_NAME.fullmatch(path.name):
+                self._disk.remove(path)
 
 
-def _manifests(root: Path) -> list[tuple[int, Path]]:
-    """All manifests by number, oldest first."""
-    found = [(path.stem.removeprefix("manifest-"), path) for path in root.glob("manifest-*.json")]
-    return sorted((int(digits), path) for digits, path in found if digits.isdigit())
+def _numbered(root: Path) -> list[tuple[int, Path]]:
+    """All manifest files by number, newest first."""
+    found = [(re.fullmatch(r"manifest-([0-9]{1,18})\.json", path.name), path) for path in root.iterdir()]
+    return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
 
 
-def _newest(root: Path) -> tuple[Manifest | None, list[str]]:
-    """Return the newest usable manifest and what was wrong with the ones passed over."""
-    problems: list[str] = []
-    for _, path in reversed(_manifests(root)):
+def _states(root: Path) -> list[_Found]:
+    """Read every manifest, newest first; a file that a writer removes meanwhile is passed over."""
+    states = []
+    for number, path in _numbered(root):
         try:
             manifest = Manifest.load(path)
+        except FileNotFoundError:
+            continue
         except Torn as error:
-            problems.append(str(error))
+            states.append(_Found(number, path, None, (str(error),)))
             continue
-        except (ValueError, KeyError, TypeError) as error:
-            problems.append(f"{path} cannot be read ({error})")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            states.append(_Found(number, path, None, (f"{path} cannot be read ({error})",)))
             continue
-        wrong = [
-            problem for name, entry in manifest.files.items() if (problem := _problem(root / "data" / name, entry))
-        ]
-        if not wrong:
-            return manifest, problems
-        problems += [f"{path.name}: {problem}" for problem in wrong]
-    return None, problems
+        entries = manifest.files.items()
+        wrong = [problem for name, entry in entries if (problem := _problem(root / "data" / name, entry))]
+        problems = tuple(f"{path.name}: {problem}" for problem in wrong)
+        if problems and not path.exists():
+            continue
+        states.append(_Found(number, path, None if problems else manifest, problems))
+    return states
 
 
 def _problem(path: Path, entry: FileEntry) -> str | None:
@@ -172,11 +243,42 @@ def _problem(path: Path, entry: FileEntry) -> str | None:
         size = path.stat().st_size
     except FileNotFoundError:
         return f"data/{path.name} is missing"
+    except OSError as error:
+        return f"data/{path.name} cannot be read ({error.strerror})"
     return None if size == entry.size else f"data/{path.name} has {size} bytes, expected {entry.size}"
 
 
+def _is_held(path: Path) -> bool:
+    """Whether a reader has this state open."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _is_ours(root: Path) -> bool:
-    return bool(_manifests(root)) or (root / "LOCK").exists()
+    """Whether a directory is an index, the beginning of one, or empty: nothing in it is anybody else's."""
+    if _numbered(root):
+        return True
+    for path in root.iterdir():
+        if path.name == "data" and path.is_dir():
+            if not all(DATA_NAME.fullmatch(item.name) for item in path.iterdir()):
+                return False
+        elif path.name not in ("LOCK", REJECTED) and not TEMPORARY_NAME.fullmatch(path.name):
+            return False
+    return True
+
+
+def _make(root: Path, disk: Disk) -> None:
+    """Make a directory and its parents, each name durable."""
+    missing = [place for place in (root, *root.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(exist_ok=True)
+        disk.sync_directory(place.parent)
 
 
 def _mend(root: Path) -> str:

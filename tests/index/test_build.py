@@ -179,6 +179,10 @@ class StoppingDisk(Disk):
         self._step()
         return super().create(path)
 
+    def replace(self, source, target) -> None:
+        self._step()
+        super().replace(source, target)
+
     def link(self, source, target) -> None:
         self._step()
         super().link(source, target)
