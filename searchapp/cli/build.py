@@ -77,6 +77,8 @@ def report(path: Path, summary: Summary) -> None:
     plan, ann = manifest.build, manifest.ann
     if summary.already_done:
         say(f"{path} is already built from these sources by this model: nothing to do")
+    elif summary.resumed_at == manifest.rows:
+        say(f"{summary.resumed_at:,} documents were already encoded; only the index was built again")
     elif summary.resumed_at:
         say(f"went on after {summary.resumed_at:,} documents that were already encoded")
     say(f"documents      {manifest.rows:,}")

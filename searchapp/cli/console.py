@@ -2,29 +2,88 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-BOLD, DIM, GREEN, RESET = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[0m"
+from searchapp.errors import SearchAppError
+
+# Our own codes travel as surrogates, which no document can hold: `say` alone makes escapes, so none comes from a text.
+BOLD, DIM, GREEN, RESET = "\ud801", "\ud802", "\ud803", "\ud800"
+ESCAPES = {BOLD: "\x1b[1m", DIM: "\x1b[2m", GREEN: "\x1b[32m", RESET: "\x1b[0m"}
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # C0 but for tab and newline, DEL, C1
+NO_JSON = re.compile("[\x7f-\x9f\ud800-\udfff]")  # what json.dumps leaves as it is and a terminal must not get
+
+
+class ReaderGone(Exception):
+    """Nobody reads standard output any more. No OSError, because typer takes a broken pipe for itself."""
+
+
+def plain(text: str) -> str:
+    """Drop the control characters, which a terminal would obey; lone surrogates, as in odd paths, become ``?``."""
+    return CONTROLS.sub("", text).encode("utf-8", "replace").decode("utf-8")
 
 
 def say(text: str = "") -> None:
-    """A line of result."""
-    sys.stdout.write(text + "\n")
+    """A line of result. Raises ReaderGone, or SearchAppError when standard output cannot be written."""
+    pieces = re.split(f"([{''.join(ESCAPES)}])", text)
+    _put("".join(ESCAPES.get(piece) or plain(piece) for piece in pieces))
 
 
 def say_json(content: Any) -> None:
-    """One JSON value on one line."""
-    say(json.dumps(content, ensure_ascii=False))
+    """One JSON value on one line. Raises as ``say`` does."""
+    _put(NO_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(content, ensure_ascii=False)))
+
+
+def _put(line: str) -> None:
+    with _writing():
+        sys.stdout.write(line + "\n")
+
+
+def flush() -> None:
+    """Write out what ``say`` has gathered. Raises as ``say`` does."""
+    with _writing():
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        raise SearchAppError(
+            f"standard output cannot be written: {error.strerror or error}; send it where there is room"
+        ) from error
+
+
+def settle() -> None:
+    """Flush standard output a last time; what cannot be written is dropped, or the interpreter would complain of it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop(sys.stdout.fileno())
+
+
+def _drop(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def notice(text: str) -> None:
-    """A line of news."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """A line of news. That nobody reads it is no reason to stop."""
+    try:
+        sys.stderr.write(plain(text) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _drop(sys.stderr.fileno())
 
 
 def complain(text: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from searchapp.evaluate.retrieval import Result
 
 app = typer.Typer(help="Measure retrieval quality.", rich_markup_mode=None)
+SETTLED = ("model", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "dtype")
 
 
 @app.callback()
@@ -25,6 +26,7 @@ def evaluate() -> None:
 
 @app.command("retrieval")
 def retrieval(
+    context: typer.Context,
     dataset: Annotated[Path, typer.Argument(help="A BEIR folder: corpus.jsonl, queries.jsonl, qrels/ (also .gz).")],
     model: options.Model = "bundled",
     adapter: options.Adapters = None,
@@ -50,16 +52,18 @@ def retrieval(
     """Search a test collection and score the result, with 95 % bootstrap intervals over the queries."""
     from searchapp.cli.progress import Bar
     from searchapp.evaluate import DEFAULT_METRICS, load_collection, parse_metric, write_run
-    from searchapp.evaluate.retrieval import Setting, evaluate_collection, evaluate_index, run_path
+    from searchapp.evaluate.retrieval import Setting, check_run_path, evaluate_collection, evaluate_index, run_path
     from searchapp.search import Index
 
+    if index is not None:
+        _refuse_settled(context)
     collection = load_collection(dataset, split)
     metrics = tuple(metric or DEFAULT_METRICS)
     for name in metrics:
         parse_metric(name)
+    if run is not None:
+        check_run_path(run)
     if index is not None:
-        if pca:
-            raise SearchAppError("--pca and --index exclude each other: an index has its reduction already")
         opened = Index.open(index, device=device)
         results = [
             evaluate_index(
@@ -96,6 +100,19 @@ def retrieval(
         say_json({"results": [result.to_json() for result in results]})
     else:
         _show(results)
+
+
+def _refuse_settled(context: typer.Context) -> None:
+    """Raise SearchAppError for options, given on the command line, that an index has settled when it was built."""
+    given = [
+        name for name in SETTLED if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    ]
+    if given:
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise SearchAppError(
+            f"{flags} cannot go with --index: the index was built with a model and settings of its own; "
+            f"leave out {flags}, or leave out --index to build one"
+        )
 
 
 def _show(results: list[Result]) -> None:

@@ -6,18 +6,22 @@ Exit codes: 0 done; 2 the input or the options are wrong (one line on standard e
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import sys
+import traceback
 from typing import Any
 
 import typer
 from typer import TyperException
 
 from searchapp.cli import build, demo, evaluate, inspect, search
-from searchapp.cli.console import complain
+from searchapp.cli.console import ReaderGone, complain, flush, notice, settle
 from searchapp.errors import SearchAppError
 
 INTERRUPTED = 130
+RESUMABLE = ("build", "demo")  # what was interrupted goes on where it was
 app = typer.Typer(
     name="searchapp",
     help="Semantic search over your own documents: build an index, search it, measure it.",
@@ -44,31 +48,57 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # set, so that it does not warn when a process forks
-    raise SystemExit(_run(given, debug))
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the user, as in >&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - open until the program ends
+    code = _run(given, debug)
+    settle()
+    raise SystemExit(code)
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    command = " ".join(["searchapp", *arguments])
     try:
-        result: Any = app(arguments or ["--help"], standalone_mode=False)
-    except SearchAppError as error:
-        if debug:
-            raise
-        complain(str(error))
-        return 2
-    except TyperException as error:  # what typer itself finds wrong with the options
-        complain(f"{error.format_message().rstrip('.')}; see {command.split(' --')[0]} --help")
-        return 2
+        result: Any = app(arguments or ["--help"], prog_name="searchapp", standalone_mode=False)
+        flush()
+    except ReaderGone:
+        return 0
+    except SystemExit as stop:  # what typer makes of a broken pipe that `say` did not meet
+        if not arguments or "--help" in arguments:
+            return 0
+        return _failed(stop.__context__, debug) if isinstance(stop.__context__, Exception) else 1
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader has gone; nothing is left to say to it
-        return 0
     except Exception as error:
-        if debug:
-            raise
-        complain(f"a fault of searchapp: {type(error).__name__}: {error}. Run it again with --debug for the traceback")
-        return 1
+        return _failed(error, debug)
     if result == INTERRUPTED:  # typer turns Ctrl-C into this code
-        complain(f"interrupted; what was committed is kept. To go on: {command}")
+        _interrupted(arguments)
     return result if isinstance(result, int) else 0
+
+
+def _failed(error: Exception, debug: bool) -> int:
+    """Say what went wrong; the code is 2 for a mistake in the input or the options, 1 for a fault of the program."""
+    if debug:
+        traceback.print_exception(error)
+    match error:
+        case SearchAppError():
+            complain(str(error))
+        case TyperException():  # what typer itself finds wrong with the options
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context is not None else "searchapp"
+            complain(f"{error.format_message().rstrip('.')}; see {command} --help")
+        case OSError(errno=errno.ENOSPC):
+            complain(f"no space is left on {error.filename or 'the device written to'}; make room and run it again")
+        case _:
+            again = "" if debug else ". Run it again with --debug for the traceback"
+            complain(f"a fault of searchapp: {type(error).__name__}: {error}{again}")
+            return 1
+    return 2
+
+
+def _interrupted(arguments: list[str]) -> None:
+    if arguments[:1] and arguments[0] in RESUMABLE:
+        # no `complain`, which would fold the white space of a quoted path
+        command = shlex.join(["searchapp", *arguments])
+        notice(f"searchapp: error: interrupted; what was committed is kept. To go on: {command}")
+    else:
+        complain("interrupted")

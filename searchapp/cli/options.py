@@ -28,7 +28,8 @@ Filter = Annotated[
     str | None, typer.Option("--filter", help="Only documents whose metadata pass, e.g. 'year >= 2020'.")
 ]
 Candidates = Annotated[
-    int | None, typer.Option(help="Rows to rescore exactly; 0: none. Default: 100 where the index is not exact.")
+    int | None,
+    typer.Option(help="Rows to rescore exactly; 0: none. Default: 100 where the index is not exact.", min=0),
 ]
 Instruction = Annotated[str | None, typer.Option(help="What to put before each query; default: the model's own.")]
 

@@ -16,6 +16,8 @@ from searchapp.cli.console import BOLD, DIM, GREEN, complain, notice, say, say_j
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
+    from prompt_toolkit.history import History
+
     from searchapp.search import Answer, Index
 
 HELP = """type a query, or
@@ -54,15 +56,30 @@ def search(
     for text in opened.vectors.store.notices:
         notice(f"notice: {text}")
     wishes = Wishes(k, filter, candidates, instruction, passages)
-    if queries is None and not sys.stdin.isatty():
-        queries = [line.strip() for line in sys.stdin if line.strip()]
+    if queries is None and (sys.stdin is None or not sys.stdin.isatty()):
+        queries = _read_queries()
     if queries is not None:
-        if not queries:
-            raise SearchAppError("the query is empty; give at least one word")
         for answer in _ask(opened, queries, wishes):
             show_json(answer) if json else show(opened, answer, passages)
         return
     _prompt(opened, wishes, json)
+
+
+def _read_queries() -> list[str]:
+    """The lines of standard input that are not blank."""
+    try:
+        queries = [line.strip() for line in sys.stdin or () if line.strip()]
+    except UnicodeDecodeError as error:
+        raise SearchAppError(
+            f"standard input holds the byte 0x{error.object[error.start]:02x}, which is not valid UTF-8; "
+            "give the queries as UTF-8 text, one a line"
+        ) from error
+    if not queries:
+        found = "closed" if sys.stdin is None else "empty"
+        raise SearchAppError(
+            f"the query is missing: standard input is {found}; give a query after the index, or one a line there"
+        )
+    return queries
 
 
 def _ask(index: Index, queries: list[str], wishes: Wishes) -> list[Answer]:
@@ -119,12 +136,13 @@ def _snippets(index: Index, answer: Answer, passages: bool) -> list[str]:
 
 def _prompt(index: Index, wishes: Wishes, json: bool) -> None:
     from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import FileHistory
 
-    place = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "searchapp"
-    place.mkdir(parents=True, exist_ok=True)
-    session: PromptSession[str] = PromptSession(history=FileHistory(str(place / "history")))
-    notice(f"{index.vectors.manifest.rows:,} documents; loading {index.encoder.checkpoint.name} … :help for help")
+    if wishes.filter:
+        _passing(index, wishes.filter)  # a wrong key is said before a model is loaded
+    notice(f"loading {index.vectors.manifest.encoder['reference']['model']} …")
+    _ = index.encoder
+    notice(f"{index.vectors.manifest.rows:,} documents; :help for help")
+    session: PromptSession[str] = PromptSession(history=_history())
     last: Answer | None = None
     while True:
         try:
@@ -139,31 +157,69 @@ def _prompt(index: Index, wishes: Wishes, json: bool) -> None:
             continue
         try:
             if line.startswith(":"):
-                wishes = _command(line, wishes, last)
+                wishes = _command(line, index, wishes, last)
             else:
                 last = _ask(index, [line], wishes)[0]
                 show_json(last) if json else show(index, last, wishes.passages)
         except SearchAppError as error:
             complain(str(error))
+        except KeyboardInterrupt:
+            notice("interrupted; :quit to leave")
 
 
-def _command(line: str, wishes: Wishes, last: Answer | None) -> Wishes:
-    """Obey a line that begins with a colon."""
+def _history() -> History:
+    """What was typed before; kept for this session alone where the home directory cannot be written."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    try:
+        place = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "searchapp" / "history"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.open("ab").close()
+    except (OSError, RuntimeError):  # RuntimeError: there is no home directory
+        return InMemoryHistory()
+    return FileHistory(str(place))
+
+
+def _command(line: str, index: Index, wishes: Wishes, last: Answer | None) -> Wishes:
+    """Obey a line that begins with a colon. Raises SearchAppError for one that cannot be obeyed."""
     name, _, rest = line[1:].partition(" ")
     rest = rest.strip()
-    if name == "k" and rest.isdigit() and int(rest) > 0:
-        return replace(wishes, k=int(rest))
-    if name == "filter":
-        from searchapp.index import Filter
-
-        if rest:
-            Filter(rest)
-        return replace(wishes, filter=rest or None)
-    if name == "show" and last is not None and rest.isdigit() and 0 < int(rest) <= len(last.hits):
-        hit = last.hits[int(rest) - 1]
-        say(f"{style(hit.title or hit.id, BOLD)}\n{hit.text}")
-        if hit.metadata:
-            say(", ".join(f"{key}: {value}" for key, value in hit.metadata.items()))
-        return wishes
-    notice(HELP)
+    if name == "k":
+        wishes = replace(wishes, k=_number(line, rest, None))
+        notice(f"{wishes.k:,} {'hit' if wishes.k == 1 else 'hits'}")
+    elif name == "filter":
+        rows = index.vectors.manifest.rows
+        passing = _passing(index, rest) if rest else rows
+        wishes = replace(wishes, filter=rest or None)
+        notice(f"{passing:,} of {rows:,} documents pass")
+    elif name == "show":
+        if last is None or not last.hits:
+            raise SearchAppError(f"{line} finds no hits to show; type a query first")
+        _show_whole(last, _number(line, rest, len(last.hits)))
+    elif name == "help":
+        notice(HELP)
+    else:
+        raise SearchAppError(f"{line} is no command of the prompt; :help lists them")
     return wishes
+
+
+def _number(line: str, text: str, most: int | None) -> int:
+    """Read the whole number, from 1, that stands after a command."""
+    if text.isdecimal() and len(text) < 10 and 1 <= int(text) <= (most or int(text)):
+        return int(text)
+    expected = f"from 1 to {most}" if most else "from 1 on, as in :k 20"
+    raise SearchAppError(f"{line} is not understood; give a whole number {expected}")
+
+
+def _passing(index: Index, expression: str) -> int:
+    """How many documents pass a filter. Raises SearchAppError for one that is not understood or names no key."""
+    from searchapp.index import Filter
+
+    return int(Filter(expression).mask(index.vectors.rows.fields()).sum())
+
+
+def _show_whole(answer: Answer, rank: int) -> None:
+    hit = answer.hits[rank - 1]
+    say(f"{style(hit.title or hit.id, BOLD)}\n{hit.text}")
+    if hit.metadata:
+        say(", ".join(f"{key}: {value}" for key, value in hit.metadata.items()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from searchapp.errors import EvaluationError
 from searchapp.evaluate.collection import Collection
 from searchapp.evaluate.metrics import DEFAULT_METRICS, Scores, score
 from searchapp.index import Progress, Store, VectorIndex, build
+from searchapp.index.ann import check_factory
 from searchapp.index.derive import derive
+from searchapp.index.reduction import check_dimension
 
 DEPTH = 1_000  # documents retrieved for each query, as trec_eval's MAP takes them
 Ranking = dict[str, list[tuple[str, float]]]
@@ -63,7 +67,15 @@ def evaluate_collection(
     depth: int = DEPTH,
     progress: Progress | None = None,
 ) -> list[Result]:
-    """Encode a collection into an index at ``work`` once, then index, search and score it for every setting."""
+    """Encode a collection into an index at ``work`` once, then index, search and score it for every setting.
+
+    Raises IndexStoreError for a setting that does not fit the encoder before anything is encoded; whether there are
+    documents enough for it is known only after.
+    """
+    for setting in settings:
+        if setting.pca is not None:
+            check_dimension(setting.pca, encoder.dim)
+        check_factory(setting.factory, setting.pca or encoder.dim)
     build([str(collection.corpus)], work, encoder, pca=settings[0].pca, factory=settings[0].factory, progress=progress)
     vectors = _encode_queries(collection, encoder, instruction)
     results = []
@@ -156,4 +168,14 @@ def run_path(path: Path, name: str, alone: bool) -> Path:
     return path if alone else path.with_name(f"{path.stem}.{name}{path.suffix}")
 
 
-Tell = Callable[[str], None]
+def check_run_path(path: Path) -> None:
+    """Raise EvaluationError unless a run can be written at ``path``: its folder is tried with a file of no name."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise EvaluationError(
+            f"--run {path} cannot be written: {error.strerror or error}; give a file in a folder you can write to"
+        ) from error

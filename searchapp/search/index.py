@@ -86,11 +86,19 @@ class Index:
         """Search several queries at once; fewer than k hits come back where fewer documents are there or pass.
 
         ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
-        rescore, ``instruction`` what the encoder puts before each query. Raises SearchAppError for an empty query.
+        rescore, ``instruction`` what the encoder puts before each query. Raises SearchAppError for an empty query, for
+        text that is not valid Unicode, for k below 1 and for candidates below 0.
         """
         for query in queries:
             if not query.strip():
                 raise SearchAppError("the query is empty; give at least one word")
+            _require_unicode("query", query)
+        if instruction is not None:
+            _require_unicode("instruction", instruction)
+        if k < 1:
+            raise SearchAppError(f"k is {k}; ask for at least 1 hit")
+        if candidates is not None and candidates < 0:
+            raise SearchAppError(f"candidates is {candidates}; give 0 to rescore none, or a number above it")
         parsed = Filter(filter) if filter else None
         encoder = self.encoder
         began = time.perf_counter()
@@ -108,3 +116,11 @@ class Index:
                 document = self.vectors.rows.read(int(row))
                 found.append(Hit(document.id, float(score), document.title, document.text, document.metadata))
         return tuple(found)
+
+
+def _require_unicode(what: str, text: str) -> None:
+    """Refuse lone surrogates: what Python makes of command-line bytes that are not UTF-8, and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise SearchAppError(f"the {what} {text!r} is not valid Unicode; give it as UTF-8 text") from error

@@ -10,29 +10,7 @@ from pathlib import Path
 
 import pytest
 
-DOCUMENTS = [
-    {"_id": "bees", "title": "Bees", "text": "bees fly and make honey in their hives", "lang": "en", "year": 2021},
-    {"_id": "fox", "title": "Fox", "text": "the quick brown fox jumps over the lazy dog", "lang": "en", "year": 2019},
-    {
-        "_id": "engine",
-        "title": "",
-        "text": "how do you measure the quality of a search engine",
-        "lang": "de",
-        "year": 2024,
-    },
-]
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    from searchapp.cli import main
-
-    root = tmp_path_factory.mktemp("program")
-    (root / "docs.jsonl").write_text("\n".join(map(json.dumps, DOCUMENTS)))
-    with pytest.raises(SystemExit) as stop:
-        main(["build", str(root / "docs.jsonl"), "--index", str(root / "ix"), "--model", str(tiny_model)])
-    assert stop.value.code == 0
-    return root / "ix"
+from tests.cli.conftest import DOCUMENTS
 
 
 def test_start_up_is_quick() -> None:
@@ -130,6 +108,7 @@ def _is_one_line_error(outcome) -> bool:
         (["build", "docs.jsonl", "--index", "ix", "--factory", "Magic"], ["--factory", "Magic"]),
         (["build", "docs.jsonl", "--index", "docs.jsonl"], ["docs.jsonl", "is a file"]),
         (["build", "docs.jsonl"], ["--index"]),
+        (["build", "docs.jsonl", "--index", "ix", "--segment-size", "0"], ["--segment-size", "searchapp build --help"]),
         (["build", "--index", "ix"], ["SOURCE", "build"]),
         (["search", "nowhere", "q"], ["nowhere", "does not exist"]),
         (["search", "no-model", "q"], ["no-model", "is not an index"]),
@@ -163,6 +142,9 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ([""], ["the query is empty"]),
         (["   "], ["the query is empty"]),
         (["q", "-k", "0"], ["-k"]),
+        (["q", "--candidates", "-1"], ["--candidates"]),
+        (["\udcff\udcfe"], ["the query", "UTF-8"]),
+        (["q", "--instruction", "\udcff"], ["the instruction", "UTF-8"]),
         (["q", "--filter", "lang =="], ["--filter"]),
         (["q", "--filter", "color == 1"], ["color", "lang, year"]),
     ],
@@ -220,11 +202,58 @@ def test_a_fault_of_ours_exits_with_1(run, index: Path, monkeypatch: pytest.Monk
     assert "--debug" in outcome.err
 
 
-def test_ctrl_c_says_how_to_go_on(run, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_a_build_says_how_to_go_on(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("searchapp.corpus.open_source", interrupt)
+    outcome = run("build", "two  words.jsonl", "--index", "ix")
+    assert outcome.code == 130
+    assert outcome.err.endswith("To go on: searchapp build 'two  words.jsonl' --index ix\n")
+
+
+def test_ctrl_c_elsewhere_only_says_so(run, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("searchapp.index.Store.open", interrupt)
     outcome = run("info", index)
-    assert outcome.code == 130
-    assert f"searchapp info {index}" in outcome.err
+    assert (outcome.code, outcome.err) == (130, "searchapp: error: interrupted\n")
+
+
+def test_debug_shows_the_traceback_and_keeps_the_code(run, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = run("--debug", "info", "nowhere")
+    assert outcome.code == 2
+    assert "Traceback" in outcome.err
+    assert outcome.err.splitlines()[-1].startswith("searchapp: error: nowhere does not exist")
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("searchapp.index.Store.open", fail)
+    outcome = run("info", index, "--debug")
+    assert outcome.code == 1
+    assert "Traceback" in outcome.err
+
+
+def test_a_rederived_index_is_not_called_resumed(run, tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "docs.jsonl").write_text("\n".join(map(json.dumps, DOCUMENTS)))
+    command = ("build", tmp_path / "docs.jsonl", "--index", tmp_path / "ix", "--model", tiny_model)
+    assert run(*command).code == 0
+    outcome = run(*command, "--pca", 2)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[0] == "3 documents were already encoded; only the index was built again"
+
+
+def test_control_characters_of_documents_do_not_reach_the_terminal(run, tmp_path: Path, tiny_model: Path) -> None:
+    evil = "\x1b]0;title\x07\x9b31m"
+    document = {"_id": "evil", "title": f"t{evil}", "text": f"bees {evil} make honey", "tag": evil}
+    (tmp_path / "evil.jsonl").write_text(json.dumps(document))
+    assert run("build", tmp_path / "evil.jsonl", "--index", tmp_path / "ix", "--model", tiny_model).code == 0
+    shown = run("search", tmp_path / "ix", "bees")
+    assert shown.code == 0
+    assert "bees" in shown.out
+    assert not set(shown.out) & set("\x1b\x07\x9b")
+    printed = run("search", tmp_path / "ix", "bees", "--json").out
+    assert not set(printed) & set("\x1b\x07\x9b")
+    assert json.loads(printed)["text"] == document["text"]

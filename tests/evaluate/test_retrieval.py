@@ -101,3 +101,55 @@ def test_an_index_of_something_else_is_refused(run, beir: Path, tiny_model: Path
     outcome = run("evaluate", "retrieval", beir, "--index", tmp_path / "ix")
     assert outcome.code == 2
     assert "holds none of the" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--model", "bundled"), ("--adapter", "a"), ("--pca", "8"), ("--factory", "auto"), ("--pooling", "mean"),
+        ("--max-length", "64"), ("--document-max-length", "64"), ("--dtype", "auto"),
+    ],
+)  # fmt: skip
+def test_what_an_index_has_settled_is_refused_beside_it(run, beir: Path, option: tuple[str, str]) -> None:
+    outcome = run("evaluate", "retrieval", beir, "--index", "ix", *option)
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 1
+    assert f"{option[0]} cannot go with --index" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--pca", 8, "--pca", 33), ["--pca 33", "1 to 32"]),
+        (("--pca", 8, "--pca", -1), ["--pca -1"]),
+        (("--pca", 8, "--pca", 7, "--factory", "PQ8"), ["--factory 'PQ8'", "7 dimensions"]),
+        (("--run", "absent/a.run"), ["absent/a.run", "No such file or directory"]),
+        (("--run", "."), ["--run .", "it is a folder"]),
+        (("--run", "file/a.run"), ["file/a.run", "Not a directory"]),
+        (("--candidates", -1), ["--candidates"]),
+    ],
+)
+def test_settings_are_checked_before_anything_is_encoded(
+    run, beir: Path, tiny_model: Path, tmp_path: Path, monkeypatch, options: tuple[object, ...], words: list[str]
+) -> None:
+    def unexpected(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("documents were encoded")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("searchapp.evaluate.retrieval.build", unexpected)
+    outcome = run("evaluate", "retrieval", beir, "--model", tiny_model, *options)
+    assert outcome.code == 2, outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    for word in words:
+        assert word in outcome.err
+
+
+def test_too_few_documents_for_a_pca_is_one_line(run, beir: Path, tmp_path: Path, tokenizer) -> None:
+    from tests.models import make_checkpoint
+
+    model = make_checkpoint(tmp_path / "wide", tokenizer, hidden_size=128)
+    outcome = run("evaluate", "retrieval", beir, "--model", model, "--pca", 8, "--pca", 121)
+    assert outcome.code == 2
+    assert not outcome.out
+    assert "--pca 121 needs at least 121 documents" in outcome.err.splitlines()[-1]

@@ -1,0 +1,44 @@
+"""``Index`` refuses what cannot be searched, before a model is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from searchapp.errors import SearchAppError
+from searchapp.index import build
+from searchapp.search import Index
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_encoder) -> Path:
+    root = tmp_path_factory.mktemp("search")
+    (root / "d.jsonl").write_text("\n".join(json.dumps({"_id": f"d{i}", "text": f"bees {i}"}) for i in range(5)))
+    build([str(root / "d.jsonl")], root / "ix", tiny_encoder)
+    return root / "ix"
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "words"),
+    [
+        ("bees", {"k": 0}, "k is 0"),
+        ("bees", {"k": -3}, "k is -3"),
+        ("bees", {"candidates": -1}, "candidates is -1"),
+        (" ", {}, "the query is empty"),
+        ("\ud800", {}, "UTF-8"),
+        (["bees", "\udcff"], {}, "UTF-8"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(place: Path, query, options, words: str) -> None:
+    index = Index.open(place)
+    with pytest.raises(SearchAppError, match=words):
+        index.search(query, **options)
+    assert "encoder" not in vars(index), "a model was loaded for it"
+
+
+def test_fewer_hits_than_asked_for(place: Path) -> None:
+    index = Index.open(place)
+    assert len(index.search("bees", k=2, candidates=0)) == 2
+    assert len(index.search("bees", k=50)) == 5
