@@ -48,6 +48,8 @@ def find_leak(model: Any, *, vocabulary: int, pad: int) -> str | None:
         ids[0, :PROBE_LENGTH], ids[1, :PROBE_LENGTH] = sequence, changed
         mask = (torch.arange(width, device=device) < PROBE_LENGTH).long().expand(2, width)
         states = _forward(model, ids, mask if padding else None)
+        if not states.isfinite().all():
+            return f"gives values that are not finite in {str(model.dtype).removeprefix('torch.')}"
         if not _differs(states[0, 0], states[1, 0]):
             return f"stays causal {'with' if padding else 'without'} padding (the first position does not see the last)"
         if padding:

@@ -49,9 +49,15 @@ def resolve(name: str, near: Path | None = None) -> tuple[Path, str]:
     if near is not None and not Path(name).is_absolute():
         places += [near.parent / name, near.parent.parent / name]
     for place in places:
-        if place.is_dir():
+        try:
+            directory, file = place.is_dir(), place.is_file()
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            raise ModelError(
+                f"model {name[:80]!r} cannot be looked up ({error.strerror}); expected a directory"
+            ) from error
+        if directory:
             return place, ""
-        if place.is_file():
+        if file:
             raise ModelError(f"model {name} is a file; expected a directory with config.json, or a hub id")
     if name.count("/") > 1 or name.startswith((".", "~", "/")) or not name.strip():
         raise ModelError(f"model {name!r} does not exist; expected a directory with config.json, or a hub id")

@@ -159,9 +159,14 @@ class Encoder:
         """``encode`` that also counts tokens, and calls ``progress(texts, tokens)`` after each batch."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         instructions = _spread(instruction, len(texts))
-        for text in texts:
+        if batch_size is not None and batch_size < 1:
+            raise ModelError(f"batch_size is {batch_size}; expected a number of texts above 0")
+        for number, text in enumerate(texts):
             if not isinstance(text, str):
                 raise ModelError(f"encode was given a {type(text).__name__}; expected a string or a list of strings")
+            _refuse_surrogates(text, f"text {number} (counted from 0)")
+        for asked in dict.fromkeys(instructions):
+            _refuse_surrogates(asked or "", "an instruction")
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         tokens = 0
         for begin in range(0, len(texts), WINDOW):
@@ -201,6 +206,11 @@ class Encoder:
         ids = np.full((len(batch), width), self._pad, dtype=np.int64)
         for row, item in zip(ids, batch, strict=True):
             row[: len(item.ids)] = item.ids
+        if (highest := int(ids.max())) >= (known := self.model.config.vocab_size):
+            raise ModelError(
+                f"the tokenizer in {self.checkpoint.tokenizer} gives token {highest}, the model knows {known}; "
+                "they belong to different models"
+            )
         mask = np.arange(width)[None, :] < lengths[:, None]
         place = next(self.model.parameters()).device
         with torch.inference_mode():
@@ -210,8 +220,10 @@ class Encoder:
                 use_cache=False,
             ).last_hidden_state
             spans = torch.tensor([[item.start, item.end] for item in batch], device=place)
-            pooled = pool(hidden, spans, torch.from_numpy(lengths).to(place), self.settings.pooling)
-        return pooled.cpu().numpy()
+            pooled = pool(hidden, spans, torch.from_numpy(lengths).to(place), self.settings.pooling).cpu().numpy()
+        if not np.isfinite(pooled).all():
+            raise ModelError(f"{self.checkpoint.name} gives values that are not finite in {self.dtype}; use float32")
+        return pooled
 
     @property
     def _pad(self) -> int:
@@ -225,6 +237,17 @@ def _absolute(name: str) -> str:
     """A local directory as an absolute path; a hub id and ``bundled`` as they are."""
     place = Path(name).expanduser()
     return str(place.resolve()) if name != "bundled" and place.exists() else name
+
+
+def _refuse_surrogates(text: str, what: str) -> None:
+    """Raise ModelError for half of a surrogate pair: it stands for no character, and no tokenizer takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ModelError(
+            f"{what} is not valid Unicode: a lone surrogate {text[error.start]!a} at character {error.start}; "
+            "remove it, or decode the source with errors='replace'"
+        ) from error
 
 
 def _spread(instruction: str | None | Sequence[str | None], count: int) -> list[str | None]:

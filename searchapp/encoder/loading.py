@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +15,23 @@ from searchapp.encoder.settings import read_json
 from searchapp.errors import ModelError
 
 ATTENTIONS = ("auto", "sdpa", "eager")
+LONGEST = 300  # characters of a library's message that are passed on
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-DEVICES = ("auto", "cpu", "cuda")
+DEVICE = re.compile(r"auto|cpu(:0)?|cuda(:[0-9]{1,3})?")
 
 
 def choose_device(device: str) -> str:
-    """Resolve ``auto`` to cuda where there is one; ModelError when cuda is asked for and absent."""
+    """Resolve ``auto`` to cuda where there is one; ModelError when the GPU that is asked for is absent."""
     import torch
 
-    if device.split(":")[0] not in DEVICES:
-        raise ModelError(f"device {device!r} is unknown; expected auto, cpu or cuda")
+    if not DEVICE.fullmatch(device):
+        raise ModelError(f"device {device!r} is unknown; expected auto, cpu, cuda or cuda:N (N the number of a GPU)")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError("device cuda was asked for, but torch finds no GPU here; use --device cpu or auto")
+    if ":" in device and int(device.split(":")[1]) >= max(1, count := torch.cuda.device_count()):
+        raise ModelError(f"device {device} was asked for, but torch finds {count} GPUs here, numbered from 0")
     return device
 
 
@@ -35,17 +42,25 @@ def load_config(directory: Path, *, bidirectional: bool) -> Any:
 
     raw = read_json(directory / "config.json")
     family = raw.get("model_type")
-    if family not in CONFIG_MAPPING:
+    if not isinstance(family, str) or family not in CONFIG_MAPPING:
         if raw.get("auto_map"):
             raise ModelError(
-                f"{directory} is a {family or 'model'} that needs remote code, which is never run; "
+                f"{directory} is a {family!r} model that needs remote code, which is never run; "
                 "use a model that is part of transformers"
             )
         raise ModelError(f"{directory}/config.json has model_type {family!r}, which this transformers does not know")
-    config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
-    config.use_cache = False
-    if bidirectional:
-        make_bidirectional(config)
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        config.use_cache = False
+        if bidirectional:
+            make_bidirectional(config)
+    except Exception as error:  # a damaged configuration raises anything, down to ZeroDivisionError
+        raise ModelError(f"{directory}/config.json is not usable: {_reason(error)}; restore the model's own") from error
+    for name in ("hidden_size", "vocab_size"):
+        value = getattr(config, name, None)
+        if not isinstance(value, int) or value < 1:
+            raise ModelError(f"{directory}/config.json gives {value!r} as {name}; expected a text decoder's number")
     return config
 
 
@@ -57,58 +72,66 @@ def load_model(checkpoint: Checkpoint, *, bidirectional: bool, attention: str, d
     """
     if attention not in ATTENTIONS:
         raise ModelError(f"attention {attention!r} is unknown; expected one of {', '.join(ATTENTIONS)}")
-    problem = ""
+    problem, precision = "", _torch_dtype(dtype, device)
     for kernel in ("sdpa", "eager") if attention == "auto" else (attention,):
         config = load_config(checkpoint.weights, bidirectional=bidirectional)
         try:
-            model = _build(checkpoint.weights, config, kernel, _torch_dtype(dtype, device))
-        except ValueError as error:  # transformers' way to say that a family lacks a kernel
-            if "attention" not in str(error).lower():
-                raise ModelError(f"{checkpoint.weights} cannot be loaded: {_first_line(error)}") from error
-            problem = _first_line(error)
+            model = _build(checkpoint.weights, config, kernel, precision)
+        except NotImplementedError:
+            problem = f"has no {kernel} attention in transformers"
             continue
         for adapter in checkpoint.adapters:
             model = _merge(model, adapter)
-        model = model.to(device).eval().requires_grad_(False)
+        try:
+            model = model.to(device).eval().requires_grad_(False)
+        except RuntimeError as error:  # out of memory, for one
+            raise ModelError(f"{checkpoint.name} cannot be put on {device}: {_reason(error)}") from error
         if not bidirectional:
             return model
         try:
             leak = find_leak(model, vocabulary=config.vocab_size, pad=config.pad_token_id or 0)
-        except (AttributeError, TypeError, RuntimeError, ValueError) as error:
-            leak = f"cannot be run with bidirectional attention ({_first_line(error)})"
+        except Exception as error:  # a model with odd sizes fails anywhere in its forward pass
+            leak = f"cannot be run with bidirectional attention ({_reason(error)})"
         if leak is None:
             return model
         problem = f"{leak} on {kernel} attention"
     raise ModelError(
-        f"{type(model).__name__ if 'model' in locals() else 'model'} ({config.model_type}, {checkpoint.name}) "
-        f"cannot be made bidirectional here: it {problem}; choose another base model or attention"
+        f"{checkpoint.name} ({config.model_type}) cannot be made bidirectional here: it {problem}; "
+        "choose another base model, attention or dtype"
     )
 
 
 def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
-    from safetensors import SafetensorError
+    """Load the weights; NotImplementedError when the family lacks the attention kernel."""
     from transformers import AutoModel
-    from transformers.utils import logging as reports
 
     if not any(directory.glob("*.safetensors")):
         refuse(directory, read_json(directory / "config.json"))
-    level = reports.get_verbosity()
-    reports.set_verbosity_error()  # its load report warns of an unused lm_head; what matters is checked below
-    reports.disable_progress_bar()
+    quantised = _quantised(config)
     try:
-        model, report = AutoModel.from_pretrained(
-            directory,
-            config=config,
-            dtype=dtype,
-            attn_implementation=kernel,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+        with _quiet():
+            model, report = AutoModel.from_pretrained(
+                directory,
+                config=config,
+                dtype=dtype,
+                attn_implementation=kernel,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, by name: transformers' own error points at its log
+            )
+    except Exception as error:  # damaged weights and configurations raise anything
+        if isinstance(error, ValueError) and "does not support an attention implementation" in str(error):
+            raise NotImplementedError(_reason(error)) from error
+        raise ModelError(f"{directory} cannot be loaded{quantised}: {_reason(error)}") from error
+    if quantised and getattr(model, "hf_quantizer", None) is None:  # it has read packed weights as if they were plain
+        raise ModelError(f"{directory} cannot be loaded{quantised}: transformers does not know the method")
+    if mismatched := sorted(report["mismatched_keys"]):
+        name, found, expected = mismatched[0]
+        raise ModelError(
+            f"{directory} holds {len(mismatched)} weights of another shape than its config.json asks for (first: "
+            f"{name} is {list(found)}, expected {list(expected)}); the files belong to another model"
         )
-    except (OSError, KeyError, SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{directory} cannot be loaded: {_first_line(error)}") from error
-    finally:
-        reports.set_verbosity(level)
     if missing := sorted(report["missing_keys"]):
         raise ModelError(
             f"{directory} lacks {len(missing)} of the weights its config.json asks for (first: {missing[0]}); "
@@ -117,44 +140,73 @@ def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
     return model
 
 
+def _quantised(config: Any) -> str:
+    """Name the quantisation of a checkpoint as a phrase; "" when it has none."""
+    found = getattr(config, "quantization_config", None)
+    if found is None:
+        return ""
+    method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
+    return f", being quantised ({method or 'method unknown'}); use the model's unquantised checkpoint"
+
+
+def _read_adapter(directory: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the configuration of a LoRA adapter and its tensors, without those of the language model head."""
+    from peft import PeftConfig
+    from safetensors.torch import load_file
+
+    weights, path = directory / "adapter_model.safetensors", directory / "adapter_config.json"
+    if not weights.exists():
+        refuse(directory, {})
+    kind = read_json(path).get("peft_type")
+    if kind not in ("LORA", "ADALORA"):
+        raise ModelError(f"{path} has peft_type {kind!r}; expected LORA, the one kind that can be merged here")
+    try:
+        with _quiet():
+            config = PeftConfig.from_pretrained(str(directory))
+    except Exception as error:  # values of the wrong type raise anything
+        raise ModelError(f"{path} is not usable: {_reason(error)}") from error
+    for name in ("r", "lora_alpha"):
+        value = getattr(config, name)
+        if not isinstance(value, int | float) or value <= 0:
+            raise ModelError(f"{path}: {name} is {value!r}; expected a number above 0")
+    config.task_type, config.inference_mode = None, True
+    try:
+        tensors = load_file(weights)
+    except Exception as error:  # as above
+        raise ModelError(f"{weights} cannot be read: {_reason(error)}; restore the adapter's file") from error
+    return config, {key: value for key, value in tensors.items() if ".lm_head." not in key}
+
+
 def _merge(model: Any, directory: Path) -> Any:
     """Put one LoRA adapter on the inner decoder and fold it into the weights.
 
     Adapters saved from the model with its head carry one ``model.`` more in their keys; both are taken. A key that
     fits nothing is an error, never a warning: a half-applied adapter embeds, badly.
     """
-    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
-    from safetensors.torch import load_file
+    from peft import get_peft_model, set_peft_model_state_dict
 
-    weights = directory / "adapter_model.safetensors"
-    if not weights.exists():
-        refuse(directory, {})
+    config, tensors = _read_adapter(directory)
     try:
-        config = PeftConfig.from_pretrained(str(directory))
-    except (TypeError, ValueError, OSError) as error:
-        raise ModelError(f"{directory}/adapter_config.json is not usable: {_first_line(error)}") from error
-    config.task_type, config.inference_mode = None, True
-    tensors = {key: value for key, value in load_file(weights).items() if ".lm_head." not in key}
-    try:
-        wrapped = get_peft_model(model, config)
-    except ValueError as error:
-        raise ModelError(f"adapter {directory} does not fit this base model: {_first_line(error)}") from error
-    expected = {key.replace(".default", "") for key in wrapped.state_dict() if ".lora_" in key}
-    if not set(tensors) & expected:
-        tensors = {
-            key.replace("base_model.model.model.", "base_model.model.", 1): value for key, value in tensors.items()
-        }
-    unused, unfilled = sorted(set(tensors) - expected), sorted(expected - set(tensors))
-    if unused or unfilled:
-        raise ModelError(
-            f"adapter {directory} does not fit this base model: {len(unused)} of its tensors have no place and "
-            f"{len(unfilled)} places stay empty (first: {(unused or unfilled)[0]}); check base_model_name_or_path"
-        )
-    try:
-        set_peft_model_state_dict(wrapped, tensors)
-    except RuntimeError as error:
-        raise ModelError(f"adapter {directory} does not fit this base model: {_first_line(error)}") from error
-    merged = wrapped.merge_and_unload()
+        with _quiet():
+            wrapped = get_peft_model(model, config)
+        expected = {key.replace(".default", "") for key in wrapped.state_dict() if ".lora_" in key}
+        if not set(tensors) & expected:
+            tensors = {
+                key.replace("base_model.model.model.", "base_model.model.", 1): value for key, value in tensors.items()
+            }
+        unused, unfilled = sorted(set(tensors) - expected), sorted(expected - set(tensors))
+        if unused or unfilled:
+            raise ModelError(
+                f"adapter {directory} does not fit this base model: {len(unused)} of its tensors have no place and "
+                f"{len(unfilled)} places stay empty (first: {(unused or unfilled)[0]}); check base_model_name_or_path"
+            )
+        with _quiet():
+            set_peft_model_state_dict(wrapped, tensors)
+            merged = wrapped.merge_and_unload()
+    except ModelError:
+        raise
+    except Exception as error:  # peft raises anything on an adapter of another model or with values of a wrong type
+        raise ModelError(f"adapter {directory} does not fit this base model: {_reason(error)}") from error
     if hasattr(merged, "peft_config"):
         del merged.peft_config
     return merged
@@ -165,9 +217,10 @@ def load_tokenizer(directory: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, use_fast=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"the tokenizer in {directory} cannot be loaded: {_first_line(error)}") from error
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, use_fast=True)
+    except Exception as error:  # tokenizers itself raises nothing more precise
+        raise ModelError(f"the tokenizer in {directory} cannot be loaded: {_reason(error)}") from error
     if not tokenizer.is_fast:
         raise ModelError(f"the tokenizer in {directory} is a slow one; save it as a fast tokenizer (tokenizer.json)")
     return tokenizer
@@ -183,6 +236,28 @@ def _torch_dtype(dtype: str, device: str) -> Any:
     return getattr(torch, dtype)
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what transformers and peft print while they load; what matters in it is checked and raised here."""
+    from transformers.utils import logging as reports
+
+    level = reports.get_verbosity()
+    reports.set_verbosity(reports.CRITICAL)
+    reports.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        reports.set_verbosity(level)
+
+
+def _reason(error: BaseException) -> str:
+    """The first useful line of a library's error, with its type where the words alone say little."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    if "above report" in text:  # transformers' log, which is silenced
+        text = "its tensors cannot be converted to the layout of this model"
+    if not text or isinstance(error, TypeError | LookupError | ArithmeticError | AttributeError):
+        text = f"{type(error).__name__}: {text}".rstrip(": ")
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
