@@ -1,0 +1,8 @@
+"""The LLM2Vec recipe: what is masked, and the losses that are minimised."""
+
+from __future__ import annotations
+
+from searchapp.adapt.losses import info_nce, mntp_loss
+from searchapp.adapt.masking import Masked, mask_tokens
+
+__all__ = ["Masked", "info_nce", "mask_tokens", "mntp_loss"]
