@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +15,11 @@ from searchapp.cli.console import notice, say
 from searchapp.cli.search import show
 
 QUERIES = (
-    "read a csv file with a header line",
-    "run a command and capture its output",
-    "remove a directory tree",
-    "compress data with gzip",
-    "difference between two dates",
+    "read a csv file",
+    "remove a directory",
+    "random number between two values",
+    "parse an xml document",
+    "send an email message",
 )
 
 
@@ -26,6 +28,7 @@ def demo(
     model: options.Model = "bundled",
     k: Annotated[int, typer.Option("-k", help="Hits for each query.", min=1)] = 3,
     device: options.Device = "auto",
+    overwrite: Annotated[bool, typer.Option(help="Start again, whatever the directory holds.")] = False,
 ) -> None:
     """Build an index over the docstrings of the standard library, search it, and say what to type next."""
     from searchapp.cli.progress import Bar
@@ -35,7 +38,7 @@ def demo(
     notice("1. an index over the docstrings of this Python's standard library")
     encoder = options.load_encoder(model, None, device=device)
     with Bar() as bar:
-        summary = build(["python:stdlib"], index, encoder, progress=bar)
+        summary = build(["python:stdlib"], index, encoder, overwrite=overwrite, progress=bar)
     report(index, summary)
     say()
     notice("2. some queries")
@@ -43,8 +46,13 @@ def demo(
     for answer in opened.answer(QUERIES, k):
         show(opened, answer)
     say("Next:")
-    say(f"  searchapp search {index}                        # your own queries, at a prompt")
-    say(f"  searchapp search {index} 'parse html' --filter 'kind == \"class\"'")
-    say("  searchapp build notes/ --index indexes/notes                       # your own folder of text or Markdown")
-    say("  searchapp build docs.jsonl --index indexes/docs --pca 128          # or JSONL, Parquet, CSV")
-    say("  searchapp evaluate retrieval path/to/beir-folder                   # how good is it?")
+    if shutil.which("searchapp") is None:
+        say(f"  source {Path(sys.prefix) / 'bin' / 'activate'}")
+    for command, what in (
+        (f"searchapp search {index}", "your own queries, at a prompt"),
+        (f"searchapp search {index} 'parse html' --filter 'kind == \"class\"'", "only what passes"),
+        ("searchapp build notes/ --index indexes/notes", "your own folder of text or Markdown"),
+        ("searchapp build docs.jsonl --index indexes/docs --pca 128", "or JSONL, Parquet, CSV"),
+        ("searchapp evaluate retrieval path/to/beir-folder", "how good is it?"),
+    ):
+        say(f"  {command}\n      {what}")
