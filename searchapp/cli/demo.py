@@ -17,9 +17,9 @@ from searchapp.cli.search import show
 QUERIES = (
     "read a csv file",
     "remove a directory",
-    "random number between two values",
+    "random number from a range",
     "parse an xml document",
-    "send an email message",
+    "compress data with gzip",
 )
 
 
