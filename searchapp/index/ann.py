@@ -181,12 +181,15 @@ def write_index(draft: Draft, index: Any) -> None:
 
 
 def prove(path: Path, choice: Choice, rows: int, vector: np.ndarray) -> None:
-    """Open what was written and search it once; where that fails, remove it and raise IndexStoreError."""
+    """Open what was written and look for its first vector; where that fails, remove it and raise IndexStoreError."""
     try:
         opened = open_ann(path, choice.parameters)
-        found = opened.search(vector, 1)[1]
-        fits = opened.rows == rows and found.shape == (1, 1)
+        fits = opened.rows == rows
         reason = f"{opened.rows} vectors in it, {rows} expected"
+        if choice.factory == "Flat":  # a search would read the whole file into this process's memory
+            fits = fits and np.array_equal(opened.vector(0), vector[0])
+        else:
+            fits = fits and opened.search(vector, 1)[1].shape == (1, 1)
     except (RuntimeError, IndexStoreError) as error:
         fits, reason = False, _last_line(error)
     if not fits:
@@ -213,6 +216,11 @@ class AnnIndex:
     def rows(self) -> int:
         """Vectors in the index."""
         return int(self._index.ntotal)
+
+    def vector(self, row: int) -> np.ndarray:
+        """The vector of a row as the index has it, float32 (dim,)."""
+        vector: np.ndarray = self._index.reconstruct(row)
+        return vector
 
     @property
     def filters(self) -> bool:
