@@ -42,13 +42,14 @@ def build(
     """Embed documents and build an index over them. A build that was interrupted goes on where it was."""
     from searchapp.cli.progress import Bar
     from searchapp.corpus import open_source
+    from searchapp.encoder import Encoder
     from searchapp.index import build as build_index
 
     for source in sources:
         open_source(source)  # a missing file is said before a model is loaded
-    encoder = options.load_encoder(
+    encoder = Encoder.load(
         model,
-        adapter,
+        adapters=adapter,
         pooling=pooling,
         max_length=max_length,
         document_max_length=document_max_length,

@@ -32,11 +32,12 @@ def demo(
 ) -> None:
     """Build an index over the docstrings of the standard library, search it, and say what to type next."""
     from searchapp.cli.progress import Bar
+    from searchapp.encoder import Encoder
     from searchapp.index import build
     from searchapp.search import Index
 
     notice("1. an index over the docstrings of this Python's standard library")
-    encoder = options.load_encoder(model, None, device=device)
+    encoder = Encoder.load(model, device=device)
     with Bar() as bar:
         summary = build(["python:stdlib"], index, encoder, overwrite=overwrite, progress=bar)
     report(index, summary)

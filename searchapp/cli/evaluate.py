@@ -51,6 +51,7 @@ def retrieval(
 ) -> None:
     """Search a test collection and score the result, with 95 % bootstrap intervals over the queries."""
     from searchapp.cli.progress import Bar
+    from searchapp.encoder import Encoder
     from searchapp.evaluate import DEFAULT_METRICS, load_collection, parse_metric, write_run
     from searchapp.evaluate.retrieval import Setting, check_run_path, evaluate_collection, evaluate_index, run_path
     from searchapp.search import Index
@@ -76,10 +77,15 @@ def retrieval(
             )
         ]
     else:
-        encoder = options.load_encoder(
-            model, adapter, pooling=pooling, max_length=max_length, document_max_length=document_max_length,
-            dtype=dtype, device=device,
-        )  # fmt: skip
+        encoder = Encoder.load(
+            model,
+            adapters=adapter,
+            pooling=pooling,
+            max_length=max_length,
+            document_max_length=document_max_length,
+            dtype=dtype,
+            device=device,
+        )
         settings = [Setting(dim or None, factory, candidates) for dim in pca or [0]]
         with tempfile.TemporaryDirectory(prefix="searchapp-") as work, Bar() as bar:
             results = evaluate_collection(

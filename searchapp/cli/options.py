@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from searchapp.encoder import Encoder
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint directory, a hub id, or `bundled`.")]
 Adapters = Annotated[
@@ -32,29 +29,3 @@ Candidates = Annotated[
     typer.Option(help="Rows to rescore exactly; 0: none. Default: 100 where the index is not exact.", min=0),
 ]
 Instruction = Annotated[str | None, typer.Option(help="What to put before each query; default: the model's own.")]
-
-
-def load_encoder(
-    model: str,
-    adapters: list[str] | None,
-    *,
-    pooling: str | None = None,
-    max_length: int | None = None,
-    document_max_length: int | None = None,
-    attention: str = "auto",
-    dtype: str = "auto",
-    device: str = "auto",
-) -> Encoder:
-    """Load the encoder that the options describe."""
-    from searchapp.encoder import Encoder
-
-    return Encoder.load(
-        model,
-        adapters=adapters,
-        pooling=pooling,
-        max_length=max_length,
-        document_max_length=document_max_length,
-        attention=attention,
-        dtype=dtype,
-        device=device,
-    )

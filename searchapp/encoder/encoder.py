@@ -121,7 +121,7 @@ class Encoder:
     @cached_property
     def fingerprint(self) -> dict[str, str]:
         """sha256 digests of everything that decides a document's vector; see ``searchapp.encoder.fingerprint``."""
-        return fingerprint(self.checkpoint, self.settings, self.model.config, self.tokenizer)
+        return fingerprint(self.checkpoint, self.settings, self.tokenizer)
 
     def encode(
         self,

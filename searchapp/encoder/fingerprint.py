@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.encoder.checkpoint import Checkpoint
-from searchapp.encoder.settings import Settings
+from searchapp.encoder.settings import Settings, read_json
 
-# Configuration keys that say nothing of the vectors: names, versions, precision, bookkeeping.
+# Keys of config.json that say nothing of the vectors: names, versions, precision, bookkeeping. The file is hashed and
+# not the configuration made of it, whose defaults grow with every transformers release.
 VOLATILE = {
     "_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "architectures", "auto_map",
-    "attn_implementation", "_attn_implementation", "_attn_implementation_internal", "return_dict", "output_attentions",
-    "output_hidden_states",
+    "attn_implementation", "_attn_implementation",
 }  # fmt: skip
 # what a search must have in common with the documents; the query's own instruction is free
 PARTS = ("weights", "adapters", "tokenizer", "architecture", "template", "pooling", "lengths", "instruction")
 
 
-def fingerprint(checkpoint: Checkpoint, settings: Settings, config: Any, tokenizer: Any) -> dict[str, str]:
+def fingerprint(checkpoint: Checkpoint, settings: Settings, tokenizer: Any) -> dict[str, str]:
     """Return sha256 hex digests: one for each of ``PARTS`` and one over all, under ``sha256``."""
-    keep = {key: value for key, value in config.to_dict().items() if key not in VOLATILE}
+    config = read_json(checkpoint.weights / "config.json")
+    keep = {key: value for key, value in config.items() if key not in VOLATILE}
     parts = {
         "weights": _digest([checksum(path) for path in sorted(checkpoint.weights.glob("*.safetensors"))]),
         "adapters": _digest([_adapter(path) for path in checkpoint.adapters]),

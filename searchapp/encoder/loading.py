@@ -20,6 +20,10 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICE = re.compile(r"auto|cpu(:0)?|cuda(:[0-9]{1,3})?")
 
 
+class _NoKernelError(Exception):
+    """transformers does not offer this attention kernel for this family."""
+
+
 def choose_device(device: str) -> str:
     """Resolve ``auto`` to cuda where there is one; ModelError when the GPU that is asked for is absent."""
     import torch
@@ -77,7 +81,7 @@ def load_model(checkpoint: Checkpoint, *, bidirectional: bool, attention: str, d
         config = load_config(checkpoint.weights, bidirectional=bidirectional)
         try:
             model = _build(checkpoint.weights, config, kernel, precision)
-        except NotImplementedError:
+        except _NoKernelError:
             problem = f"has no {kernel} attention in transformers"
             continue
         for adapter in checkpoint.adapters:
@@ -102,7 +106,7 @@ def load_model(checkpoint: Checkpoint, *, bidirectional: bool, attention: str, d
 
 
 def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
-    """Load the weights; NotImplementedError when the family lacks the attention kernel."""
+    """Load the weights. Raises _NoKernelError when the family lacks the attention kernel, else ModelError."""
     from transformers import AutoModel
 
     if not any(directory.glob("*.safetensors")):
@@ -122,7 +126,7 @@ def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
             )
     except Exception as error:  # damaged weights and configurations raise anything
         if isinstance(error, ValueError) and "does not support an attention implementation" in str(error):
-            raise NotImplementedError(_reason(error)) from error
+            raise _NoKernelError from error
         raise ModelError(f"{directory} cannot be loaded{quantised}: {_reason(error)}") from error
     if quantised and getattr(model, "hf_quantizer", None) is None:  # it has read packed weights as if they were plain
         raise ModelError(f"{directory} cannot be loaded{quantised}: transformers does not know the method")
@@ -158,7 +162,7 @@ def _read_adapter(directory: Path) -> tuple[Any, dict[str, Any]]:
     if not weights.exists():
         refuse(directory, {})
     kind = read_json(path).get("peft_type")
-    if kind not in ("LORA", "ADALORA"):
+    if kind != "LORA":
         raise ModelError(f"{path} has peft_type {kind!r}; expected LORA, the one kind that can be merged here")
     try:
         with _quiet():

@@ -259,3 +259,20 @@ def test_the_fingerprint_names_the_part_that_differs(pieces, tmp_path: Path, tin
     raw[-1] ^= 1
     path.write_bytes(raw)
     assert differing(one, Encoder.load(str(copied)).fingerprint) == ["weights"]
+
+
+def test_the_fingerprint_does_not_change_with_what_transformers_adds_to_a_configuration(tiny_model: Path) -> None:
+    encoder = Encoder.load(str(tiny_model))
+    before = Encoder.load(str(tiny_model)).fingerprint
+    encoder.model.config.a_default_of_a_later_release = 0.5
+    assert encoder.fingerprint == before
+
+
+def test_the_fingerprint_sees_the_architecture(tmp_path: Path, tiny_model: Path) -> None:
+    from searchapp.encoder.fingerprint import differing
+
+    shutil.copytree(tiny_model, tmp_path / "m")
+    before = Encoder.load(str(tmp_path / "m")).fingerprint
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
+    assert differing(before, Encoder.load(str(tmp_path / "m")).fingerprint) == ["architecture"]
