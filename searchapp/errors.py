@@ -21,3 +21,7 @@ class IndexStoreError(SearchAppError):
 
 class EvaluationError(SearchAppError):
     """A test collection, run or metric cannot be used."""
+
+
+class AdaptError(SearchAppError):
+    """Training data or a setting of the recipe cannot be used."""

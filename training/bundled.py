@@ -1,69 +1,52 @@
-"""Train the bundled model from nothing: tokenizer, causal language model, bidirectional contrastive embedder.
+"""Train the bundled model from nothing: tokenizer, causal decoder, bidirectional MNTP, distillation, contrastive pairs.
 
-    python training/bundled.py --data ../shared/data --work runs/bundled
+    python training/teach.py --data ../shared/data --teacher DIR --work runs/bundled-2
+    python training/bundled.py --data ../shared/data --work runs/bundled-2
 
 Stages, each skipped when its output is already in the work directory:
 
-1. ``tokenizer``   byte-level BPE of 14,336 entries over lower-cased text.
-2. ``causal``      next-token prediction with a 4-layer Llama decoder on 256-token blocks.
-3. ``contrastive-N`` attention made bidirectional; two rounds, the second with half the learning rate, of InfoNCE over
-   pairs cut from the same texts (two crops of a passage, a sentence and its passage, a few rare words and their
-   passage) and over question-answer pairs.
+1. ``tokenizer``  byte-level BPE of 24,576 entries over lower-cased text.
+2. ``causal``     next-token prediction with a 4-layer Llama decoder on 256-token blocks.
+3. ``mntp``       attention made bidirectional, masked next-token prediction (the first step of LLM2Vec).
+4. ``distilled``  the mean of the last hidden states is drawn to the teacher's vector of the same text, and the
+                  similarities within a batch to the teacher's.
+5. ``embedder``   InfoNCE over question-answer pairs and pairs cut from the texts, with the teacher's similarities as
+                  the target's other half.
 
-Only texts whose licence lets a trained model ship are read (see ``TEXTS`` and ``PAIRS``).
-What the method loses: at this size and with pairs made by cutting, paraphrase is learnt far less than word overlap.
+All weights are trained, not LoRA ones: a model this small has too few of them to leave most where they began.
+What the method loses: the model cannot be better than its teacher, and knows only the words its texts hold.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from texts import TEXTS, read_pairs, read_paragraphs
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from searchapp.adapt.losses import mntp_loss
+from searchapp.adapt.masking import mask_tokens
+
 log = logging.getLogger("training")
 
-# file stem -> share of the contrastive batches. CC BY 4.0, CC0, public domain or MIT, as data/SOURCES.md states.
-TEXTS = {
-    "medquad-answers-by": 0.28,
-    "openstax-by": 0.17,
-    "standardebooks-cc0": 0.15,
-    "python-peps-pd": 0.15,
-    "movie-reviews-by": 0.08,
-    "rust-book-mit": 0.04,
-}
-PAIRS = {"medquad-qa": 0.08, "pubmedqa": 0.05}
-VOCABULARY, BLOCK, QUERY_LENGTH = 14_336, 256, 32
-SHAPES = (
-    (256, 96),
-    (96, 256),
-)  # (pairs in a batch, tokens of a document): two shapes, so that compilation happens twice
-SCALE = 20.0  # inverse temperature of InfoNCE
+VOCABULARY, BLOCK, TOKENS = 24_576, 256, 8_192  # entries; tokens of a block; tokens of a batch
+LENGTHS = (8, 16, 32, 64, 128, 256)  # the widths batches are padded to: each is compiled once
+SHARES = (0.08, 0.17, 0.30, 0.20, 0.15, 0.10)  # of the distillation batches
+SCALE = 20.0  # inverse temperature of the similarities within a batch
+CLUSTER = 16  # texts of one cluster in a batch: neighbours are what ranking is about
 
 
-def read_paragraphs(data: Path, stem: str) -> list[str]:
-    """One paragraph a line."""
-    with gzip.open(data / "text" / f"{stem}.txt.gz", "rt", encoding="utf-8") as file:
-        return [line.strip() for line in file if line.strip()]
-
-
-def read_pairs(data: Path, stem: str) -> list[tuple[str, str]]:
-    """(query, positive) pairs."""
-    with gzip.open(data / "pairs" / f"{stem}.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    return [(row["query"], positive) for row in rows for positive in row["positive"]]
-
-
-def train_tokenizer(data: Path, to: Path) -> None:
-    """Byte-level BPE; lower-casing halves what so small a vocabulary has to spell out."""
+def train_tokenizer(data: Path, words: list[str], to: Path) -> None:
+    """Byte-level BPE; lower-casing halves what so small a vocabulary has to spell out. ``words`` count 20 times."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -76,71 +59,12 @@ def train_tokenizer(data: Path, to: Path) -> None:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = (line for stem in TEXTS for line in read_paragraphs(data, stem))
-    tokenizer.train_from_iterator(texts, trainer)
+    texts = [line for stem in TEXTS for line in read_paragraphs(data, stem)]
+    texts += [document for _, document in read_pairs(data, "pubmedqa")]
+    tokenizer.train_from_iterator([*texts, *(" ".join([word] * 20) for word in words)], trainer)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", model_max_length=512
     ).save_pretrained(to)
-
-
-class Passages:
-    """The token ids of one file's paragraphs, end to end, with where each word and paragraph starts."""
-
-    def __init__(self, texts: list[str], tokenizer: Tokenizer, word_start: np.ndarray) -> None:
-        encoded = [np.asarray(item.ids, dtype=np.int32) for item in tokenizer.encode_batch_fast(texts)]
-        self.ids = np.concatenate(encoded)
-        self.starts = np.concatenate([[0], np.cumsum([len(item) for item in encoded])])
-        self.word_starts = np.flatnonzero(word_start[self.ids])
-
-    def at(self, start: int, length: int) -> np.ndarray:
-        """Token ids from the word border nearest before ``start``."""
-        border = self.word_starts[max(0, np.searchsorted(self.word_starts, start, side="right") - 1)]
-        return self.ids[border : border + length]
-
-
-def crops(rng: np.random.Generator, source: Passages, length: int, rarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A (query, document) pair from neighbouring text: a crop, a sentence-sized span or a few rare words."""
-    paragraph = int(rng.integers(len(source.starts) - 1))
-    begin = int(source.starts[paragraph])
-    size = int(rng.integers(length // 3, length + 1))
-    document = source.at(begin, size)
-    kind = rng.random()
-    if kind < 0.35:  # a crop that may reach past the document's end
-        span = int(rng.integers(8, QUERY_LENGTH + 1))
-        query = source.at(begin + int(rng.integers(0, max(1, size + size // 3 - span))), span)
-    elif kind < 0.65:  # a span taken out of the document
-        span = int(rng.integers(6, min(QUERY_LENGTH, size // 2) + 1))
-        offset = int(rng.integers(0, max(1, size - span)))
-        query = document[offset : offset + span]
-        if rng.random() < 0.6:
-            document = np.concatenate([document[:offset], document[offset + span :]])
-    else:  # rare words of the document
-        positions = source.word_starts[
-            np.searchsorted(source.word_starts, begin) : np.searchsorted(source.word_starts, begin + len(document))
-        ]
-        if len(positions) < 4:
-            return document[:QUERY_LENGTH], document
-        weight = rarity[source.ids[positions]]
-        count = min(len(positions), int(rng.integers(2, 10)))
-        chosen = rng.choice(positions, size=count, replace=False, p=weight / weight.sum())
-        if rng.random() < 0.5:
-            chosen.sort()
-        ends = source.word_starts[
-            np.minimum(np.searchsorted(source.word_starts, chosen) + 1, len(source.word_starts) - 1)
-        ]
-        words = [source.ids[start : max(start + 1, end)] for start, end in zip(chosen, ends, strict=True)]
-        query = np.concatenate(words)[:QUERY_LENGTH]
-    return query, document
-
-
-def pad(rows: list[np.ndarray], length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids and attention mask, both (n, length)."""
-    ids = np.zeros((len(rows), length), dtype=np.int64)
-    mask = np.zeros((len(rows), length), dtype=np.int64)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = row[:length]
-        mask[i, : len(row)] = 1
-    return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
 def rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -150,36 +74,61 @@ def rate(step: int, steps: int, peak: float, warmup: int) -> float:
     return peak * (1 - 0.95 * (step - warmup) / max(1, steps - warmup))
 
 
-def optimise(model: LlamaForCausalLM, steps: int, peak: float, loss_at, history: Path) -> None:  # noqa: ANN001
-    """AdamW over ``steps`` calls of ``loss_at(step)``; a line of JSON every 20 steps."""
+def optimise(
+    model: LlamaForCausalLM,
+    steps: int,
+    peak: float,
+    loss_at: Callable[[int], torch.Tensor],
+    history: Path,
+    keep: Path | None = None,
+) -> None:
+    """AdamW over ``steps`` calls of ``loss_at(step)``; a line of JSON every 20 steps, the model so far every 500."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    began, total, recent = time.time(), 0, []
+    began, recent = time.time(), []
     with history.open("a") as file:
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = rate(step, steps, peak, warmup=50)
-            loss, tokens = loss_at(step)
+            loss = loss_at(step)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            total, recent = total + tokens, [*recent[-19:], loss.item()]
+            recent = [*recent[-19:], loss.item()]
             if step % 20 == 19:
-                row = {
-                    "step": step + 1,
-                    "loss": round(float(np.mean(recent)), 4),
-                    "tokens": total,
-                    "s": round(time.time() - began),
-                }
+                row = {"step": step + 1, "loss": round(float(np.mean(recent)), 4), "s": round(time.time() - began)}
                 file.write(json.dumps(row) + "\n")
                 file.flush()
-                log.info("%s", row)
+                log.info("%s %s", history.stem, row)
+            if keep is not None and step % 500 == 499:
+                model.model.save_pretrained(keep)
 
 
-def train_causal(sources: dict[str, Passages], to: Path, steps: int, seed: int) -> None:
+class Blocks:
+    """Stretches of ``BLOCK`` tokens drawn from the files, in proportion to their size."""
+
+    def __init__(self, data: Path, tokenizer: Tokenizer, seed: int) -> None:
+        texts = [read_paragraphs(data, stem) for stem in TEXTS]
+        texts.append([document for _, document in read_pairs(data, "pubmedqa")])
+        self.files = [
+            np.concatenate([np.asarray(item.ids, dtype=np.int32) for item in tokenizer.encode_batch_fast(file)])
+            for file in texts
+        ]
+        sizes = np.array([len(file) for file in self.files], dtype=float)
+        self.shares, self.rng = sizes / sizes.sum(), np.random.default_rng(seed)
+        log.info("%.1f million tokens", sizes.sum() / 1e6)
+
+    def draw(self) -> torch.Tensor:
+        """Token ids, (TOKENS / BLOCK, BLOCK)."""
+        rows = []
+        for index in self.rng.choice(len(self.files), size=TOKENS // BLOCK, p=self.shares):
+            start = int(self.rng.integers(0, len(self.files[index]) - BLOCK))
+            rows.append(self.files[index][start : start + BLOCK])
+        return torch.from_numpy(np.stack(rows).astype(np.int64))
+
+
+def train_causal(blocks: Blocks, to: Path, steps: int) -> None:
     """Next-token prediction; each block is a stretch of one file."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=256,
@@ -194,8 +143,6 @@ def train_causal(sources: dict[str, Passages], to: Path, steps: int, seed: int) 
         eos_token_id=2,
     )
     model = LlamaForCausalLM(config).train()
-    sizes = np.array([len(source.ids) for source in sources.values()], dtype=float)
-    files = list(sources.values())
 
     def forward(ids: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
@@ -204,38 +151,43 @@ def train_causal(sources: dict[str, Passages], to: Path, steps: int, seed: int) 
         return F.cross_entropy(logits.float(), ids[:, 1:].reshape(-1))
 
     compiled = torch.compile(forward)
-
-    def loss_at(_: int) -> tuple[torch.Tensor, int]:
-        rows = []
-        for index in rng.choice(len(files), size=32, p=sizes / sizes.sum()):
-            start = int(rng.integers(0, len(files[index].ids) - BLOCK))
-            rows.append(files[index].ids[start : start + BLOCK])
-        return compiled(torch.from_numpy(np.stack(rows).astype(np.int64))), 32 * BLOCK
-
-    optimise(model, steps, 2e-3, loss_at, to.parent / "causal.jsonl")
+    optimise(model, steps, 2e-3, lambda _: compiled(blocks.draw()), to.parent / "causal.jsonl")
     model.save_pretrained(to)
 
 
-def train_contrastive(
-    sources: dict[str, Passages],
-    pairs: dict[str, tuple[list[np.ndarray], list[np.ndarray]]],
-    base: Path,
-    to: Path,
-    steps: int,
-    seed: int,
-    peak: float,
-) -> None:
-    """InfoNCE in both directions, in-batch negatives from one source at a time (they are the harder ones)."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
+def train_mntp(blocks: Blocks, mask_id: int, base: Path, to: Path, steps: int, seed: int) -> None:
+    """Masked next-token prediction with bidirectional attention: 20 % of the tokens, BERT's 80/10/10."""
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).train()
     model.config.is_causal = False
-    counts = np.zeros(VOCABULARY)
-    for source in sources.values():
-        counts += np.bincount(source.ids, minlength=VOCABULARY)
-    rarity = 1.0 / np.sqrt(counts + 20.0)
-    names = [*TEXTS, *PAIRS]
-    shares = np.array([*TEXTS.values(), *PAIRS.values()])
+    generator = torch.Generator().manual_seed(seed)
+
+    @torch.compile
+    def hidden_of(ids: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return model.model(input_ids=ids, use_cache=False).last_hidden_state
+
+    def loss_at(_: int) -> torch.Tensor:
+        ids = blocks.draw()
+        masked = mask_tokens(ids, ids < 3, mask_id=mask_id, vocabulary=VOCABULARY, rate=0.2, generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            return mntp_loss(hidden_of(masked.ids), model.lm_head.weight, masked.labels)
+
+    optimise(model, steps, 1e-3, loss_at, to.parent / "mntp.jsonl")
+    model.save_pretrained(to)
+
+
+def pad(rows: list[np.ndarray], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids and attention mask, both (n, length)."""
+    ids = np.zeros((len(rows), length), dtype=np.int64)
+    mask = np.zeros((len(rows), length), dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row[:length]
+        mask[i, : len(row)] = 1
+    return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def embedder(model: LlamaForCausalLM) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Unit vectors (n, dim) float32: the mean of the last hidden states over the tokens of each text."""
 
     def embed(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
@@ -243,27 +195,84 @@ def train_contrastive(
         weight = mask.unsqueeze(-1).float()
         return F.normalize((hidden.float() * weight).sum(1) / weight.sum(1), dim=-1)
 
-    compiled = torch.compile(embed)
+    return torch.compile(embed, dynamic=False)
 
-    def draw(name: str, size: int, length: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        if name in sources:
-            return [crops(rng, sources[name], length, rarity) for _ in range(size)]
-        queries, documents = pairs[name]
-        chosen = rng.choice(len(queries), size=size, replace=False)
-        return [(queries[i][:QUERY_LENGTH], documents[i][:length]) for i in chosen]
 
-    def loss_at(step: int) -> tuple[torch.Tensor, int]:
-        size, length = SHAPES[step % 5 in (1, 3)]
-        batch = draw(names[rng.choice(len(names), p=shares / shares.sum())], size, length)
-        queries, documents = (
-            compiled(*pad(list(side), width))
-            for side, width in zip(zip(*batch, strict=True), (QUERY_LENGTH, length), strict=True)
+def similarity_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the student's similarities within the batch against the teacher's, each row a distribution."""
+    self_pair = torch.eye(len(student), dtype=torch.bool)
+    target = (SCALE * teacher @ teacher.T).masked_fill(self_pair, -1e4).softmax(-1)
+    scores = (SCALE * student @ student.T).masked_fill(self_pair, -1e4).log_softmax(-1)
+    return F.kl_div(scores, target, reduction="batchmean")
+
+
+class Taught:
+    """The distillation texts by length and by cluster of their teacher's vectors."""
+
+    def __init__(self, work: Path, tokenizer: Tokenizer, dim: int, seed: int) -> None:
+        import faiss
+
+        self.rng = np.random.default_rng(seed)
+        with (work / "texts.jsonl").open(encoding="utf-8") as file:
+            encoded = tokenizer.encode_batch_fast([json.loads(line) for line in file])
+        sizes = np.array([len(item.ids) for item in encoded])
+        self.ids = np.concatenate([np.asarray(item.ids, dtype=np.int32) for item in encoded])
+        self.starts = np.concatenate([[0], np.cumsum(sizes)])
+        self.vectors = np.load(work / "teacher.npy", mmap_mode="r")
+        sample = self.vectors[np.sort(self.rng.choice(len(sizes), 60_000, replace=False))].astype(np.float32)
+        _, basis = np.linalg.eigh(sample.T @ sample)
+        self.basis = np.ascontiguousarray(basis[:, ::-1][:, :dim])  # uncentred, so that cosines are kept
+        kept = float(np.square(sample @ self.basis).sum() / np.square(sample).sum())
+        kmeans = faiss.Kmeans(sample.shape[1], 1_500, niter=8, seed=seed, max_points_per_centroid=40)
+        kmeans.train(sample)
+        cluster = np.concatenate(
+            [
+                kmeans.index.search(self.vectors[start : start + 50_000].astype(np.float32), 1)[1][:, 0]
+                for start in range(0, len(sizes), 50_000)
+            ]
         )
-        scores = SCALE * queries @ documents.T
-        target = torch.arange(size)
-        return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2, size * (QUERY_LENGTH + length)
+        bucket = np.searchsorted(LENGTHS, np.minimum(sizes, LENGTHS[-1]))
+        self.groups = []  # for each length, the texts of each cluster
+        for number in range(len(LENGTHS)):
+            rows = np.flatnonzero(bucket == number)
+            rows = rows[np.argsort(cluster[rows], kind="stable")]
+            self.groups.append(np.split(rows, np.flatnonzero(np.diff(cluster[rows])) + 1))
+            log.info("up to %d tokens: %d texts", LENGTHS[number], len(rows))
+        self.weights = [np.array([len(part) for part in group], float) for group in self.groups]
+        log.info("%d texts; %.3f of the teacher's length kept in %d dimensions", len(sizes), kept, dim)
 
-    optimise(model, steps, peak, loss_at, to.parent / f"{to.name}.jsonl")
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Ids and mask (n, length), the teacher's vectors (n, 384)."""
+        bucket = int(self.rng.choice(len(LENGTHS), p=SHARES))
+        size = TOKENS // LENGTHS[bucket]
+        weights = self.weights[bucket]
+        rows: list[int] = []
+        for part in self.rng.choice(len(weights), size=max(2, size // CLUSTER), p=weights / weights.sum()):
+            members = self.groups[bucket][part]
+            rows += members[self.rng.integers(len(members), size=CLUSTER)].tolist()
+        rows = list(dict.fromkeys(rows))
+        while len(rows) < size:
+            part = self.groups[bucket][self.rng.choice(len(weights), p=weights / weights.sum())]
+            rows = list(dict.fromkeys([*rows, int(part[self.rng.integers(len(part))])]))
+        rows = rows[:size]
+        tokens = [self.ids[self.starts[row] : self.starts[row + 1]] for row in rows]
+        ids, mask = pad(tokens, LENGTHS[bucket])
+        return ids, mask, torch.from_numpy(self.vectors[np.array(rows)].astype(np.float32))
+
+
+def train_distilled(taught: Taught, base: Path, to: Path, steps: int, peak: float) -> None:
+    """Draw each text's vector to its teacher's, turned into the student's dimensions, and so its neighbourhood."""
+    model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).train()
+    model.config.is_causal = False
+    embed, basis = embedder(model), torch.from_numpy(taught.basis)
+
+    def loss_at(_: int) -> torch.Tensor:
+        ids, mask, teacher = taught.draw()
+        student = embed(ids, mask)
+        cosine = (student * F.normalize(teacher @ basis, dim=-1)).sum(-1)
+        return 10 * (1 - cosine.mean()) + similarity_loss(student, teacher)
+
+    optimise(model, steps, peak, loss_at, to.parent / "distilled.jsonl", keep=to.parent / "distilling")
     model.model.save_pretrained(to)
 
 
@@ -271,38 +280,32 @@ def main() -> None:
     """Run the stages that are not done yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds text/ and pairs/")
-    parser.add_argument("--work", type=Path, default=Path("runs/bundled"))
-    parser.add_argument("--causal-steps", type=int, default=900)
-    parser.add_argument("--contrastive-steps", type=int, nargs=2, default=[900, 700], help="of the two rounds")
+    parser.add_argument("--work", type=Path, default=Path("runs/bundled-2"))
+    parser.add_argument("--causal-steps", type=int, default=600)
+    parser.add_argument("--mntp-steps", type=int, default=250)
+    parser.add_argument("--distil-steps", type=int, default=5_000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "tokenizer").exists():
-        train_tokenizer(options.data, work / "tokenizer")
+        with (work / "texts.jsonl").open(encoding="utf-8") as file:
+            words = [text for text in map(json.loads, file) if text.isalpha() and text.islower()]
+        train_tokenizer(options.data, words, work / "tokenizer")
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
-    word_start = np.zeros(VOCABULARY, dtype=bool)
-    word_start[[i for token, i in tokenizer.get_vocab().items() if token.startswith("Ġ")]] = True
-    sources = {stem: Passages(read_paragraphs(options.data, stem), tokenizer, word_start) for stem in TEXTS}
-    log.info("tokens: %s", {stem: len(source.ids) for stem, source in sources.items()})
-    if not (work / "causal").exists():
-        train_causal(sources, work / "causal", options.causal_steps, options.seed)
-    pairs = {}
-    for stem in PAIRS:
-        columns = zip(*read_pairs(options.data, stem), strict=True)
-        pairs[stem] = tuple(
-            [np.asarray(item.ids, dtype=np.int32) for item in tokenizer.encode_batch_fast(list(column))]
-            for column in columns
-        )
-    base = work / "causal"
-    for number, steps in enumerate(options.contrastive_steps, 1):
-        to = work / f"contrastive-{number}"
-        if not to.exists():
-            train_contrastive(sources, pairs, base, to, steps, options.seed + number - 1, peak=1e-3 / number)
-        base = to
+    if not (work / "mntp").exists():
+        blocks = Blocks(options.data, tokenizer, options.seed)
+        if not (work / "causal").exists():
+            train_causal(blocks, work / "causal", options.causal_steps)
+        mask_id = tokenizer.token_to_id("Ġ_") or tokenizer.token_to_id("_")
+        train_mntp(blocks, mask_id, work / "causal", work / "mntp", options.mntp_steps, options.seed)
+    if not (work / "distilled").exists():
+        taught = Taught(work, tokenizer, 256, options.seed)
+        train_distilled(taught, work / "mntp", work / "distilled", options.distil_steps, 1e-3)
 
 
 if __name__ == "__main__":

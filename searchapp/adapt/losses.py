@@ -2,39 +2,122 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
 IGNORED = -100  # a label that is not scored, as in transformers
+BARRED = -1e4  # a score that no softmax gives weight to, small enough for float16
 
 
-def mntp_loss(hidden: torch.Tensor, head: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of masked next-token prediction (LLM2Vec paper, section 2.2).
+def mntp_loss(
+    hidden: torch.Tensor,
+    head: torch.Tensor | Callable[[torch.Tensor], torch.Tensor],
+    labels: torch.Tensor,
+    *,
+    total: bool = False,
+) -> torch.Tensor:
+    """Mean cross-entropy of masked next-token prediction (LLM2Vec paper, section 2.2); the sum with ``total``.
 
-    ``hidden`` (n, length, dim) are last hidden states, ``head`` (vocabulary, dim) the frozen output weights, ``labels``
-    (n, length) the original token where it was masked and ``IGNORED`` elsewhere. The token at position i is read from
-    the state at i-1; a label at position 0 is never scored. Logits are made for the scored positions only.
+    ``hidden`` (n, length, dim) are last hidden states, ``head`` the frozen output weights (vocabulary, dim) or a
+    function from states to logits, ``labels`` (n, length) the original token where it was masked and ``IGNORED``
+    elsewhere. The token at position i is read from the state at i-1; a label at position 0 is never scored. Logits are
+    made for the scored positions only.
     """
     import torch.nn.functional as F
 
     scored = labels[:, 1:] != IGNORED
-    logits = hidden[:, :-1][scored] @ head.to(hidden.dtype).T
-    return F.cross_entropy(logits.float(), labels[:, 1:][scored])
+    states = hidden[:, :-1][scored]
+    logits = head(states) if callable(head) else states @ head.to(hidden.dtype).T
+    return F.cross_entropy(logits.float(), labels[:, 1:][scored], reduction="sum" if total else "mean")
+
+
+def cosines(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+    """Cosine of every query (n, dim) with every candidate (m, dim), float32 (n, m)."""
+    import torch.nn.functional as F
+
+    return F.normalize(queries.float(), dim=-1) @ F.normalize(candidates.float(), dim=-1).T
 
 
 def info_nce(
-    queries: torch.Tensor, positives: torch.Tensor, negatives: torch.Tensor | None = None, *, scale: float = 20.0
+    queries: torch.Tensor,
+    positives: torch.Tensor,
+    negatives: torch.Tensor | None = None,
+    *,
+    scale: float = 20.0,
+    barred: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Contrastive loss over cosines, one direction (LLM2Vec's HardNegativeNLLLoss; SimCSE paper, equation 1).
 
     ``queries`` and ``positives`` are (n, dim), row by row; ``negatives`` (m, dim) stand against every query, with the
     positives of the other queries. ``scale`` is the inverse temperature: 20 in SimCSE, 50 in supervised training.
+    ``barred`` (n, n + m) bool takes candidates out of a query's sum (see ``false_negatives``).
     """
     import torch
     import torch.nn.functional as F
 
     candidates = positives if negatives is None else torch.cat([positives, negatives])
-    scores = F.normalize(queries.float(), dim=-1) @ F.normalize(candidates.float(), dim=-1).T
-    return F.cross_entropy(scale * scores, torch.arange(len(queries), device=scores.device))
+    scores = scale * cosines(queries, candidates)
+    if barred is not None:
+        scores = scores.masked_fill(barred, BARRED)
+    return F.cross_entropy(scores, torch.arange(len(queries), device=scores.device))
+
+
+def false_negatives(
+    scores: torch.Tensor, texts: torch.Tensor, *, margin: float | None, positive: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Candidates that are probably relevant too, bool (n, m), to be barred from the negatives of each query.
+
+    ``scores`` (n, m) are cosines of n queries with m candidates, of which the first n are the positives row by row (or
+    ``positive`` gives each query's own). ``texts`` (m,) are numbers that are equal for equal texts: a copy of the
+    positive is always barred. With a ``margin``, so is every candidate that scores above the positive by more than it
+    (GISTEmbed, arXiv 2402.16829, equation 2, which has margin 0). The positive itself never is.
+    """
+    import torch
+
+    count = len(scores)
+    own = torch.arange(count, device=scores.device) if positive is None else positive
+    barred = texts[None, :] == texts[own][:, None]
+    if margin is not None:
+        barred |= scores > scores.gather(1, own[:, None]) + margin
+    return barred.scatter(1, own[:, None], False)
+
+
+def matryoshka(
+    loss: Callable[[Sequence[torch.Tensor]], torch.Tensor], vectors: Sequence[torch.Tensor], dims: Sequence[int]
+) -> torch.Tensor:
+    """Mean of a loss over vectors cut to each of ``dims`` (arXiv 2205.13147, equation 1).
+
+    With no ``dims`` it is the loss of the whole vectors.
+    """
+    import torch
+
+    if not dims:
+        return loss(vectors)
+    return torch.stack([loss([vector[..., :dim] for vector in vectors]) for dim in dims]).mean()
+
+
+def distribution_loss(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    *,
+    scale: float,
+    teacher_scale: float,
+    valid: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Kullback-Leibler divergence of the student's distribution over candidates from the teacher's, mean over rows.
+
+    ``student`` and ``teacher`` are scores (n, m); each row becomes a distribution by softmax of ``scale`` or
+    ``teacher_scale`` times the scores (knowledge distillation, arXiv 1503.02531, section 2). Entries where ``valid``
+    (n, m) is false are left out of both.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    student, teacher = scale * student.float(), teacher_scale * teacher.float()
+    if valid is not None:
+        student = torch.where(valid, student, BARRED)
+        teacher = torch.where(valid, teacher, BARRED)
+    return F.kl_div(student.log_softmax(-1), teacher.softmax(-1), reduction="batchmean")

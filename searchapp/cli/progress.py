@@ -1,4 +1,4 @@
-"""The progress bar of a build: documents, tokens a second, time to go, rejected."""
+"""Progress bars: of a build (documents, tokens a second, rejected) and of training (steps, loss)."""
 
 from __future__ import annotations
 
@@ -61,6 +61,41 @@ class Bar:
             self._bar.set_postfix_str(f"{rate:,.0f} tokens/s, {self._rejected} rejected")
 
     def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Steps:
+    """Shows the steps and the loss of training on standard error, where that is a terminal."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._began = time.perf_counter()
+        self._tokens = 0.0
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __call__(self, step: int, steps: int, values: dict[str, float]) -> None:
+        """A step was made."""
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:  # the first step of a run that goes on is not the first of the stage
+            self._bar = tqdm(total=steps, initial=step - 1, unit="step", dynamic_ncols=True)
+            self._began, self._tokens = time.perf_counter(), 0.0
+        self._tokens += values["tokens"]
+        rate = self._tokens / max(1e-6, time.perf_counter() - self._began)
+        self._bar.update(step - self._bar.n)
+        self._bar.set_postfix_str(f"loss {values['loss']:.4f}, {rate:,.0f} tokens/s")
+
+    def close(self) -> None:
+        """The stage is over."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -1,0 +1,440 @@
+"""What the recipe learns from: texts, pairs of a query and its answers, and which rows of them make a batch.
+
+Files are read as streams. ``text_table`` and ``pair_table`` copy them once into memory-mapped Arrow files, so that a
+row can be had by its number while nothing holds them all; ``batches`` deals in row numbers alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from searchapp.corpus.lines import Lines
+from searchapp.encoder.fingerprint import checksum
+from searchapp.errors import AdaptError, CorpusError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TEXT_ENDINGS = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet")
+PAIR_ENDINGS = (".jsonl", ".jsonl.gz")
+# The first name is ours; the others are what the files of other training programs say.
+SPELLINGS = {
+    "query": ("query", "anchor"),
+    "positive": ("positive", "positives", "pos"),
+    "negative": ("negative", "negatives", "neg"),
+    "scores": ("scores",),
+}
+TABLE_VERSION = 1  # to be raised when the same file would give other rows, or kept tables would hide the change
+_PARQUET_ROWS = 256
+_PARQUET_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A query, the texts that answer it, and texts that look so and do not.
+
+    ``scores`` are a teacher's, one for each of ``positives + negatives`` in that order; None where there was none.
+    """
+
+    query: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...] = ()
+    scores: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class PairFile:
+    """A data set of pairs, and how it is used.
+
+    ``instruction`` is put before its queries. Before its positives and negatives goes ``document_instruction``, or the
+    query's own where the task is ``symmetric``, as in paraphrases. ``share`` is how much of it an epoch sees: 0.5 half
+    of its rows, 2 each row about twice. Raises AdaptError for a share that is not above 0, and for a document
+    instruction in a symmetric task.
+    """
+
+    path: Path
+    instruction: str = ""
+    document_instruction: str = ""
+    symmetric: bool = False
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.share) and self.share > 0):
+            raise AdaptError(
+                f"{self.path}: the share is {self.share}; give a number above 0, such as 1 for each row once"
+            )
+        if self.symmetric and self.document_instruction:
+            raise AdaptError(
+                f"{self.path}: a symmetric task with the document instruction {self.document_instruction!r}; "
+                "its documents get the query's instruction: leave one of the two out"
+            )
+
+    @property
+    def name(self) -> str:
+        """The file's name without ``.jsonl`` or ``.jsonl.gz``."""
+        return self.path.name.removesuffix(".gz").removesuffix(".jsonl")
+
+    @property
+    def candidate_instruction(self) -> str:
+        """What is put before positives and negatives."""
+        return self.instruction if self.symmetric else self.document_instruction
+
+
+class Batch(NamedTuple):
+    """Rows of one data set that are trained on together: the number of the data set, and int64 (n,) row numbers."""
+
+    file: int
+    rows: np.ndarray
+
+
+def read_texts(paths: Sequence[Path]) -> Iterator[str]:
+    """Stream the texts of files, in their order; blank ones are passed over.
+
+    ``.txt`` holds one text a line; ``.jsonl`` and Parquet hold it in the field or column ``text``, behind ``title``
+    and a space where there is a title, as an index embeds it. The first two may be gzip'd (``.gz``).
+
+    Raises AdaptError at once for no file, a missing one or one of another kind; and, while iterating, with the line or
+    row, for data that is damaged, no text, not Unicode or holds a NUL, and for a file without any text.
+    """
+    if not paths:
+        raise AdaptError(f"no file of texts was given; give at least one ending in {', '.join(TEXT_ENDINGS)}")
+    for path in paths:
+        _require_file(path, TEXT_ENDINGS)
+    return _texts(paths)
+
+
+def read_pairs(file: PairFile) -> Iterator[Pair]:
+    """Stream the pairs of a JSON Lines file, plain or gzip'd; blank lines are passed over.
+
+    A row is ``{"query": text, "positive": [text, …] or text}``, with ``negative`` alike and ``scores``, a number for
+    each positive and then each negative, where there are any; see ``SPELLINGS`` for the names that are also read.
+    Other fields are ignored.
+
+    Raises AdaptError at once for a missing file or one of another kind; and, while iterating, with the line, for a row
+    that is none of this, and for a file without any row.
+    """
+    _require_file(file.path, PAIR_ENDINGS)
+    return _pairs(file.path)
+
+
+def hash_file(path: Path) -> dict[str, str | int]:
+    """What a run record keeps of a file: ``path`` as given, ``bytes``, and ``sha256`` in hex.
+
+    Raises AdaptError where the file cannot be read.
+    """
+    try:
+        return {"path": str(path), "bytes": path.stat().st_size, "sha256": checksum(path)}
+    except OSError as error:
+        raise AdaptError(f"{path}: cannot be read: {error.strerror}; check the path and its permissions") from error
+
+
+def text_table(paths: Sequence[Path], cache: Path) -> Dataset:
+    """Copy texts into a memory-mapped table below ``cache``, or find there the copy of the same content.
+
+    Returns a ``datasets.Dataset`` with the column ``text``, in the order of ``read_texts``. Raises as ``read_texts``
+    does, and AdaptError where the extra packages are missing or the table cannot be written.
+    """
+    datasets = _import_datasets()
+    texts = read_texts(paths)
+    features = datasets.Features({"text": datasets.Value("large_string")})
+    return _table(lambda: ({"text": text} for text in texts), features, paths, cache)
+
+
+def pair_table(file: PairFile, cache: Path) -> Dataset:
+    """Copy pairs into a memory-mapped table below ``cache``, or find there the copy of the same content.
+
+    Returns a ``datasets.Dataset`` with the columns ``query``, ``positives``, ``negatives`` and ``scores`` (null where
+    there are none), in the order of ``read_pairs``; ``as_pair`` makes a pair of a row. Raises as ``read_pairs`` does,
+    and AdaptError where the extra packages are missing or the table cannot be written.
+    """
+    datasets = _import_datasets()
+    pairs = read_pairs(file)
+    texts = datasets.List(datasets.Value("large_string"))
+    features = datasets.Features(
+        {
+            "query": datasets.Value("large_string"),
+            "positives": texts,
+            "negatives": texts,
+            "scores": datasets.List(datasets.Value("float64")),
+        }
+    )
+    return _table(lambda: (asdict(pair) for pair in pairs), features, [file.path], cache)
+
+
+def as_pair(row: Mapping[str, Any]) -> Pair:
+    """Make the pair of a row of ``pair_table``."""
+    scores = row["scores"]
+    positives, negatives = tuple(row["positives"]), tuple(row["negatives"])
+    return Pair(row["query"], positives, negatives, None if scores is None else tuple(scores))
+
+
+def batches(files: Sequence[PairFile], sizes: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[Batch]:
+    """Plan the batches of an epoch: each from one data set, so that the negatives in it are of the same task.
+
+    A data set of ``sizes[i]`` rows is shuffled by seed and epoch and cut into ``share * size // batch_size`` batches;
+    what is left over is dropped, and returns in the shuffle of another epoch. A share above 1 goes on with a new
+    shuffle, never within a batch, so no batch holds a row twice. The order of all batches is shuffled too. The same
+    arguments give the same plan, and adding a data set at the end leaves the rows of the others' batches as they were.
+
+    Every batch has ``batch_size`` rows, as the loss depends on the number of negatives: among several data sets, one
+    with fewer rows for an epoch is refused. A lone one makes batches of all the rows it has (at least 2).
+
+    Raises AdaptError for a data set that is too small, a batch size below 1, or a seed or epoch below 0.
+    """
+    if not files:
+        raise AdaptError("no data set of pairs was given; give at least one")
+    for name, value, least in (("batch size", batch_size, 1), ("seed", seed, 0), ("epoch", epoch, 0)):
+        if value < least:
+            raise AdaptError(f"the {name} is {value}; give a whole number from {least} on")
+    plan = []
+    for number, (file, size) in enumerate(zip(files, sizes, strict=True)):
+        wanted = round(file.share * size)
+        rows = _batch_rows(file, size, wanted, batch_size, alone=len(files) == 1)
+        each = size // rows  # batches of a shuffle
+        for place in range(wanted // rows):
+            if place % each == 0:
+                shuffled = np.random.default_rng([seed, epoch, 1, number, place // each]).permutation(size)
+            begin = place % each * rows
+            plan.append(Batch(number, shuffled[begin : begin + rows]))
+    order = np.random.default_rng([seed, epoch, 0]).permutation(len(plan))
+    return [plan[place] for place in order]
+
+
+def _batch_rows(file: PairFile, size: int, wanted: int, batch_size: int, *, alone: bool) -> int:
+    """Choose the rows of a data set's batches, or refuse it."""
+    most = min(size, wanted)
+    if most >= batch_size:
+        return batch_size
+    found = f"{file.name} has {size:,} {'row' if size == 1 else 'rows'}"
+    if file.share != 1:
+        found += f" with a share of {file.share:g}, {wanted:,} an epoch"
+    if not alone:
+        raise AdaptError(
+            f"{found}; a batch takes {batch_size:,} different ones: lower the batch size, raise the share, "
+            "or leave the data set out"
+        )
+    if most < 2:
+        raise AdaptError(f"{found}; expected at least 2, as rows are each other's negatives: give more pairs")
+    return most
+
+
+def _texts(paths: Sequence[Path]) -> Iterator[str]:
+    for path in paths:
+        name = path.name.lower().removesuffix(".gz")
+        read = _plain if name.endswith(".txt") else _json_texts if name.endswith(".jsonl") else _parquet_texts
+        empty = True
+        for text in read(path):
+            if text.strip():
+                empty = False
+                yield text
+        if empty:
+            raise AdaptError(f"{path}: found no text, expected at least one; fill the file or leave it out")
+
+
+def _plain(path: Path) -> Iterator[str]:
+    for place, line in _lines(path):
+        yield _text(line.strip(), "the text", place)
+
+
+def _json_texts(path: Path) -> Iterator[str]:
+    for place, fields in _objects(path):
+        yield _titled(fields.get("title"), fields.get("text"), place)
+
+
+def _parquet_texts(path: Path) -> Iterator[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    row = 0
+    try:
+        # With a buffer size, column chunks are streamed; without, each is read whole, however large the row group.
+        with pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=_PARQUET_BYTES) as table:
+            names = table.schema_arrow.names
+            if names.count("text") != 1:
+                found = f"the columns {', '.join(names[:20]) or '(none)'}"
+                raise AdaptError(f"{path}: found {found}; expected one named `text`; rename the column of the texts")
+            columns = [name for name in ("title", "text") if name in names]
+            for batch in table.iter_batches(_PARQUET_ROWS, columns=columns, use_threads=False):
+                for values in zip(*(batch.column(name) for name in columns), strict=True):
+                    row += 1
+                    fields = dict(zip(columns, (value.as_py() for value in values), strict=True))
+                    yield _titled(fields.get("title"), fields["text"], f"{path}: row {row}")
+    except UnicodeDecodeError as error:
+        raise AdaptError(f"{path}: row {row}: invalid UTF-8 at byte {error.start + 1}; write the file again") from error
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        where = f" after row {row}" if row else ""
+        raise AdaptError(f"{path}: cannot be read as Parquet{where} ({reason}); write the file again") from error
+
+
+def _pairs(path: Path) -> Iterator[Pair]:
+    empty = True
+    for place, fields in _objects(path):
+        empty = False
+        yield _pair(fields, place)
+    if empty:
+        raise AdaptError(f"{path}: found no pair, expected at least one; fill the file or leave it out")
+
+
+def _pair(fields: Mapping[str, Any], place: str) -> Pair:
+    values = {name: _spelled(fields, name, place) for name in SPELLINGS}
+    if values["query"] is None:
+        raise AdaptError(f"{place}: no query; expected a field `query` with its text")
+    query = _filled(values["query"], "the query", place)
+    positives, negatives = (_several(values[name], name, place) for name in ("positive", "negative"))
+    if not positives:
+        raise AdaptError(f"{place}: no positive; expected a field `positive` with at least one text; remove the row")
+    scores = values["scores"]
+    if scores is not None:
+        scores = _scores(scores, len(positives), len(negatives), place)
+    return Pair(query, positives, negatives, scores)
+
+
+def _spelled(fields: Mapping[str, Any], name: str, place: str) -> Any:
+    """Return the field of that name or of another spelling; None where it is not there or null."""
+    found = [spelling for spelling in SPELLINGS[name] if fields.get(spelling) is not None]
+    if len(found) > 1:
+        raise AdaptError(f"{place}: both `{found[0]}` and `{found[1]}` are there; keep one of them")
+    return fields[found[0]] if found else None
+
+
+def _several(value: Any, name: str, place: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (_filled(value, f"the {name}", place),)
+    if not isinstance(value, list):
+        raise AdaptError(f"{place}: `{name}` is {_shown(value)}; expected a text or a list of texts")
+    return tuple(_filled(text, f"{name} {number}", place) for number, text in enumerate(value, 1))
+
+
+def _scores(value: Any, positives: int, negatives: int, place: str) -> tuple[float, ...]:
+    expected = f"expected a number for each of {positives} positive and {negatives} negative texts"
+    if not isinstance(value, list):
+        raise AdaptError(f"{place}: `scores` is {_shown(value)}; {expected}")
+    if len(value) != positives + negatives:
+        raise AdaptError(f"{place}: `scores` holds {len(value)}; {expected}, in that order")
+    for score in value:
+        if isinstance(score, bool) or not isinstance(score, int | float) or not -1e300 < score < 1e300:
+            raise AdaptError(f"{place}: `scores` holds {_shown(score)}; {expected}; score the row again")
+    return tuple(float(score) for score in value)
+
+
+def _titled(title: Any, text: Any, place: str) -> str:
+    """Join title and text as the index room does before it embeds them."""
+    text = _text(text, "`text`", place)
+    title = "" if title is None else _text(title, "`title`", place)
+    return f"{title} {text}" if title else text
+
+
+def _filled(value: Any, what: str, place: str) -> str:
+    if _text(value, what, place).strip():
+        return str(value)
+    raise AdaptError(f"{place}: {what} is blank; expected at least one word; fill it or leave it out")
+
+
+def _text(value: Any, what: str, place: str) -> str:
+    """Let a string pass that every tokenizer takes."""
+    if not isinstance(value, str):
+        raise AdaptError(f"{place}: {what} is {_shown(value)}; expected a string")
+    if "\0" in value:
+        at = value.index("\0") + 1
+        raise AdaptError(f"{place}: {what} holds a NUL at character {at}; expected text; remove it")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        at = error.start + 1
+        raise AdaptError(
+            f"{place}: {what} holds a lone surrogate at character {at}; expected valid Unicode; remove it"
+        ) from error
+    return value
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON spells it, cut after 40 characters."""
+    try:
+        text = json.dumps(value, default=str)
+    except ValueError:  # a whole number of more digits than Python prints
+        return "too long a number"
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _require_file(path: Path, endings: Sequence[str]) -> None:
+    expected = f"expected a file ending in {', '.join(endings)}"
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise AdaptError(f"{path}: {found}; {expected}; check the path")
+    if not path.name.lower().endswith(tuple(endings)):
+        raise AdaptError(f"{path}: a file ending in {path.suffix or 'nothing'}; {expected}; convert it")
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the lines that are not blank, each behind its place in words."""
+    lines = Lines(path, str(path))
+    try:
+        for line in lines:
+            place = f"{path}: line {line.number}"
+            try:
+                text = line.text().rstrip("\r\n")  # or an error at the end would be told by the next line's column
+            except ValueError as error:
+                raise AdaptError(f"{place}: {error}; correct or remove the line") from error
+            if text.strip():
+                yield place, text
+    except CorpusError as error:
+        raise AdaptError(str(error)) from error
+
+
+def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for place, line in _lines(path):
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            reason = f"invalid JSON at column {error.colno}: {error.msg}"
+            raise AdaptError(f"{place}: {reason}; expected one object a line; correct or remove it") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
+            raise AdaptError(f"{place}: JSON that cannot be read ({error}); correct or remove the line") from error
+        if not isinstance(value, dict):
+            raise AdaptError(f"{place}: found {_shown(value)}, expected a JSON object; correct or remove the line")
+        yield place, value
+
+
+def _import_datasets() -> Any:
+    try:
+        return import_module("datasets")
+    except ImportError as error:
+        raise AdaptError("training needs the extra packages: pip install 'searchapp[adapt]'") from error
+
+
+def _table(rows: Callable[[], Iterator[dict[str, Any]]], features: Any, paths: Sequence[Path], cache: Path) -> Dataset:
+    """Write rows below ``cache`` under a name made of the files' content, unless they are there."""
+    datasets = _import_datasets()
+    content = [str(TABLE_VERSION), *features, *(str(hash_file(path)["sha256"]) for path in paths)]
+    bars = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        return datasets.Dataset.from_generator(
+            rows,
+            features=features,
+            cache_dir=str(cache),
+            fingerprint=hashlib.sha256("\n".join(content).encode()).hexdigest(),
+        )
+    except (OSError, datasets.exceptions.DatasetGenerationError) as error:
+        reason = error.__cause__ if isinstance(error.__cause__, AdaptError | OSError) else error
+        if isinstance(reason, AdaptError):
+            raise reason from None
+        if isinstance(reason, OSError):
+            found = f"{cache}: the training data cannot be copied there ({reason.strerror or reason})"
+            raise AdaptError(f"{found}; free some space or give another folder") from error
+        raise
+    finally:
+        if not bars:
+            datasets.enable_progress_bars()

@@ -1,0 +1,195 @@
+"""``searchapp adapt run``, ``check`` and ``recipes``: whole recipes, from a file or shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from searchapp.cli import options
+from searchapp.cli.console import bytes_text, complain, notice, say, say_json, table
+from searchapp.errors import SearchAppError
+
+if TYPE_CHECKING:
+    from searchapp.adapt.recipe import Recipe, RecipeStage
+
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="A .toml file, or the name of a recipe that `adapt recipes` lists.", show_default=False
+    ),
+]
+To = Annotated[Path | None, typer.Option("--to", help="Where the stages go, each by its name; default: the recipe's.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="STAGE.KEY=VALUE",
+        help="Change the recipe, as in mntp.steps=10, mntp.text=FILE, supervised.pairs=FILE or base=DIR; repeat it.",
+    ),
+]
+Only = Annotated[
+    list[str] | None, typer.Option("--stage", help="Only this stage and those it starts from; repeat it for more.")
+]
+
+
+def run(recipe: RecipeName, to: To = None, changes: Set = None, only: Only = None) -> None:
+    """Run the stages of a recipe in order. One that was stopped goes on where it was; a complete one is kept."""
+    from searchapp.adapt.recipe import run_recipe
+    from searchapp.adapt.recipe_file import read_recipe
+    from searchapp.adapt.stage import run_stage
+    from searchapp.cli.progress import Steps
+
+    try:
+        found = read_recipe(recipe, _changes(to, changes), only=only or (), inspect_files=True)
+    except SearchAppError as error:
+        _refuse(error)
+    places = {stage.name: place for place, stage in enumerate(found.stages, 1)}
+
+    def announce(stage: RecipeStage) -> None:
+        steps.close()
+        where = f"{found.model(stage)} → {found.to / stage.name}"
+        notice(f"stage {stage.name} ({places[stage.name]} of {len(places)}): {where}")
+
+    with Steps() as steps:
+        records = run_recipe(found, run_stage, progress=steps, announce=announce)
+    wide = max(len(stage.name) for stage in found.stages)
+    for stage, record in zip(found.stages, records, strict=True):
+        say(f"{stage.name:<{wide}}  {record.directory}" + (" (was complete already)" if record.already_done else ""))
+
+
+def check(
+    recipe: RecipeName, to: To = None, changes: Set = None, only: Only = None, json: options.Json = False
+) -> None:
+    """Say whether a recipe could be run, and with which settings, without loading a model."""
+    from searchapp.adapt.recipe_file import read_recipe
+
+    try:
+        found = read_recipe(recipe, _changes(to, changes), only=only or (), inspect_files=True)
+    except SearchAppError as error:
+        if json:
+            say_json({"ok": False, "problems": _problems(error)})
+            raise typer.Exit(2) from error
+        _refuse(error)
+    if json:
+        say_json({"ok": True, "problems": [], **_content(found)})
+    else:
+        _show(found)
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe, to be copied.", show_default=False)] = None,
+) -> None:
+    """List the recipes that come with searchapp, or print one of them."""
+    from searchapp.adapt.recipe_file import find_recipe, shipped_recipes
+
+    if name is not None:
+        say(find_recipe(name).read_text(encoding="utf-8").rstrip())
+        return
+    shipped = shipped_recipes()
+    wide = max(map(len, shipped))
+    for key, path in shipped.items():
+        title = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        say(f"{key:<{wide}}  {title}")
+
+
+def _changes(to: Path | None, changes: Sequence[str] | None) -> list[str]:
+    return [*(changes or []), *([] if to is None else [f"to={to}"])]
+
+
+def _problems(error: SearchAppError) -> list[str]:
+    return list(getattr(error, "problems", [str(error)]))
+
+
+def _refuse(error: SearchAppError) -> NoReturn:
+    """End the command with everything that is wrong, one line each."""
+    for problem in _problems(error):
+        complain(problem)
+    raise typer.Exit(2) from error
+
+
+def _content(recipe: Recipe) -> dict[str, Any]:
+    from searchapp.adapt.recipe import describe_model
+    from searchapp.adapt.settings import flat
+
+    return {
+        "recipe": recipe.name,
+        "base": {"model": recipe.base, "found": describe_model(recipe.base)},
+        "adapters": [{"model": name, "found": describe_model(name)} for name in recipe.adapters],
+        "to": str(recipe.to),
+        "stages": [
+            {
+                "name": stage.name,
+                "kind": stage.kind,
+                "from": stage.start,
+                "to": str(recipe.to / stage.name),
+                "settings": flat(stage.settings),
+                "text": [{"path": str(path), "bytes": path.stat().st_size} for path in stage.text],
+                "pairs": [
+                    asdict(file) | {"path": str(file.path), "bytes": file.path.stat().st_size} for file in stage.pairs
+                ],
+            }
+            for stage in recipe.stages
+        ],
+    }
+
+
+def _show(recipe: Recipe) -> None:
+    from searchapp.adapt.recipe import describe_model
+
+    say(f"recipe    {recipe.name}")
+    say(f"base      {recipe.base}: {describe_model(recipe.base)}")
+    for name in recipe.adapters:
+        say(f"adapter   {name}: {describe_model(name)}")
+    say(f"to        {recipe.to}")
+    say()
+    say(table(_rows(recipe)))
+    say()
+    files = [["data", "stage", "size", "share"]]
+    for stage in recipe.stages:
+        files += [[str(path), stage.name, bytes_text(path.stat().st_size), ""] for path in stage.text]
+        files += [
+            [str(file.path), stage.name, bytes_text(file.path.stat().st_size), f"{file.share:g}"]
+            for file in stage.pairs
+        ]
+    say(table(files))
+
+
+def _rows(recipe: Recipe) -> list[list[str]]:
+    """A column for each stage, a row for each setting that decides what is learned."""
+    from searchapp.adapt.settings import flat
+
+    rows = [["", *(stage.name for stage in recipe.stages)]]
+    rows.append(["kind", *(stage.kind for stage in recipe.stages)])
+    rows.append(["from", *(stage.start for stage in recipe.stages)])
+    every = [flat(stage.settings) for stage in recipe.stages]
+    for values in every:
+        values["schedule_steps"] = values["schedule_steps"] or values["steps"]
+        if not values.get("teacher"):
+            values |= {"teacher_weight": None, "teacher_scale": None}
+    hidden = ("device", "attention", "save_steps", "tensorboard")
+    names = [name for name in dict.fromkeys(name for values in every for name in values) if name not in hidden]
+    for name in names:
+        cells = [_cell(values.get(name)) for values in every]
+        if any(cells):
+            rows.append([name, *cells])
+    return rows
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None | "" | ():
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:g}"
+        case tuple():
+            return ",".join(map(str, value))
+    text = str(value)
+    return text if len(text) <= 24 else text[:23] + "…"
