@@ -16,12 +16,12 @@ from typing import Any
 import typer
 from typer import TyperException
 
-from searchapp.cli import build, demo, evaluate, inspect, search
+from searchapp.cli import adapt, build, demo, evaluate, export, inspect, search
 from searchapp.cli.console import ReaderGone, complain, flush, notice, settle
 from searchapp.errors import SearchAppError
 
 INTERRUPTED = 130
-RESUMABLE = ("build", "demo")  # what was interrupted goes on where it was
+RESUMABLE = (("build",), ("demo",), *(("adapt", stage) for stage in ("mntp", "simcse", "supervised", "run")))
 app = typer.Typer(
     name="searchapp",
     help="Semantic search over your own documents: build an index, search it, measure it.",
@@ -33,8 +33,10 @@ app.command("build")(build.build)
 app.command("search")(search.search)
 app.command("info")(inspect.info)
 app.command("verify")(inspect.verify)
+app.command("export")(export.export)
 app.command("demo")(demo.demo)
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(adapt.app, name="adapt")
 
 
 @app.callback()
@@ -96,7 +98,7 @@ def _failed(error: Exception, debug: bool) -> int:
 
 
 def _interrupted(arguments: list[str]) -> None:
-    if arguments[:1] and arguments[0] in RESUMABLE:
+    if any(tuple(arguments[: len(command)]) == command for command in RESUMABLE):  # it goes on where it was
         # no `complain`, which would fold the white space of a quoted path
         command = shlex.join(["searchapp", *arguments])
         notice(f"searchapp: error: interrupted; what was committed is kept. To go on: {command}")

@@ -59,6 +59,8 @@ def load_config(directory: Path, *, bidirectional: bool) -> Any:
         config.use_cache = False
         if bidirectional:
             make_bidirectional(config)
+        elif getattr(config, "is_causal", None) is False:  # saved that way; a window that was cleared stays so
+            config.is_causal = True
     except Exception as error:  # a damaged configuration raises anything, down to ZeroDivisionError
         raise ModelError(f"{directory}/config.json is not usable: {_reason(error)}; restore the model's own") from error
     for name in ("hidden_size", "vocab_size"):
