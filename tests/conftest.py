@@ -27,6 +27,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _same_precision_everywhere():
+    """``dtype="auto"`` is float32 in this process, as on a CPU without bfloat16, so that equal means equal anywhere.
+
+    Programs that tests start choose for themselves, and ``tests/encoder/test_precision.py`` is about the choice.
+    """
+    from searchapp.encoder import loading
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "cpu_has_bfloat16", lambda: False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory):
     """A byte-level BPE tokenizer with BOS, trained on a few lines."""

@@ -41,13 +41,15 @@ def resolve(name: str, near: Path | None = None) -> tuple[Path, str]:
     """Find the local directory of a path, of ``bundled`` or of a hub id; return it with its hub id ("" if local).
 
     ``near`` is the directory whose configuration gave the name: names that do not exist from the working directory
-    are looked for beside it and beside its parent, so that a set of checkpoints can be moved as one tree.
+    are looked for beside it and beside its parent, so that a set of checkpoints can be moved as one tree; of an
+    absolute path that is gone, the last name beside it.
     """
     if name == "bundled":
         return BUNDLED, ""
     places = [Path(name).expanduser()]
-    if near is not None and not Path(name).is_absolute():
-        places += [near.parent / name, near.parent.parent / name]
+    if near is not None:
+        beside, given = near.absolute().parent, Path(name)
+        places += [beside / given.name] if given.is_absolute() else [beside / given, beside.parent / given]
     for place in places:
         try:
             directory, file = place.is_dir(), place.is_file()

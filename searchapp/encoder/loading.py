@@ -78,7 +78,7 @@ def load_model(checkpoint: Checkpoint, *, bidirectional: bool, attention: str, d
     """
     if attention not in ATTENTIONS:
         raise ModelError(f"attention {attention!r} is unknown; expected one of {', '.join(ATTENTIONS)}")
-    problem, precision = "", _torch_dtype(dtype, device)
+    problem, precision = "", choose_dtype(dtype, device)
     for kernel in ("sdpa", "eager") if attention == "auto" else (attention,):
         config = load_config(checkpoint.weights, bidirectional=bidirectional)
         try:
@@ -232,14 +232,34 @@ def load_tokenizer(directory: Path) -> Any:
     return tokenizer
 
 
-def _torch_dtype(dtype: str, device: str) -> Any:
+def choose_dtype(dtype: str, device: str) -> Any:
+    """Resolve ``auto`` to bfloat16 where the device multiplies it natively, else float32; ModelError if unknown.
+
+    Natively: every CUDA device that is bought today, and CPUs with AMX or AVX512-BF16. Elsewhere bfloat16 is emulated,
+    and slower than float32.
+    """
     import torch
 
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r} is unknown; expected one of {', '.join(DTYPES)}")
-    if dtype == "auto":
-        return torch.bfloat16 if device.startswith("cuda") else torch.float32
-    return getattr(torch, dtype)
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 itself."""
+    import torch
+
+    return native_bfloat16(torch.cpu)
+
+
+def native_bfloat16(cpu: Any) -> bool:
+    """Ask ``torch.cpu`` for AMX or AVX512-BF16. They are private there: one that is absent counts as no."""
+    asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(cpu, name, lambda: False)()) for name in asked)
 
 
 @contextmanager
