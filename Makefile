@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # FAISS: one of the extras cpu and gpu, never both; gpu where an NVIDIA driver answers.
 FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow reproduce lint format clean
 
 demo: $(VENV)/run
 	$(BIN)/searchapp demo --index indexes/python-stdlib
@@ -15,6 +15,14 @@ test: $(VENV)/dev
 
 test-slow: $(VENV)/dev
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+
+# docs/reproduction.md: a small decoder from nothing, then the paper's ablation; needs DATA, takes about 2.5 hours.
+DATA ?= ../shared/data
+reproduce: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python training/bundled.py --data $(DATA) --work runs/base \
+		--tokenizer searchapp/models/bundled --stop-after causal
+	OMP_NUM_THREADS=1 $(BIN)/python training/reproduce.py --data $(DATA) --base runs/base/causal
+	$(BIN)/python training/report.py
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

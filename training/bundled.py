@@ -10,8 +10,6 @@ Stages, each skipped when its output is already in the work directory:
 3. ``mntp``       attention made bidirectional, masked next-token prediction (the first step of LLM2Vec).
 4. ``distilled``  the mean of the last hidden states is drawn to the teacher's vector of the same text, and the
                   similarities within a batch to the teacher's.
-5. ``embedder``   InfoNCE over question-answer pairs and pairs cut from the texts, with the teacher's similarities as
-                  the target's other half.
 
 All weights are trained, not LoRA ones: a model this small has too few of them to leave most where they began.
 What the method loses: the model cannot be better than its teacher, and knows only the words its texts hold.
@@ -22,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -284,6 +283,8 @@ def main() -> None:
     parser.add_argument("--causal-steps", type=int, default=600)
     parser.add_argument("--mntp-steps", type=int, default=250)
     parser.add_argument("--distil-steps", type=int, default=5_000)
+    parser.add_argument("--tokenizer", type=Path, help="take this folder's tokenizer instead of training one")
+    parser.add_argument("--stop-after", choices=("causal", "mntp", "distilled"), default="distilled")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -293,19 +294,30 @@ def main() -> None:
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "tokenizer").exists():
-        with (work / "texts.jsonl").open(encoding="utf-8") as file:
-            words = [text for text in map(json.loads, file) if text.isalpha() and text.islower()]
-        train_tokenizer(options.data, words, work / "tokenizer")
+        if options.tokenizer is not None:
+            shutil.copytree(options.tokenizer, work / "tokenizer", ignore=lambda _, names: _others(names))
+        else:
+            with (work / "texts.jsonl").open(encoding="utf-8") as file:
+                words = [text for text in map(json.loads, file) if text.isalpha() and text.islower()]
+            train_tokenizer(options.data, words, work / "tokenizer")
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
     if not (work / "mntp").exists():
         blocks = Blocks(options.data, tokenizer, options.seed)
         if not (work / "causal").exists():
             train_causal(blocks, work / "causal", options.causal_steps)
+            shutil.copytree(work / "tokenizer", work / "causal", dirs_exist_ok=True)
+        if options.stop_after == "causal":
+            return
         mask_id = tokenizer.token_to_id("Ġ_") or tokenizer.token_to_id("_")
         train_mntp(blocks, mask_id, work / "causal", work / "mntp", options.mntp_steps, options.seed)
-    if not (work / "distilled").exists():
+    if options.stop_after == "distilled" and not (work / "distilled").exists():
         taught = Taught(work, tokenizer, 256, options.seed)
         train_distilled(taught, work / "mntp", work / "distilled", options.distil_steps, 1e-3)
+
+
+def _others(names: list[str]) -> set[str]:
+    """What is no part of a tokenizer."""
+    return {name for name in names if not name.startswith("tokenizer")}
 
 
 if __name__ == "__main__":

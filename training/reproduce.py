@@ -1,6 +1,6 @@
 """Repeat the LLM2Vec paper's ablation with a small decoder: which step brings what, and under which pooling.
 
-    python training/reproduce.py --data ../shared/data --base runs/bundled-2/causal --work runs/reproduction
+    python training/reproduce.py --data ../shared/data --base runs/base/causal --work runs/reproduction
 
 Trains the variants with ``searchapp adapt``'s own stages, measures them on retrieval, reranking, STS and word-level
 tasks, and writes every figure to ``results.jsonl`` in the work directory, a line each; ``--write`` makes
@@ -42,11 +42,12 @@ RERANKING = ("wikiqa/test", "trecqa/dev", "semeval-cqa-b/dev")
 STS = ("stsb/dev", "sick-r/dev", "sts12/test", "sts13/test", "sts14/test", "sts15/test", "sts16/test")
 WORDS = {"chunking": "conll2000", "ner": "conll2003", "pos": "ud-ewt-pos"}
 POOLINGS = ("eos_token", "mean", "weighted_mean")
-CURVE = (25, 50, 100)  # supervised steps at which a run is measured too
-LORA = {"lora_r": 16, "lora_alpha": 32, "save_steps": 1_000, "gradient_checkpointing": False}
-MNTP = LORA | {"steps": 300, "batch_size": 32, "max_length": 128, "learning_rate": 1e-3, "warmup_steps": 20}
-SIMCSE = LORA | {"steps": 200, "batch_size": 64, "max_length": 64, "learning_rate": 5e-4, "warmup_steps": 20}
-SUPERVISED = LORA | {"batch_size": 32, "max_length": 96, "learning_rate": 1e-3, "scale": 20.0, "warmup_steps": 20}
+CURVE, STEPS = (25, 50), 100  # supervised steps; a run is measured at the first ones too
+LORA = {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "autocast": True, "save_steps": 1_000}
+LORA |= {"gradient_checkpointing": False, "warmup_steps": 10}
+MNTP = LORA | {"steps": 200, "batch_size": 32, "max_length": 128, "learning_rate": 1e-3}
+SIMCSE = LORA | {"steps": 100, "batch_size": 64, "max_length": 48, "learning_rate": 5e-4}
+SUPERVISED = LORA | {"batch_size": 32, "max_length": 96, "learning_rate": 1e-3, "scale": 20.0}
 PAIRS = {  # name -> (instruction, symmetric, share of its rows an epoch)
     "medquad-qa": ("Given a medical question, retrieve passages that answer it:", False, 0.3),
     "pubmedqa": ("Given a question, retrieve abstracts that answer it:", False, 1.0),
@@ -67,9 +68,9 @@ def stages(seed: int) -> dict[str, tuple[str, Stage]]:
         "bi+simcse": ("base", simcse),
         "mntp+simcse": ("mntp", simcse),
     }
-    for steps in (*CURVE, 200):
-        settings = SUPERVISED | {"steps": steps, "schedule_steps": 200, "seed": seed}
-        mark = "" if steps == 200 else f"@{steps}"
+    for steps in (*CURVE, STEPS):
+        settings = SUPERVISED | {"steps": steps, "schedule_steps": STEPS, "seed": seed}
+        mark = "" if steps == STEPS else f"@{steps}"
         made[f"bi+supervised{mark}"] = ("base", make_stage("supervised", settings))
         made[f"mntp+supervised{mark}"] = ("mntp", make_stage("supervised", settings))
     return made
@@ -192,32 +193,34 @@ def measure(options: argparse.Namespace, seed: int, variants: dict[str, tuple[st
             file.write(json.dumps(row) + "\n")
         log.info("%s", {key: value for key, value in row.items() if key != "parts"})
 
-    for name, (place, bidirectional) in variants.items():
-        if options.only and name not in options.only:
-            continue
-        poolings = ("mean",) if "@" in name else POOLINGS
-        for pooling in poolings:
-            if (seed, name, pooling, "sts") in done:
+    chosen = {name: found for name, found in variants.items() if not options.only or name in options.only}
+    for pooling in ("mean", *(other for other in POOLINGS if other != "mean")):
+        for name, (place, bidirectional) in chosen.items():
+            if (pooling != "mean" and "@" in name) or (seed, name, pooling, "sts") in done:
                 continue
             encoder = Encoder.load(place, pooling=pooling, bidirectional=bidirectional, document_max_length=256)
             for row in sentence_scores(encoder, options.data):
                 write({"seed": seed, "variant": name, "pooling": pooling} | row)
-        if "@" in name or "supervised" in name:
-            continue
-        encoder = Encoder.load(place, bidirectional=bidirectional)
-        for task, folder in WORDS.items():
-            for shift in (False, True):
-                label = f"{task}{' (shifted)' if shift else ''}"
-                if (seed, name, "words", label) in done:
-                    continue
-                settings = ProbeTraining(steps=4_000, rate=5e-3)
-                result = probe(
-                    encoder, read_task(options.data / "wordlevel" / folder, task), shift=shift, training=settings
-                )
+        if pooling == "mean":
+            for name, (place, bidirectional) in chosen.items():
+                if "supervised" not in name:
+                    for row in word_scores(Encoder.load(place, bidirectional=bidirectional), name, seed, options, done):
+                        write({"seed": seed, "variant": name, "pooling": "words"} | row)
+
+
+def word_scores(
+    encoder: Encoder, name: str, seed: int, options: argparse.Namespace, done: set[tuple[int, str, str, str]]
+) -> Iterator[dict[str, Any]]:
+    """Accuracy of a linear probe on each task; for models trained with MNTP also on states one token earlier."""
+    for task, folder in WORDS.items():
+        data = read_task(options.data / "wordlevel" / folder, task)
+        for shift in (False, True) if name.startswith("mntp") else (False,):
+            label = f"{task}{' (shifted)' if shift else ''}"
+            if (seed, name, "words", label) not in done:
+                result = probe(encoder, data, shift=shift, training=ProbeTraining(steps=4_000, rate=5e-3))
                 score = result.scores["accuracy"]
                 parts = {key: value.value for key, value in result.scores.items()}
-                row = _row(label, (score.value, score.low, score.high), parts)
-                write({"seed": seed, "variant": name, "pooling": "words"} | row)
+                yield _row(label, (score.value, score.low, score.high), parts)
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:

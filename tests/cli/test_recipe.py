@@ -54,6 +54,15 @@ def test_check_prints_the_settings_and_the_data(call) -> None:
     assert rows["p.jsonl"] == ["supervised", "42", "B", "1"]
 
 
+@pytest.mark.parametrize("name", ["llama-2-7b", "llama-3-8b", "mistral-7b", "sheared-llama-1.3b", "small"])
+def test_a_shipped_recipe_is_sound_without_its_users_data(call, name: str) -> None:
+    done = call("check", name)
+    assert done.exit_code == 0
+    assert "missing" in done.stdout
+    assert "--set STAGE.text=FILE" in done.stderr
+    assert call("check", name, "--set", "base=bundled").exit_code == 2  # made one's own, it needs the data
+
+
 def test_check_as_json(call) -> None:
     done = call("check", "small", *OWN, "--to", "out", "--stage", "simcse", "--json")
     content = json.loads(done.stdout)
