@@ -1,28 +1,20 @@
-"""What the recipe learns from: texts, pairs of a query and its answers, and which rows of them make a batch.
+"""What the recipe learns from: texts, and pairs of a query and its answers, read from files as streams.
 
-Files are read as streams. ``text_table`` and ``pair_table`` copy them once into memory-mapped Arrow files, so that a
-row can be had by its number while nothing holds them all; ``batches`` deals in row numbers alone.
+``tables`` keeps them where a row can be had by its number; ``batches`` says which rows are trained on together.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib import import_module
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from searchapp.corpus.lines import Lines
 from searchapp.encoder.fingerprint import checksum
 from searchapp.errors import AdaptError, CorpusError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 TEXT_ENDINGS = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet")
 PAIR_ENDINGS = (".jsonl", ".jsonl.gz")
@@ -33,7 +25,6 @@ SPELLINGS = {
     "negative": ("negative", "negatives", "neg"),
     "scores": ("scores",),
 }
-TABLE_VERSION = 1  # to be raised when the same file would give other rows, or kept tables would hide the change
 _PARQUET_ROWS = 256
 _PARQUET_BYTES = 2**20
 
@@ -89,13 +80,6 @@ class PairFile:
         return self.instruction if self.symmetric else self.document_instruction
 
 
-class Batch(NamedTuple):
-    """Rows of one data set that are trained on together: the number of the data set, and int64 (n,) row numbers."""
-
-    file: int
-    rows: np.ndarray
-
-
 def read_texts(paths: Sequence[Path]) -> Iterator[str]:
     """Stream the texts of files, in their order; blank ones are passed over.
 
@@ -135,96 +119,6 @@ def hash_file(path: Path) -> dict[str, str | int]:
         return {"path": str(path), "bytes": path.stat().st_size, "sha256": checksum(path)}
     except OSError as error:
         raise AdaptError(f"{path}: cannot be read: {error.strerror}; check the path and its permissions") from error
-
-
-def text_table(paths: Sequence[Path], cache: Path) -> Dataset:
-    """Copy texts into a memory-mapped table below ``cache``, or find there the copy of the same content.
-
-    Returns a ``datasets.Dataset`` with the column ``text``, in the order of ``read_texts``. Raises as ``read_texts``
-    does, and AdaptError where the extra packages are missing or the table cannot be written.
-    """
-    datasets = _import_datasets()
-    texts = read_texts(paths)
-    features = datasets.Features({"text": datasets.Value("large_string")})
-    return _table(lambda: ({"text": text} for text in texts), features, paths, cache)
-
-
-def pair_table(file: PairFile, cache: Path) -> Dataset:
-    """Copy pairs into a memory-mapped table below ``cache``, or find there the copy of the same content.
-
-    Returns a ``datasets.Dataset`` with the columns ``query``, ``positives``, ``negatives`` and ``scores`` (null where
-    there are none), in the order of ``read_pairs``; ``as_pair`` makes a pair of a row. Raises as ``read_pairs`` does,
-    and AdaptError where the extra packages are missing or the table cannot be written.
-    """
-    datasets = _import_datasets()
-    pairs = read_pairs(file)
-    texts = datasets.List(datasets.Value("large_string"))
-    features = datasets.Features(
-        {
-            "query": datasets.Value("large_string"),
-            "positives": texts,
-            "negatives": texts,
-            "scores": datasets.List(datasets.Value("float64")),
-        }
-    )
-    return _table(lambda: (asdict(pair) for pair in pairs), features, [file.path], cache)
-
-
-def as_pair(row: Mapping[str, Any]) -> Pair:
-    """Make the pair of a row of ``pair_table``."""
-    scores = row["scores"]
-    positives, negatives = tuple(row["positives"]), tuple(row["negatives"])
-    return Pair(row["query"], positives, negatives, None if scores is None else tuple(scores))
-
-
-def batches(files: Sequence[PairFile], sizes: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[Batch]:
-    """Plan the batches of an epoch: each from one data set, so that the negatives in it are of the same task.
-
-    A data set of ``sizes[i]`` rows is shuffled by seed and epoch and cut into ``share * size // batch_size`` batches;
-    what is left over is dropped, and returns in the shuffle of another epoch. A share above 1 goes on with a new
-    shuffle, never within a batch, so no batch holds a row twice. The order of all batches is shuffled too. The same
-    arguments give the same plan, and adding a data set at the end leaves the rows of the others' batches as they were.
-
-    Every batch has ``batch_size`` rows, as the loss depends on the number of negatives: among several data sets, one
-    with fewer rows for an epoch is refused. A lone one makes batches of all the rows it has (at least 2).
-
-    Raises AdaptError for a data set that is too small, a batch size below 1, or a seed or epoch below 0.
-    """
-    if not files:
-        raise AdaptError("no data set of pairs was given; give at least one")
-    for name, value, least in (("batch size", batch_size, 1), ("seed", seed, 0), ("epoch", epoch, 0)):
-        if value < least:
-            raise AdaptError(f"the {name} is {value}; give a whole number from {least} on")
-    plan = []
-    for number, (file, size) in enumerate(zip(files, sizes, strict=True)):
-        wanted = round(file.share * size)
-        rows = _batch_rows(file, size, wanted, batch_size, alone=len(files) == 1)
-        each = size // rows  # batches of a shuffle
-        for place in range(wanted // rows):
-            if place % each == 0:
-                shuffled = np.random.default_rng([seed, epoch, 1, number, place // each]).permutation(size)
-            begin = place % each * rows
-            plan.append(Batch(number, shuffled[begin : begin + rows]))
-    order = np.random.default_rng([seed, epoch, 0]).permutation(len(plan))
-    return [plan[place] for place in order]
-
-
-def _batch_rows(file: PairFile, size: int, wanted: int, batch_size: int, *, alone: bool) -> int:
-    """Choose the rows of a data set's batches, or refuse it."""
-    most = min(size, wanted)
-    if most >= batch_size:
-        return batch_size
-    found = f"{file.name} has {size:,} {'row' if size == 1 else 'rows'}"
-    if file.share != 1:
-        found += f" with a share of {file.share:g}, {wanted:,} an epoch"
-    if not alone:
-        raise AdaptError(
-            f"{found}; a batch takes {batch_size:,} different ones: lower the batch size, raise the share, "
-            "or leave the data set out"
-        )
-    if most < 2:
-        raise AdaptError(f"{found}; expected at least 2, as rows are each other's negatives: give more pairs")
-    return most
 
 
 def _texts(paths: Sequence[Path]) -> Iterator[str]:
@@ -405,36 +299,3 @@ def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(value, dict):
             raise AdaptError(f"{place}: found {_shown(value)}, expected a JSON object; correct or remove the line")
         yield place, value
-
-
-def _import_datasets() -> Any:
-    try:
-        return import_module("datasets")
-    except ImportError as error:
-        raise AdaptError("training needs the extra packages: pip install 'searchapp[adapt]'") from error
-
-
-def _table(rows: Callable[[], Iterator[dict[str, Any]]], features: Any, paths: Sequence[Path], cache: Path) -> Dataset:
-    """Write rows below ``cache`` under a name made of the files' content, unless they are there."""
-    datasets = _import_datasets()
-    content = [str(TABLE_VERSION), *features, *(str(hash_file(path)["sha256"]) for path in paths)]
-    bars = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        return datasets.Dataset.from_generator(
-            rows,
-            features=features,
-            cache_dir=str(cache),
-            fingerprint=hashlib.sha256("\n".join(content).encode()).hexdigest(),
-        )
-    except (OSError, datasets.exceptions.DatasetGenerationError) as error:
-        reason = error.__cause__ if isinstance(error.__cause__, AdaptError | OSError) else error
-        if isinstance(reason, AdaptError):
-            raise reason from None
-        if isinstance(reason, OSError):
-            found = f"{cache}: the training data cannot be copied there ({reason.strerror or reason})"
-            raise AdaptError(f"{found}; free some space or give another folder") from error
-        raise
-    finally:
-        if not bars:
-            datasets.enable_progress_bars()

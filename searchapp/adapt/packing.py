@@ -5,6 +5,7 @@ The tokens of a corpus are written to one file and memory-mapped: 4 bytes a toke
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def pack(documents: Iterable[np.ndarray], block: int, folder: Path) -> Packed:
     Documents without a token are left out. Raises AdaptError when there is not one whole block.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path, sizes = folder / "tokens.bin", []
+    path, sizes = folder / "tokens.bin", array("q")
     with path.open("wb") as file:
         for ids in documents:
             if len(ids):
@@ -56,7 +57,7 @@ def pack(documents: Iterable[np.ndarray], block: int, folder: Path) -> Packed:
             f"the text has {total:,} tokens, which is less than one block of {block}; give more text or a smaller "
             "max_length"
         )
-    starts = np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(np.int64)
+    starts = np.cumsum(np.frombuffer(sizes, dtype=np.int64)) - np.frombuffer(sizes, dtype=np.int64)
     return Packed(np.memmap(path, dtype=np.int32, mode="r", shape=(total,)), starts, block)
 
 

@@ -7,23 +7,20 @@ Every word is encoded once; its vectors lie in a temporary file, from which the 
 
 from __future__ import annotations
 
-import gzip
 import importlib
-import re
 import tempfile
 import time
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from searchapp.adapt.columns import Sentence, find_split, read_columns
+from searchapp.adapt.words import Progress, WordVectors, word_vectors
 from searchapp.encoder import Encoder
-from searchapp.encoder.batching import plan
-from searchapp.encoder.encoder import BUDGET
 from searchapp.errors import AdaptError, ModelError
 
 if TYPE_CHECKING:
@@ -31,20 +28,8 @@ if TYPE_CHECKING:
 
 TASKS = {"chunking": 3, "ner": 4, "pos": 2}  # the column of the label, counted from 1, in CoNLL 2000 and 2003 and UD
 SPANS = ("chunking", "ner")  # labels of these mark where an entity begins and goes on
-SPLITS = {"train": ("train",), "dev": ("dev", "valid", "validation", "testa"), "test": ("test", "testb")}
-WINDOW = 1_024  # sentences that are tokenised, sorted and held together
 RESAMPLES, LEVEL = 2_000, 0.95
 ROWS = 16_384  # words that are labelled together
-
-Progress = Callable[[str, int, int], None]  # (stage, done, of)
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """Words and their labels, one label a word."""
-
-    words: tuple[str, ...]
-    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -84,15 +69,6 @@ class Training:
                 f"the learning rate is {self.rate}, dropout {self.dropout}, seed {self.seed}; expected a rate above 0, "
                 "dropout in [0, 1) and a seed of 0 or more"
             )
-
-
-@dataclass(frozen=True)
-class WordVectors:
-    """``vectors`` float16 (words, dim), zero where ``known`` (words,) is false; ``cut`` sentences were too long."""
-
-    vectors: np.ndarray
-    known: np.ndarray
-    cut: int
 
 
 @dataclass(frozen=True)
@@ -195,203 +171,6 @@ def _refuse_bidirectional(encoder: Encoder) -> None:
             f"{encoder.checkpoint.name} was to be causal and still sees what follows: its config.json has is_causal "
             "false; measure the model it was made from, or a copy without that entry"
         )
-
-
-def find_split(folder: Path, split: str) -> Path:
-    """Return the one file of a folder whose name has the split as a word, as in train.txt.gz; AdaptError if not one."""
-    if not folder.is_dir():
-        raise AdaptError(f"{folder} is no folder; expected one with a file for each split, such as train.txt, test.txt")
-    names = sorted(item.name for item in folder.iterdir() if item.is_file() and not item.name.startswith("."))
-    wanted = set(SPLITS.get(split, (split,)))
-    found = [name for name in names if wanted & set(re.split(r"[^a-z0-9]+", name.lower()))]
-    if len(found) != 1:
-        held = ", ".join(found or names[:8]) or "no file"
-        raise AdaptError(
-            f"{folder} has {len(found)} files for the split {split!r} ({held}); expected one, such as {split}.txt or "
-            f"{split}.txt.gz"
-        )
-    return folder / found[0]
-
-
-def read_columns(path: Path, column: int, *, spans: bool = False) -> list[Sentence]:
-    """Read a CoNLL column file: a word a line, blank lines between sentences, columns apart by tabs or else blanks.
-
-    The first column is the word, ``column`` (from 1) its label. With ``spans``, labels are brought from IOB1 to IOB2,
-    which leaves IOB2 as it is. ``-DOCSTART-`` lines are dropped. Raises AdaptError with file and line.
-    """
-    if column < 2:
-        raise AdaptError(f"the label column is {column}; expected 2 or more, since column 1 is the word")
-    sentences: list[Sentence] = []
-    words: list[str] = []
-    labels: list[str] = []
-    width = 0
-    for number, cells in _lines(path):
-        if cells and (len(cells) != (width := width or len(cells)) or not all(cells)):
-            raise AdaptError(
-                f"{path}, line {number}: {sum(map(bool, cells))} columns; expected {width} as in the first line; mend "
-                "the file"
-            )
-        if cells and width < column:
-            raise AdaptError(
-                f"{path} has {width} columns; expected the labels in column {column}; name another one with --column"
-            )
-        if cells and spans and not re.fullmatch(r"O|[BI]-.+", cells[column - 1]):
-            raise AdaptError(
-                f"{path}, line {number}: label {cells[column - 1]!r}; expected O, B-… or I-… in column {column}; name "
-                "another one with --column"
-            )
-        if cells and cells[0] != "-DOCSTART-":
-            words.append(cells[0])
-            labels.append(cells[column - 1])
-        elif words:
-            sentences.append(Sentence(tuple(words), tuple(to_iob2(labels) if spans else labels)))
-            words, labels = [], []
-    if not sentences:
-        raise AdaptError(f"{path} has no sentence; expected a word and its label on each line")
-    return sentences
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield line numbers and cells, none for a blank line, and a blank one at the end."""
-    number = 0
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8-sig") as lines
-        ):
-            for number, line in enumerate(lines, 1):
-                text = line.strip(" \r\n")
-                yield number, [] if not text.strip() else text.split("\t") if "\t" in text else re.split(" +", text)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise AdaptError(
-            f"{path} cannot be read: {error}; expected text in UTF-8, plain or compressed by gzip"
-        ) from error
-    yield number + 1, []
-
-
-def to_iob2(labels: Sequence[str]) -> list[str]:
-    """Bring one sentence's labels from IOB1, where I- may begin an entity, to IOB2, where B- always does.
-
-    As in Tjong Kim Sang & Veenstra 1999: I-X that does not follow B-X or I-X begins an entity.
-    """
-    before = ["O", *labels[:-1]]
-    return [
-        f"B-{label[2:]}" if label.startswith("I-") and (last == "O" or last[2:] != label[2:]) else label
-        for label, last in zip(labels, before, strict=True)
-    ]
-
-
-def align(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return which tokens belong to which words of ``" ".join(words)``: two int64 arrays (pairs,), token and word.
-
-    ``offsets`` are the characters each token covers. A token belongs to every word of which it covers a character, one
-    that covers a blank only to the word behind it, and one that covers nothing (BOS) to none.
-    """
-    lengths = np.array([len(word) for word in words])
-    ends = np.cumsum(lengths + 1) - 1
-    spans = np.array(offsets, dtype=np.int64).reshape(-1, 2)
-    first = np.searchsorted(ends, spans[:, 0], side="right")
-    last = np.maximum(np.searchsorted(ends - lengths, spans[:, 1], side="left") - 1, first)
-    last = np.minimum(last, len(words) - 1)
-    counts = np.where(spans[:, 1] > spans[:, 0], last - first + 1, 0)
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(np.arange(len(spans)), counts), np.repeat(first, counts) + within
-
-
-def word_vectors(
-    encoder: Encoder,
-    sentences: Sequence[Sequence[str]],
-    path: Path,
-    *,
-    shift: bool = False,
-    progress: Progress | None = None,
-) -> WordVectors:
-    """Write every word's vector to ``path``: the mean of the last hidden states at its own tokens.
-
-    With ``shift`` the states one token earlier, which predict its tokens: how MNTP trains a model, and how the paper
-    reads one so trained. A sentence is its words joined by blanks, tokenised as the tokenizer does it (with BOS where
-    it adds one), without template; what exceeds the model's positions is cut off. A word that is left without a state
-    (cut off, dropped by the tokenizer, or the first token with ``shift``) has the zero vector. Memory is bounded by
-    ``WINDOW`` sentences. Raises ModelError for values that float16 cannot hold.
-    """
-    known: list[np.ndarray] = []
-    cut = done = 0
-    with path.open("wb") as file:
-        for begin in range(0, len(sentences), WINDOW):
-            window = sentences[begin : begin + WINDOW]
-            vectors, read, shortened = _read_window(encoder, window, shift)
-            vectors.tofile(file)
-            known.append(read)
-            cut += shortened
-            done += len(window)
-            if progress is not None:
-                progress(path.name, done, len(sentences))
-    every = np.concatenate(known)
-    return WordVectors(np.memmap(path, np.float16, "r", shape=(len(every), encoder.dim)), every, cut)
-
-
-def _read_window(
-    encoder: Encoder, sentences: Sequence[Sequence[str]], shift: bool
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Vectors float16 (words, dim), which words have one, and how many sentences were cut."""
-    positions = getattr(encoder.model.config, "max_position_embeddings", None)
-    encodings = encoder.tokenizer.backend_tokenizer.encode_batch([" ".join(words) for words in sentences])
-    ids = [np.array(encoding.ids[:positions], dtype=np.int64) for encoding in encodings]
-    begins = np.cumsum([0, *map(len, sentences)])
-    vectors = np.zeros((begins[-1], encoder.dim), dtype=np.float16)
-    known = np.zeros(begins[-1], dtype=bool)
-    lengths = [len(tokens) for tokens in ids]
-    for chosen in plan(lengths, BUDGET[encoder.device]):
-        if not lengths[chosen[0]]:  # sorted by length: only empty ones are left
-            break
-        width = lengths[chosen[0]]
-        places, owners = [], []
-        for row, number in enumerate(chosen):
-            tokens, words = align(sentences[number], encodings[number].offsets[: lengths[number]])
-            at = tokens - 1 if shift else tokens
-            places.append(row * width + at[at >= 0])
-            owners.append(begins[number] + words[at >= 0])
-        owner = np.concatenate(owners)
-        order = np.argsort(owner, kind="stable")
-        found, starts, counts = np.unique(owner[order], return_index=True, return_counts=True)
-        if not len(found):
-            continue
-        states = _states(encoder, [ids[number] for number in chosen], np.concatenate(places)[order])
-        with np.errstate(over="ignore"):  # found out below
-            vectors[found] = np.add.reduceat(states, starts, axis=0) / counts[:, None]
-        known[found] = True
-    if not np.isfinite(vectors).all():
-        raise ModelError(
-            f"{encoder.checkpoint.name} gives values in {encoder.dtype} that are not finite or too large for float16; "
-            "use float32, or another model"
-        )
-    return vectors, known, sum(len(encoding.ids) > length for encoding, length in zip(encodings, lengths, strict=True))
-
-
-def _states(encoder: Encoder, sequences: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
-    """Last hidden states, float32 (places, dim), at flat ``places`` of the batch, longest sequence first."""
-    import torch
-
-    lengths = np.array([len(sequence) for sequence in sequences])
-    ids = np.zeros((len(sequences), lengths[0]), dtype=np.int64)  # what pads is masked
-    for row, sequence in zip(ids, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    if (highest := int(ids.max())) >= (size := encoder.model.config.vocab_size):
-        raise ModelError(
-            f"the tokenizer of {encoder.checkpoint.name} gives token {highest}, the model knows {size}; they belong "
-            "to different models"
-        )
-    mask = np.arange(lengths[0])[None, :] < lengths[:, None]
-    place = next(encoder.model.parameters()).device
-    with torch.inference_mode():
-        hidden = encoder.model(
-            input_ids=torch.from_numpy(ids).to(place),
-            attention_mask=None if mask.all() else torch.from_numpy(mask.astype(np.int64)).to(place),
-            use_cache=False,
-        ).last_hidden_state
-        states: np.ndarray = hidden.flatten(0, 1)[torch.from_numpy(places).to(place)].float().cpu().numpy()
-    return states
 
 
 def train_layer(

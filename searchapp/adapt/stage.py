@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
 import shutil
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchapp.adapt.data import PairFile, hash_file, read_pairs, read_texts
+from searchapp.adapt.parallel import launched
 from searchapp.adapt.settings import Mntp, Simcse, Stage, Supervised, flat
 from searchapp.encoder.checkpoint import locate
+from searchapp.encoder.loading import choose_device
 from searchapp.errors import AdaptError
 
 if TYPE_CHECKING:
@@ -25,8 +29,7 @@ if TYPE_CHECKING:
 RECORD = "run.json"
 WORK, CHECKPOINTS, BOARD = "work", "checkpoints", "tensorboard"  # below the run; the first two go when it is complete
 PACKAGES = ("searchapp", "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "numpy")
-DECIDING = ("stage", "settings", "model", "data")  # what makes a run this one and no other
-PLACES = ("device", "tensorboard")  # settings that decide nothing
+PLACES = ("device", "tensorboard", "save_steps")  # settings that decide nothing
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,41 @@ def run_stage(
     a base that cannot be made bidirectional.
     """
     check_data(settings, texts, pairs)
+    _require_even(settings)
+    if settings.training.device == "cuda":
+        choose_device("cuda")  # said before any work
     wanted = _describe(settings, model, adapters, texts, pairs)
     found = _existing(to, wanted)
     if found is not None and found["state"] == "complete":
         return Record(to, found, already_done=True)
     _require_packages()
-    to.mkdir(parents=True, exist_ok=True)
-    if found is None and _is_first():
-        _write(to, wanted | {"state": "running", "history": []})
+    _begin(to, wanted, fresh=found is None)
+    arguments = _arguments(settings, to)  # the processes meet here
     task = _make_task(settings, model, adapters, texts, pairs, to / WORK)
-    return _train(task, settings, wanted, to, progress)
+    return _train(task, arguments, wanted, to, progress)
+
+
+def _require_even(settings: Stage) -> None:
+    size, processes = settings.training.batch_size, launched()[1]
+    if size % processes:
+        raise AdaptError(
+            f"a batch of {size} cannot be shared by {processes} processes; give a batch size that is a multiple of "
+            f"{processes}"
+        )
+
+
+def _begin(to: Path, wanted: dict[str, Any], *, fresh: bool) -> None:
+    """Make the directory, and say in it what is run there."""
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        if fresh and launched()[0] == 0:
+            _write(to, wanted | {"state": "running", "history": []})
+    except OSError as error:
+        if error.errno == errno.ENOSPC:  # the program has a word of its own for it
+            raise
+        raise AdaptError(
+            f"{to} cannot be written to ({error.strerror}); give a directory where a run can be kept"
+        ) from error
 
 
 def check_data(settings: Stage, texts: Sequence[Path], pairs: Sequence[PairFile]) -> None:
@@ -99,7 +127,7 @@ def _make_task(
     from searchapp.adapt.task import MntpTask, SimcseTask, SupervisedTask
     from searchapp.adapt.trainee import load_trainee
 
-    work = work / str(os.environ.get("RANK", "0"))  # each process has its own
+    work = work / str(launched()[0])  # each process has its own
     match settings:
         case Mntp():
             return MntpTask(load_trainee(model, settings.training, adapters=adapters), settings, texts, work)
@@ -119,7 +147,7 @@ def _make_task(
             return SupervisedTask(trainee, settings, pairs, work)
 
 
-def _train(task: Task, settings: Stage, wanted: dict[str, Any], to: Path, progress: Progress | None) -> Record:
+def _train(task: Task, arguments: Any, wanted: dict[str, Any], to: Path, progress: Progress | None) -> Record:
     import torch
     from transformers.trainer_callback import PrinterCallback
 
@@ -127,10 +155,13 @@ def _train(task: Task, settings: Stage, wanted: dict[str, Any], to: Path, progre
     from searchapp.adapt.trainer import StageTrainer, last_checkpoint, trained_names
 
     checkpoint = last_checkpoint(to / CHECKPOINTS)
-    trainer = StageTrainer(task, _arguments(settings, to), progress)
+    trainer = StageTrainer(task, arguments, progress)
     trainer.remove_callback(PrinterCallback)
     try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with warnings.catch_warnings():
+            # torch has renamed it, accelerate has not
+            warnings.filterwarnings("ignore", ".*broadcast_buffers", category=FutureWarning)
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     except torch.OutOfMemoryError as error:
         raise AdaptError(
             f"the device ran out of memory in step {trainer.state.global_step + 1}; set --chunk to a smaller number of "
@@ -138,10 +169,11 @@ def _train(task: Task, settings: Stage, wanted: dict[str, Any], to: Path, progre
         ) from error
     rank, processes = world()
     seconds = sum(row["seconds"] for row in trainer.history)
-    tokens = processes * sum(row["tokens"] for row in trainer.history)
+    tokens = sum(row["tokens"] for row in trainer.history)
     content = wanted | {
         "state": "complete",
         "processes": processes,
+        "rows_per_step": task.rows_per_step,
         "device": str(task.trainee.device.type),
         "dtype": str(task.trainee.dtype).removeprefix("torch."),
         "trained": trained_names(task.trainee),
@@ -171,12 +203,13 @@ def _arguments(settings: Stage, to: Path) -> Any:
     from transformers.utils import logging
 
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     training = settings.training
     device = training.device
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     if training.tensorboard:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(to / BOARD)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(to / CHECKPOINTS),
         max_steps=training.steps,
         per_device_train_batch_size=1,
@@ -196,10 +229,13 @@ def _arguments(settings: Stage, to: Path) -> Any:
         report_to=["tensorboard"] if training.tensorboard else [],
         disable_tqdm=True,
         use_cpu=on_cpu,
-        ddp_backend="gloo" if on_cpu and int(os.environ.get("WORLD_SIZE", "1")) > 1 else None,
+        ddp_backend="gloo" if on_cpu and launched()[1] > 1 else None,
         ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,  # in each forward pass, and processes may make different numbers of them
         dataloader_pin_memory=False,
     )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs take a process each, or the trainer splits every batch
+    return arguments
 
 
 def _describe(
@@ -209,8 +245,9 @@ def _describe(
     from searchapp.encoder.fingerprint import checksum
 
     checkpoint = locate(model, list(adapters))
-    files = [*sorted(checkpoint.weights.glob("*.safetensors"))]
-    files += [adapter / "adapter_model.safetensors" for adapter in checkpoint.adapters]
+    weights = {path.name: checksum(path) for path in sorted(checkpoint.weights.glob("*.safetensors"))}
+    for number, adapter in enumerate(checkpoint.adapters, 1):
+        weights[f"adapter {number}"] = checksum(adapter / "adapter_model.safetensors")
     data = [hash_file(path) for path in texts]
     for file in pairs:
         options = {key: value for key, value in asdict(file).items() if key != "path"}
@@ -221,11 +258,7 @@ def _describe(
         "model": {
             "name": model,
             "adapters": [str(adapter) for adapter in checkpoint.adapters],
-            "weights": {
-                path.name if n == 0 else str(path.parent.name) + "/" + path.name: checksum(path)
-                for n, path in enumerate(files)
-                if path.exists()
-            },
+            "weights": weights,
         },
         "data": data,
         "packages": {name: _version(name) for name in PACKAGES},
@@ -249,7 +282,7 @@ def _existing(to: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
         raise AdaptError(f"{to} is a file; expected a directory, or a name that is free")
     path = to / RECORD
     if not path.exists():
-        if any(to.iterdir()):
+        if any(path.name != f".{RECORD}" for path in to.iterdir()):
             raise AdaptError(f"{to} is not empty and holds no {RECORD}; give another directory")
         return None
     try:
@@ -289,10 +322,6 @@ def _write(to: Path, content: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(to / RECORD)
-
-
-def _is_first() -> bool:
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _require_packages() -> None:

@@ -6,30 +6,34 @@ import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from searchapp.adapt import losses, packing
-from searchapp.adapt.data import Batch, PairFile, as_pair, batches, pair_table, text_table
+from searchapp.adapt.batches import Batch, batches
+from searchapp.adapt.data import PairFile
 from searchapp.adapt.gradcache import contrastive_backward, part_seed, step_seed
 from searchapp.adapt.masking import mask_tokens
 from searchapp.adapt.parallel import gather, total, world
 from searchapp.adapt.settings import Mntp, Simcse, Supervised
+from searchapp.adapt.tables import as_pair, pair_table, text_table
 from searchapp.adapt.teacher import Teacher, load_teacher
 from searchapp.adapt.trainee import Trainee, load_head
 from searchapp.encoder.tokenisation import Tokenisation
 from searchapp.errors import AdaptError
-
-if TYPE_CHECKING:
-    pass
 
 
 class Task(Protocol):
     """A stage at work."""
 
     trainee: Trainee
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of a batch, which are fewer than were asked for where there are no more."""
+        ...
 
     def backward(self, model: Any, step: int) -> tuple[torch.Tensor, int]:
         """Add the gradients of step ``step`` (from 0); return the loss of the whole batch and the tokens it had here.
@@ -49,12 +53,20 @@ class MntpTask:
     def __init__(self, trainee: Trainee, stage: Mntp, texts: Sequence[Path], work: Path) -> None:
         self.trainee = trainee
         self.stage = stage
+        _require_positions(trainee, stage.training.max_length)
         self._head = load_head(trainee)
         self._mask_id = mask_token_id(trainee, stage.mask_token)
         self._special = torch.tensor(sorted(trainee.tokenizer.all_special_ids))
+        self._vocabulary = min(trainee.config.vocab_size, len(trainee.tokenizer))  # ids that a random token may have
+        self._order = lru_cache(maxsize=2)(self._shuffle)
         table = text_table(texts, work)
         self._packed = packing.pack(_tokenised(trainee, table), stage.training.max_length, work / "packed")
         share(stage.training.batch_size)
+
+    @property
+    def rows_per_step(self) -> int:
+        """See ``Task``."""
+        return self.stage.training.batch_size
 
     def _numbers(self, step: int) -> np.ndarray:
         """The blocks of a step: every epoch goes through all of them in another order."""
@@ -63,8 +75,7 @@ class MntpTask:
         epochs, within = np.divmod(places, count)
         return np.array([self._order(int(epoch))[place] for epoch, place in zip(epochs, within, strict=True)])
 
-    @lru_cache(maxsize=2)  # noqa: B019 - a task lives as long as the program
-    def _order(self, epoch: int) -> np.ndarray:
+    def _shuffle(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.stage.training.seed, epoch]).permutation(self._packed.blocks)
 
     def backward(self, model: Any, step: int) -> tuple[torch.Tensor, int]:
@@ -79,7 +90,7 @@ class MntpTask:
             ids,
             special,
             mask_id=self._mask_id,
-            vocabulary=self.trainee.config.vocab_size,
+            vocabulary=self._vocabulary,
             rate=stage.mask_rate,
             strategy=stage.mask_strategy,
             generator=torch.Generator().manual_seed(step_seed(training.seed, step)),
@@ -119,6 +130,7 @@ class SimcseTask:
     def __init__(self, trainee: Trainee, stage: Simcse, texts: Sequence[Path], work: Path) -> None:
         self.trainee = trainee
         self.stage = stage
+        self._order = lru_cache(maxsize=2)(self._shuffle)
         self._table = text_table(texts, work)
         if len(self._table) < 2:
             raise AdaptError("there is 1 text; expected at least 2, as texts are each other's negatives: give more")
@@ -126,13 +138,17 @@ class SimcseTask:
         self._size = min(stage.training.batch_size, len(self._table))
         share(self._size)
 
+    @property
+    def rows_per_step(self) -> int:
+        """See ``Task``."""
+        return self._size
+
     def _numbers(self, step: int) -> np.ndarray:
         each = len(self._table) // self._size
         epoch, place = divmod(step, each)
         return self._order(epoch)[place * self._size : (place + 1) * self._size]
 
-    @lru_cache(maxsize=2)  # noqa: B019 - a task lives as long as the program
-    def _order(self, epoch: int) -> np.ndarray:
+    def _shuffle(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.stage.training.seed, epoch]).permutation(len(self._table))
 
     def backward(self, model: Any, step: int) -> tuple[torch.Tensor, int]:
@@ -168,21 +184,27 @@ class SupervisedTask:
     """Queries, their positives and hard negatives, a batch from one data set at a time."""
 
     def __init__(self, trainee: Trainee, stage: Supervised, files: Sequence[PairFile], work: Path) -> None:
+        if stage.matryoshka and max(stage.matryoshka) > trainee.config.hidden_size:
+            raise AdaptError(
+                f"matryoshka asks for {max(stage.matryoshka)} dimensions, the model has {trainee.config.hidden_size}; "
+                "leave the larger ones out"
+            )
         self.trainee = trainee
         self.stage = stage
         self._files = list(files)
+        self._epoch = lru_cache(maxsize=2)(self._plan)
         self._tables = [pair_table(file, work) for file in files]
         self._sizes = [len(table) for table in self._tables]
         self._tokenise = tokenisation(trainee, stage.training.max_length)
         self._teacher: Teacher | None = load_teacher(stage.teacher) if stage.teacher else None
-        if stage.matryoshka and max(stage.matryoshka) > trainee.config.hidden_size:
-            raise AdaptError(
-                f"matryoshka asks for {max(stage.matryoshka)} dimensions, the model has {trainee.config.hidden_size}"
-            )
-        share(len(self._epoch(0)[0].rows))
+        share(self.rows_per_step)
 
-    @lru_cache(maxsize=2)  # noqa: B019 - a task lives as long as the program
-    def _epoch(self, epoch: int) -> list[Batch]:
+    @property
+    def rows_per_step(self) -> int:
+        """See ``Task``."""
+        return len(self._epoch(0)[0].rows)
+
+    def _plan(self, epoch: int) -> list[Batch]:
         training = self.stage.training
         return batches(self._files, self._sizes, training.batch_size, training.seed, epoch)
 
@@ -340,13 +362,23 @@ def mask_token_id(trainee: Trainee, wanted: str) -> int:
         found = tokenizer.mask_token_id if wanted == "mask" else tokenizer.eos_token_id
         if found is None:
             raise AdaptError(f"the tokenizer has no {wanted} token; use mask_token blank, or name a single token")
-        return int(found)
+        return _known(trainee, int(found), wanted)
     text = "_" if wanted == "blank" else wanted
     direct = tokenizer.get_vocab().get(text)
     ids = [direct] if direct is not None else tokenizer.encode(text, add_special_tokens=False)
     if len(ids) != 1:
         raise AdaptError(f"mask_token {text!r} is {len(ids)} tokens here; name a single token, or use eos")
-    return int(ids[0])
+    return _known(trainee, int(ids[0]), wanted)
+
+
+def _known(trainee: Trainee, token: int, wanted: str) -> int:
+    """Refuse a token that the model has no embedding for, as a mask token added to the tokenizer alone."""
+    if token >= trainee.config.vocab_size:
+        raise AdaptError(
+            f"mask_token {wanted!r} has the id {token}, the model knows {trainee.config.vocab_size} tokens; "
+            "use blank or eos"
+        )
+    return token
 
 
 def share(size: int) -> slice:
@@ -376,7 +408,16 @@ def _tokenised(trainee: Trainee, table: Any) -> Any:
     backend.no_padding()
     for start in range(0, len(table), 1_024):
         for encoding in backend.encode_batch(table[start : start + 1_024]["text"]):
-            yield np.asarray(encoding.ids, dtype=np.int32)
+            ids = np.asarray(encoding.ids, dtype=np.int32)
+            trainee.require_known(ids)
+            yield ids
+
+
+def _require_positions(trainee: Trainee, length: int) -> None:
+    """Refuse blocks that are longer than the model has positions."""
+    positions = getattr(trainee.config, "max_position_embeddings", None)
+    if positions is not None and length > positions:
+        raise AdaptError(f"max_length is {length}, the model has {positions} positions; give at most that")
 
 
 def _take(table: Any, rows: np.ndarray) -> list[dict[str, Any]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,12 @@ from torch import nn
 
 from searchapp.adapt.settings import Training
 from searchapp.encoder.checkpoint import Checkpoint, locate
-from searchapp.encoder.loading import load_model, load_tokenizer
+from searchapp.encoder.loading import choose_device, load_model, load_tokenizer
 from searchapp.encoder.pooling import pool
 from searchapp.encoder.settings import FILE, Settings, read_settings
 from searchapp.encoder.template import choose
 from searchapp.encoder.tokenisation import Tokens
-from searchapp.errors import AdaptError
+from searchapp.errors import AdaptError, ModelError
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -79,11 +79,10 @@ class Trainee(nn.Module):
         """Tokenised texts as what ``forward`` takes: padded on the right, with the span to pool."""
         sizes = np.array([len(item.ids) for item in batch])
         width = max(1, int(sizes.max()))
-        pad = self.tokenizer.pad_token_id
-        ids = np.full((len(batch), width), self.tokenizer.eos_token_id if pad is None else pad, dtype=np.int64)
+        ids = np.full((len(batch), width), self._pad, dtype=np.int64)
         for row, item in zip(ids, batch, strict=True):
             row[: len(item.ids)] = item.ids
-        ids[ids >= self.config.vocab_size] = 0  # a pad token the model has no row for; it is masked
+        self.require_known(ids)
         mask = (np.arange(width)[None, :] < sizes[:, None]).astype(np.int64)
         made = {
             "ids": torch.from_numpy(ids),
@@ -92,6 +91,20 @@ class Trainee(nn.Module):
             "lengths": torch.from_numpy(sizes),
         }
         return {name: value.to(self.device) for name, value in made.items()}
+
+    @property
+    def _pad(self) -> int:
+        """A token the model has a row for; where it stands, the mask is 0."""
+        candidates = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
+        return next((int(token) for token in candidates if token is not None and token < self.config.vocab_size), 0)
+
+    def require_known(self, ids: np.ndarray) -> None:
+        """Raise ModelError when a token has no embedding."""
+        if ids.size and (highest := int(ids.max())) >= self.config.vocab_size:
+            raise ModelError(
+                f"the tokenizer in {self.checkpoint.tokenizer} gives token {highest}, the model knows "
+                f"{self.config.vocab_size}; they belong to different models"
+            )
 
     def save(self, directory: Path) -> None:
         """Write what was trained: the adapter, or the whole decoder; with tokenizer and settings beside it."""
@@ -102,7 +115,10 @@ class Trainee(nn.Module):
 
     def save_weights(self, directory: Path) -> None:
         """Write the trained weights alone, as safetensors."""
-        self.decoder.save_pretrained(str(directory), safe_serialization=True)
+        # No embedding is trained alone, and to find that out peft would ask the hub.
+        options = {"save_embedding_layers": False} if self.training_settings.train == "lora" else {}
+        self.decoder.save_pretrained(str(directory), **options)
+        (directory / "README.md").unlink(missing_ok=True)  # peft's model card, unfilled
         config = directory / "adapter_config.json"
         if config.exists():  # peft writes sets in an order that changes from run to run
             content = json.loads(config.read_text(encoding="utf-8"))
@@ -144,17 +160,18 @@ def load_trainee(
     import os
 
     checkpoint = locate(model, list(adapters))
+    reference = _reference(checkpoint) if training.train == "lora" else ""
     settings = read_settings(checkpoint.settings, list(checkpoint.adapters))
     settings = settings.with_options(bidirectional=training.bidirectional)
     if pooling is not None:
         settings = settings.with_options(pooling=pooling)
     if not any((checkpoint.settings / name).exists() for name in CONVENTIONS):
         settings = settings.with_options(span="offsets")  # exact; counting is for checkpoints trained by it
-    device = training.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(training.device)
     place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
     dtype = training.dtype if training.train == "lora" else "float32"
+    if dtype == "auto":  # on a CPU gradients are worth more than speed
+        dtype = "bfloat16" if device.startswith("cuda") else "float32"
     decoder = load_model(
         checkpoint, bidirectional=training.bidirectional, attention=training.attention, dtype=dtype, device=place
     )
@@ -166,7 +183,9 @@ def load_trainee(
     if attention_dropout is not None:
         _set_dropout(decoder, attention_dropout)
     if training.gradient_checkpointing:
-        decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # its new name is not in transformers 5.2
+            decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         decoder.enable_input_require_grads()
     if training.train == "all":
         decoder.requires_grad_(True)
@@ -180,11 +199,12 @@ def load_trainee(
         target_modules=linear_layers(decoder),
         bias="none",
         task_type=None,
-        base_model_name_or_path=_reference(checkpoint),
     )
     torch.manual_seed(training.seed)  # the same first weights in every process
-    wrapped = get_peft_model(decoder, lora)
-    wrapped.peft_config["default"].base_model_name_or_path = _reference(checkpoint)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of GPT-2's kind of linear layer; of a property that transformers renamed
+        wrapped = get_peft_model(decoder, lora)
+    wrapped.peft_config["default"].base_model_name_or_path = reference
     return Trainee(wrapped, tokenizer, settings, checkpoint, training)
 
 
@@ -208,9 +228,9 @@ def _set_dropout(decoder: Any, rate: float) -> None:
     """Set the dropout on attention probabilities in every block, under whichever name the family has it."""
     changed = 0
     for module in decoder.modules():
-        for name in DROPOUTS:
+        for name in DROPOUTS if not type(module).__name__.endswith("Attention") else (*DROPOUTS, "dropout"):
             found = getattr(module, name, None)
-            if isinstance(found, float):
+            if isinstance(found, int | float):
                 setattr(module, name, rate)
             elif isinstance(found, nn.Dropout):
                 found.p = rate
@@ -225,9 +245,26 @@ def _set_dropout(decoder: Any, rate: float) -> None:
 
 
 def _reference(checkpoint: Checkpoint) -> str:
-    """The base as an adapter names it: a hub id as it is, a directory by its absolute path."""
-    place = Path(checkpoint.name).expanduser()
-    return str(place.resolve()) if checkpoint.name != "bundled" and place.exists() else checkpoint.name
+    """The base as the new adapter names it: a hub id as it is, a directory by its absolute path.
+
+    An adapter names one base. With adapters that were given beside the model it is the last of them, where that leads
+    to the same weights. Raises AdaptError where it does not: loaded again, the result would lack what it was trained
+    on.
+    """
+    name = checkpoint.name
+    if checkpoint.extra_adapters:
+        name = checkpoint.extra_adapters[-1]
+        if _parts(locate(name)) != _parts(checkpoint):
+            raise AdaptError(
+                f"adapter {name} does not name {checkpoint.name} and the adapters before it as its base, so the result "
+                f"could not be loaded again; merge them first: searchapp export {checkpoint.name} --adapter … --to DIR"
+            )
+    place = Path(name).expanduser()
+    return str(place.resolve()) if name != "bundled" and place.exists() else name
+
+
+def _parts(checkpoint: Checkpoint) -> list[Path]:
+    return [place.resolve() for place in (checkpoint.weights, *checkpoint.adapters)]
 
 
 def load_head(trainee: Trainee) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -256,16 +293,17 @@ def _head_tensors(trainee: Trainee) -> dict[str, torch.Tensor]:
 
     embedding = trainee.decoder.get_input_embeddings().weight
     if getattr(trainee.config, "tie_word_embeddings", False):
-        return {"weight": embedding}
+        return {"weight": embedding.detach().clone() if embedding.requires_grad else embedding}
     with torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(trainee.config)
     output = skeleton.get_output_embeddings()
     name = next(name for name, module in skeleton.named_modules() if module is output)
+    names = (name, "lm_head", "embed_out")  # GPT-NeoX's files still have the last, which transformers renames
     found = {}
     for path in sorted(trainee.checkpoint.weights.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 - not a dictionary
-                if key in (f"{name}.weight", f"{name}.bias"):
+                if key.removesuffix(".weight").removesuffix(".bias") in names:
                     found[key.rsplit(".", 1)[-1]] = file.get_tensor(key)
     if "weight" not in found:
         raise AdaptError(
@@ -273,8 +311,3 @@ def _head_tensors(trainee: Trainee) -> dict[str, torch.Tensor]:
             "to predict tokens; give the causal language model's own checkpoint"
         )
     return found
-
-
-def describe(settings: Settings) -> dict[str, Any]:
-    """The encoder's settings as plain data, for a run's record."""
-    return asdict(settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from searchapp.adapt.parallel import world
+from searchapp.adapt.parallel import total, world
 from searchapp.adapt.task import Task
 from searchapp.adapt.trainee import Trainee
 from searchapp.errors import AdaptError
@@ -55,7 +56,12 @@ class StageTrainer(Trainer):
         model.train()
         step, began = self.state.global_step, time.perf_counter()
         loss, tokens = self.task.backward(model, step)
-        row = {"step": step + 1, "loss": loss.item(), "learning_rate": self._get_learning_rate(), "tokens": tokens}
+        row = {
+            "step": step + 1,
+            "loss": loss.item(),
+            "learning_rate": self._get_learning_rate(),
+            "tokens": int(total(torch.tensor(tokens, device=loss.device))),
+        }
         if not math.isfinite(row["loss"]):
             raise AdaptError(
                 f"the loss of step {step + 1} is {row['loss']} (batch: {self.task.describe(step)}); the weights of the "
@@ -67,6 +73,8 @@ class StageTrainer(Trainer):
         return loss.detach()
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if not self.args.should_save:  # the trainer asks every process
+            return
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         self.task.trainee.save_weights(folder)
@@ -102,7 +110,13 @@ class Watch(TrainerCallback):
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end."""
+    """The newest checkpoint that was written to its end.
+
+    Others are removed: the trainer would count them among those it keeps.
+    """
+    for path in folder.glob("checkpoint-*"):
+        if not (path / COMPLETE).exists() and world()[0] == 0:
+            shutil.rmtree(path, ignore_errors=True)
     found = {int(path.name.removeprefix("checkpoint-")): path for path in folder.glob("checkpoint-*")}
     return next((found[step] for step in sorted(found, reverse=True) if (found[step] / COMPLETE).exists()), None)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,14 +11,16 @@ import typer
 
 from searchapp.cli import mine, options, probe, recipe
 from searchapp.cli.console import notice, say, seconds_text, table
-from searchapp.errors import AdaptError
+from searchapp.errors import AdaptError, SearchAppError
 
 if TYPE_CHECKING:
     from searchapp.adapt.data import PairFile
     from searchapp.adapt.stage import Record
 
 app = typer.Typer(
-    help="Turn a decoder language model into an embedder: train it on your text and your pairs.",
+    help="Turn a decoder language model into an embedder: train it on your text and your pairs.\n\n"
+    "On several GPUs, with a process for each: torchrun --nproc-per-node N -m searchapp adapt … "
+    "The batch is shared among them; its size is a multiple of N.",
     rich_markup_mode=None,
 )
 app.command("probe")(probe.probe)
@@ -41,7 +44,10 @@ Steps = Annotated[int | None, typer.Option(help="Optimiser steps. [default: 1000
 ScheduleSteps = Annotated[
     int | None, typer.Option(help="Steps the falling learning rate would take to reach 0. [default: --steps]")
 ]
-WarmupSteps = Annotated[int | None, typer.Option(help="Steps over which the rate rises. [default: 0; supervised 300]")]
+WarmupSteps = Annotated[
+    int | None,
+    typer.Option(help="Steps over which the rate rises. [default: 0; supervised 300, but at most 3 tenths of --steps]"),
+]
 Rate = Annotated[
     float | None,
     typer.Option("--learning-rate", "--lr", help="[default: mntp 5e-5, simcse 3e-5, supervised 2e-4]"),
@@ -210,13 +216,14 @@ PLACED = ("model", "text", "pairs", "to", "adapter", "instruction", "symmetric")
 
 def _run(kind: str, given: dict[str, Any]) -> None:
     """Make the settings of a stage from a command's options, run it, and say what came of it."""
+    from searchapp.adapt.parallel import launched
     from searchapp.adapt.settings import make_stage
     from searchapp.adapt.stage import run_stage
     from searchapp.cli.progress import Steps as Bar
 
-    files = pair_files(given) if kind == "supervised" else []
-    settings = make_stage(kind, {name: value for name, value in given.items() if name not in PLACED})
-    with Bar() as bar:
+    with together(), Bar() as bar:
+        files = pair_files(given) if kind == "supervised" else []
+        settings = make_stage(kind, {name: value for name, value in given.items() if name not in PLACED})
         record = run_stage(
             settings,
             model=given["model"],
@@ -226,7 +233,27 @@ def _run(kind: str, given: dict[str, Any]) -> None:
             adapters=given["adapter"] or (),
             progress=bar,
         )
-    report(record)
+    if launched()[0] == 0:
+        report(record)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Train as one of several processes, where a launcher started them, and part from the others at the end.
+
+    Before the processes have met, all of them find the same thing wrong: the first one says it.
+    """
+    from searchapp.adapt.parallel import launched, leave, world
+
+    try:
+        yield
+    except SearchAppError as error:
+        if launched()[0] and world()[1] == 1:
+            raise typer.Exit(2) from error
+        raise
+    finally:
+        if launched()[1] > 1:
+            leave()
 
 
 def pair_files(given: dict[str, Any]) -> list[PairFile]:
@@ -258,6 +285,9 @@ def report(record: Record, out: Callable[[str], None] = say) -> None:
         notice(f"{record.directory} is complete: nothing to do")
     elif record.resumed_at:
         notice(f"went on after step {record.resumed_at}")
+    wanted = content["settings"]["batch_size"]
+    if (found := content.get("rows_per_step", wanted)) < wanted:
+        notice(f"the batches had {found:,} rows instead of {wanted:,}: there are no more")
     rows = [["step", "loss", "learning rate"]]
     rows += [[f"{step:,}", f"{loss:.4f}", f"{rate:.2e}"] for step, loss, rate in curve(record.history)]
     out(table(rows))

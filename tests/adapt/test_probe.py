@@ -1,8 +1,7 @@
-"""Word-level probing: what is read from files, which states a word gets, and what the linear layer makes of them."""
+"""Word-level probing: what the linear layer makes of word vectors, and how its labels are scored."""
 
 from __future__ import annotations
 
-import gzip
 import sys
 from pathlib import Path
 
@@ -13,77 +12,10 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from searchapp import Encoder
-from searchapp.adapt.probe import (
-    ProbeData,
-    Sentence,
-    Training,
-    WordVectors,
-    align,
-    find_split,
-    label_words,
-    probe,
-    read_columns,
-    read_task,
-    score_labels,
-    to_iob2,
-    train_layer,
-    word_vectors,
-)
+from searchapp.adapt.columns import Sentence
+from searchapp.adapt.probe import ProbeData, Training, label_words, probe, read_task, score_labels, train_layer
+from searchapp.adapt.words import WordVectors
 from searchapp.errors import AdaptError, ModelError
-from tests.models import LINES, make_checkpoint
-
-CONLL2003 = """-DOCSTART- -X- O O
-
-EU NNP I-NP I-ORG
-rejects VBZ I-VP O
-German JJ I-NP I-MISC
-lamb NN I-NP O
-
-Peter NNP I-NP I-PER
-Blackburn NNP I-NP I-PER
-Ann NNP I-NP B-PER
-Paris NNP I-NP I-LOC
-"""
-SENTENCES = [
-    ["the", "quick", "brown", "fox"],
-    ["bees", "fly", "and", "make", "honey", "in", "their", "hives", "2024", "!"],
-    ["don", "'t", "猫", "é"],
-    ["measure"],
-]
-
-
-def string_tokenizer():
-    """As SentencePiece makes it for Llama 2: one string, blanks as ▁, one before it all, bytes for unknown letters."""
-    from tokenizers import Tokenizer, models, normalizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    backend = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    special = ["<pad>", "<s>", "</s>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    words = [word for line in LINES for word in line.split()]  # of single words, so that no piece crosses a blank
-    trainer = trainers.BpeTrainer(vocab_size=380, special_tokens=special, show_progress=False)
-    backend.train_from_iterator(words, trainer)
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
-
-
-@pytest.fixture(scope="module")
-def string_encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    place = make_checkpoint(tmp_path_factory.mktemp("models") / "string", string_tokenizer(), "mistral")
-    return Encoder.load(str(place))
-
-
-def pieces(encoder: Encoder, words: list[str]) -> tuple[list[int], list[list[int]]]:
-    """By hand: ids of a sentence, and each word's positions, from the tokens of the sentence up to each word's end."""
-    ids = encoder.tokenizer(" ".join(words))["input_ids"]
-    ends = [len(encoder.tokenizer(" ".join(words[: n + 1]))["input_ids"]) for n in range(len(words))]
-    return ids, [list(range(begin, end)) for begin, end in zip([1, *ends[:-1]], ends, strict=True)]
-
-
-def by_hand(encoder: Encoder, words: list[str], back: int = 0) -> np.ndarray:
-    ids, positions = pieces(encoder, words)
-    states = encoder.model(input_ids=torch.tensor([ids])).last_hidden_state[0].numpy()
-    return np.stack([np.mean([states[at - back] for at in places], axis=0) for places in positions])
 
 
 def classes_by_word(count: int, seed: int = 0) -> list[Sentence]:
@@ -104,174 +36,12 @@ def write(place: Path, sentences: list[Sentence]) -> None:
     )
 
 
-def test_a_file_is_read_as_written_and_iob1_becomes_iob2(tmp_path: Path) -> None:
-    place = tmp_path / "eng.train"
-    place.write_text(CONLL2003)
-    first, second = read_columns(place, 4, spans=True)
-    assert first == Sentence(("EU", "rejects", "German", "lamb"), ("B-ORG", "O", "B-MISC", "O"))
-    assert second.labels == ("B-PER", "I-PER", "B-PER", "B-LOC")
-    assert [item.labels for item in read_columns(place, 3, spans=True)][0] == ("B-NP", "B-VP", "B-NP", "I-NP")
-    assert read_columns(place, 2)[1].labels == ("NNP",) * 4
-    packed = tmp_path / "train.txt.gz"
-    packed.write_bytes(gzip.compress(b"\xef\xbb\xbf" + CONLL2003.replace("\n", "\r\n").encode()))
-    assert read_columns(packed, 4, spans=True) == [first, second]
-
-
-def test_tabs_part_columns_where_a_word_has_blanks(tmp_path: Path) -> None:
-    place = tmp_path / "dev.tsv"
-    place.write_text("1 000\tNUM\tCD\nbees\u00a0!\tNOUN\tNNS\n \t \n\n!\tPUNCT\t.")
-    assert read_columns(place, 2) == [Sentence(("1 000", "bees\u00a0!"), ("NUM", "NOUN")), Sentence(("!",), ("PUNCT",))]
-
-
-@pytest.mark.parametrize(
-    ("iob1", "iob2"),
-    [
-        ("I-A I-A O I-A", "B-A I-A O B-A"),
-        ("I-A I-B I-B B-B I-B", "B-A B-B I-B B-B I-B"),
-        ("B-A I-A O O B-B B-B", "B-A I-A O O B-B B-B"),
-        ("O", "O"),
-    ],
-)
-def test_iob2_is_what_the_definition_says_and_stays_so(iob1: str, iob2: str) -> None:
-    assert to_iob2(iob1.split()) == iob2.split()
-    assert to_iob2(iob2.split()) == iob2.split()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "no sentence"),
-        ("\n\n", "no sentence"),
-        ("a NN B-NP\nb NN\n", "line 2: 2 columns; expected 3"),
-        ("a\tNN\tB-NP\n\nb\t\tO\n", "line 3: 2 columns; expected 3"),
-        ("a NN\n", "2 columns; expected the labels in column 3"),
-        ("a NN O\nb NN NNP\n", "line 2: label 'NNP'; expected O, B-"),
-        ("a NN E-NP\n", "label 'E-NP'"),
-        (b"caf\xe9 NN O\n", "cannot be read"),
-    ],
-)
-def test_a_file_that_cannot_be_right_is_refused_by_line(tmp_path: Path, content: str | bytes, message: str) -> None:
-    place = tmp_path / "train.txt"
-    place.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(AdaptError, match=message):
-        read_columns(place, 3, spans=True)
-
-
-def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
-    place = tmp_path / "train.txt.gz"
-    for content in (b"no archive", gzip.compress(CONLL2003.encode() * 99)[:-20]):
-        place.write_bytes(content)
-        with pytest.raises(AdaptError, match="cannot be read"):
-            read_columns(place, 2)
-
-
-def test_the_file_of_a_split_is_found_by_name(tmp_path: Path) -> None:
-    names = ("eng.train", "eng.testa", "en_ewt-ud-test.tsv.gz", "README", ".test.txt.swp", "contest.txt")
-    for name in names:
-        (tmp_path / name).touch()
-    assert [find_split(tmp_path, split).name for split in ("train", "dev", "test")] == list(names[:3])
-    (tmp_path / "test.txt").touch()
-    with pytest.raises(AdaptError, match=r"2 files for the split 'test' \(en_ewt-ud-test.tsv.gz, test.txt\)"):
-        find_split(tmp_path, "test")
-    with pytest.raises(AdaptError, match="0 files for the split 'extra'"):
-        find_split(tmp_path, "extra")
-    with pytest.raises(AdaptError, match="is no folder"):
-        find_split(tmp_path / "none", "test")
-
-
-def test_the_published_numbers_of_entities_are_found(shared: Path) -> None:
-    from seqeval.metrics.sequence_labeling import get_entities
-
-    # names: Tjong Kim Sang & De Meulder 2003, tables 1 and 2; chunks: what conlleval counts in the CoNLL-2000 test data
-    published = {("conll2003", "dev", 4): (3_250, 51_362, 5_942), ("conll2000", "test", 3): (2_012, 47_377, 23_852)}
-    for (name, split, column), expected in published.items():
-        folder = shared / "data" / "wordlevel" / name
-        if not folder.is_dir():
-            pytest.skip(f"{name} is not in ../shared")
-        read = read_columns(find_split(folder, split), column, spans=True)
-        entities = sum(len(get_entities(list(sentence.labels))) for sentence in read)
-        assert (len(read), sum(len(sentence.words) for sentence in read), entities) == expected
-
-
-def test_tokens_belong_to_the_words_whose_letters_they_cover() -> None:
-    # a bc d:  BOS  "a"     " b"    "c"     " "     "d"     EOS
-    offsets = [(0, 0), (0, 1), (1, 3), (3, 4), (4, 5), (5, 6), (0, 0)]
-    tokens, words = align(["a", "bc", "d"], offsets)
-    assert list(zip(tokens.tolist(), words.tolist(), strict=True)) == [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)]
-    tokens, words = align(["a", "bc", "d"], [(0, 4), (4, 6), (6, 7)])  # one over two words, one behind the end
-    assert list(zip(tokens.tolist(), words.tolist(), strict=True)) == [(0, 0), (0, 1), (1, 2)]
-
-
-@pytest.mark.parametrize("kind", ["bytes", "string"])
-@pytest.mark.parametrize("back", [0, 1])
-def test_a_word_is_the_mean_of_its_own_states(
-    tiny_encoder: Encoder, string_encoder: Encoder, tmp_path: Path, kind: str, back: int
-) -> None:
-    encoder = {"bytes": tiny_encoder, "string": string_encoder}[kind]
-    assert any(len(places) > 1 for places in pieces(encoder, SENTENCES[1])[1])
-    got = word_vectors(encoder, SENTENCES, tmp_path / "words", shift=back == 1)
-    expected = np.concatenate([by_hand(encoder, words, back) for words in SENTENCES])
-    assert got.known.all() and got.cut == 0
-    np.testing.assert_allclose(got.vectors, expected, atol=4e-3, rtol=2e-3)
-
-
-def test_batch_mates_and_padding_move_nothing(
-    tiny_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    together = word_vectors(tiny_encoder, SENTENCES, tmp_path / "all").vectors
-    alone = [word_vectors(tiny_encoder, [words], tmp_path / f"{n}").vectors for n, words in enumerate(SENTENCES)]
-    np.testing.assert_allclose(together, np.concatenate(alone), atol=2e-3)
-    monkeypatch.setattr("searchapp.adapt.probe.WINDOW", 2)
-    windows = word_vectors(tiny_encoder, SENTENCES, tmp_path / "windows").vectors
-    np.testing.assert_allclose(together, windows, atol=2e-3)
-
-
-def test_words_beyond_the_last_position_have_no_vector_and_are_counted(
-    tokenizer, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    short = Encoder.load(str(make_checkpoint(tmp_path / "short", tokenizer, max_position_embeddings=24)))
-    words = ["bees", "fly"] * 20
-    ids, positions = pieces(short, words)
-    got = word_vectors(short, [["the"], words], tmp_path / "words")
-    assert got.cut == 1
-    assert got.known.tolist() == [True, *(places[0] < 24 for places in positions)]
-    assert not got.vectors[~got.known].any() and got.vectors[got.known].any(axis=1).all()
-
-
-def test_without_bos_the_first_token_has_no_state_before_it(tokenizer, tmp_path: Path) -> None:
-    from copy import deepcopy
-
-    from tokenizers import processors
-
-    bare = deepcopy(tokenizer)
-    bare.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    encoder = Encoder.load(str(make_checkpoint(tmp_path / "bare", bare)))
-    assert encoder.tokenizer("the").input_ids == encoder.tokenizer("the", add_special_tokens=False).input_ids
-    got = word_vectors(encoder, [["the", "bees"]], tmp_path / "words", shift=True)
-    assert got.known.tolist() == [False, True]
-
-
-def test_a_causal_model_is_blind_to_what_follows(tiny_model: Path, tmp_path: Path) -> None:
-    for bidirectional in (True, False):
-        encoder = Encoder.load(str(tiny_model), bidirectional=bidirectional)
-        pair = [["bees", "fly"], ["bees", "make"]]
-        vectors = word_vectors(encoder, pair, tmp_path / "words").vectors.astype(np.float32)
-        assert np.allclose(vectors[0], vectors[2], atol=2e-3) != bidirectional
-
-
 def test_a_model_that_is_causal_by_name_only_is_refused(tiny_model: Path) -> None:
     encoder = Encoder.load(str(tiny_model))
     encoder.settings = encoder.settings.with_options(bidirectional=False)
     sentences = classes_by_word(2)
     with pytest.raises(ModelError, match="still sees what follows"):
         probe(encoder, ProbeData("pos", "toy", "test", 2, sentences, sentences))
-
-
-def test_values_beyond_float16_are_refused(tiny_model: Path, tmp_path: Path) -> None:
-    encoder = Encoder.load(str(tiny_model))
-    encoder.model.norm.weight.fill_(1e6)
-    with pytest.raises(ModelError, match="too large for float16"):
-        word_vectors(encoder, SENTENCES, tmp_path / "words")
 
 
 def test_a_task_that_the_words_decide_is_learnt_and_shuffled_labels_are_not(tiny_model: Path) -> None:
