@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,8 @@ import typer
 
 from searchapp.cli import mine, options, probe, recipe
 from searchapp.cli.console import notice, say, seconds_text, table
-from searchapp.errors import AdaptError, SearchAppError
+from searchapp.cli.launch import together
+from searchapp.errors import AdaptError
 
 if TYPE_CHECKING:
     from searchapp.adapt.data import PairFile
@@ -235,25 +235,6 @@ def _run(kind: str, given: dict[str, Any]) -> None:
         )
     if launched()[0] == 0:
         report(record)
-
-
-@contextmanager
-def together() -> Iterator[None]:
-    """Train as one of several processes, where a launcher started them, and part from the others at the end.
-
-    Before the processes have met, all of them find the same thing wrong: the first one says it.
-    """
-    from searchapp.adapt.parallel import launched, leave, world
-
-    try:
-        yield
-    except SearchAppError as error:
-        if launched()[0] and world()[1] == 1:
-            raise typer.Exit(2) from error
-        raise
-    finally:
-        if launched()[1] > 1:
-            leave()
 
 
 def pair_files(given: dict[str, Any]) -> list[PairFile]:

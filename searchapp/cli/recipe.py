@@ -11,6 +11,7 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, complain, notice, say, say_json, table
+from searchapp.cli.launch import together
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ Only = Annotated[
 
 def run(recipe: RecipeName, to: To = None, changes: Set = None, only: Only = None) -> None:
     """Run the stages of a recipe in order. One that was stopped goes on where it was; a complete one is kept."""
+    from searchapp.adapt.parallel import launched
     from searchapp.adapt.recipe import run_recipe
     from searchapp.adapt.recipe_file import read_recipe
     from searchapp.adapt.stage import run_stage
@@ -51,11 +53,15 @@ def run(recipe: RecipeName, to: To = None, changes: Set = None, only: Only = Non
 
     def announce(stage: RecipeStage) -> None:
         steps.close()
+        if launched()[0]:
+            return
         where = f"{found.model(stage)} → {found.to / stage.name}"
         notice(f"stage {stage.name} ({places[stage.name]} of {len(places)}): {where}")
 
-    with Steps() as steps:
+    with together(), Steps() as steps:
         records = run_recipe(found, run_stage, progress=steps, announce=announce)
+    if launched()[0]:
+        return
     wide = max(len(stage.name) for stage in found.stages)
     for stage, record in zip(found.stages, records, strict=True):
         say(f"{stage.name:<{wide}}  {record.directory}" + (" (was complete already)" if record.already_done else ""))
