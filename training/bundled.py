@@ -8,8 +8,8 @@ Stages, each skipped when its output is already in the work directory:
 1. ``tokenizer``  byte-level BPE of 24,576 entries over lower-cased text.
 2. ``causal``     next-token prediction with a 4-layer Llama decoder on 256-token blocks.
 3. ``mntp``       attention made bidirectional, masked next-token prediction (the first step of LLM2Vec).
-4. ``distilled``  the mean of the last hidden states is drawn to the teacher's vector of the same text, and the
-                  similarities within a batch to the teacher's.
+4. ``distilled-N`` rounds, each with a lower learning rate: the mean of the last hidden states is drawn to the
+                  teacher's vector of the same text, and the similarities within a batch to the teacher's.
 
 All weights are trained, not LoRA ones: a model this small has too few of them to leave most where they began.
 What the method loses: the model cannot be better than its teacher, and knows only the words its texts hold.
@@ -271,7 +271,7 @@ def train_distilled(taught: Taught, base: Path, to: Path, steps: int, peak: floa
         cosine = (student * F.normalize(teacher @ basis, dim=-1)).sum(-1)
         return 10 * (1 - cosine.mean()) + similarity_loss(student, teacher)
 
-    optimise(model, steps, peak, loss_at, to.parent / "distilled.jsonl", keep=to.parent / "distilling")
+    optimise(model, steps, peak, loss_at, to.parent / f"{to.name}.jsonl", keep=to.parent / f"{to.name}-so-far")
     model.model.save_pretrained(to)
 
 
@@ -282,7 +282,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/bundled-2"))
     parser.add_argument("--causal-steps", type=int, default=600)
     parser.add_argument("--mntp-steps", type=int, default=250)
-    parser.add_argument("--distil-steps", type=int, default=5_000)
+    parser.add_argument("--distil-steps", type=int, nargs="+", default=[4_600], help="of each round")
     parser.add_argument("--tokenizer", type=Path, help="take this folder's tokenizer instead of training one")
     parser.add_argument("--stop-after", choices=("causal", "mntp", "distilled"), default="distilled")
     parser.add_argument("--threads", type=int, default=1)
@@ -310,9 +310,14 @@ def main() -> None:
             return
         mask_id = tokenizer.token_to_id("Ġ_") or tokenizer.token_to_id("_")
         train_mntp(blocks, mask_id, work / "causal", work / "mntp", options.mntp_steps, options.seed)
-    if options.stop_after == "distilled" and not (work / "distilled").exists():
-        taught = Taught(work, tokenizer, 256, options.seed)
-        train_distilled(taught, work / "mntp", work / "distilled", options.distil_steps, 1e-3)
+    base = work / "mntp"
+    for number, steps in enumerate(options.distil_steps if options.stop_after == "distilled" else [], 1):
+        to = work / f"distilled-{number}"
+        if not to.exists():
+            taught = Taught(work, tokenizer, 256, options.seed)  # the same axes in every round
+            taught.rng = np.random.default_rng([options.seed, number])
+            train_distilled(taught, base, to, steps, peak=1e-3 / number**1.5)
+        base = to
 
 
 def _others(names: list[str]) -> set[str]:

@@ -1,6 +1,6 @@
 """Put a trained model and its tokenizer into the package: float16 safetensors, settings, nothing else.
 
-python training/package.py --work runs/bundled --to searchapp/models/bundled
+python training/package.py --work runs/bundled-2 --to searchapp/models/bundled
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from searchapp.encoder import Settings, Template
 def main() -> None:
     """Write the directory that ``Encoder.load("bundled")`` reads."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("runs/bundled"))
-    parser.add_argument("--stage", default="contrastive-2")
+    parser.add_argument("--work", type=Path, default=Path("runs/bundled-2"))
+    parser.add_argument("--stage", default="distilled-1")
     parser.add_argument("--to", type=Path, default=Path("searchapp/models/bundled"))
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--document-max-length", type=int, default=400)
