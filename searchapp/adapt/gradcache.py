@@ -79,7 +79,7 @@ def contrastive_backward(
         )
         return loss.detach()
     for number, part in enumerate(parts):
-        with _quiet(model, last=number == len(parts) - 1):
+        with exchanging(model, last=number == len(parts) - 1):
             vectors = _run(model, trainee, groups, part, part_seed(seed, step, number))
             vectors.backward(gradient(part).to(vectors.dtype))
     return loss.detach()
@@ -104,7 +104,7 @@ def _run(
     return vectors
 
 
-def _quiet(model: Any, *, last: bool) -> AbstractContextManager[None]:
+def exchanging(model: Any, *, last: bool) -> AbstractContextManager[None]:
     """Gradients are exchanged between processes once, with the last part."""
     if last or not hasattr(model, "no_sync"):
         return nullcontext()

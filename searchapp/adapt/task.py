@@ -14,13 +14,14 @@ import torch
 from searchapp.adapt import losses, packing
 from searchapp.adapt.batches import Batch, batches
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.gradcache import contrastive_backward, part_seed, step_seed
+from searchapp.adapt.gradcache import contrastive_backward, exchanging, part_seed, step_seed
 from searchapp.adapt.masking import mask_tokens
 from searchapp.adapt.parallel import gather, total, world
 from searchapp.adapt.settings import Mntp, Simcse, Supervised
 from searchapp.adapt.tables import as_pair, pair_table, text_table
 from searchapp.adapt.teacher import Teacher, load_teacher
 from searchapp.adapt.trainee import Trainee, load_head
+from searchapp.encoder.batching import require_known
 from searchapp.encoder.tokenisation import Tokenisation
 from searchapp.errors import AdaptError
 
@@ -105,8 +106,7 @@ class MntpTask:
             chosen = rows[start : start + size]
             borders = documents[chosen].to(self.trainee.device)
             torch.manual_seed(part_seed(training.seed, step, part))
-            last = start + size >= len(rows)
-            with model.no_sync() if not last and hasattr(model, "no_sync") else torch.enable_grad():
+            with exchanging(model, last=start + size >= len(rows)):
                 hidden = model(
                     masked.ids[chosen].to(self.trainee.device),
                     None if stage.mix_documents else packing.attention_mask(borders, self.trainee.dtype),
@@ -409,7 +409,7 @@ def _tokenised(trainee: Trainee, table: Any) -> Any:
     for start in range(0, len(table), 1_024):
         for encoding in backend.encode_batch(table[start : start + 1_024]["text"]):
             ids = np.asarray(encoding.ids, dtype=np.int32)
-            trainee.require_known(ids)
+            require_known(ids, trainee.config.vocab_size)
             yield ids
 
 

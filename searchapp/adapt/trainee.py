@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from searchapp.adapt.settings import Training
+from searchapp.encoder.batching import pad
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.loading import choose_device, load_model, load_tokenizer
 from searchapp.encoder.pooling import pool
 from searchapp.encoder.settings import FILE, Settings, read_settings
 from searchapp.encoder.template import choose
 from searchapp.encoder.tokenisation import Tokens
-from searchapp.errors import AdaptError, ModelError
+from searchapp.errors import AdaptError
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -77,34 +78,14 @@ class Trainee(nn.Module):
 
     def rows(self, batch: Sequence[Tokens]) -> dict[str, torch.Tensor]:
         """Tokenised texts as what ``forward`` takes: padded on the right, with the span to pool."""
-        sizes = np.array([len(item.ids) for item in batch])
-        width = max(1, int(sizes.max()))
-        ids = np.full((len(batch), width), self._pad, dtype=np.int64)
-        for row, item in zip(ids, batch, strict=True):
-            row[: len(item.ids)] = item.ids
-        self.require_known(ids)
-        mask = (np.arange(width)[None, :] < sizes[:, None]).astype(np.int64)
+        ids, mask = pad([item.ids for item in batch], self.tokenizer, self.config.vocab_size)
         made = {
             "ids": torch.from_numpy(ids),
-            "mask": torch.from_numpy(mask),
+            "mask": torch.from_numpy(mask.astype(np.int64)),
             "spans": torch.tensor([[item.start, item.end] for item in batch]),
-            "lengths": torch.from_numpy(sizes),
+            "lengths": torch.tensor([len(item.ids) for item in batch]),
         }
         return {name: value.to(self.device) for name, value in made.items()}
-
-    @property
-    def _pad(self) -> int:
-        """A token the model has a row for; where it stands, the mask is 0."""
-        candidates = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
-        return next((int(token) for token in candidates if token is not None and token < self.config.vocab_size), 0)
-
-    def require_known(self, ids: np.ndarray) -> None:
-        """Raise ModelError when a token has no embedding."""
-        if ids.size and (highest := int(ids.max())) >= self.config.vocab_size:
-            raise ModelError(
-                f"the tokenizer in {self.checkpoint.tokenizer} gives token {highest}, the model knows "
-                f"{self.config.vocab_size}; they belong to different models"
-            )
 
     def save(self, directory: Path) -> None:
         """Write what was trained: the adapter, or the whole decoder; with tokenizer and settings beside it."""

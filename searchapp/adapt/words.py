@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.encoder import Encoder
-from searchapp.encoder.batching import plan
+from searchapp.encoder.batching import pad, plan
 from searchapp.encoder.encoder import BUDGET
 from searchapp.errors import ModelError
 
@@ -118,16 +118,7 @@ def _states(encoder: Encoder, sequences: Sequence[np.ndarray], places: np.ndarra
     """Last hidden states, float32 (places, dim), at flat ``places`` of the batch, longest sequence first."""
     import torch
 
-    lengths = np.array([len(sequence) for sequence in sequences])
-    ids = np.zeros((len(sequences), lengths[0]), dtype=np.int64)  # what pads is masked
-    for row, sequence in zip(ids, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    if (highest := int(ids.max())) >= (size := encoder.model.config.vocab_size):
-        raise ModelError(
-            f"the tokenizer of {encoder.checkpoint.name} gives token {highest}, the model knows {size}; they belong "
-            "to different models"
-        )
-    mask = np.arange(lengths[0])[None, :] < lengths[:, None]
+    ids, mask = pad(sequences, encoder.tokenizer, encoder.model.config.vocab_size)
     place = next(encoder.model.parameters()).device
     with torch.inference_mode():
         hidden = encoder.model(

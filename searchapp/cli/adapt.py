@@ -39,6 +39,10 @@ Text = Annotated[
 To = Annotated[
     Path, typer.Option(help="Where the result goes; a run that was stopped there goes on.", show_default=False)
 ]
+More = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="FILE", help="More files, as --text or --pairs takes them.", show_default=False),
+]
 # What every stage has. None is the stage's own default, which the help gives.
 Steps = Annotated[int | None, typer.Option(help="Optimiser steps. [default: 1000]", min=1)]
 ScheduleSteps = Annotated[
@@ -87,6 +91,7 @@ def mntp(
     model: Model,
     text: Text,
     to: To,
+    more: More = None,
     adapter: options.Adapters = None,
     mask_strategy: Annotated[str | None, typer.Option(help="bert (80/10/10) or all. [default: bert]")] = None,
     mask_rate: Annotated[float | None, typer.Option(help="Share of tokens to predict. [default: 0.2]")] = None,
@@ -125,6 +130,7 @@ def simcse(
     model: Model,
     text: Text,
     to: To,
+    more: More = None,
     adapter: options.Adapters = None,
     scale: Scale = None,
     attention_dropout: Annotated[
@@ -163,6 +169,7 @@ def supervised(
         typer.Option(help="Rows of query, positive and negative (.jsonl, .jsonl.gz); repeat it.", show_default=False),
     ],
     to: To,
+    more: More = None,
     adapter: options.Adapters = None,
     instruction: Annotated[
         list[str] | None,
@@ -211,7 +218,7 @@ def supervised(
     _run("supervised", locals())
 
 
-PLACED = ("model", "text", "pairs", "to", "adapter", "instruction", "symmetric")  # options that are no settings
+PLACED = ("model", "text", "pairs", "more", "to", "adapter", "instruction", "symmetric")  # options that are no settings
 
 
 def _run(kind: str, given: dict[str, Any]) -> None:
@@ -228,7 +235,7 @@ def _run(kind: str, given: dict[str, Any]) -> None:
             settings,
             model=given["model"],
             to=given["to"],
-            texts=given.get("text") or (),
+            texts=[] if files else [*given["text"], *(given["more"] or [])],
             pairs=files,
             adapters=given["adapter"] or (),
             progress=bar,
@@ -241,7 +248,8 @@ def pair_files(given: dict[str, Any]) -> list[PairFile]:
     """Join the files of ``--pairs`` with the instructions that are meant for them."""
     from searchapp.adapt.data import PairFile
 
-    names = [PairFile(path).name for path in given["pairs"]]
+    paths = [*given["pairs"], *(given["more"] or [])]
+    names = [PairFile(path).name for path in paths]
     everywhere, own = "", {}
     for text in given["instruction"] or []:
         name, equals, rest = text.partition("=")
@@ -253,7 +261,7 @@ def pair_files(given: dict[str, Any]) -> list[PairFile]:
         raise AdaptError(f"--symmetric {wrong[0]} names no file of pairs; expected one of {', '.join(names)}")
     return [
         PairFile(path, instruction=own.get(name, everywhere), symmetric=name in (given["symmetric"] or []))
-        for name, path in zip(names, given["pairs"], strict=True)
+        for name, path in zip(names, paths, strict=True)
     ]
 
 

@@ -1,10 +1,13 @@
-"""Which texts go through the model together: sorted by token count, cut by a budget of computed positions."""
+"""Which texts go through the model together, sorted by token count within a budget, and how they are padded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+
+from searchapp.errors import ModelError
 
 
 def plan(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterator[np.ndarray]:
@@ -22,3 +25,28 @@ def plan(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterat
             count = min(count, most)
         yield order[begin : begin + count]
         begin += count
+
+
+def pad(sequences: Sequence[np.ndarray], tokenizer: Any, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pad token ids on the right: ids int64 and mask bool, both (n, longest).
+
+    The pad token is one the model has a row for, whatever the tokenizer says; where it stands the mask is false. Raises
+    ModelError for a token that the model does not know.
+    """
+    candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    filler = next((int(token) for token in candidates if token is not None and token < vocabulary), 0)
+    lengths = np.array([len(sequence) for sequence in sequences])
+    ids = np.full((len(sequences), int(lengths.max())), filler, dtype=np.int64)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    require_known(ids, vocabulary)
+    return ids, np.arange(ids.shape[1])[None, :] < lengths[:, None]
+
+
+def require_known(ids: np.ndarray, vocabulary: int) -> None:
+    """Raise ModelError when a token has no embedding."""
+    if ids.size and (highest := int(ids.max())) >= vocabulary:
+        raise ModelError(
+            f"the tokenizer gives token {highest}, the model knows {vocabulary}; they belong to different models: use "
+            "the tokenizer that came with the model"
+        )

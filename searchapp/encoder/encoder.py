@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from searchapp.encoder.batching import plan
+from searchapp.encoder.batching import pad, plan
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.fingerprint import fingerprint
 from searchapp.encoder.settings import Settings, read_settings
@@ -202,16 +202,7 @@ class Encoder:
         from searchapp.encoder.pooling import pool
 
         lengths = np.array([len(item.ids) for item in batch])
-        width = int(lengths.max())
-        ids = np.full((len(batch), width), self._pad, dtype=np.int64)
-        for row, item in zip(ids, batch, strict=True):
-            row[: len(item.ids)] = item.ids
-        if (highest := int(ids.max())) >= (known := self.model.config.vocab_size):
-            raise ModelError(
-                f"the tokenizer in {self.checkpoint.tokenizer} gives token {highest}, the model knows {known}; "
-                "they belong to different models"
-            )
-        mask = np.arange(width)[None, :] < lengths[:, None]
+        ids, mask = pad([item.ids for item in batch], self.tokenizer, self.model.config.vocab_size)
         place = next(self.model.parameters()).device
         with torch.inference_mode():
             hidden = self.model(
@@ -224,13 +215,6 @@ class Encoder:
         if not np.isfinite(pooled).all():
             raise ModelError(f"{self.checkpoint.name} gives values that are not finite in {self.dtype}; use float32")
         return pooled
-
-    @property
-    def _pad(self) -> int:
-        for candidate in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
-            if candidate is not None and candidate < self.model.config.vocab_size:
-                return int(candidate)
-        return 0
 
 
 def _absolute(name: str) -> str:

@@ -330,3 +330,16 @@ def test_help_says_how_several_processes_are_started(run, kind: str) -> None:
     assert done.code == 0
     for option in ("--chunk", "--warmup-steps", "--gradient-checkpointing"):
         assert option in done.out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_files_follow_one_option(here: Path, run, kind: str) -> None:
+    """As a shell writes ``--pairs data/*.jsonl``; repeating the option is the same run."""
+    option, first = KINDS[kind]
+    second = f"second-{first}"
+    shutil.copy(here / first, here / second)
+    command = ("adapt", kind, "--model", "base", *SMALL, "--steps", 1, "--to", f"several-{kind}")
+    assert run(*command, option, first, second).code == 0
+    data = json.loads((here / f"several-{kind}" / "run.json").read_text())["data"]
+    assert [entry["path"] for entry in data] == [first, second]
+    assert "nothing to do" in run(*command, option, first, option, second).err
