@@ -44,8 +44,8 @@ SCALE = 20.0  # inverse temperature of the similarities within a batch
 CLUSTER = 16  # texts of one cluster in a batch: neighbours are what ranking is about
 
 
-def train_tokenizer(data: Path, words: list[str], to: Path) -> None:
-    """Byte-level BPE; lower-casing halves what so small a vocabulary has to spell out. ``words`` count 20 times."""
+def train_tokenizer(texts: list[str], to: Path, entries: int = VOCABULARY) -> None:
+    """Byte-level BPE; lower-casing halves what so small a vocabulary has to spell out."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -53,17 +53,21 @@ def train_tokenizer(data: Path, words: list[str], to: Path) -> None:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=entries,
         special_tokens=["<pad>", "<s>", "</s>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [line for stem in TEXTS for line in read_paragraphs(data, stem)]
-    texts += [document for _, document in read_pairs(data, "pubmedqa")]
-    tokenizer.train_from_iterator([*texts, *(" ".join([word] * 20) for word in words)], trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", model_max_length=512
     ).save_pretrained(to)
+
+
+def texts_of(data: Path) -> list[list[str]]:
+    """The paragraphs of each file that a model which ships may learn from."""
+    files = [read_paragraphs(data, stem) for stem in TEXTS]
+    return [*files, [document for _, document in read_pairs(data, "pubmedqa")]]
 
 
 def rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -106,12 +110,10 @@ def optimise(
 class Blocks:
     """Stretches of ``BLOCK`` tokens drawn from the files, in proportion to their size."""
 
-    def __init__(self, data: Path, tokenizer: Tokenizer, seed: int) -> None:
-        texts = [read_paragraphs(data, stem) for stem in TEXTS]
-        texts.append([document for _, document in read_pairs(data, "pubmedqa")])
+    def __init__(self, texts: list[list[str]], tokenizer: Tokenizer, seed: int) -> None:
         self.files = [
             np.concatenate([np.asarray(item.ids, dtype=np.int32) for item in tokenizer.encode_batch_fast(file)])
-            for file in texts
+            for file in texts  # one of the texts is the paragraphs of a file
         ]
         sizes = np.array([len(file) for file in self.files], dtype=float)
         self.shares, self.rng = sizes / sizes.sum(), np.random.default_rng(seed)
@@ -126,13 +128,13 @@ class Blocks:
         return torch.from_numpy(np.stack(rows).astype(np.int64))
 
 
-def train_causal(blocks: Blocks, to: Path, steps: int) -> None:
+def train_causal(blocks: Blocks, to: Path, steps: int, vocabulary: int = VOCABULARY, layers: int = 4) -> None:
     """Next-token prediction; each block is a stretch of one file."""
     config = LlamaConfig(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         hidden_size=256,
         intermediate_size=768,
-        num_hidden_layers=4,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=512,
@@ -141,6 +143,7 @@ def train_causal(blocks: Blocks, to: Path, steps: int) -> None:
         bos_token_id=1,
         eos_token_id=2,
     )
+    config._attn_implementation = "eager"
     model = LlamaForCausalLM(config).train()
 
     def forward(ids: torch.Tensor) -> torch.Tensor:
@@ -150,7 +153,8 @@ def train_causal(blocks: Blocks, to: Path, steps: int) -> None:
         return F.cross_entropy(logits.float(), ids[:, 1:].reshape(-1))
 
     compiled = torch.compile(forward)
-    optimise(model, steps, 2e-3, lambda _: compiled(blocks.draw()), to.parent / "causal.jsonl")
+    history = to.parent / "causal.jsonl"
+    optimise(model, steps, 2e-3, lambda _: compiled(blocks.draw()), history, keep=to.parent / "causal-so-far")
     model.save_pretrained(to)
 
 
@@ -240,6 +244,14 @@ class Taught:
         self.weights = [np.array([len(part) for part in group], float) for group in self.groups]
         log.info("%d texts; %.3f of the teacher's length kept in %d dimensions", len(sizes), kept, dim)
 
+    def seen_by(
+        self, embed: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], batches: int = 60
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The student's vectors (n, dim) and the teacher's (n, 384) of some thousand texts."""
+        drawn = [self.draw() for _ in range(batches)]
+        with torch.no_grad():
+            return torch.cat([embed(ids, mask) for ids, mask, _ in drawn]), torch.cat([item[2] for item in drawn])
+
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Ids and mask (n, length), the teacher's vectors (n, 384)."""
         bucket = int(self.rng.choice(len(LENGTHS), p=SHARES))
@@ -259,11 +271,24 @@ class Taught:
         return ids, mask, torch.from_numpy(self.vectors[np.array(rows)].astype(np.float32))
 
 
+def turn(student: torch.Tensor, teacher: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """The rotation (dim, dim) that lays the teacher's axes where the student has learnt them (orthogonal Procrustes).
+
+    A round on other texts finds the same subspace but other axes in it; without the turn it would unlearn the first.
+    """
+    left, _, right = torch.linalg.svd(F.normalize(teacher @ basis, dim=-1).T @ student)
+    return left @ right
+
+
 def train_distilled(taught: Taught, base: Path, to: Path, steps: int, peak: float) -> None:
     """Draw each text's vector to its teacher's, turned into the student's dimensions, and so its neighbourhood."""
-    model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32).train()
+    # Compiled, attention by plain matrix products takes 0.59 s a step, and the fused kernel's backward pass 0.86 s.
+    model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager").train()
     model.config.is_causal = False
-    embed, basis = embedder(model), torch.from_numpy(taught.basis)
+    embed = embedder(model)
+    basis = torch.from_numpy(taught.basis)
+    if base.name.startswith("distilled"):
+        basis = basis @ turn(*taught.seen_by(embed), basis)
 
     def loss_at(_: int) -> torch.Tensor:
         ids, mask, teacher = taught.draw()
@@ -299,10 +324,11 @@ def main() -> None:
         else:
             with (work / "texts.jsonl").open(encoding="utf-8") as file:
                 words = [text for text in map(json.loads, file) if text.isalpha() and text.islower()]
-            train_tokenizer(options.data, words, work / "tokenizer")
+            counted = [" ".join([word] * 20) for word in words]
+            train_tokenizer([line for file in texts_of(options.data) for line in file] + counted, work / "tokenizer")
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
     if not (work / "mntp").exists():
-        blocks = Blocks(options.data, tokenizer, options.seed)
+        blocks = Blocks(texts_of(options.data), tokenizer, options.seed)
         if not (work / "causal").exists():
             train_causal(blocks, work / "causal", options.causal_steps)
             shutil.copytree(work / "tokenizer", work / "causal", dirs_exist_ok=True)
@@ -314,9 +340,9 @@ def main() -> None:
     for number, steps in enumerate(options.distil_steps if options.stop_after == "distilled" else [], 1):
         to = work / f"distilled-{number}"
         if not to.exists():
-            taught = Taught(work, tokenizer, 256, options.seed)  # the same axes in every round
+            taught = Taught(work, tokenizer, 256, options.seed)
             taught.rng = np.random.default_rng([options.seed, number])
-            train_distilled(taught, base, to, steps, peak=1e-3 / number**1.5)
+            train_distilled(taught, base, to, steps, peak=1e-3 / number**0.75)
         base = to
 
 

@@ -40,8 +40,8 @@ def read_pairs(data: Path, stem: str) -> list[tuple[str, str]]:
     return [(row["query"], positive) for row in rows for positive in row["positive"]]
 
 
-def distillation_texts(data: Path, seed: int, extra_words: list[str]) -> list[str]:
-    """Texts to ask the teacher about: words, bags of words, sentences, passages and questions, each once.
+def distillation_texts(data: Path, seed: int, extra_words: list[str]) -> tuple[list[str], list[str]]:
+    """Texts to ask the teacher about (words, bags of words, sentences, passages, questions; each once), and the words.
 
     ``extra_words`` widen the vocabulary beyond what the texts hold. Words and bags cost almost nothing to train on,
     and they are what ties the meaning of a rare word to its tokens.
@@ -58,7 +58,7 @@ def distillation_texts(data: Path, seed: int, extra_words: list[str]) -> list[st
     made += _bags(rng, vocabulary, 120_000)
     made += _rare_words(rng, paragraphs, counts, 200_000)
     made += _passages(rng, paragraphs, 80_000)
-    return list(dict.fromkeys([*vocabulary, *made, *sentences]))
+    return list(dict.fromkeys([*vocabulary, *made, *sentences])), vocabulary
 
 
 def _bags(rng: np.random.Generator, vocabulary: list[str], count: int) -> list[str]:
@@ -82,6 +82,20 @@ def _rare_words(rng: np.random.Generator, paragraphs: list[str], counts: Counter
         if rng.random() < 0.5:
             chosen.sort()
         made.append(" ".join(words[i] for i in chosen))
+    return made
+
+
+def topics(rng: np.random.Generator, vocabulary: list[str], neighbours: np.ndarray, count: int) -> list[str]:
+    """Words of one or two fields of knowledge, 3 to 48 of them: the fields the texts never speak of are among them.
+
+    ``neighbours`` (len(vocabulary), n) holds the numbers of the words that are nearest to each word for the teacher.
+    """
+    made = []
+    for size in np.exp(rng.uniform(np.log(3), np.log(48), size=count)).astype(int):
+        seeds = rng.integers(len(vocabulary), size=1 if size < 6 else int(rng.integers(1, 3)))
+        field = np.unique(neighbours[seeds])
+        chosen = rng.choice(field, size=min(size, len(field)), replace=False)
+        made.append(" ".join(vocabulary[i] for i in chosen))
     return made
 
 
