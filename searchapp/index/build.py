@@ -19,7 +19,8 @@ from typing import Protocol
 
 import numpy as np
 
-from searchapp.corpus import Document, Rejected, Source, open_source
+from searchapp.corpus import Document, Rejected, Source, open_source, passage_of
+from searchapp.corpus.document import JOINER
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
 from searchapp.errors import CorpusError, IndexStoreError, ModelError
@@ -181,14 +182,6 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
     if changed:
         raise IndexStoreError(f"{changed[0]} has changed since {store.root} was begun; {ways}")
     return manifest
-
-
-JOINER = " "
-
-
-def passage_of(document: Document) -> str:
-    """What is embedded of a document: its title, a space, its text."""
-    return f"{document.title}{JOINER}{document.text}" if document.title else document.text
 
 
 class _Run:

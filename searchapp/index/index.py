@@ -10,6 +10,7 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann import AnnIndex, open_ann
 from searchapp.index.filter import Filter
+from searchapp.index.lexical import LexicalIndex
 from searchapp.index.manifest import Manifest
 from searchapp.index.reduction import Pca, read_pca
 from searchapp.index.rows import Rows
@@ -58,6 +59,15 @@ class VectorIndex:
             return None
         return read_pca(self.store.path(part.file), (self.manifest.dim, part.dim), part.explained_variance)
 
+    @cached_property
+    def lexical(self) -> LexicalIndex:
+        """BM25 over the same rows. Raises IndexStoreError where the index has no such part."""
+        return LexicalIndex(self.store, self.manifest)
+
+    def allowed(self, filter: Filter | None) -> np.ndarray | None:
+        """Bool (rows,) of the documents that may be found; None: all."""
+        return filter.mask(self.rows.fields()) if filter is not None else None
+
     def search_vectors(
         self, queries: np.ndarray, k: int, *, candidates: int | None = None, filter: Filter | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +85,7 @@ class VectorIndex:
             raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
         k = min(k, self.manifest.rows)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        allowed = filter.mask(self.rows.fields()) if filter is not None else None
+        allowed = self.allowed(filter)
         if allowed is not None:
             passing = np.flatnonzero(allowed)
             if len(passing) <= FEW or not self.ann.filters:

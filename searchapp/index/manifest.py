@@ -50,6 +50,22 @@ class Ann:
 
 
 @dataclass(frozen=True)
+class Lexical:
+    """The words of all documents for BM25: ``files`` names, for each segment's file of rows, its file of postings.
+
+    ``stemmer`` and ``stop_words`` made the terms; ``k1`` and ``b`` are BM25's own. ``fusion`` is how to fuse it with
+    the dense side, once that was tuned: the fields of ``searchapp.search.Fusion``, and what it was tuned on.
+    """
+
+    files: dict[str, str]
+    stemmer: str | None
+    stop_words: str | None
+    k1: float
+    b: float
+    fusion: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Build:
     """What the build was asked for and how far it is: enough to go on, and to tell a different request apart."""
 
@@ -83,12 +99,13 @@ class Manifest:
     rejections: tuple[str, ...] = ()  # files of JSON lines, one for each rejected record
     reduction: Reduction | None = None
     ann: Ann | None = None
+    lexical: Lexical | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     def with_files(self, **changes: Any) -> Manifest:
-        """Return a changed copy that lists only the files its segments, reduction and ann name."""
+        """Return a changed copy that lists only the files its segments and derived parts name."""
         files = changes.pop("files", {})
         changed = replace(self, **changes)
         known = {**self.files, **files}
@@ -97,6 +114,8 @@ class Manifest:
     def names(self) -> list[str]:
         """The data files of this state."""
         derived = [part.file for part in (self.reduction, self.ann) if part is not None]
+        words = self.lexical.files if self.lexical is not None else {}
+        derived += [words[segment.rows] for segment in self.segments if segment.rows in words]
         stored = [name for segment in self.segments for name in (segment.rows, segment.vectors)]
         return [*stored, *self.rejections, *derived]
 
@@ -132,6 +151,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "segments": tuple(Segment(**segment) for segment in content["segments"]),
             "reduction": Reduction(**content["reduction"]) if content["reduction"] else None,
             "ann": Ann(**content["ann"]) if content["ann"] else None,
+            "lexical": Lexical(**content["lexical"]) if content.get("lexical") else None,
             "files": {name: FileEntry(**entry) for name, entry in content["files"].items()},
         }
     )
