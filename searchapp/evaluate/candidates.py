@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from searchapp.corpus import Document, open_source
+from searchapp.corpus import Document, open_source, passage_of
 from searchapp.errors import EvaluationError
 from searchapp.evaluate.collection import Collection, Qrels, Query, load_collection
 from searchapp.evaluate.run import Run, ranking, read_lines, read_run
-from searchapp.index.build import passage_of
 
 ENDINGS = (".jsonl.gz", ".jsonl")
 UNKNOWN_LIMIT = 0.05

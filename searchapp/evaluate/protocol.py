@@ -64,7 +64,8 @@ class Corpus:
         if self.selves:
             said.append(f"{len(self.selves)} queries are documents themselves; their own document is left out")
         if kept := self.same_id - len(self.selves):
-            said.append(f"{kept} queries share an id with a document that is kept (--self-documents {self.self_rule})")
+            which = " of another text, or judged relevant" if self.self_rule == "auto" else ""
+            said.append(f"{kept} queries share their id with a document{which}: it is kept")
         if self.repeated:
             what = "count as one" if self.duplicate_rule == "collapse" else "count as documents of their own"
             said.append(f"{self.repeated:,} documents repeat the text of another and {what}")

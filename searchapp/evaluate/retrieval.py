@@ -20,6 +20,7 @@ from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
 from searchapp.index import Progress, Store, VectorIndex, build
 from searchapp.index.ann import check_factory
 from searchapp.index.derive import derive
+from searchapp.index.lexical import add_lexical
 from searchapp.index.reduction import check_dimension
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ def evaluate_collection(
             check_dimension(setting.pca, encoder.dim)
         check_factory(setting.factory, setting.pca or encoder.dim)
     build([str(collection.corpus)], work, encoder, pca=settings[0].pca, factory=settings[0].factory, progress=progress)
+    if request.fusion is not None:
+        with Store.write(work) as store:
+            add_lexical(store)
     vectors = _encode_queries(collection, encoder, request.instruction, cache)
     results: list[Result] = []
     corpus = None
@@ -247,7 +251,6 @@ def _describe(
 ) -> dict[str, Any]:
     manifest = index.manifest
     asked = request.instruction
-    standard = manifest.ann.candidates if manifest.ann else 0
     return {
         "collection": collection.name,
         "split": collection.split,
@@ -265,9 +268,18 @@ def _describe(
         "pca": setting.pca,
         "explained_variance": manifest.reduction.explained_variance if manifest.reduction else None,
         "factory": manifest.ann.factory if manifest.ann else None,
-        "candidates": setting.candidates if setting.candidates is not None else standard,
+        "candidates": _rescored(index, setting, request),
         "depth": request.depth,
     }
+
+
+def _rescored(index: VectorIndex, setting: Setting, request: Request) -> int:
+    """How many rows of a query were compared with the stored vectors: at least as many as were retrieved."""
+    standard = index.manifest.ann.candidates if index.manifest.ann else 0
+    if setting.candidates == 0 or (setting.candidates is None and standard == 0):
+        return 0
+    wanted = max(standard, 4 * request.depth) if setting.candidates is None else max(setting.candidates, request.depth)
+    return min(wanted, index.manifest.rows)
 
 
 def run_path(path: Path, name: str, alone: bool) -> Path:

@@ -9,7 +9,7 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import DIM, notice, say, say_json, style, table, width
-from searchapp.cli.evaluate.options import Metrics, check_metrics
+from searchapp.cli.evaluate.options import Metrics, Report, check_metrics
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def compare(
     most: Annotated[int, typer.Option("--most", help="Queries to show of those that moved most.", min=0)] = 5,
     permutations: Annotated[int, typer.Option(help="Draws of the randomisation test.", min=1)] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the draws.", min=0)] = 0,
+    report: Report = None,
     json: options.Json = False,
 ) -> None:
     """Compare runs on the same queries: differences with intervals, randomisation test, the queries that moved most."""
@@ -48,11 +49,16 @@ def compare(
             f"--qrels was given {len(qrels)} times for {len(runs)} runs, expected once, or once for each run"
         )
     pools = [read_qrels(path) for path in qrels]
-    texts = read_query_texts(queries or dataset) if queries or dataset else {}
+    place = queries or dataset
+    texts = read_query_texts(place) if place is not None else {}
     named = {name: read_run(path) for name, path in zip(run_names(runs), runs, strict=True)}
     found = compare_runs(named, pools, metrics, intersect=intersect, permutations=permutations, seed=seed)
     for sentence in found.dropped:
         notice(sentence)
+    if report is not None:
+        from searchapp.evaluate.report import comparison_report
+
+        notice(f"report written to {comparison_report(report, found, texts)}")
     if json:
         content = found.to_json()
         for result, pair in zip(content["results"], found.pairs, strict=True):

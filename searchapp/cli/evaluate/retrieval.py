@@ -99,7 +99,7 @@ def retrieval(
     for path, option in ((run, "--run"), (per_query, "--per-query"), (markdown, "--markdown")):
         if path is not None:
             check_writable(path, option)
-    fused = Fusion(fusion, **({} if weight is None else {"weight": weight})) if hybrid else None
+    fused = Fusion(fusion, 0.5 if weight is None else weight) if hybrid else None
     request = Request(
         metrics,
         instruction,
