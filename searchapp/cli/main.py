@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer import TyperException
 
-from searchapp.cli import adapt, build, demo, evaluate, export, inspect, search
+from searchapp.cli import adapt, build, demo, evaluate, export, inspect, lexical, search
 from searchapp.cli.console import ReaderGone, complain, flush, notice, settle
 from searchapp.errors import SearchAppError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.command("build")(build.build)
 app.command("search")(search.search)
+app.command("lexical")(lexical.lexical)
 app.command("info")(inspect.info)
 app.command("verify")(inspect.verify)
 app.command("export")(export.export)

@@ -24,10 +24,12 @@ from searchapp.corpus.document import JOINER
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
 from searchapp.errors import CorpusError, IndexStoreError, ModelError
+from searchapp.index.analyser import Analyser
 from searchapp.index.ann import check_factory
 from searchapp.index.derive import derive
 from searchapp.index.durable import FileEntry
 from searchapp.index.ids import IdTable
+from searchapp.index.lexical import add_lexical
 from searchapp.index.manifest import Build, Manifest, Segment
 from searchapp.index.reduction import check_dimension
 from searchapp.index.rows import Rows, write_rows
@@ -36,7 +38,18 @@ from searchapp.index.store import REJECTED, Store
 SEGMENT_DOCUMENTS = 8_192
 SEGMENT_CHARACTERS = 32_000_000  # a segment's texts are held in memory until it is committed
 PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
-PACKAGES = ("searchapp", "torch", "transformers", "tokenizers", "faiss-cpu", "faiss-gpu", "pyarrow", "numpy")
+PACKAGES = (
+    "searchapp",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "faiss-cpu",
+    "faiss-gpu",
+    "pyarrow",
+    "numpy",
+    "bm25s",
+    "PyStemmer",
+)
 
 
 class Progress(Protocol):
@@ -82,6 +95,8 @@ def build(
     *,
     pca: int | None = None,
     factory: str = "auto",
+    lexical: bool = True,
+    analyser: Analyser | None = None,
     overwrite: bool = False,
     segment_size: int = SEGMENT_DOCUMENTS,
     progress: Progress | None = None,
@@ -89,7 +104,9 @@ def build(
     """Build an index at ``path``, or go on with an interrupted build of the same sources and model.
 
     A finished index is left as it is when nothing differs, and only reduced and indexed again when ``pca`` or
-    ``factory`` do. Raises CorpusError, ModelError or IndexStoreError; what was committed stays.
+    ``factory`` do. ``lexical`` counts the words for BM25 as ``analyser`` cuts them (None: as they were cut before, or
+    as English); without it a BM25 part that is there stays. Raises CorpusError, ModelError or IndexStoreError; what was
+    committed stays.
     """
     progress = progress or Silent()
     opened = [open_source(source) for source in sources]
@@ -110,12 +127,16 @@ def build(
             start = _fresh(encoder, plan)
         else:
             start = _going_on(store, encoder, plan)
-        if start.state == "ready" and (start.build.pca, start.build.factory) == (pca, factory) and not _hurt(store):
-            return Summary(start, 0, start.rows, already_done=True)
         resumed_at = start.rows
+        derived = start.state == "ready" and (start.build.pca, start.build.factory) == (pca, factory)
+        if derived and not _hurt(store):
+            manifest = add_lexical(store, analyser, stage=progress.stage) if lexical else start
+            return Summary(manifest, 0, resumed_at, already_done=manifest == start)
         if start.state == "encoding":
             _Run(store, start, encoder, segment_size, progress).encode(opened)
         store.publish_rejections()
+        if lexical:
+            add_lexical(store, analyser, stage=progress.stage)
         manifest = derive(store, pca, factory, progress.stage)
     return Summary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
 

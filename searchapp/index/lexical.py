@@ -8,8 +8,9 @@ the statistics are always those of the documents that are there.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +32,12 @@ HELD = 20_000_000  # postings whose weights are kept, or put before bm25s at onc
 
 
 def add_lexical(
-    store: Store, analyser: Analyser | None = None, *, k1: float | None = None, b: float | None = None
+    store: Store,
+    analyser: Analyser | None = None,
+    *,
+    k1: float | None = None,
+    b: float | None = None,
+    stage: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Bring the BM25 part up to date and commit it: words are counted for segments without postings, or with hurt ones.
 
@@ -46,10 +52,14 @@ def add_lexical(
     files: dict[str, str] = {}
     entries: dict[str, FileEntry] = {}
     rows = Rows(store.data, manifest.segments)
+    began, counted = time.perf_counter(), 0
     for number, segment in enumerate(manifest.segments):
         if segment.rows in kept and not store.check([kept[segment.rows]]):
             files[segment.rows] = kept[segment.rows]
             continue
+        if stage is not None and not counted:
+            stage(f"counting the words of {manifest.rows} documents")
+        counted += segment.count
         with store.draft("lexical") as (name, draft, more):
             write_postings(draft, _passages(rows, number), wanted)
         entries.update(more)
@@ -64,7 +74,10 @@ def add_lexical(
     )
     if part == before:
         return manifest
-    return store.commit(manifest.with_files(lexical=part, files=entries))
+    seconds = {**manifest.build.seconds, **({"words": time.perf_counter() - began} if counted else {})}
+    return store.commit(
+        manifest.with_files(lexical=part, build=replace(manifest.build, seconds=seconds), files=entries)
+    )
 
 
 def remove_lexical(store: Store) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from searchapp.rerank.loading import KINDS, load_reranker
 from searchapp.rerank.reranker import Advance, Reranker
 
-__all__ = ["Advance", "Reranker"]
+__all__ = ["KINDS", "Advance", "Reranker", "load_reranker"]

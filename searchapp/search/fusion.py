@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from searchapp.errors import SearchAppError
+from searchapp.index.manifest import Lexical
 from searchapp.search.stage import Stage, ordered
 
 METHODS = ("rrf", "weighted")
@@ -44,6 +45,12 @@ class Fusion:
             raise SearchAppError(f"the constant of reciprocal ranks is {self.constant}; expected a number above 0")
         if self.depth < 1:
             raise SearchAppError(f"fusion depth is {self.depth}; expected at least 1 candidate of each side")
+
+
+def stored_fusion(part: Lexical) -> Fusion | None:
+    """The fusion an index was tuned to; None where it was not."""
+    known = {item.name for item in fields(Fusion)}
+    return Fusion(**{name: value for name, value in part.fusion.items() if name in known}) if part.fusion else None
 
 
 def fuse(dense: Stage, lexical: Stage, fusion: Fusion, k: int) -> tuple[np.ndarray, np.ndarray]:

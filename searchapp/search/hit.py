@@ -34,9 +34,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The hits of one query, best first, and the seconds its batch took to encode and to search."""
+    """The hits of one query, best first, and the seconds its batch took to encode, to search and to rerank."""
 
     query: str
     hits: tuple[Hit, ...]
     encode_seconds: float
     search_seconds: float
+    rerank_seconds: float = 0.0
