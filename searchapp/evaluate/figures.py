@@ -97,10 +97,13 @@ def against_latency(name: str, metric: str, points: Sequence[tuple[str, float, f
                 s=42,
             )
         axes.set_xscale("log")
-        axes.set(xlabel="milliseconds a query, searched in one batch (logarithmic)", ylabel=metric)
-        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+        axes.set(xlabel="milliseconds a query, in one batch (logarithmic)", ylabel=metric)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}".lstrip("0.")[:1] in "25" else "")
+        axes.figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=1 if len(points) < 3 else 2)
 
-    return _figure(name, f"{metric} against the time of a query's search, without its encoding.", draw)
+    caption = f"{metric} against the time of a query's search, without its encoding."
+    return _figure(name, caption, draw, height=3.4 + 0.1 * len(points))
 
 
 def differences(name: str, metric: str, label: str, values: Sequence[float]) -> Figure:
@@ -137,7 +140,7 @@ def _short(label: str, most: int = 44) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
-def _figure(name: str, caption: str, draw: Callable[[Any, Sequence[str]], None], height: float = 3.6) -> Figure:
+def _figure(name: str, caption: str, draw: Callable[[Any, Sequence[str]], None], height: float = 3.4) -> Figure:
     """Draw it twice."""
     light = _png(draw, height, COLOURS, {"axes.edgecolor": "#555555"})
     ink = "#d8d8d8"
@@ -156,12 +159,12 @@ def _png(
         raise SearchAppError(
             f"a report needs matplotlib, which is not installed ({error}); install searchapp[report]"
         ) from error
-    with matplotlib.rc_context({"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False, **style}):
-        figure = Canvas(figsize=(7.2, height), layout="constrained")
+    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, **style}):
+        figure = Canvas(figsize=(5.4, height), layout="constrained")
         axes = figure.subplots()
         draw(axes, colours)
         axes.grid(alpha=0.25)
         axes.set_axisbelow(True)
         content = io.BytesIO()
-        figure.savefig(content, dpi=130, format="png", metadata={"Software": None})
+        figure.savefig(content, dpi=150, format="png", metadata={"Software": None})
     return content.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,3 +51,17 @@ def model_labels(models: Sequence[str]) -> dict[str, str]:
     short = {model: Path(model).name for model in models}
     ends = list(short.values())
     return {model: end if ends.count(end) == 1 else model.strip("/").replace("/", "-") for model, end in short.items()}
+
+
+def label(setting: Mapping[str, Any]) -> str:
+    """A setting of a retrieval evaluation in words: how the vectors were indexed, and what came after."""
+    if setting["method"] == "bm25":
+        words = "BM25"
+    else:
+        reduced = f"PCA {setting['pca']} ({setting['explained_variance']:.0%} var.)" if setting["pca"] else ""
+        rescored = f", {setting['candidates']:,} rescored" if setting["candidates"] else ""
+        words = f"{reduced or str(setting['dim']) + ' dim'}, {setting['factory']}{rescored}"
+    if setting["fusion"]:
+        by = "rrf" if setting["fusion"]["method"] == "rrf" else f"weight {setting['fusion']['weight']:g}"
+        words += f" + BM25 ({by})"
+    return words + (f" → {Path(setting['rerank']).name}" if setting["rerank"] else "")

@@ -28,12 +28,16 @@ th, td { padding: .4rem .7rem; text-align: right; white-space: nowrap; border-bo
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 12rem }
 thead th { background: var(--tint); font-weight: 600 } tbody tr:last-child td { border-bottom: 0 }
 td small { color: var(--soft); display: block }
-figure { margin: 1rem 0 } img { max-width: 100%; height: auto; display: block }
+.plots { display: grid; gap: 1.25rem 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr));
+  margin: 1rem 0; align-items: start }
+figure { margin: 0 } img { width: 100%; max-width: 40rem; height: auto; display: block }
 details { border: 1px solid var(--line); border-radius: 6px; margin: .5rem 0; padding: .5rem .8rem }
 summary { cursor: pointer } summary b { font-variant-numeric: tabular-nums }
 ol { margin: .5rem 0; padding-left: 1.6rem } li { margin: .4rem 0 }
 .good { color: var(--good) } .bad { color: var(--bad) } .good, .bad { font-weight: 600 }
 """
+
+PLOTS = '<div class="plots">'
 
 
 def text(content: object) -> str:
@@ -59,9 +63,10 @@ class Page:
         self.pieces.append(f"<p{' class=soft' if soft else ''}>{text(words)}</p>")
 
     def figure(self, figure: Figure) -> None:
-        """A plot."""
+        """A plot; those that follow each other stand side by side where there is room."""
         self.figures.append(figure)
-        self.pieces.append(figure.html())
+        before = self.pieces.pop() if self.pieces and self.pieces[-1].startswith(PLOTS) else f"{PLOTS}</div>"
+        self.pieces.append(f"{before.removesuffix('</div>')}{figure.html()}</div>")
 
     def table(self, label: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A table; ``head`` and ``rows`` are HTML. It scrolls by itself where it is wider than the page."""

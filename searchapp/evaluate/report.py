@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from searchapp.corpus import Document
 from searchapp.evaluate import figures
 from searchapp.evaluate.collection import Collection, Qrels, Query
 from searchapp.evaluate.metrics import Scores
+from searchapp.evaluate.names import label, model_labels
 from searchapp.evaluate.page import Page, text
 from searchapp.evaluate.protocol import Ranking
 
@@ -55,16 +55,12 @@ class Scored(Protocol):
         ...
 
 
-def retrieval_report(
-    folder: Path, names: Sequence[str], results: Sequence[Result], collections: Sequence[Collection]
-) -> Path:
+def retrieval_report(folder: Path, results: Sequence[Result], collections: Sequence[Collection]) -> Path:
     """Write the report of a retrieval evaluation into ``folder``; return the page's path."""
     from searchapp.evaluate.candidates import documents_of
 
     page = Page("How good the search is", _sizes(results))
-    named = list(zip(names, results, strict=True))
-    for collection, group in groupby(named, key=lambda pair: pair[1].setting["collection"]):
-        own = list(group)
+    for collection, own in _by_collection([(label(one.setting), one) for one in results]):
         test = next(one for one in collections if one.name == collection)
         _figures_of(page, f"{collection} ({own[0][1].setting['split']})", own)
         _plots(page, collection, own)
@@ -75,14 +71,10 @@ def retrieval_report(
     return page.write(folder)
 
 
-def reranking_report(
-    folder: Path, names: Sequence[str], results: Sequence[Reranked], loaded: Sequence[Candidates]
-) -> Path:
+def reranking_report(folder: Path, results: Sequence[Reranked], loaded: Sequence[Candidates]) -> Path:
     """Write the report of a reranking evaluation into ``folder``; return the page's path."""
     page = Page("How good the order is", _sizes(results))
-    named = list(zip(names, results, strict=True))
-    for collection, group in groupby(named, key=lambda pair: pair[1].setting["collection"]):
-        own = list(group)
+    for collection, own in _by_collection([(_order(one.setting), one) for one in results]):
         given = next(one for one in loaded if one.name == collection)
         _figures_of(page, f"{collection} ({own[0][1].setting['split']})", own)
         if "first_stage_recall" in own[-1][1].setting:
@@ -154,6 +146,30 @@ def comparison_report(folder: Path, found: Comparison, texts: Mapping[str, str],
                 ],
             )
     return page.write(folder)
+
+
+Group = TypeVar("Group", bound=Scored)
+
+
+def _by_collection(labelled: Sequence[tuple[str, Group]]) -> Iterator[tuple[str, list[tuple[str, Group]]]]:
+    """Yield each collection with its labelled results; the models' names go in front where there are several."""
+    groups: dict[str, list[tuple[str, Group]]] = {}
+    for words, one in labelled:
+        groups.setdefault(one.setting["collection"], []).append((words, one))
+    for collection, own in groups.items():
+        models = model_labels(sorted({str(one.setting["model"]) for _, one in own if one.setting["model"]}))
+        several = len(models) > 1
+        yield (
+            collection,
+            [
+                (f"{models[str(one.setting['model'])]}: {words}" if several and one.setting["model"] else words, one)
+                for words, one in own
+            ],
+        )
+
+
+def _order(setting: Mapping[str, Any]) -> str:
+    return "first stage" if setting["model"] is None else f"{Path(setting['model']).name}, {setting['kind']}"
 
 
 def _sizes(results: Sequence[Scored]) -> str:

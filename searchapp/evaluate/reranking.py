@@ -3,71 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from searchapp.encoder import Encoder
 from searchapp.evaluate.candidates import Candidates
 from searchapp.evaluate.collection import Qrels
 from searchapp.evaluate.metrics import UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Ranking
 from searchapp.evaluate.run import Run, ranking
+from searchapp.rerank import Advance, Reranker
 
 DEFAULT_METRICS = ("MAP", "MRR@10", "nDCG@10")
 PAIRS = 8_192
-"""Pairs of a query and a document that are scored, and whose texts' vectors are held, at a time."""
-
-
-class Scorer(Protocol):
-    """Scores each query's documents; a ``searchapp.rerank`` reranker is one."""
-
-    name: str
-    kind: str
-
-    def score(
-        self,
-        queries: Sequence[str],
-        documents: Sequence[Sequence[str]],
-        *,
-        advance: Callable[[int], None] | None = None,
-    ) -> list[np.ndarray]:
-        """One float32 array for each query, a score for each of its documents, higher for better."""
-        ...
-
-
-class Cosine:
-    """An embedder as a scorer: the cosine of query and document. The query gets the instruction, documents get none."""
-
-    kind = "bi-encoder"
-
-    def __init__(self, encoder: Encoder, instruction: str | None = None) -> None:
-        self.name = str(encoder.checkpoint.name)
-        self._encoder = encoder
-        self._instruction = instruction
-
-    def score(
-        self,
-        queries: Sequence[str],
-        documents: Sequence[Sequence[str]],
-        *,
-        advance: Callable[[int], None] | None = None,
-    ) -> list[np.ndarray]:
-        """Encode every text once and multiply, in float32."""
-        texts = list(dict.fromkeys(text for group in documents for text in group))
-        row = {text: number for number, text in enumerate(texts)}
-        asked = self._encoder.encode_queries(list(queries), self._instruction)
-        vectors = self._encoder.encode_documents(texts)
-        scores = []
-        for query, group in zip(asked, documents, strict=True):
-            # one product a pair: equal texts get equal scores, wherever they stand
-            found = np.array([np.dot(vectors[row[text]], query) for text in group], dtype=np.float32)
-            scores.append(found)
-            if advance is not None:
-                advance(len(group))
-        return scores
+"""Pairs of a query and a document that are scored at a time."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +40,12 @@ class Reranked:
 
 def evaluate_reranking(
     candidates: Candidates,
-    scorer: Scorer,
+    scorer: Reranker,
     metrics: Sequence[str] = DEFAULT_METRICS,
     *,
     instruction: str | None = None,
     depth: int | None = None,
-    advance: Callable[[int], None] | None = None,
+    advance: Advance | None = None,
 ) -> list[Reranked]:
     """Put each query's candidates in the scorer's order and measure it.
 
@@ -138,7 +89,7 @@ def evaluate_reranking(
     return results
 
 
-def _reordered(candidates: Candidates, scorer: Scorer, depth: int | None, advance: Callable[[int], None] | None) -> Run:
+def _reordered(candidates: Candidates, scorer: Reranker, depth: int | None, advance: Advance | None) -> Run:
     """Score block by block, so that memory does not grow with the collection."""
     run: Run = {}
     block: list[Any] = []

@@ -20,7 +20,6 @@ from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
 from searchapp.index import Progress, Store, VectorIndex, build
 from searchapp.index.ann import check_factory
 from searchapp.index.derive import derive
-from searchapp.index.lexical import add_lexical
 from searchapp.index.reduction import check_dimension
 
 if TYPE_CHECKING:
@@ -111,10 +110,15 @@ def evaluate_collection(
         if setting.pca is not None:
             check_dimension(setting.pca, encoder.dim)
         check_factory(setting.factory, setting.pca or encoder.dim)
-    build([str(collection.corpus)], work, encoder, pca=settings[0].pca, factory=settings[0].factory, progress=progress)
-    if request.fusion is not None:
-        with Store.write(work) as store:
-            add_lexical(store)
+    build(
+        [str(collection.corpus)],
+        work,
+        encoder,
+        pca=settings[0].pca,
+        factory=settings[0].factory,
+        lexical=request.fusion is not None,
+        progress=progress,
+    )
     vectors = _encode_queries(collection, encoder, request.instruction, cache)
     results: list[Result] = []
     corpus = None

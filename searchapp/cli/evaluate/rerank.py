@@ -17,7 +17,7 @@ from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
     from searchapp.evaluate.candidates import Candidates
-    from searchapp.evaluate.reranking import Reranked, Scorer
+    from searchapp.evaluate.reranking import Reranked
 
 
 def rerank(
@@ -35,6 +35,7 @@ def rerank(
     reranker: Annotated[
         str | None, typer.Option("--rerank", help="Score with this reranker, not with the model's cosine.")
     ] = None,
+    kind: Annotated[str, typer.Option("--reranker-kind", help="auto, bi-encoder, head, yes-no or listwise.")] = "auto",
     top_ranked: Annotated[
         Path | None, typer.Option("--top-ranked", help="A TREC run, ours or another's, that brings the candidates.")
     ] = None,
@@ -58,7 +59,7 @@ def rerank(
 ) -> None:
     """Put candidates in a model's order and measure it, before and after where a first stage brought them."""
     from searchapp.evaluate.candidates import load_candidates
-    from searchapp.evaluate.reranking import DEFAULT_METRICS, Cosine, evaluate_reranking
+    from searchapp.evaluate.reranking import DEFAULT_METRICS, evaluate_reranking
     from searchapp.evaluate.retrieval import check_writable
 
     if (top_ranked or index) and len(datasets) > 1:
@@ -76,13 +77,10 @@ def rerank(
         loaded = [_from_index(datasets[0], split, index, depth, instruction, device)]
     else:
         loaded = [load_candidates(dataset, split, run=top_ranked) for dataset in datasets]
-    scorer: Scorer
-    if reranker is not None:
-        from searchapp.rerank import load_reranker
-
-        scorer = load_reranker(reranker, device=device)
-    else:
+    scorer = options.reranker_of(reranker, kind, device)
+    if scorer is None:
         from searchapp.encoder import Encoder
+        from searchapp.rerank.biencoder import BiEncoder
 
         encoder = Encoder.load(
             model,
@@ -94,7 +92,7 @@ def rerank(
             device=device,
         )
         instruction = encoder.settings.query_instruction if instruction is None else instruction
-        scorer = Cosine(encoder, instruction)
+        scorer = BiEncoder(encoder, instruction)
     results: list[Reranked] = []
     for candidates in loaded:
         seen = (depth or None) if candidates.before is not None else None  # a given list is scored whole
@@ -170,7 +168,7 @@ def _write(
     if report is not None:
         from searchapp.evaluate.report import reranking_report
 
-        notice(f"report written to {reranking_report(report, distinct_names(results), results, loaded)}")
+        notice(f"report written to {reranking_report(report, results, loaded)}")
     if markdown is not None:
         from searchapp.evaluate.markdown import put_section, reranking_section
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -48,12 +48,12 @@ def retrieval(
     ] = None,
     candidates: options.Candidates = None,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="BM25 alone and fused with the vectors too.")] = False,
-    fusion: Annotated[str, typer.Option("--fusion", help="rrf (reciprocal ranks) or weighted (scores).")] = "rrf",
-    weight: Annotated[
-        float | None, typer.Option("--weight", help="The vectors' share in the fusion, 0 to 1; default 0.5.")
-    ] = None,
-    rerank: Annotated[str | None, typer.Option("--rerank", help="A model that reorders the best documents.")] = None,
-    rerank_depth: Annotated[int, typer.Option("--rerank-depth", help="How many it sees of each query.", min=1)] = 100,
+    fusion: options.FusionMethod = None,
+    weight: options.Weight = None,
+    fusion_depth: options.FusionDepth = None,
+    rerank: options.Rerank = None,
+    rerank_depth: options.RerankDepth = 100,
+    reranker_kind: options.RerankerKind = "auto",
     split: Annotated[str | None, typer.Option(help="The judgements to use; default: test, or the only ones.")] = None,
     metric: Metrics = None,
     instruction: options.Instruction = None,
@@ -83,7 +83,7 @@ def retrieval(
     from searchapp.encoder import Encoder
     from searchapp.evaluate import load_collection
     from searchapp.evaluate.retrieval import Request, Setting, check_writable, evaluate_index
-    from searchapp.search import Fusion, Index
+    from searchapp.search import Index
 
     if index is not None:
         _refuse_settled(context, datasets)
@@ -92,27 +92,24 @@ def retrieval(
         raise SearchAppError(
             f"--adapter was given with {len(models)} models, expected one; evaluate the adapted model by itself"
         )
-    if weight is not None and not hybrid:
-        raise SearchAppError("--weight was given without --hybrid, which it is for; add --hybrid")
     collections = [load_collection(dataset, split) for dataset in datasets]
     metrics = check_metrics(metric)
     for path, option in ((run, "--run"), (per_query, "--per-query"), (markdown, "--markdown")):
         if path is not None:
             check_writable(path, option)
-    fused = Fusion(fusion, 0.5 if weight is None else weight) if hybrid else None
+    opened = Index.open(index, device=device) if index is not None else None
     request = Request(
         metrics,
         instruction,
         depth,
-        fused,
-        _reranker(rerank, device),
+        options.fusion_of(opened.vectors if opened else None, hybrid, fusion, weight, fusion_depth),
+        options.reranker_of(rerank, reranker_kind, device),
         rerank_depth,
         self_documents,
         duplicates,
     )
     results: list[Result] = []
-    if index is not None:
-        opened = Index.open(index, device=device)
+    if opened is not None:
         results = evaluate_index(collections[0], opened.vectors, opened.encoder, request, candidates=candidates)
     else:
         settings = [Setting(dim or None, kind, candidates) for dim in pca or [0] for kind in factory or ["auto"]]
@@ -133,14 +130,6 @@ def retrieval(
         say_json({"results": [result.to_json() for result in results]})
     else:
         _show(results)
-
-
-def _reranker(model: str | None, device: str) -> Any:
-    if model is None:
-        return None
-    from searchapp.rerank import load_reranker
-
-    return load_reranker(model, device=device)
 
 
 def _evaluate(
@@ -209,7 +198,7 @@ def _write(
     if report is not None:
         from searchapp.evaluate.report import retrieval_report
 
-        notice(f"report written to {retrieval_report(report, names, results, collections)}")
+        notice(f"report written to {retrieval_report(report, results, collections)}")
     if markdown is not None:
         from searchapp.evaluate.markdown import put_section, retrieval_section
 
@@ -231,10 +220,12 @@ def _show(results: Sequence[Result]) -> None:
 
 
 def _show_group(results: Sequence[Result]) -> None:
+    from searchapp.evaluate.names import label
+
     first = results[0].setting
     head = f"{first['collection']} ({first['split']}): {first['queries']} queries, {first['documents']:,} documents"
     say(f"{head}, model {first['model']}")
-    for sentence in notes(results):
+    for sentence in _notes(results):
         say(sentence)
     names = list(results[0].scores.per_query)
     rows = [["setting", *names, "ms/query"]]
@@ -243,16 +234,18 @@ def _show_group(results: Sequence[Result]) -> None:
         cells = [
             f"{estimates[name].value:.4f} [{estimates[name].low:.3f}, {estimates[name].high:.3f}]" for name in names
         ]
-        rows.append([describe(result.setting), *cells, f"{result.setting['search_ms_per_query']:.2f}"])
+        rows.append([label(result.setting), *cells, f"{result.setting['search_ms_per_query']:.2f}"])
     say(table(rows))
     for result in results:
         if result.setting["rerank"]:
             ceiling, seen = result.setting["first_stage_recall"], result.setting["rerank_depth"]
-            say(f"{describe(result.setting)}: the {seen} documents it sees hold {ceiling:.4f} of the relevant ones")
+            say(f"{label(result.setting)}: the {seen} documents it sees hold {ceiling:.4f} of the relevant ones")
 
 
-def notes(results: Sequence[Result]) -> list[str]:
+def _notes(results: Sequence[Result]) -> list[str]:
     """What a reader of the figures has to know, one sentence each."""
+    from searchapp.evaluate.names import label
+
     first = results[0].setting
     said = []
     if first["documents_rejected"]:
@@ -265,24 +258,6 @@ def notes(results: Sequence[Result]) -> list[str]:
         if result.setting["queries_missing"]:
             said.append(
                 f"{result.setting['queries_missing']} judged queries are missing from the run of "
-                f"{describe(result.setting)} and count as 0"
+                f"{label(result.setting)} and count as 0"
             )
     return [*said, *results[0].notes]
-
-
-def describe(setting: dict[str, Any]) -> str:
-    """A setting in words for a table."""
-    if setting["method"] == "bm25":
-        words = "BM25"
-    else:
-        reduced = (
-            f"PCA {setting['pca']} ({setting['explained_variance']:.0%} var.)"
-            if setting["pca"]
-            else f"{setting['dim']} dim"
-        )
-        rescored = f", {setting['candidates']} rescored" if setting["candidates"] else ""
-        words = f"{reduced}, {setting['factory']}{rescored}"
-    if setting["fusion"]:
-        by = "rrf" if setting["fusion"]["method"] == "rrf" else f"weight {setting['fusion']['weight']:g}"
-        words += f" + BM25 ({by})"
-    return words + (f" → {Path(setting['rerank']).name}" if setting["rerank"] else "")
