@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from searchapp.evaluate.candidates import Candidates
 from searchapp.evaluate.collection import Qrels
 from searchapp.evaluate.metrics import UNJUDGED, Scores, score
@@ -99,17 +97,20 @@ def _reordered(candidates: Candidates, scorer: Reranker, depth: int | None, adva
         size += len(candidates.documents[query.id][:depth])
         if size < PAIRS and number < len(candidates.queries):
             continue
-        texts = [[candidates.texts[name] for name in candidates.documents[one.id][:depth]] for one in block]
-        scores = scorer.score([one.text for one in block], texts, advance=advance)
-        for one, found in zip(block, scores, strict=True):
-            run[one.id] = _with_tail(candidates.documents[one.id], found)
+        asked = [[candidates.texts[name] for name in candidates.documents[one.id][:depth]] for one in block]
+        # each text once, as a product's last digits depend on its row: equal texts are to have equal scores
+        distinct = [list(dict.fromkeys(texts)) for texts in asked]
+        scores = scorer.score([one.text for one in block], distinct, advance=advance)
+        for one, texts, known, found in zip(block, asked, distinct, scores, strict=True):
+            score_of = dict(zip(known, found.tolist(), strict=True))
+            run[one.id] = _with_tail(candidates.documents[one.id], [score_of[text] for text in texts])
         block, size = [], 0
     return run
 
 
-def _with_tail(names: Sequence[str], scores: np.ndarray) -> dict[str, float]:
+def _with_tail(names: Sequence[str], scores: Sequence[float]) -> dict[str, float]:
     """Give the candidates that were not scored places behind the others, in their order."""
-    points = dict(zip(names, scores.tolist(), strict=False))
+    points = dict(zip(names, scores, strict=False))
     floor = min(points.values(), default=0.0)
     step = max(1.0, abs(floor)) / 1024  # wide enough to be told apart in single precision
     return points | {name: floor - step * (place + 1) for place, name in enumerate(names[len(scores) :])}

@@ -151,7 +151,10 @@ def test_other_pools_are_refused_unless_intersected(run, folder: Path) -> None:
         (lambda folder: (folder / "b.run").write_text("q0 Q0 d1 1 0.5\n"), "b.run:1: found 5 columns"),
         (lambda folder: (folder / "b.run").write_text("q0 Q0 d1 1 nan t\n"), "b.run:1: score is 'nan'"),
         (lambda folder: (folder / "b.run").write_text("other Q0 d1 1 0.5 t\n"), "no judged query is answered by all"),
-        (lambda folder: (folder / "queries.jsonl").write_text('{"text": "no id"}\n'), "queries.jsonl:1: query has no id"),
+        (
+            lambda folder: (folder / "queries.jsonl").write_text('{"text": "no id"}\n'),
+            "queries.jsonl:1: query has no id",
+        ),
         (lambda folder: (folder / "qrels.tsv").write_text("q0\td1\tx\n"), "qrels.tsv:1"),
         (
             lambda folder: (folder / "b.run").write_text(
