@@ -10,7 +10,7 @@ from searchapp.corpus import Document
 from searchapp.evaluate import figures
 from searchapp.evaluate.collection import Collection, Qrels, Query
 from searchapp.evaluate.metrics import Scores
-from searchapp.evaluate.names import label, model_labels
+from searchapp.evaluate.names import label, model_labels, order_label
 from searchapp.evaluate.page import Page, text
 from searchapp.evaluate.protocol import Ranking
 
@@ -74,7 +74,7 @@ def retrieval_report(folder: Path, results: Sequence[Result], collections: Seque
 def reranking_report(folder: Path, results: Sequence[Reranked], loaded: Sequence[Candidates]) -> Path:
     """Write the report of a reranking evaluation into ``folder``; return the page's path."""
     page = Page("How good the order is", _sizes(results))
-    for collection, own in _by_collection([(_order(one.setting), one) for one in results]):
+    for collection, own in _by_collection([(order_label(one.setting), one) for one in results]):
         given = next(one for one in loaded if one.name == collection)
         _figures_of(page, f"{collection} ({own[0][1].setting['split']})", own)
         if "first_stage_recall" in own[-1][1].setting:
@@ -166,10 +166,6 @@ def _by_collection(labelled: Sequence[tuple[str, Group]]) -> Iterator[tuple[str,
                 for words, one in own
             ],
         )
-
-
-def _order(setting: Mapping[str, Any]) -> str:
-    return "first stage" if setting["model"] is None else f"{Path(setting['model']).name}, {setting['kind']}"
 
 
 def _sizes(results: Sequence[Scored]) -> str:
