@@ -254,6 +254,15 @@ class AnnIndex:
         return faiss.SearchParameters(**options) if options else None
 
 
+def read_whole(path: Path) -> Any:
+    """Read a FAISS file into memory, to add to it. Raises IndexStoreError when FAISS cannot read it."""
+    faiss = import_faiss()
+    try:
+        return faiss.read_index(str(path))
+    except RuntimeError as error:
+        raise IndexStoreError(f"data/{path.name} is no readable FAISS file ({_last_line(error)})") from error
+
+
 def open_ann(path: Path, parameters: dict[str, int]) -> AnnIndex:
     """Open a FAISS file memory-mapped. Raises IndexStoreError when FAISS cannot read it."""
     faiss = import_faiss()

@@ -23,17 +23,22 @@ class Vectors:
         self._bases = np.array([segment.base for segment in segments], dtype=np.int64)
         self._maps: dict[int, np.ndarray] = {}
 
-    def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
-        """Yield all vectors in row order as float32 blocks (at most size, dim), through plain reads.
+    def blocks(self, size: int = BLOCK, start: int = 0) -> Iterator[np.ndarray]:
+        """Yield the vectors from row ``start`` on, in order, as float32 blocks (at most size, dim), by plain reads.
 
         Memory-mapped pages would count as this process's memory; what is read here is gone after each block.
         """
         for segment in self._segments:
             path = self._folder / segment.vectors
-            for begin in range(0, segment.count, size):
+            for begin in range(max(0, start - segment.base), segment.count, size):
                 count = min(size, segment.count - begin)
                 flat = np.fromfile(path, dtype="<f2", count=count * self.dim, offset=begin * self.dim * 2)
                 yield flat.reshape(count, self.dim).astype(np.float32)
+
+    def raw(self, number: int, kept: np.ndarray) -> bytes:
+        """The stored bytes of one segment's rows where the mask ``kept`` is true."""
+        flat = np.fromfile(self._folder / self._segments[number].vectors, dtype="<f2")
+        return flat.reshape(-1, self.dim)[kept].tobytes()
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Float32 (len(rows), dim) of the given row numbers, memory-mapped: only their pages are read."""
