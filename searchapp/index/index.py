@@ -12,9 +12,10 @@ from searchapp.index.ann import AnnIndex, open_ann
 from searchapp.index.filter import Filter
 from searchapp.index.manifest import Manifest
 from searchapp.index.reduction import Pca, read_pca
+from searchapp.index.rescore import best, ordered
 from searchapp.index.rows import Rows
 from searchapp.index.store import Store
-from searchapp.index.vectors import Vectors
+from searchapp.index.vectors import Vectors, unit
 
 FEW = 20_000  # rows passing a filter below which they are simply all compared
 
@@ -61,7 +62,7 @@ class VectorIndex:
     def search_vectors(
         self, queries: np.ndarray, k: int, *, candidates: int | None = None, filter: Filter | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best rows of each unit query vector (n, dim), best first: cosines float32 and rows int64, both (n, k).
+        """The k best rows of each query vector (n, dim), best first: cosines float32 and rows int64, both (n, k).
 
         Where the index is reduced or compressed, ``candidates`` rows (default: as the index was made) are taken from it
         and rescored with the stored vectors; 0 returns its own scores. Rows are -1, and scores -inf, past the last hit.
@@ -74,7 +75,7 @@ class VectorIndex:
         if k < 1:
             raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
         k = min(k, self.manifest.rows)
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        queries = unit(np.array(queries, dtype=np.float32, order="C"))
         allowed = filter.mask(self.rows.fields()) if filter is not None else None
         if allowed is not None:
             passing = np.flatnonzero(allowed)
@@ -82,15 +83,18 @@ class VectorIndex:
                 return self._exact(queries, k, passing)
         reduced = self.reduction.apply(queries) if self.reduction is not None else queries
         standard = self.manifest.ann.candidates if self.manifest.ann is not None else 0
-        if candidates == 0 or (candidates is None and standard == 0):
-            return _ordered(*self.ann.search(reduced, k, allowed), k)
+        if candidates == 0:
+            return ordered(*self.ann.search(reduced, k, allowed), k)
         depth = max(standard, 4 * k) if candidates is None else max(candidates, k)
-        _, rows = self.ann.search(reduced, min(depth, self.manifest.rows), allowed)
-        scores = np.full(rows.shape, -np.inf, dtype=np.float32)
-        for number, found in enumerate(rows):
-            real = found >= 0
-            scores[number, real] = self.vectors.gather(found[real]) @ queries[number]
-        return _ordered(scores, rows, k)
+        return best(
+            lambda chosen, depth: self.ann.search(reduced[chosen], depth, allowed),
+            self.vectors,
+            queries,
+            k,
+            depth,
+            self.ann.rows,
+            exact=candidates is None and standard == 0,
+        )
 
     def _exact(self, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compare every query with the given rows, in blocks."""
@@ -99,19 +103,7 @@ class VectorIndex:
         for begin in range(0, len(rows), FEW):
             block = rows[begin : begin + FEW]
             scores = queries @ self.vectors.gather(block).T
-            best_scores, best_rows = _ordered(
+            best_scores, best_rows = ordered(
                 np.hstack([best_scores, scores]), np.hstack([best_rows, np.broadcast_to(block, scores.shape)]), k
             )
-        return _ordered(best_scores, best_rows, k)
-
-
-def _ordered(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sort by score, best first, then by row; pad to k with row -1."""
-    scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
-    order = np.lexsort((rows, -scores), axis=1)[:, :k]
-    scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-    short = k - rows.shape[1]
-    if short > 0:
-        scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
-        rows = np.pad(rows, ((0, 0), (0, short)), constant_values=-1)
-    return scores, rows
+        return ordered(best_scores, best_rows, k)

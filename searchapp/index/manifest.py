@@ -40,13 +40,23 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Ann:
-    """A FAISS index over all rows: its file, factory string, search parameters and how many candidates to rescore."""
+    """A FAISS index over all rows: its file, factory string, search parameters and how many candidates to rescore.
+
+    ``measured`` is what the probe queries gave when it was built or tuned: ``recall`` at 10 against exact search,
+    ``milliseconds`` a query alone on one thread, ``bytes`` a vector, ``queries`` asked. ``notes`` are the sentences the
+    choice came with, such as which type missed its target.
+    """
 
     file: str
     factory: str
     rows: int
     candidates: int
     parameters: dict[str, int] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", tuple(self.notes))  # JSON has lists only
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,9 @@ class Build:
     rejected: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
-    pca: int | None = None
+    pca: int | str | None = None  # a dimension, ``auto``, or none
     factory: str = "auto"
+    targets: dict[str, float] = field(default_factory=dict)  # what was asked for: recall, memory, latency
     overwrite: bool = False  # begun in the place of another index, which stays readable until this one is ready
     segment_size: int | None = None  # fixed by the first run, so that a resumed build cuts as the first one did
     seconds: dict[str, float] = field(default_factory=dict)
@@ -83,6 +94,7 @@ class Manifest:
     rejections: tuple[str, ...] = ()  # files of JSON lines, one for each rejected record
     reduction: Reduction | None = None
     ann: Ann | None = None
+    probes: str | None = None  # a file of fp16 query vectors that every choice of index is measured with
     files: dict[str, FileEntry] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
@@ -97,6 +109,7 @@ class Manifest:
     def names(self) -> list[str]:
         """The data files of this state."""
         derived = [part.file for part in (self.reduction, self.ann) if part is not None]
+        derived += [self.probes] if self.probes is not None else []
         stored = [name for segment in self.segments for name in (segment.rows, segment.vectors)]
         return [*stored, *self.rejections, *derived]
 
@@ -131,7 +144,9 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "rejections": tuple(content["rejections"]),
             "segments": tuple(Segment(**segment) for segment in content["segments"]),
             "reduction": Reduction(**content["reduction"]) if content["reduction"] else None,
-            "ann": Ann(**content["ann"]) if content["ann"] else None,
+            "ann": Ann(**{**content["ann"], "notes": tuple(content["ann"].get("notes", ()))})
+            if content["ann"]
+            else None,
             "files": {name: FileEntry(**entry) for name, entry in content["files"].items()},
         }
     )

@@ -23,7 +23,7 @@ from searchapp.index.durable import Disk, Draft, FileEntry, checksum, reaching
 from searchapp.index.manifest import Manifest, Torn
 
 REJECTED = "rejected.jsonl"
-DATA_NAME = re.compile(r"(rows|vectors|rejected|faiss|pca)-[0-9a-f]{32}")
+DATA_NAME = re.compile(r"(rows|vectors|rejected|faiss|pca|probes)-[0-9a-f]{32}")
 TEMPORARY_NAME = re.compile(r"tmp-[0-9a-f]{32}")
 ATTEMPTS = 10  # to open a state that a writer removes under a reader's hands
 
