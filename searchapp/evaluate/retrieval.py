@@ -105,8 +105,8 @@ def evaluate_index(
             f"{index.store.root} holds none of the {len(judged):,} documents judged in {collection.path}; "
             "evaluate the index of that collection"
         )
-    plan = index.manifest.build
-    setting = Setting(plan.pca, plan.factory, candidates)
+    reduction = index.manifest.reduction
+    setting = Setting(reduction.dim if reduction else None, index.manifest.build.factory, candidates)
     vectors = _encode_queries(collection, encoder, instruction)
     return _measure(collection, index, vectors, setting, metrics, instruction, depth)
 

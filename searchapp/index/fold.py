@@ -57,7 +57,7 @@ def rebuilt(store: Store, manifest: Manifest, stage: Stage) -> Folded:
     build = manifest.build
     if manifest.rows:
         try:
-            return Folded(store.commit(derived(store, manifest, build.pca, build.factory, stage)))
+            return Folded(store.commit(derived(store, manifest, build.pca, build.factory, stage)))  # type: ignore[arg-type]
         except IndexStoreError as error:
             notice = f"searched exactly, without reduction and FAISS index, until there are more documents: {error}"
     else:

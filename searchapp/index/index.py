@@ -16,10 +16,11 @@ from searchapp.index.ann import AnnIndex, open_ann
 from searchapp.index.filter import Filter
 from searchapp.index.manifest import Manifest
 from searchapp.index.reduction import Pca, read_pca
+from searchapp.index.rescore import best, ordered
 from searchapp.index.rows import Rows
 from searchapp.index.store import Store
 from searchapp.index.tombstones import read_gone
-from searchapp.index.vectors import Vectors
+from searchapp.index.vectors import Vectors, unit
 
 FEW = 20_000  # rows passing a filter below which they are simply all compared
 BLOCK_NUMBERS = 1 << 24  # numbers (rows x dim) converted to float32 at a time in exact comparison
@@ -88,7 +89,7 @@ class VectorIndex:
     def search_vectors(
         self, queries: np.ndarray, k: int, *, candidates: int | None = None, filter: Filter | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best rows of each unit query vector (n, dim), best first: cosines float32 and rows int64, both (n, k).
+        """The k best rows of each query vector (n, dim), best first: cosines float32 and rows int64, both (n, k).
 
         Where the index is reduced or compressed, ``candidates`` rows (default: as the index was made) are taken from it
         and rescored with the stored vectors; 0 returns its own scores. Rows are -1, and scores -inf, past the last hit.
@@ -101,39 +102,50 @@ class VectorIndex:
         if k < 1:
             raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
         k = min(k, self.manifest.documents)
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        allowed = self.allowed(filter)
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
+        allowed = self.allowed(filter)
         covered = self.manifest.rows - self.manifest.fresh
-        if filter is not None and allowed is not None and covered:
-            passing = np.flatnonzero(allowed)
-            if len(passing) <= FEW:
-                return self._exact(queries, k, passing)
-        parts = []
-        if covered:
-            parts.append(self.search_trained(queries, k, candidates, None if allowed is None else allowed[:covered]))
-        if self.manifest.fresh:
-            parts.append(self._fresh(queries, k, None if allowed is None else allowed[covered:]))
-        if len(parts) == 1:
-            return parts[0]
-        return _ordered(np.hstack([part[0] for part in parts]), np.hstack([part[1] for part in parts]), k)
+        if filter is not None and allowed is not None and int(allowed.sum()) <= FEW:
+            covered = 0
+        return self.search_first(queries, k, candidates, allowed, covered)
 
-    def search_trained(
-        self, queries: np.ndarray, k: int, candidates: int | None, allowed: np.ndarray | None
+    def search_first(
+        self,
+        queries: np.ndarray,
+        k: int,
+        candidates: int | None,
+        allowed: np.ndarray | None,
+        covered: int,
+        rows: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """``search_vectors`` among the rows that the FAISS index covers; ``allowed`` is a mask over them."""
-        reduced = self.reduction.apply(queries) if self.reduction is not None else queries
-        standard = self.manifest.ann.candidates if self.manifest.ann is not None else 0
-        if candidates == 0 or (candidates is None and standard == 0):
-            return _ordered(*self._candidates(reduced, k, allowed), k)
+        """``search_vectors`` with FAISS for the first ``covered`` rows (0, or all it has), exactly for those after.
+
+        ``allowed`` is a mask over the rows; only the first ``rows`` of them are searched, all by default.
+        """
+        queries = unit(np.array(queries, dtype=np.float32, order="C"))
+        end = self.manifest.rows if rows is None else rows
+        beside = np.arange(covered, end) if allowed is None else np.flatnonzero(allowed[covered:end]) + covered
+        within = None if allowed is None else allowed[:covered]
+        standard = self.manifest.ann.candidates if covered and self.manifest.ann is not None else 0
+        reduced = self.reduction.apply(queries) if covered and self.reduction is not None else queries
+
+        def find(chosen: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+            if not covered:
+                return self._compare(queries[chosen], depth, beside)
+            found = self._candidates(reduced[chosen], depth, within)
+            if not len(beside):
+                return found
+            near = self._compare(queries[chosen], depth, beside)
+            scores, rows = np.hstack([near[0], found[0]]), np.hstack([near[1], found[1]])
+            return ordered(scores, rows, min(depth, scores.shape[1])) if standard == 0 else (scores, rows)
+
+        if candidates == 0:
+            return ordered(*find(np.arange(len(queries)), k), k)
         depth = max(standard, 4 * k) if candidates is None else max(candidates, k)
-        _, rows = self._candidates(reduced, depth, allowed)
-        scores = np.full(rows.shape, -np.inf, dtype=np.float32)
-        for number, found in enumerate(rows):
-            real = found >= 0
-            scores[number, real] = self.vectors.gather(found[real]) @ queries[number]
-        return _ordered(scores, rows, k)
+        limit = end if allowed is None else int(allowed[:end].sum())
+        exact = candidates is None and standard == 0
+        return best(find, self.vectors, queries, k, depth, limit, exact=exact)
 
     def _candidates(self, queries: np.ndarray, depth: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The best allowed rows by the FAISS index's own scores; more are asked for where its type takes no mask."""
@@ -146,54 +158,40 @@ class VectorIndex:
             scores, rows = self.ann.search(queries, asked)
             rows = np.where((rows >= 0) & allowed[np.maximum(rows, 0)], rows, -1)
             if asked == covered or ((rows >= 0).sum(1) >= min(depth, there)).all():
-                return _ordered(scores, rows, depth)
+                return ordered(scores, rows, depth)
             asked = min(covered, 4 * asked)
 
-    def _fresh(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """The k best of the rows that the FAISS index does not cover; ``allowed`` is a mask over them."""
-        covered = self.manifest.rows - self.manifest.fresh
-        if allowed is not None or self.manifest.fresh * self.manifest.dim > BLOCK_NUMBERS:
-            chosen = np.arange(self.manifest.fresh) if allowed is None else np.flatnonzero(allowed)
-            return self._exact(queries, k, chosen + covered)
-        scores = queries @ self._fresh_vectors.T
-        rows = np.broadcast_to(np.arange(covered, self.manifest.rows), scores.shape)
-        return _best(scores, rows, k)
-
-    @cached_property
-    def _fresh_vectors(self) -> np.ndarray:
-        return self.vectors.gather(np.arange(self.manifest.rows - self.manifest.fresh, self.manifest.rows))
-
-    def _exact(self, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Compare every query with the given rows, in blocks."""
+    def _compare(self, queries: np.ndarray, depth: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The best of the given rows, ascending, by comparing every query with each of them, in blocks."""
         best_scores = np.full((len(queries), 0), -np.inf, dtype=np.float32)
         best_rows = np.zeros((len(queries), 0), dtype=np.int64)
         size = max(1, BLOCK_NUMBERS // self.manifest.dim)
         for begin in range(0, len(rows), size):
             block = rows[begin : begin + size]
-            scores = queries @ self.vectors.gather(block).T
-            best = _best(scores, np.broadcast_to(block, scores.shape), k)
-            best_scores, best_rows = _ordered(np.hstack([best_scores, best[0]]), np.hstack([best_rows, best[1]]), k)
-        return _ordered(best_scores, best_rows, k)
+            scores = queries @ self._exact_vectors(block).T
+            found = _top(scores, np.broadcast_to(block, scores.shape), depth)
+            joined = np.hstack([best_scores, found[0]]), np.hstack([best_rows, found[1]])
+            best_scores, best_rows = ordered(*joined, min(depth, joined[0].shape[1]))
+        return best_scores, best_rows
+
+    def _exact_vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Unit float32 vectors of rows; those of fresh rows are kept while they are few."""
+        first = self.manifest.rows - self.manifest.fresh
+        if rows[0] < first or self.manifest.fresh * self.manifest.dim > BLOCK_NUMBERS:
+            return self.vectors.gather(rows)
+        return self._fresh if len(rows) == self.manifest.fresh else self._fresh[rows - first]
+
+    @cached_property
+    def _fresh(self) -> np.ndarray:
+        return self.vectors.gather(np.arange(self.manifest.rows - self.manifest.fresh, self.manifest.rows))
 
 
-def _best(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of many, sorted as ``_ordered`` does, without sorting all of them."""
+def _top(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of many in order, and no more, without sorting all of them; of equal ones the first rows."""
     if scores.shape[1] > 4 * k:
         least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-        kept = np.where(scores >= least, rows, -1)  # ties of the last included
+        kept = np.where(scores >= least, rows, -1)
         most = int((kept >= 0).sum(1).max())
         order = np.argsort(kept < 0, axis=1, kind="stable")[:, :most]
         scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(kept, order, 1)
-    return _ordered(scores, rows, k)
-
-
-def _ordered(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sort by score, best first, then by row; pad to k with row -1."""
-    scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
-    order = np.lexsort((rows, -scores), axis=1)[:, :k]
-    scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-    short = k - rows.shape[1]
-    if short > 0:
-        scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
-        rows = np.pad(rows, ((0, 0), (0, short)), constant_values=-1)
-    return scores, rows
+    return ordered(scores, rows, min(k, scores.shape[1]))

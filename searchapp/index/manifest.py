@@ -98,13 +98,23 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Ann:
-    """A FAISS index over all rows: its file, factory string, search parameters and how many candidates to rescore."""
+    """A FAISS index over all rows: its file, factory string, search parameters and how many candidates to rescore.
+
+    ``measured`` is what the probe queries gave when it was built or tuned: ``recall`` at 10 against exact search,
+    ``milliseconds`` a query alone on one thread, ``bytes`` a vector, ``queries`` asked. ``notes`` are the sentences the
+    choice came with, such as which type missed its target.
+    """
 
     file: str
     factory: str
     rows: int
     candidates: int
     parameters: dict[str, int] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", tuple(self.notes))  # JSON has lists only
 
 
 @dataclass(frozen=True)
@@ -116,8 +126,9 @@ class Build:
     rejected: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
-    pca: int | None = None
+    pca: int | str | None = None  # a dimension, ``auto``, or none
     factory: str = "auto"
+    targets: dict[str, float] = field(default_factory=dict)  # what was asked for: recall, memory, latency
     overwrite: bool = False  # begun in the place of another index, which stays readable until this one is ready
     segment_size: int | None = None  # fixed by the first run, so that a resumed build cuts as the first one did
     seconds: dict[str, float] = field(default_factory=dict)
@@ -142,6 +153,7 @@ class Manifest:
     tombstones: Tombstones | None = None
     reduction: Reduction | None = None
     ann: Ann | None = None
+    probes: str | None = None  # a file of fp16 query vectors that every choice of index is measured with
     additions: tuple[Addition, ...] = ()
     staged: Staged | None = None
     drift: Drift | None = None
@@ -180,7 +192,8 @@ class Manifest:
 
     def derived(self) -> list[str]:
         """The data files that can be made again from the segments."""
-        return [part.file for part in (self.reduction, self.ann) if part is not None]
+        single = [part.file for part in (self.reduction, self.ann) if part is not None]
+        return [*single, *([self.probes] if self.probes is not None else [])]
 
     def rejected_files(self) -> list[str]:
         """The files of rejected records: the build's, then each add's."""
@@ -213,7 +226,9 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "segments": tuple(Segment(**segment) for segment in content["segments"]),
             "tombstones": _one(Tombstones, content["tombstones"]),
             "reduction": _one(Reduction, content["reduction"]),
-            "ann": _one(Ann, content["ann"]),
+            "ann": Ann(**{**content["ann"], "notes": tuple(content["ann"].get("notes", ()))})
+            if content["ann"]
+            else None,
             "additions": tuple(_addition(addition) for addition in content["additions"]),
             "staged": _staged(content["staged"]),
             "drift": _one(Drift, content["drift"]),
