@@ -62,13 +62,13 @@ RerankerKind = Annotated[str, typer.Option(help="auto, bi-encoder, head, yes-no 
 
 
 def fusion_of(
-    index: VectorIndex,
+    index: VectorIndex | None,
     hybrid: bool,
     method: str | None = None,
     weight: float | None = None,
     depth: int | None = None,
 ) -> Fusion | None:
-    """What ``--hybrid`` and its options ask for; None where it is not given.
+    """What ``--hybrid`` and its options ask for; None where it is not given. No index: one that is not made yet.
 
     Raises SearchAppError for its options without it, and for an index without words.
     """
@@ -83,7 +83,8 @@ def fusion_of(
 
     from searchapp.search.fusion import Fusion, stored_fusion
 
-    return replace(stored_fusion(index.lexical.part) or Fusion(), **given)
+    tuned = stored_fusion(index.lexical.part) if index is not None else None
+    return replace(tuned or Fusion(), **given)
 
 
 def reranker_of(model: str | None, kind: str = "auto", device: str = "auto") -> Reranker | None:
