@@ -14,8 +14,8 @@ from typing import Any
 from searchapp.errors import SearchAppError
 
 # Our own codes travel as surrogates, which no document can hold: `say` alone makes escapes, so none comes from a text.
-BOLD, DIM, GREEN, RESET = "\ud801", "\ud802", "\ud803", "\ud800"
-ESCAPES = {BOLD: "\x1b[1m", DIM: "\x1b[2m", GREEN: "\x1b[32m", RESET: "\x1b[0m"}
+BOLD, DIM, GREEN, RED, RESET = "\ud801", "\ud802", "\ud803", "\ud804", "\ud800"
+ESCAPES = {BOLD: "\x1b[1m", DIM: "\x1b[2m", GREEN: "\x1b[32m", RED: "\x1b[31m", RESET: "\x1b[0m"}
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # C0 but for tab and newline, DEL, C1
 NO_JSON = re.compile("[\x7f-\x9f\ud800-\udfff]")  # what json.dumps leaves as it is and a terminal must not get
 

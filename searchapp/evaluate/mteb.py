@@ -72,6 +72,10 @@ def _meta(name: str, revision: str | None, dim: int) -> Any:
     )
 
 
+def _encoder(model: str | Encoder, device: str | None, options: Mapping[str, Any]) -> Encoder:
+    return model if isinstance(model, Encoder) else Encoder.load(model, device=device or "auto", **options)
+
+
 class MtebEncoder:
     """Our encoder for mteb.
 
@@ -88,8 +92,7 @@ class MtebEncoder:
         instructions: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
-        loaded = isinstance(model_name, Encoder)
-        self.encoder = model_name if loaded else Encoder.load(model_name, device=device or "auto", **options)
+        self.encoder = _encoder(model_name, device, options)
         self._instructions = instructions
         revision = revision or self.encoder.fingerprint["sha256"][:12]
         self._meta = _meta(self.encoder.checkpoint.name, revision, self.encoder.dim)
@@ -157,8 +160,7 @@ class MtebIndex:
         folder: str | Path | None = None,
         **options: Any,
     ) -> None:
-        loaded = isinstance(model_name, Encoder)
-        self.encoder = model_name if loaded else Encoder.load(model_name, device=device or "auto", **options)
+        self.encoder = _encoder(model_name, device, options)
         self._instructions = instructions
         self._pca, self._factory, self._candidates = pca, factory, candidates
         self._fusion, self._reranker, self._rerank_depth = fusion, reranker, rerank_depth

@@ -88,7 +88,7 @@ def examine(
     for option, rule, rules in (("self", self_rule, SELF_RULES), ("duplicate", duplicate_rule, DUPLICATE_RULES)):
         if rule not in rules:
             raise EvaluationError(f"the rule for {option} documents is {rule!r}, expected one of {', '.join(rules)}")
-    ids = index.ids()
+    ids = ids_of(index)
     judged = {document for judgements in collection.qrels.values() for document in judgements}
     asked = {query.id: query.text for query in collection.queries}
     row_of = {name: row for row, name in enumerate(ids.tolist()) if name in judged or name in asked}
@@ -100,6 +100,16 @@ def examine(
     return Corpus(
         ids, row_of, len(same), frozenset(dropped), group, repeated, unknown, len(judged), self_rule, duplicate_rule
     )
+
+
+def ids_of(index: VectorIndex) -> np.ndarray:
+    """The ids of all rows, object (rows,); None where a document is gone."""
+    return index.ids()
+
+
+def present(ids: np.ndarray) -> np.ndarray:
+    """Which rows have a document, bool (rows,): those of deleted ones have no id."""
+    return np.array([name is not None for name in ids.tolist()], dtype=bool)
 
 
 def _check_known(
