@@ -37,7 +37,7 @@ def lexical(
     if remove:
         if given := [value for value in (language, stemmer, stop_words, k1, b) if value is not None]:
             raise SearchAppError(f"--remove takes no other option (found {given[0]!r}); leave it out, or --remove")
-        with Store.write(index) as store:
+        with Store.update(index) as store:
             remove_lexical(store)
         say(f"{index} has no BM25 part any more")
         return
@@ -45,7 +45,7 @@ def lexical(
     for name, value in (("stemmer", stemmer), ("stop_words", stop_words)):
         if value is not None:
             analyser = replace(analyser, **{name: None if value == "none" else value})
-    with Store.write(index) as store:
+    with Store.update(index) as store:
         start = store.manifest
         manifest = add_lexical(store, analyser, k1=k1, b=b)
     part = manifest.lexical

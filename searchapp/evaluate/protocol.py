@@ -103,9 +103,8 @@ def examine(
 
 
 def ids_of(index: VectorIndex) -> np.ndarray:
-    """The ids of all rows, object (rows,)."""
-    segments = range(len(index.manifest.segments))
-    return np.array([name for number in segments for name in index.rows.ids(number)], dtype=object)
+    """The ids of all rows, object (rows,); None where a document is gone."""
+    return index.ids()
 
 
 def present(ids: np.ndarray) -> np.ndarray:

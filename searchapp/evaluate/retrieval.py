@@ -145,8 +145,8 @@ def evaluate_index(
     """Search an index that is already there. Raises EvaluationError when it lacks more than 5 % of what is judged."""
     request = request or Request()
     corpus = _examine(collection, index, request)
-    plan = index.manifest.build
-    setting = Setting(plan.pca, plan.factory, candidates)
+    reduction = index.manifest.reduction
+    setting = Setting(reduction.dim if reduction else None, index.manifest.build.factory, candidates)
     vectors = _encode_queries(collection, encoder, request.instruction, None)
     return _measure(collection, index, corpus, vectors, setting, request, advance, lexical=True)
 

@@ -23,9 +23,9 @@ from searchapp.errors import IndexStoreError
 from searchapp.index.analyser import Analyser
 from searchapp.index.durable import FileEntry
 from searchapp.index.manifest import Lexical, Manifest, Segment
-from searchapp.index.postings import Postings, term_hash, write_postings
+from searchapp.index.postings import Postings, mend, term_hash, write_postings
 from searchapp.index.rows import Rows
-from searchapp.index.store import Store
+from searchapp.index.store import Store, damage
 
 K1, B = 0.9, 0.4  # Anserini's, which BM25 baselines are mostly run with
 HELD = 20_000_000  # postings whose weights are kept, or put before bm25s at once: 160 MB
@@ -48,36 +48,45 @@ def add_lexical(
         raise IndexStoreError(f"{store.root} holds no documents; run `searchapp build`")
     before = manifest.lexical
     wanted = analyser or (analyser_of(before) if before else Analyser())
-    kept = before.files if before is not None and analyser_of(before) == wanted else {}
-    files: dict[str, str] = {}
-    entries: dict[str, FileEntry] = {}
-    rows = Rows(store.data, manifest.segments)
-    began, counted = time.perf_counter(), 0
-    for number, segment in enumerate(manifest.segments):
-        if segment.rows in kept and not store.check([kept[segment.rows]]):
-            files[segment.rows] = kept[segment.rows]
-            continue
-        if stage is not None and not counted:
-            stage(f"counting the words of {manifest.rows} documents")
-        counted += segment.count
-        with store.draft("lexical") as (name, draft, more):
-            write_postings(draft, _passages(rows, number), wanted)
-        entries.update(more)
-        files[segment.rows] = name
     part = Lexical(
-        files=files,
+        files=before.files if before is not None and analyser_of(before) == wanted else {},
         stemmer=wanted.stemmer,
         stop_words=wanted.stop_words,
         k1=_parameter("k1", k1, before.k1 if before else K1, 0, 1000),
         b=_parameter("b", b, before.b if before else B, 0, 1),
         fusion=before.fusion if before else None,
     )
-    if part == before:
+    after = covering(store, manifest.with_files(lexical=part), check=True, stage=stage)
+    return manifest if after.lexical == before else store.commit(after)
+
+
+def covering(
+    store: Store, manifest: Manifest, *, check: bool = False, stage: Callable[[str], None] | None = None
+) -> Manifest:
+    """The manifest with postings for each of its segments, if it has a BM25 part at all; it is not committed.
+
+    Postings that are there are kept, with ``check`` only where their checksum holds.
+    """
+    part = manifest.lexical
+    if part is None:
         return manifest
-    seconds = {**manifest.build.seconds, **({"words": time.perf_counter() - began} if counted else {})}
-    return store.commit(
-        manifest.with_files(lexical=part, build=replace(manifest.build, seconds=seconds), files=entries)
-    )
+    analyser, rows, kept = analyser_of(part), Rows(store.data, manifest.segments), {}
+    entries: dict[str, FileEntry] = {}
+    began = time.perf_counter()
+    for number, segment in enumerate(manifest.segments):
+        name = part.files.get(segment.rows)
+        if name is None or (check and damage(store.path(name), manifest.files[name])):
+            if stage is not None and not entries:
+                stage(f"counting the words of {manifest.rows:,} documents")
+            with store.draft("lexical") as (name, draft, more):
+                write_postings(draft, _passages(rows, number), analyser)
+            entries.update(more)
+        kept[segment.rows] = name
+    if not entries and kept == part.files:
+        return manifest
+    seconds = {**manifest.build.seconds, **({"words": time.perf_counter() - began} if check else {})}
+    build = replace(manifest.build, seconds=seconds)
+    return manifest.with_files(lexical=replace(part, files=kept), build=build, files=entries)
 
 
 def remove_lexical(store: Store) -> Manifest:
@@ -164,6 +173,14 @@ class LexicalIndex:
             weight = float(weights[place]) if place < len(rows) and rows[place] == row else 0.0
             counted[term] = counted.get(term, 0.0) + weight
         return list(counted.items())
+
+    def problems(self) -> list[str]:
+        """What is wrong with the postings, one line each; none where every document's words add up to its length."""
+        found = []
+        for segment, postings in zip(self._segments, self._files, strict=True):
+            if not postings.adds_up():
+                found.append(f"data/{self.part.files[segment.rows]} does not add up; {mend(self._folder.parent)}")
+        return found
 
     def _chunks(self, asked: Sequence[Sequence[str]]) -> Iterator[list[int]]:
         """Numbers of queries that go together, so that their words' postings stay within ``HELD``."""

@@ -76,14 +76,23 @@ class Postings:
             head = self._bytes[:HEAD].tobytes()
             counted, terms, postings = (int(number) for number in np.frombuffer(head[8:HEAD], dtype="<u8"))
         except (OSError, ValueError) as error:
-            raise IndexStoreError(f"data/{path.name} cannot be read ({error}); {_mend(path)}") from error
+            raise IndexStoreError(f"data/{path.name} cannot be read ({error}); {mend(path.parent.parent)}") from error
         sizes = [8 * terms, 8 * (terms + 1), 4 * postings, 4 * counted, 2 * postings]
         if head[:8] != MAGIC or counted != documents or len(self._bytes) != HEAD + sum(sizes):
-            raise IndexStoreError(f"data/{path.name} does not hold the words of {documents} documents; {_mend(path)}")
+            raise IndexStoreError(
+                f"data/{path.name} does not hold the words of {documents} documents; {mend(path.parent.parent)}"
+            )
         ends = np.cumsum([HEAD, *sizes]).tolist()
         kinds = ("<u8", "<i8", "<i4", "<i4", "<u2")
         parts = [self._bytes[start:end].view(kind) for start, end, kind in zip(ends, ends[1:], kinds, strict=False)]
         self._hashes, self._starts, self._documents, self.lengths, self._frequencies = parts
+
+    def adds_up(self) -> bool:
+        """Whether the frequencies of each document make up its length, but for terms that were counted short."""
+        counted = np.bincount(self._documents, weights=self._frequencies, minlength=len(self.lengths))
+        return len(counted) == len(self.lengths) and bool(
+            np.all((counted == self.lengths) | (self.lengths > MOST) & (counted < self.lengths))
+        )
 
     def find(self, hashes: np.ndarray) -> list[tuple[np.ndarray, np.ndarray] | None]:
         """For each term's hash its documents (offsets in the segment, ascending) and frequencies; None if absent."""
@@ -98,5 +107,6 @@ class Postings:
         return found
 
 
-def _mend(path: Path) -> str:
-    return f"make it again with `searchapp lexical {path.parent.parent}`"
+def mend(root: Path) -> str:
+    """What to do about postings that cannot be used."""
+    return f"make them again with `searchapp lexical {root}`"

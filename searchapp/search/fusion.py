@@ -9,7 +9,8 @@ import numpy as np
 
 from searchapp.errors import SearchAppError
 from searchapp.index.manifest import Lexical
-from searchapp.search.stage import Stage, ordered
+from searchapp.index.rescore import ordered
+from searchapp.search.stage import Stage
 
 METHODS = ("rrf", "weighted")
 NORMALISATIONS = ("minmax", "zscore")

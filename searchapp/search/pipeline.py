@@ -11,9 +11,10 @@ import numpy as np
 from searchapp.corpus import passage_of
 from searchapp.errors import SearchAppError
 from searchapp.index import Filter, VectorIndex
+from searchapp.index.rescore import ordered
 from searchapp.rerank import Advance, Reranker
 from searchapp.search.fusion import Fusion, fuse
-from searchapp.search.stage import Stage, ordered
+from searchapp.search.stage import Stage
 
 RERANKED = 100  # candidates a reranker sees
 
@@ -58,7 +59,7 @@ def run(
     ``vectors`` are the queries' unit vectors (n, dim); None where the plan has ``dense=False``. ``advance`` is told of
     the pairs a reranker has scored. Raises IndexStoreError where the index lacks a part the plan needs.
     """
-    k = min(plan.k, index.manifest.rows)
+    k = min(plan.k, index.manifest.documents)
     depth = max(k, plan.rerank_depth) if plan.reranker is not None else k
     each = max(depth, plan.fusion.depth) if plan.fusion is not None else depth
     stages: list[Stage] = []

@@ -50,20 +50,3 @@ class Stage:
         if rank is None or (self.scored is not None and rank > self.scored):
             return None
         return float(self.scores[query, rank - 1])
-
-
-def ordered(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sort each line by score, best first, then by row, and cut or pad it to k: float32 and int64, both (n, k).
-
-    Rows of -1 and scores that are no number count as absent.
-    """
-    absent = (rows < 0) | ~(scores > -np.inf)
-    scores = np.where(absent, -np.inf, scores).astype(np.float32)
-    rows = np.where(absent, -1, rows).astype(np.int64)
-    order = np.lexsort((rows, -scores), axis=1)[:, :k]
-    scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-    short = k - rows.shape[1]
-    if short > 0:
-        scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
-        rows = np.pad(rows, ((0, 0), (0, short)), constant_values=-1)
-    return scores, rows
