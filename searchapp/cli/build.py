@@ -12,6 +12,7 @@ from searchapp.cli.console import bytes_text, notice, say, seconds_text
 
 if TYPE_CHECKING:
     from searchapp.index import Summary
+    from searchapp.index.manifest import Lexical
 
 
 def build(
@@ -30,6 +31,8 @@ def build(
     adapter: options.Adapters = None,
     pca: Annotated[int | None, typer.Option(help="Dimensions to reduce the vectors to; default: none.")] = None,
     factory: Annotated[str, typer.Option(help="auto, Flat, or any FAISS factory string.")] = "auto",
+    lexical: Annotated[bool, typer.Option(help="Count the words too, for BM25 and --hybrid.")] = True,
+    language: options.Language = None,
     pooling: options.Pooling = None,
     max_length: options.MaxLength = None,
     document_max_length: options.DocumentMaxLength = None,
@@ -43,8 +46,10 @@ def build(
     from searchapp.cli.progress import Bar
     from searchapp.corpus import open_source
     from searchapp.encoder import Encoder
+    from searchapp.index import Analyser
     from searchapp.index import build as build_index
 
+    analyser = Analyser.of_language(language) if language else None
     for source in sources:
         open_source(source)  # a missing file is said before a model is loaded
     encoder = Encoder.load(
@@ -65,6 +70,8 @@ def build(
             encoder,
             pca=pca,
             factory=factory,
+            lexical=lexical,
+            analyser=analyser,
             overwrite=overwrite,
             segment_size=segment_size,
             progress=bar,
@@ -97,9 +104,20 @@ def report(path: Path, summary: Summary) -> None:
         rescored = f", {ann.candidates} candidates rescored" if ann.candidates else ", exact"
         say(f"index          {ann.factory}{rescored}")
         say(f"bytes/vector   {size / max(1, ann.rows):.0f} in the index, {2 * manifest.dim} stored for rescoring")
+    if manifest.lexical is not None:
+        say(f"words          {describe(manifest.lexical)}")
     say(f"on disk        {bytes_text(sum(entry.size for entry in manifest.files.values()))}")
     encode = plan.seconds.get("encode", 0.0)
     rate = f" ({plan.tokens / encode:,.0f} tokens/s)" if encode else ""
     stages = [f"encode {seconds_text(encode)}{rate}"]
-    stages += [f"{name} {seconds_text(plan.seconds[name])}" for name in ("reduce", "index") if name in plan.seconds]
+    stages += [
+        f"{name} {seconds_text(plan.seconds[name])}" for name in ("words", "reduce", "index") if name in plan.seconds
+    ]
     say(f"time           {', '.join(stages)}")
+
+
+def describe(part: Lexical) -> str:
+    """A BM25 part in words."""
+    stems = f"{part.stemmer} stems" if part.stemmer else "no stemming"
+    stopped = f"{part.stop_words} stop words left out" if part.stop_words else "all words"
+    return f"{stems}, {stopped}; BM25 with k1 = {part.k1:g}, b = {part.b:g}"

@@ -14,8 +14,8 @@ from typing import Any
 from searchapp.errors import SearchAppError
 
 # Our own codes travel as surrogates, which no document can hold: `say` alone makes escapes, so none comes from a text.
-BOLD, DIM, GREEN, RESET = "\ud801", "\ud802", "\ud803", "\ud800"
-ESCAPES = {BOLD: "\x1b[1m", DIM: "\x1b[2m", GREEN: "\x1b[32m", RESET: "\x1b[0m"}
+BOLD, DIM, GREEN, RED, RESET = "\ud801", "\ud802", "\ud803", "\ud804", "\ud800"
+ESCAPES = {BOLD: "\x1b[1m", DIM: "\x1b[2m", GREEN: "\x1b[32m", RED: "\x1b[31m", RESET: "\x1b[0m"}
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # C0 but for tab and newline, DEL, C1
 NO_JSON = re.compile("[\x7f-\x9f\ud800-\udfff]")  # what json.dumps leaves as it is and a terminal must not get
 
@@ -116,6 +116,11 @@ def table(rows: list[list[str]]) -> str:
         if number == 0:
             lines.append("  ".join("-" * wide for wide in widths))
     return "\n".join(lines)
+
+
+def plural(count: int, noun: str) -> str:
+    """A number with its noun: 1 document, 2,000 documents."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def bytes_text(size: float) -> str:

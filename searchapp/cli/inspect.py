@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from searchapp.cli import options
+from searchapp.cli.build import describe
 from searchapp.cli.console import bytes_text, say, say_json
 
 
@@ -55,6 +56,7 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         "fingerprint": manifest.encoder["fingerprint"]["sha256"][:16],
         "dimensions": f"{manifest.dim}{reduced}{variance}",
         "search": search,
+        "words": describe(manifest.lexical) if manifest.lexical else "none: no --hybrid",
         "on disk": bytes_text(content["bytes"]),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     }

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from searchapp.errors import SearchAppError
+
+if TYPE_CHECKING:
+    from searchapp.index import VectorIndex
+    from searchapp.rerank import Reranker
+    from searchapp.search import Fusion
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A checkpoint directory, a hub id, or `bundled`.")]
 Adapters = Annotated[
@@ -29,3 +36,61 @@ Candidates = Annotated[
     typer.Option(help="Rows to rescore exactly; 0: none. Default: 100 where the index is not exact.", min=0),
 ]
 Instruction = Annotated[str | None, typer.Option(help="What to put before each query; default: the model's own.")]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        help="Language of the words for BM25: stems and stop words; none: words as they stand. Default: english."
+    ),
+]
+Hybrid = Annotated[bool, typer.Option("--hybrid", help="Search by words (BM25) too, and fuse both rankings.")]
+FusionMethod = Annotated[
+    str | None,
+    typer.Option("--fusion", help="rrf or weighted. Default: as the index was tuned, else rrf.", show_default=False),
+]
+Weight = Annotated[
+    float | None,
+    typer.Option(help="Share of the vectors in the fusion, 0 to 1. Default: as tuned, else 0.5.", show_default=False),
+]
+FusionDepth = Annotated[
+    int | None, typer.Option(help="Candidates of each side. Default: as tuned, else 1000.", show_default=False)
+]
+Rerank = Annotated[
+    str | None, typer.Option("--rerank", help="Put the best hits in the order of this model.", show_default=False)
+]
+RerankDepth = Annotated[int, typer.Option(help="Hits the reranker sees.", min=1)]
+RerankerKind = Annotated[str, typer.Option(help="auto, bi-encoder, head, yes-no or listwise.")]
+
+
+def fusion_of(
+    index: VectorIndex | None,
+    hybrid: bool,
+    method: str | None = None,
+    weight: float | None = None,
+    depth: int | None = None,
+) -> Fusion | None:
+    """What ``--hybrid`` and its options ask for; None where it is not given. No index: one that is not made yet.
+
+    Raises SearchAppError for its options without it, and for an index without words.
+    """
+    asked: dict[str, Any] = {"method": method, "weight": weight, "depth": depth}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if not hybrid:
+        if given:
+            flag = {"method": "--fusion", "weight": "--weight", "depth": "--fusion-depth"}[next(iter(given))]
+            raise SearchAppError(f"{flag} says how two rankings are fused, and there is one; add --hybrid")
+        return None
+    from dataclasses import replace
+
+    from searchapp.search.fusion import Fusion, stored_fusion
+
+    tuned = stored_fusion(index.lexical.part) if index is not None else None
+    return replace(tuned or Fusion(), **given)
+
+
+def reranker_of(model: str | None, kind: str = "auto", device: str = "auto") -> Reranker | None:
+    """Load what ``--rerank`` names; None where it is not given."""
+    if model is None:
+        return None
+    from searchapp.rerank import load_reranker
+
+    return load_reranker(model, kind=kind, device=device)

@@ -18,10 +18,16 @@ from searchapp.errors import SearchAppError
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
-    from searchapp.search import Answer, Index
+    from searchapp.rerank import Reranker
+    from searchapp.search import Answer, Fusion, Hit, Index
 
+PLAIN = ("exact", "compressed", "rescored")  # stages whose scores are cosines
+NAMES = {"exact": "vectors", "compressed": "vectors", "rescored": "vectors", "bm25": "BM25"}
+EIGHTHS = " ▏▎▍▌▋▊▉"
 HELP = """type a query, or
   :k 20            hits to show
+  :hybrid          BM25 beside the vectors; again: vectors alone
+  :rerank MODEL    put the best hits in a reranker's order; without MODEL: not
   :filter EXPR     only documents whose metadata pass; without EXPR: all
   :show N          the whole text of hit N
   :help  :quit"""
@@ -36,6 +42,9 @@ class Wishes:
     candidates: int | None
     instruction: str | None
     passages: bool
+    hybrid: Fusion | None = None
+    rerank: str | Reranker | None = None
+    rerank_depth: int = 100
 
 
 def search(
@@ -45,6 +54,13 @@ def search(
     filter: options.Filter = None,
     candidates: options.Candidates = None,
     instruction: options.Instruction = None,
+    hybrid: options.Hybrid = False,
+    fusion: options.FusionMethod = None,
+    weight: options.Weight = None,
+    fusion_depth: options.FusionDepth = None,
+    rerank: options.Rerank = None,
+    rerank_depth: options.RerankDepth = 100,
+    reranker_kind: options.RerankerKind = "auto",
     passages: Annotated[bool, typer.Option(help="Show the passage that fits best, not the beginning.")] = True,
     device: options.Device = "auto",
     json: options.Json = False,
@@ -55,7 +71,16 @@ def search(
     opened = Index.open(index, device=device)
     for text in opened.vectors.store.notices:
         notice(f"notice: {text}")
-    wishes = Wishes(k, filter, candidates, instruction, passages)
+    wishes = Wishes(
+        k,
+        filter,
+        candidates,
+        instruction,
+        passages,
+        hybrid=options.fusion_of(opened.vectors, hybrid, fusion, weight, fusion_depth),
+        rerank=options.reranker_of(rerank, reranker_kind, device),
+        rerank_depth=rerank_depth,
+    )
     if queries is None and (sys.stdin is None or not sys.stdin.isatty()):
         queries = _read_queries()
     if queries is not None:
@@ -84,24 +109,33 @@ def _read_queries() -> list[str]:
 
 def _ask(index: Index, queries: list[str], wishes: Wishes) -> list[Answer]:
     return index.answer(
-        queries, wishes.k, filter=wishes.filter, candidates=wishes.candidates, instruction=wishes.instruction
+        queries,
+        wishes.k,
+        filter=wishes.filter,
+        candidates=wishes.candidates,
+        instruction=wishes.instruction,
+        hybrid=wishes.hybrid or False,
+        rerank=wishes.rerank,
+        rerank_depth=wishes.rerank_depth,
     )
 
 
 def show_json(answer: Answer) -> None:
-    """One JSON line for each hit."""
+    """One JSON line for each hit; ``stage`` says what its score is, ``places`` where it stood in the stages before."""
     for rank, hit in enumerate(answer.hits, 1):
-        say_json(
-            {
-                "query": answer.query,
-                "rank": rank,
-                "id": hit.id,
-                "score": hit.score,
-                "title": hit.title,
-                "text": hit.text,
-                "metadata": dict(hit.metadata),
-            }
-        )
+        line = {
+            "query": answer.query,
+            "rank": rank,
+            "id": hit.id,
+            "score": hit.score,
+            "title": hit.title,
+            "text": hit.text,
+            "metadata": dict(hit.metadata),
+        }
+        if hit.stage not in PLAIN:
+            line["stage"] = hit.stage
+            line["places"] = {name: {"rank": at.rank, "score": at.score} for name, at in hit.places.items()}
+        say_json(line)
 
 
 def show(index: Index, answer: Answer, passages: bool = True) -> None:
@@ -113,11 +147,38 @@ def show(index: Index, answer: Answer, passages: bool = True) -> None:
     for rank, (hit, snippet) in enumerate(zip(answer.hits, snippets, strict=True), 1):
         title = hit.title or hit.id
         label = "" if title == hit.id else "  " + style(hit.id, DIM)
-        say(f"{rank:>3}  {hit.score:.3f}  {style(textwrap.shorten(title, width() - 14), BOLD)}{label}")
+        say(f"{rank:>3}  {_worth(hit, answer)}  {style(textwrap.shorten(title, width() - 14), BOLD)}{label}")
         for line in textwrap.wrap(snippet, width() - 12, max_lines=3, placeholder=" …"):
             say(" " * 12 + line)
-    say(style(f"     encode {seconds_text(answer.encode_seconds)}, search {seconds_text(answer.search_seconds)}", DIM))
+        if hit.stage not in PLAIN:
+            say(style(" " * 12 + _parts(hit), DIM))
+    spent = [f"encode {seconds_text(answer.encode_seconds)}", f"search {seconds_text(answer.search_seconds)}"]
+    spent += [f"rerank {seconds_text(answer.rerank_seconds)}"] if answer.rerank_seconds else []
+    say(style(f"     {', '.join(spent)}", DIM))
     say()
+
+
+def _worth(hit: Hit, answer: Answer) -> str:
+    """A cosine as it is; a score whose size says nothing by itself as a bar, empty at 0 or at the last hit's below it.
+
+    Five columns either way.
+    """
+    if hit.stage in PLAIN:
+        return f"{hit.score:.3f}"
+    scores = [other.score for other in answer.hits]
+    low, high = min(0.0, *scores), max(scores)
+    full = round(8 * 5 * (hit.score - low) / (high - low)) if high > low else 0
+    return ("█" * (full // 8) + EIGHTHS[full % 8]).strip().ljust(5)
+
+
+def _parts(hit: Hit) -> str:
+    """What each stage gave a hit, best rank 1: ``vectors 0.612 (3) · BM25 12.4 (1) · fused (2)``."""
+    return " · ".join(
+        f"{NAMES.get(name, name)} ({at.rank})"
+        if name == "fused"
+        else f"{NAMES.get(name, name)} {at.score:.3g} ({at.rank})"
+        for name, at in hit.places.items()
+    )
 
 
 def _snippets(index: Index, answer: Answer, passages: bool) -> list[str]:
@@ -141,7 +202,7 @@ def _prompt(index: Index, wishes: Wishes, json: bool) -> None:
         _passing(index, wishes.filter)  # a wrong key is said before a model is loaded
     notice(f"loading {index.vectors.manifest.encoder['reference']['model']} …")
     _ = index.encoder
-    notice(f"{index.vectors.manifest.rows:,} documents; :help for help")
+    notice(f"{index.vectors.manifest.documents:,} documents; :help for help")
     session: PromptSession[str] = PromptSession(history=_history())
     last: Answer | None = None
     while True:
@@ -188,10 +249,16 @@ def _command(line: str, index: Index, wishes: Wishes, last: Answer | None) -> Wi
         wishes = replace(wishes, k=_number(line, rest, None))
         notice(f"{wishes.k:,} {'hit' if wishes.k == 1 else 'hits'}")
     elif name == "filter":
-        rows = index.vectors.manifest.rows
-        passing = _passing(index, rest) if rest else rows
+        there = index.vectors.manifest.documents
+        passing = _passing(index, rest) if rest else there
         wishes = replace(wishes, filter=rest or None)
-        notice(f"{passing:,} of {rows:,} documents pass")
+        notice(f"{passing:,} of {there:,} documents pass")
+    elif name == "hybrid":
+        wishes = replace(wishes, hybrid=None if wishes.hybrid else options.fusion_of(index.vectors, True))
+        notice("BM25 beside the vectors" if wishes.hybrid else "vectors alone")
+    elif name == "rerank":
+        wishes = replace(wishes, rerank=options.reranker_of(rest or None))
+        notice(f"the best {wishes.rerank_depth} hits are reranked by {rest}" if rest else "no reranking")
     elif name == "show":
         if last is None or not last.hits:
             raise SearchAppError(f"{line} finds no hits to show; type a query first")
@@ -215,7 +282,8 @@ def _passing(index: Index, expression: str) -> int:
     """How many documents pass a filter. Raises SearchAppError for one that is not understood or names no key."""
     from searchapp.index import Filter
 
-    return int(Filter(expression).mask(index.vectors.rows.fields()).sum())
+    allowed = index.vectors.allowed(Filter(expression))
+    return index.vectors.manifest.documents if allowed is None else int(allowed.sum())
 
 
 def _show_whole(answer: Answer, rank: int) -> None:

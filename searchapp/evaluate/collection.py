@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,21 +165,40 @@ def _choose_split(path: Path, split: str | None) -> tuple[str, Path]:
     return split, files[split]
 
 
+def read_query_texts(path: str | Path) -> dict[str, str]:
+    """Read query id → text from a ``queries.jsonl``, plain or gzip'd, or from the one of a folder in BEIR layout.
+
+    Raises EvaluationError as ``load_collection`` does.
+    """
+    path = Path(path)
+    file = _part(path, "queries.jsonl") if path.is_dir() else path
+    return {query.id: query.text for _, query in _queries(file)}
+
+
 def _read_queries(path: Path, judged: Qrels) -> tuple[list[Query], int]:
     """Return the judged queries in file order, and how many others the file has."""
     queries: list[Query] = []
-    seen: set[str] = set()
-    for number, line in read_lines(path):
-        query = _query(f"{path}:{number}", line)
-        if query.id in seen:
-            raise EvaluationError(f"{path}:{number}: query {query.id!r} stands a second time, expected once; rename it")
-        seen.add(query.id)
+    others = 0
+    for place, query in _queries(path):
         if query.id not in judged:
+            others += 1
             continue
         if not query.text.strip():
-            raise EvaluationError(f"{path}:{number}: query {query.id!r} is judged but empty, expected some text")
+            raise EvaluationError(f"{place}: query {query.id!r} is judged but empty, expected some text")
         queries.append(query)
-    return queries, len(seen) - len(queries)
+    return queries, others
+
+
+def _queries(path: Path) -> Iterator[tuple[str, Query]]:
+    """Yield (place, query) for each line."""
+    seen: set[str] = set()
+    for number, line in read_lines(path):
+        place = f"{path}:{number}"
+        query = _query(place, line)
+        if query.id in seen:
+            raise EvaluationError(f"{place}: query {query.id!r} stands a second time, expected once; rename it")
+        seen.add(query.id)
+        yield place, query
 
 
 def _query(place: str, line: bytes) -> Query:

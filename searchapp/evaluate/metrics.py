@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ir_measures import Measure
 
 DEFAULT_METRICS = ("nDCG@10", "MAP", "MRR@10", "Recall@100", "P@10")
+UNJUDGED = "Unjudged@10"
+"""The share of the first ten documents that nobody judged: 1 - Judged@10. Where it is high, a metric says little."""
 
 # pytrec_eval keeps a table with a row for every judgement from 0 to the highest, and reads row `rel` of it unchecked.
 HIGHEST_JUDGEMENT = 1_000_000
@@ -71,6 +73,7 @@ def parse_metric(name: str) -> Measure:
     """Return the ir-measures object of a metric's name.
 
     Any spelling ir-measures knows: ``nDCG@10``, ``P(rel=2)@5``; MAP, MRR@k and Recall@k are its AP, RR@k and R@k.
+    ``score`` and ``check_metric`` know ``Unjudged@k``, 1 - Judged@k, besides.
     Note that nDCG has linear gain, as in trec_eval and BEIR.
 
     Raises EvaluationError where there is no such metric (the nearest one is named), it does not take the parameter,
@@ -96,6 +99,16 @@ def parse_metric(name: str) -> Measure:
     return measure
 
 
+def check_metric(name: str) -> None:
+    """Raise EvaluationError, as ``parse_metric`` does, for a name that ``score`` does not take."""
+    parse_metric(_judged(name))
+
+
+def _judged(name: str) -> str:
+    """The ir-measures spelling of ``Unjudged@k``, whose complement it is; any other name as it is."""
+    return re.sub(r"^Unjudged(?=@\d+$)", "Judged", name)
+
+
 def score(
     run: Mapping[str, Mapping[str, float]],
     qrels: Mapping[str, Mapping[str, int]],
@@ -115,6 +128,8 @@ def score(
     The order of documents is that of ``ranking`` for every metric. ir_measures alone would not do this: it takes RR@k
     and Judged@k from other programs, which compare scores in double precision and break ties the other way round.
 
+    ``Unjudged@k`` is 1 - Judged@k: a query without documents counts 1.
+
     A metric that a provider leaves out for a query (Accuracy where nothing relevant was found) counts 0; those that
     ir_measures adds up (NumRet, NumRel) are per query here too, and averaged by ``Scores``.
 
@@ -123,7 +138,7 @@ def score(
     """
     import ir_measures
 
-    measures = {name: parse_metric(name) for name in metrics}
+    measures = {name: parse_metric(_judged(name)) for name in metrics}
     judgements = _judgements(qrels)
     ranks = {query: _by_rank(query, run[query]) for query in qrels if run.get(query)}
     values = {measure: dict.fromkeys(qrels, float(measure.DEFAULT)) for measure in measures.values()}
@@ -139,7 +154,12 @@ def score(
                 f"one of {', '.join(map(str, group))} is computed by a program outside that failed ({error}); "
                 f"expected metrics such as {', '.join(DEFAULT_METRICS)}"
             ) from error
-    per_query = {name: dict(values[measure]) for name, measure in measures.items()}
+    per_query = {
+        name: {query: 1.0 - value for query, value in values[measure].items()}
+        if _judged(name) != name
+        else dict(values[measure])
+        for name, measure in measures.items()
+    }
     return Scores(per_query, missing=len(qrels) - len(ranks), queries=len(qrels))
 
 

@@ -1,28 +1,35 @@
-"""Retrieval evaluation: one collection, one model, several ways to index; documents and queries are encoded once."""
+"""Retrieval evaluation: one collection, one model, several ways to search; documents and queries are encoded once."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from searchapp.encoder import Encoder
 from searchapp.errors import EvaluationError
-from searchapp.evaluate.collection import Collection
-from searchapp.evaluate.metrics import DEFAULT_METRICS, Scores, score
+from searchapp.evaluate.collection import Collection, Qrels
+from searchapp.evaluate.metrics import DEFAULT_METRICS, UNJUDGED, Scores, score
+from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
 from searchapp.index import Progress, Store, VectorIndex, build
 from searchapp.index.ann import check_factory
 from searchapp.index.derive import derive
 from searchapp.index.reduction import check_dimension
 
+if TYPE_CHECKING:
+    from searchapp.rerank import Advance, Reranker
+    from searchapp.search.fusion import Fusion
+
 DEPTH = 1_000  # documents retrieved for each query, as trec_eval's MAP takes them
-Ranking = dict[str, list[tuple[str, float]]]
+RERANKED = 100
+KINDS = {"bm25": "bm25", "fused": "hybrid", "reranked": "reranked"}
+"""Stages of a search that are a way to search of their own; all others are the vectors'."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +48,37 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Request:
+    """What is wanted of every setting.
+
+    ``fusion`` asks for BM25 alone and for both together beside the vectors alone; ``reranker`` for the last of these
+    with its first ``rerank_depth`` documents in the reranker's order. The rules are those of ``protocol.examine``.
+    """
+
+    metrics: Sequence[str] = DEFAULT_METRICS
+    instruction: str | None = None
+    depth: int = DEPTH
+    fusion: Fusion | None = None
+    reranker: Reranker | None = None
+    rerank_depth: int = RERANKED
+    self_rule: str = "auto"
+    duplicate_rule: str = "keep"
+
+
+@dataclass(frozen=True)
 class Result:
-    """What one setting brought: ``setting`` says all that decides it, ``run`` the documents of each query in order."""
+    """What one setting brought: ``setting`` says all that decides it, ``run`` the documents of each query in order.
+
+    ``scores`` were measured against ``qrels``: those of the collection, but for documents that count as one.
+    """
 
     name: str
     setting: dict[str, Any]
     scores: Scores
     run: Ranking
     search_seconds: float
+    qrels: Qrels = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints for it."""
@@ -61,30 +91,45 @@ def evaluate_collection(
     encoder: Encoder,
     settings: Sequence[Setting],
     work: Path,
+    request: Request | None = None,
     *,
-    metrics: Sequence[str] = DEFAULT_METRICS,
-    instruction: str | None = None,
-    depth: int = DEPTH,
+    cache: Path | None = None,
     progress: Progress | None = None,
+    advance: Advance | None = None,
 ) -> list[Result]:
     """Encode a collection into an index at ``work`` once, then index, search and score it for every setting.
+
+    An index that is there already, from the same corpus by the same encoder, is used as it is. ``cache`` is a folder
+    that keeps the queries' vectors.
 
     Raises IndexStoreError for a setting that does not fit the encoder before anything is encoded; whether there are
     documents enough for it is known only after.
     """
+    request = request or Request()
     for setting in settings:
         if setting.pca is not None:
             check_dimension(setting.pca, encoder.dim)
         check_factory(setting.factory, setting.pca or encoder.dim)
-    build([str(collection.corpus)], work, encoder, pca=settings[0].pca, factory=settings[0].factory, progress=progress)
-    vectors = _encode_queries(collection, encoder, instruction)
-    results = []
+    build(
+        [str(collection.corpus)],
+        work,
+        encoder,
+        pca=settings[0].pca,
+        factory=settings[0].factory,
+        lexical=request.fusion is not None,
+        progress=progress,
+    )
+    vectors = _encode_queries(collection, encoder, request.instruction, cache)
+    results: list[Result] = []
+    corpus = None
     for setting in settings:
         with Store.write(work) as store:
             current = store.manifest.build if store.manifest else None
             if current is None or (current.pca, current.factory) != (setting.pca, setting.factory):
                 derive(store, setting.pca, setting.factory)
-        results.append(_measure(collection, VectorIndex.open(work), vectors, setting, metrics, instruction, depth))
+        index = VectorIndex.open(work)
+        corpus = corpus or _examine(collection, index, request)
+        results += _measure(collection, index, corpus, vectors, setting, request, advance, lexical=not results)
     return results
 
 
@@ -92,75 +137,153 @@ def evaluate_index(
     collection: Collection,
     index: VectorIndex,
     encoder: Encoder,
+    request: Request | None = None,
     *,
     candidates: int | None = None,
-    metrics: Sequence[str] = DEFAULT_METRICS,
-    instruction: str | None = None,
-    depth: int = DEPTH,
-) -> Result:
-    """Search an index that is already there. Raises EvaluationError when it holds none of the judged documents."""
-    judged = {document for judgements in collection.qrels.values() for document in judgements}
-    known = any(
-        identifier in judged for number in range(len(index.manifest.segments)) for identifier in index.rows.ids(number)
-    )
-    if not known:
-        raise EvaluationError(
-            f"{index.store.root} holds none of the {len(judged):,} documents judged in {collection.path}; "
-            "evaluate the index of that collection"
-        )
-    plan = index.manifest.build
-    setting = Setting(plan.pca, plan.factory, candidates)
-    vectors = _encode_queries(collection, encoder, instruction)
-    return _measure(collection, index, vectors, setting, metrics, instruction, depth)
+    advance: Advance | None = None,
+) -> list[Result]:
+    """Search an index that is already there. Raises EvaluationError when it lacks more than 5 % of what is judged."""
+    request = request or Request()
+    corpus = _examine(collection, index, request)
+    reduction = index.manifest.reduction
+    setting = Setting(reduction.dim if reduction else None, index.manifest.build.factory, candidates)
+    vectors = _encode_queries(collection, encoder, request.instruction, None)
+    return _measure(collection, index, corpus, vectors, setting, request, advance, lexical=True)
 
 
-def _encode_queries(collection: Collection, encoder: Encoder, instruction: str | None) -> np.ndarray:
-    return encoder.encode_queries([query.text for query in collection.queries], instruction)
+def _examine(collection: Collection, index: VectorIndex, request: Request) -> Corpus:
+    return examine(collection, index, self_rule=request.self_rule, duplicate_rule=request.duplicate_rule)
+
+
+def _encode_queries(
+    collection: Collection, encoder: Encoder, instruction: str | None, cache: Path | None
+) -> np.ndarray:
+    """The queries' vectors, float32 (queries, dim); those of another run where the same ones are in the cache."""
+    texts = [query.text for query in collection.queries]
+    if cache is None:
+        return encoder.encode_queries(texts, instruction)
+    asked = instruction if instruction is not None else encoder.settings.query_instruction
+    parts = [encoder.fingerprint["sha256"], encoder.dtype, repr(asked), *texts]
+    file = cache / f"queries-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.npy"
+    if file.exists():
+        try:
+            kept = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError):  # cut short by a crash: encoded and written again
+            kept = np.zeros((0, 0), np.float32)
+        if kept.shape == (len(texts), encoder.dim) and kept.dtype == np.float32:
+            return kept
+    vectors = encoder.encode_queries(texts, instruction)
+    with tempfile.NamedTemporaryFile(dir=cache, suffix=".npy", delete=False) as draft:
+        np.save(draft, vectors, allow_pickle=False)
+    Path(draft.name).replace(file)
+    return vectors
 
 
 def _measure(
     collection: Collection,
     index: VectorIndex,
+    corpus: Corpus,
     vectors: np.ndarray,
     setting: Setting,
-    metrics: Sequence[str],
-    instruction: str | None,
-    depth: int,
-) -> Result:
-    began = time.perf_counter()
-    scores, rows = index.search_vectors(vectors, depth, candidates=setting.candidates)
-    seconds = time.perf_counter() - began
-    names = np.array(
-        [name for number in range(len(index.manifest.segments)) for name in index.rows.ids(number)], dtype=object
+    request: Request,
+    advance: Advance | None,
+    *,
+    lexical: bool,
+) -> list[Result]:
+    """Search once and score what each step of the search left; ``lexical``: BM25 alone too."""
+    from searchapp.search.pipeline import Plan, run
+
+    plan = Plan(
+        k=request.depth + (1 if corpus.selves else 0),  # one more, where one may be left out
+        candidates=setting.candidates,
+        fusion=request.fusion,
+        reranker=request.reranker,
+        rerank_depth=request.rerank_depth,
     )
-    run: Ranking = {}
-    for query, points, found in zip(collection.queries, scores, rows, strict=True):
-        real = found >= 0
-        run[query.id] = list(zip(names[found[real]].tolist(), points[real].tolist(), strict=True))
-    measured = score({query: dict(ranking) for query, ranking in run.items()}, collection.qrels, metrics)
+    stages = run(index, [query.text for query in collection.queries], vectors, plan, advance)
+    results: list[Result] = []
+    for number, stage in enumerate(stages):
+        kind = KINDS.get(stage.name, "dense")
+        alone = kind in ("dense", "bm25")  # the others need all the steps before them too
+        seconds = stage.seconds if alone else sum(one.seconds for one in stages[: number + 1])
+        found, qrels = ranked(corpus, collection, stage.scores, stage.rows, request.depth)
+        measured = score(
+            {query: dict(hits) for query, hits in found.items()},
+            qrels,
+            [*dict.fromkeys([*request.metrics, UNJUDGED])],
+        )
+        described = {
+            **_describe(collection, index, corpus, setting, request, measured),
+            "method": kind,
+            "fusion": asdict(request.fusion) if kind == "hybrid" and request.fusion else None,
+            "rerank": None,
+            "search_ms_per_query": 1000 * seconds / max(1, len(vectors)),
+        }
+        name = {"dense": setting.name, "bm25": "bm25", "hybrid": f"{setting.name}-hybrid"}.get(kind, "")
+        if kind == "reranked" and request.reranker is not None:
+            before = results[-1]
+            name = f"{before.name}-reranked"
+            described |= {key: before.setting[key] for key in ("method", "fusion")}
+            described |= _reranking(request, request.reranker, before)
+        results.append(Result(name, described, measured, found, seconds, qrels, tuple(corpus.sentences())))
+    return [result for result in results if lexical or result.name != "bm25"]
+
+
+def _reranking(request: Request, reranker: Reranker, first: Result) -> dict[str, Any]:
+    """What a reranked result says beside: of what it is made, and the recall it cannot exceed."""
+    ceiling = score(
+        {query: dict(hits[: request.rerank_depth]) for query, hits in first.run.items()},
+        first.qrels,
+        [f"Recall@{request.rerank_depth}"],
+    )
+    return {
+        "rerank": reranker.name,
+        "rerank_kind": reranker.kind,
+        "rerank_depth": request.rerank_depth,
+        "first_stage": first.name,
+        "first_stage_recall": ceiling.estimate(f"Recall@{request.rerank_depth}").value,
+    }
+
+
+def _describe(
+    collection: Collection,
+    index: VectorIndex,
+    corpus: Corpus,
+    setting: Setting,
+    request: Request,
+    measured: Scores,
+) -> dict[str, Any]:
     manifest = index.manifest
-    described = {
+    asked = request.instruction
+    return {
         "collection": collection.name,
         "split": collection.split,
         "queries": measured.queries,
         "queries_missing": measured.missing,
+        "queries_unknown": collection.unknown_queries,
         "documents": manifest.rows,
         "documents_rejected": manifest.build.rejected,
+        **corpus.describe(),
         "model": manifest.encoder["reference"]["model"],
         "adapters": manifest.encoder["reference"]["adapters"],
         "fingerprint": manifest.encoder["fingerprint"]["sha256"],
-        "instruction": instruction if instruction is not None else manifest.encoder["settings"]["query_instruction"],
+        "instruction": asked if asked is not None else manifest.encoder["settings"]["query_instruction"],
         "dim": manifest.dim,
         "pca": setting.pca,
         "explained_variance": manifest.reduction.explained_variance if manifest.reduction else None,
         "factory": manifest.ann.factory if manifest.ann else None,
-        "candidates": setting.candidates
-        if setting.candidates is not None
-        else (manifest.ann.candidates if manifest.ann else 0),
-        "depth": depth,
-        "search_ms_per_query": 1000 * seconds / max(1, len(vectors)),
+        "candidates": _rescored(index, setting, request),
+        "depth": request.depth,
     }
-    return Result(setting.name, described, measured, run, seconds)
+
+
+def _rescored(index: VectorIndex, setting: Setting, request: Request) -> int:
+    """How many rows of a query were compared with the stored vectors: at least as many as were retrieved."""
+    standard = index.manifest.ann.candidates if index.manifest.ann else 0
+    if setting.candidates == 0 or (setting.candidates is None and standard == 0):
+        return 0
+    wanted = max(standard, 4 * request.depth) if setting.candidates is None else max(setting.candidates, request.depth)
+    return min(wanted, index.manifest.rows)
 
 
 def run_path(path: Path, name: str, alone: bool) -> Path:
@@ -168,8 +291,8 @@ def run_path(path: Path, name: str, alone: bool) -> Path:
     return path if alone else path.with_name(f"{path.stem}.{name}{path.suffix}")
 
 
-def check_run_path(path: Path) -> None:
-    """Raise EvaluationError unless a run can be written at ``path``: its folder is tried with a file of no name."""
+def check_writable(path: Path, option: str = "--run") -> None:
+    """Raise EvaluationError unless a file can be written at ``path``: its folder is tried with a file of no name."""
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
@@ -177,5 +300,5 @@ def check_run_path(path: Path) -> None:
             pass
     except OSError as error:
         raise EvaluationError(
-            f"--run {path} cannot be written: {error.strerror or error}; give a file in a folder you can write to"
+            f"{option} {path} cannot be written: {error.strerror or error}; give a file in a folder you can write to"
         ) from error

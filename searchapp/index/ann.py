@@ -225,7 +225,10 @@ class AnnIndex:
     @property
     def filters(self) -> bool:
         """Whether a row mask can be handed to this type's search."""
-        return isinstance(self._index, self._faiss.IndexFlat | self._faiss.IndexIVF)
+        faiss, inner = self._faiss, _layers(self._index)[-1]
+        if isinstance(inner, faiss.IndexIVF | faiss.IndexHNSW):
+            return True
+        return isinstance(inner, faiss.IndexFlatCodes) and not isinstance(inner, faiss.IndexFastScan)
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The k best rows of each query by inner product: scores float32 and rows int64, both (n, k); -1 for none.
@@ -234,7 +237,7 @@ class AnnIndex:
         """
         faiss = self._faiss
         before = faiss.omp_get_max_threads()
-        if len(queries) < SMALL_BATCH:
+        if before > 1 and len(queries) < SMALL_BATCH:
             faiss.omp_set_num_threads(1)
         try:
             scores, rows = self._index.search(queries, k, params=self._search_parameters(allowed))
@@ -242,16 +245,52 @@ class AnnIndex:
             faiss.omp_set_num_threads(before)
         return scores, rows
 
+    def set(self, parameters: dict[str, int]) -> None:
+        """Take other search parameters."""
+        set_parameters(self._index, parameters)
+        self._parameters = parameters
+
     def _search_parameters(self, allowed: np.ndarray | None) -> Any:
+        """FAISS's search parameters for a mask, one for each layer of the index; None without a mask."""
+        if allowed is None:
+            return None
         faiss = self._faiss
-        options: dict[str, Any] = {}
-        if allowed is not None:
-            options["sel"] = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        if isinstance(self._index, faiss.IndexIVF):
-            return faiss.SearchParametersIVF(nprobe=self._parameters.get("nprobe", 1), **options)
-        if isinstance(self._index, faiss.IndexHNSW):
-            return faiss.SearchParametersHNSW(efSearch=self._parameters.get("efSearch", 128), **options)
-        return faiss.SearchParameters(**options) if options else None
+        selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        *outer, inner = _layers(self._index)
+        if isinstance(inner, faiss.IndexIVF):
+            parameters = faiss.SearchParametersIVF(nprobe=self._parameters.get("nprobe", 1), sel=selector)
+        elif isinstance(inner, faiss.IndexHNSW):
+            parameters = faiss.SearchParametersHNSW(efSearch=self._parameters.get("efSearch", 128), sel=selector)
+        else:
+            parameters = faiss.SearchParameters(sel=selector)
+        for _ in outer:
+            parameters = faiss.SearchParametersPreTransform(index_params=parameters)
+        return parameters
+
+
+def _layers(index: Any) -> list[Any]:
+    """An index and those that its vectors are passed on to after a transformation, the outermost first."""
+    faiss = import_faiss()
+    layers = [index]
+    while isinstance(layers[-1], faiss.IndexPreTransform):
+        layers.append(faiss.downcast_index(layers[-1].index))
+    return layers
+
+
+def set_parameters(index: Any, parameters: dict[str, int]) -> None:
+    """Set search parameters by FAISS's names, such as nprobe and efSearch, wherever in the index they belong."""
+    space = import_faiss().ParameterSpace()
+    for name, value in parameters.items():
+        space.set_index_parameter(index, name, value)
+
+
+def read_whole(path: Path) -> Any:
+    """Read a FAISS file into memory, to add to it. Raises IndexStoreError when FAISS cannot read it."""
+    faiss = import_faiss()
+    try:
+        return faiss.read_index(str(path))
+    except RuntimeError as error:
+        raise IndexStoreError(f"data/{path.name} is no readable FAISS file ({_last_line(error)})") from error
 
 
 def open_ann(path: Path, parameters: dict[str, int]) -> AnnIndex:
@@ -264,6 +303,5 @@ def open_ann(path: Path, parameters: dict[str, int]) -> AnnIndex:
             f"data/{path.name} is no readable FAISS file ({_last_line(error)}); "
             "run the same `searchapp build` again: it is made anew from the stored vectors"
         ) from error
-    if not isinstance(index, faiss.IndexIVF) and "nprobe" in parameters:
-        faiss.ParameterSpace().set_index_parameter(index, "nprobe", parameters["nprobe"])
+    set_parameters(index, parameters)
     return AnnIndex(index, parameters)

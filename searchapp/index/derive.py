@@ -23,9 +23,13 @@ def derive(store: Store, pca: int | None, factory: str, stage: Stage | None = No
 
     No document is encoded. Raises IndexStoreError when ``pca`` or ``factory`` do not fit the vectors.
     """
-    manifest = store.manifest
-    if manifest is None or manifest.rows == 0:
+    if store.manifest is None or store.manifest.rows == 0:
         raise IndexStoreError(f"{store.root} holds no vectors to index; run `searchapp build`")
+    return store.commit(derived(store, store.manifest, pca, factory, stage))
+
+
+def derived(store: Store, manifest: Manifest, pca: int | None, factory: str, stage: Stage | None = None) -> Manifest:
+    """What ``derive`` would commit after a manifest with at least one row, whose files need not be committed yet."""
     tell = stage or (lambda _: None)
     vectors = Vectors(store.data, manifest.segments, manifest.dim)
     seconds = {name: spent for name, spent in manifest.build.seconds.items() if name != "reduce"}
@@ -56,14 +60,14 @@ def derive(store: Store, pca: int | None, factory: str, stage: Stage | None = No
     prove(store.path(name), choice, manifest.rows, first)
     files.update(entries)
     seconds["index"] = time.perf_counter() - began
-    ready = manifest.with_files(
+    return manifest.with_files(
         state="ready",
         reduction=reduction,
         ann=Ann(name, choice.factory, manifest.rows, choice.candidates, choice.parameters),
+        drift=None,
         build=replace(manifest.build, pca=pca, factory=factory, seconds=seconds),
         files=files,
     )
-    return store.commit(ready)
 
 
 def _blocks(vectors: Vectors, projection: Pca | None) -> Iterator[np.ndarray]:

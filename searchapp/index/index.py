@@ -1,7 +1,11 @@
-"""One index opened for reading: candidates from FAISS, exact rescoring from the stored vectors, documents by row."""
+"""One index opened for reading: candidates from FAISS, exact rescoring from the stored vectors, documents by row.
+
+Rows that came after the FAISS index was made are compared exactly beside it; rows that are gone are never found.
+"""
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
 
@@ -10,23 +14,28 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann import AnnIndex, open_ann
 from searchapp.index.filter import Filter
+from searchapp.index.lexical import LexicalIndex
 from searchapp.index.manifest import Manifest
 from searchapp.index.reduction import Pca, read_pca
+from searchapp.index.rescore import best, ordered
 from searchapp.index.rows import Rows
 from searchapp.index.store import Store
-from searchapp.index.vectors import Vectors
+from searchapp.index.tombstones import read_gone
+from searchapp.index.vectors import Vectors, unit
 
 FEW = 20_000  # rows passing a filter below which they are simply all compared
+BLOCK_NUMBERS = 1 << 24  # numbers (rows x dim) converted to float32 at a time in exact comparison
 
 
 class VectorIndex:
     """The vectors and documents of one manifest. It stays that state while writers move on."""
 
-    def __init__(self, store: Store) -> None:
-        if store.manifest is None:
+    def __init__(self, store: Store, manifest: Manifest | None = None) -> None:
+        state = manifest or store.manifest
+        if state is None:
             raise IndexStoreError(f"{store.root} holds nothing yet; run `searchapp build`")
         self.store = store
-        self.manifest: Manifest = store.manifest
+        self.manifest: Manifest = state
         self.rows = Rows(store.data, self.manifest.segments)
         self.vectors = Vectors(store.data, self.manifest.segments, self.manifest.dim)
 
@@ -58,14 +67,39 @@ class VectorIndex:
             return None
         return read_pca(self.store.path(part.file), (self.manifest.dim, part.dim), part.explained_variance)
 
+    @cached_property
+    def lexical(self) -> LexicalIndex:
+        """BM25 over the same rows. Raises IndexStoreError where the index has no such part."""
+        return LexicalIndex(self.store, self.manifest, self.alive)
+
+    @cached_property
+    def alive(self) -> np.ndarray | None:
+        """Boolean mask over the rows, false where a row is gone; None where none is."""
+        return None if self.manifest.tombstones is None else ~read_gone(self.store.data, self.manifest)
+
+    def allowed(self, filter: Filter | None = None) -> np.ndarray | None:
+        """Boolean mask over the rows that are there and pass a filter; None where that is all of them."""
+        if filter is None:
+            return self.alive
+        mask = filter.mask(self.rows.fields())
+        return mask if self.alive is None else mask & self.alive
+
+    def ids(self) -> np.ndarray:
+        """The id of every row, an array of strings; None where the row is gone."""
+        parts = [self.rows.ids(number) for number in range(len(self.manifest.segments))]
+        names = np.array([name for part in parts for name in part], dtype=object)
+        if self.alive is not None:
+            names[~self.alive] = None
+        return names
+
     def search_vectors(
         self, queries: np.ndarray, k: int, *, candidates: int | None = None, filter: Filter | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best rows of each unit query vector (n, dim), best first: cosines float32 and rows int64, both (n, k).
+        """The k best rows of each query vector (n, dim), best first: cosines float32 and rows int64, both (n, k).
 
         Where the index is reduced or compressed, ``candidates`` rows (default: as the index was made) are taken from it
         and rescored with the stored vectors; 0 returns its own scores. Rows are -1, and scores -inf, past the last hit.
-        Equal scores stand in document order. ``k`` larger than the index is cut to it.
+        Equal scores stand in document order. ``k`` larger than the number of documents is cut to it.
         """
         if queries.ndim != 2 or queries.shape[1] != self.manifest.dim:
             raise IndexStoreError(
@@ -73,45 +107,97 @@ class VectorIndex:
             )
         if k < 1:
             raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
-        k = min(k, self.manifest.rows)
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        allowed = filter.mask(self.rows.fields()) if filter is not None else None
-        if allowed is not None:
-            passing = np.flatnonzero(allowed)
-            if len(passing) <= FEW or not self.ann.filters:
-                return self._exact(queries, k, passing)
-        reduced = self.reduction.apply(queries) if self.reduction is not None else queries
-        standard = self.manifest.ann.candidates if self.manifest.ann is not None else 0
-        if candidates == 0 or (candidates is None and standard == 0):
-            return _ordered(*self.ann.search(reduced, k, allowed), k)
-        depth = max(standard, 4 * k) if candidates is None else max(candidates, k)
-        _, rows = self.ann.search(reduced, min(depth, self.manifest.rows), allowed)
-        scores = np.full(rows.shape, -np.inf, dtype=np.float32)
-        for number, found in enumerate(rows):
-            real = found >= 0
-            scores[number, real] = self.vectors.gather(found[real]) @ queries[number]
-        return _ordered(scores, rows, k)
+        k = min(k, self.manifest.documents)
+        if k == 0:
+            return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
+        allowed = self.allowed(filter)
+        covered = self.manifest.rows - self.manifest.fresh
+        if filter is not None and allowed is not None and int(allowed.sum()) <= FEW:
+            covered = 0
+        return self.search_first(queries, k, candidates, allowed, covered)
 
-    def _exact(self, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Compare every query with the given rows, in blocks."""
+    def search_first(
+        self,
+        queries: np.ndarray,
+        k: int,
+        candidates: int | None,
+        allowed: np.ndarray | None,
+        covered: int,
+        rows: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``search_vectors`` with FAISS for the first ``covered`` rows (0, or all it has), exactly for those after.
+
+        ``allowed`` is a mask over the rows; only the first ``rows`` of them are searched, all by default.
+        """
+        queries = unit(np.array(queries, dtype=np.float32, order="C"))
+        end = self.manifest.rows if rows is None else rows
+        beside = np.arange(covered, end) if allowed is None else np.flatnonzero(allowed[covered:end]) + covered
+        within = None if allowed is None else allowed[:covered]
+        standard = self.manifest.ann.candidates if covered and self.manifest.ann is not None else 0
+        reduced = self.reduction.apply(queries) if covered and self.reduction is not None else queries
+
+        def find(chosen: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+            if not covered:
+                return self._compare(queries[chosen], depth, beside)
+            found = self._candidates(reduced[chosen], depth, within)
+            if not len(beside):
+                return found
+            near = self._compare(queries[chosen], depth, beside)
+            scores, rows = np.hstack([near[0], found[0]]), np.hstack([near[1], found[1]])
+            return ordered(scores, rows, min(depth, scores.shape[1])) if standard == 0 else (scores, rows)
+
+        if candidates == 0:
+            return ordered(*find(np.arange(len(queries)), k), k)
+        depth = max(standard, 4 * k) if candidates is None else max(candidates, k)
+        limit = end if allowed is None else int(allowed[:end].sum())
+        exact = candidates is None and standard == 0
+        return best(find, self.vectors, queries, k, depth, limit, exact=exact)
+
+    def _candidates(self, queries: np.ndarray, depth: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The best allowed rows by the FAISS index's own scores; more are asked for where its type takes no mask."""
+        covered = self.ann.rows
+        if allowed is None or self.ann.filters:
+            return self.ann.search(queries, min(depth, covered), allowed)
+        there = int(allowed.sum())
+        asked = min(covered, math.ceil(1.2 * depth * covered / max(1, there)))
+        while True:
+            scores, rows = self.ann.search(queries, asked)
+            rows = np.where((rows >= 0) & allowed[np.maximum(rows, 0)], rows, -1)
+            if asked == covered or ((rows >= 0).sum(1) >= min(depth, there)).all():
+                return ordered(scores, rows, depth)
+            asked = min(covered, 4 * asked)
+
+    def _compare(self, queries: np.ndarray, depth: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The best of the given rows, ascending, by comparing every query with each of them, in blocks."""
         best_scores = np.full((len(queries), 0), -np.inf, dtype=np.float32)
         best_rows = np.zeros((len(queries), 0), dtype=np.int64)
-        for begin in range(0, len(rows), FEW):
-            block = rows[begin : begin + FEW]
-            scores = queries @ self.vectors.gather(block).T
-            best_scores, best_rows = _ordered(
-                np.hstack([best_scores, scores]), np.hstack([best_rows, np.broadcast_to(block, scores.shape)]), k
-            )
-        return _ordered(best_scores, best_rows, k)
+        size = max(1, BLOCK_NUMBERS // self.manifest.dim)
+        for begin in range(0, len(rows), size):
+            block = rows[begin : begin + size]
+            scores = queries @ self._exact_vectors(block).T
+            found = _top(scores, np.broadcast_to(block, scores.shape), depth)
+            joined = np.hstack([best_scores, found[0]]), np.hstack([best_rows, found[1]])
+            best_scores, best_rows = ordered(*joined, min(depth, joined[0].shape[1]))
+        return best_scores, best_rows
+
+    def _exact_vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Unit float32 vectors of rows; those of fresh rows are kept while they are few."""
+        first = self.manifest.rows - self.manifest.fresh
+        if rows[0] < first or self.manifest.fresh * self.manifest.dim > BLOCK_NUMBERS:
+            return self.vectors.gather(rows)
+        return self._fresh if len(rows) == self.manifest.fresh else self._fresh[rows - first]
+
+    @cached_property
+    def _fresh(self) -> np.ndarray:
+        return self.vectors.gather(np.arange(self.manifest.rows - self.manifest.fresh, self.manifest.rows))
 
 
-def _ordered(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sort by score, best first, then by row; pad to k with row -1."""
-    scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
-    order = np.lexsort((rows, -scores), axis=1)[:, :k]
-    scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-    short = k - rows.shape[1]
-    if short > 0:
-        scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
-        rows = np.pad(rows, ((0, 0), (0, short)), constant_values=-1)
-    return scores, rows
+def _top(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of many in order, and no more, without sorting all of them; of equal ones the first rows."""
+    if scores.shape[1] > 4 * k:
+        least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+        kept = np.where(scores >= least, rows, -1)
+        most = int((kept >= 0).sum(1).max())
+        order = np.argsort(kept < 0, axis=1, kind="stable")[:, :most]
+        scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(kept, order, 1)
+    return ordered(scores, rows, min(k, scores.shape[1]))

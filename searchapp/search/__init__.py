@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from searchapp.search.hit import Answer, Hit
+from searchapp.search.fusion import Fusion
+from searchapp.search.hit import Answer, Hit, Place
 from searchapp.search.index import Index
 from searchapp.search.passage import Passage, best_passages
+from searchapp.search.pipeline import Plan, run
+from searchapp.search.stage import Stage
 
-__all__ = ["Answer", "Hit", "Index", "Passage", "best_passages"]
+__all__ = ["Answer", "Fusion", "Hit", "Index", "Passage", "Place", "Plan", "Stage", "best_passages", "run"]

@@ -8,21 +8,36 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a document stood in one stage of a search: its rank from 1, and its score there."""
+
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A document that was found; ``score`` is its cosine with the query (-1 to 1)."""
+    """A document that was found. ``score`` is that of the last stage: a cosine (-1 to 1) in a plain dense search.
+
+    ``stage`` names that stage, ``places`` says where the document stood in each one that had it (see
+    ``searchapp.search.Stage`` for their names).
+    """
 
     id: str
     score: float
     title: str
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    stage: str = "exact"
+    places: Mapping[str, Place] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The hits of one query, best first, and the seconds its batch took to encode and to search."""
+    """The hits of one query, best first, and the seconds its batch took to encode, to search and to rerank."""
 
     query: str
     hits: tuple[Hit, ...]
     encode_seconds: float
     search_seconds: float
+    rerank_seconds: float = 0.0

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import overload
-
-import numpy as np
+from typing import Any, overload
 
 from searchapp.encoder import Encoder
-from searchapp.encoder.fingerprint import differing
-from searchapp.errors import ModelError, SearchAppError
+from searchapp.errors import SearchAppError
 from searchapp.index import Filter, VectorIndex
-from searchapp.search.hit import Answer, Hit
+from searchapp.index.recorded import recorded_encoder, require_match
+from searchapp.rerank import Advance, Reranker, load_reranker
+from searchapp.search.fusion import Fusion, stored_fusion
+from searchapp.search.hit import Answer, Hit, Place
+from searchapp.search.pipeline import RERANKED, Plan, run
+from searchapp.search.stage import Stage
 
 
 class Index:
@@ -24,8 +27,9 @@ class Index:
         self.vectors = vectors
         self._given = encoder
         self._device = device
+        self._rerankers: dict[str, Reranker] = {}
         if encoder is not None:
-            self._require_match(encoder)
+            require_match(vectors.manifest, vectors.store.root, encoder)
 
     @classmethod
     def open(cls, path: str | Path, *, encoder: Encoder | None = None, device: str = "auto") -> Index:
@@ -40,38 +44,31 @@ class Index:
         """The encoder recorded in the index. Raises ModelError when it is gone or no longer the same."""
         if self._given is not None:
             return self._given
-        reference = dict(self.vectors.manifest.encoder["reference"])
-        model, dtype = reference.pop("model"), self.vectors.manifest.encoder["dtype"]
-        try:
-            encoder = Encoder.load(model, device=self._device, dtype=dtype, **reference)
-        except ModelError as error:
-            raise ModelError(f"the model of {self.vectors.store.root} cannot be loaded: {error}") from error
-        self._require_match(encoder)
-        return encoder
+        return recorded_encoder(self.vectors.manifest, self.vectors.store.root, self._device)
 
-    def _require_match(self, encoder: Encoder) -> None:
-        parts = differing(self.vectors.manifest.encoder["fingerprint"], encoder.fingerprint)
-        if parts:
-            raise ModelError(
-                f"{self.vectors.store.root} was made by another encoder than {encoder.checkpoint.name}: "
-                f"{', '.join(parts)} {'differs' if len(parts) == 1 else 'differ'}; "
-                "search with the model it was built with, or build it again"
-            )
+    def refresh(self) -> bool:
+        """Move on to the newest state of the directory; says whether there was one. The encoder is kept.
+
+        Until then this object sees the state it was opened on, whatever writers do. Raises ModelError when the index
+        was built again by another encoder.
+        """
+        newest = VectorIndex.open(self.vectors.store.root)
+        if newest.manifest.number == self.vectors.manifest.number:
+            return False
+        loaded = self._given or self.__dict__.get("encoder")
+        if loaded is not None:
+            require_match(newest.manifest, newest.store.root, loaded)
+        self.vectors = newest
+        return True
 
     @overload
-    def search(
-        self, query: str, k: int = ..., *, filter: str | None = ..., candidates: int | None = ...
-    ) -> list[Hit]: ...
+    def search(self, query: str, k: int = ..., **options: Any) -> list[Hit]: ...
     @overload
-    def search(
-        self, query: list[str], k: int = ..., *, filter: str | None = ..., candidates: int | None = ...
-    ) -> list[list[Hit]]: ...
-    def search(
-        self, query: str | list[str], k: int = 10, *, filter: str | None = None, candidates: int | None = None
-    ) -> list[Hit] | list[list[Hit]]:
+    def search(self, query: list[str], k: int = ..., **options: Any) -> list[list[Hit]]: ...
+    def search(self, query: str | list[str], k: int = 10, **options: Any) -> list[Hit] | list[list[Hit]]:
         """Return the k best hits of a query, or such a list for each of several; options as in ``answer``."""
         queries = [query] if isinstance(query, str) else query
-        hits = [list(answer.hits) for answer in self.answer(queries, k, filter=filter, candidates=candidates)]
+        hits = [list(answer.hits) for answer in self.answer(queries, k, **options)]
         return hits[0] if isinstance(query, str) else hits
 
     def answer(
@@ -82,12 +79,19 @@ class Index:
         filter: str | None = None,
         candidates: int | None = None,
         instruction: str | None = None,
+        hybrid: bool | Fusion = False,
+        rerank: str | Reranker | None = None,
+        rerank_depth: int = RERANKED,
+        advance: Advance | None = None,
     ) -> list[Answer]:
         """Search several queries at once; fewer than k hits come back where fewer documents are there or pass.
 
         ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
-        rescore, ``instruction`` what the encoder puts before each query. Raises SearchAppError for an empty query, for
-        text that is not valid Unicode, for k below 1 and for candidates below 0.
+        rescore, ``instruction`` what the encoder puts before each query. ``hybrid`` fuses the ranking with that of
+        BM25: True as the index was tuned, or else by reciprocal ranks. ``rerank`` is a reranker, or the model to load
+        one from (see ``searchapp.rerank``), for the best ``rerank_depth`` hits; ``advance`` is told of the pairs it has
+        scored. Raises SearchAppError for an empty query, for text that is not valid Unicode, and for numbers out of
+        range.
         """
         for query in queries:
             if not query.strip():
@@ -95,26 +99,52 @@ class Index:
             _require_unicode("query", query)
         if instruction is not None:
             _require_unicode("instruction", instruction)
-        if k < 1:
-            raise SearchAppError(f"k is {k}; ask for at least 1 hit")
-        if candidates is not None and candidates < 0:
-            raise SearchAppError(f"candidates is {candidates}; give 0 to rescore none, or a number above it")
-        parsed = Filter(filter) if filter else None
+        plan = Plan(
+            k=k,
+            candidates=candidates,
+            fusion=self._fusion(hybrid),
+            rerank_depth=rerank_depth,
+            filter=Filter(filter) if filter else None,
+        )
+        if rerank is not None:
+            plan = replace(plan, reranker=self._reranker(rerank))
         encoder = self.encoder
         began = time.perf_counter()
         vectors = encoder.encode_queries(list(queries), instruction)
         encoded = time.perf_counter()
-        scores, rows = self.vectors.search_vectors(vectors, k, candidates=candidates, filter=parsed)
-        hits = [self._hits(*pair) for pair in zip(scores, rows, strict=True)]
-        searched = time.perf_counter()
-        return [Answer(*pair, encoded - began, searched - encoded) for pair in zip(queries, hits, strict=True)]
+        stages = run(self.vectors, queries, vectors, plan, advance)
+        hits = [self._hits(stages, number) for number in range(len(queries))]
+        spent = sum(stage.seconds for stage in stages if stage.name == "reranked")
+        searched = time.perf_counter() - encoded - spent
+        return [Answer(*pair, encoded - began, searched, spent) for pair in zip(queries, hits, strict=True)]
 
-    def _hits(self, scores: np.ndarray, rows: np.ndarray) -> tuple[Hit, ...]:
-        found = []
-        for score, row in zip(scores, rows, strict=True):
+    def _fusion(self, hybrid: bool | Fusion) -> Fusion | None:
+        if not hybrid:
+            return None
+        lexical = self.vectors.lexical  # an index without words is refused here, before a model is loaded
+        return hybrid if isinstance(hybrid, Fusion) else stored_fusion(lexical.part) or Fusion()
+
+    def _reranker(self, given: str | Reranker) -> Reranker:
+        if not isinstance(given, str):
+            return given
+        if given not in self._rerankers:
+            self._rerankers = {given: load_reranker(given, device=self._device)}
+        return self._rerankers[given]
+
+    def _hits(self, stages: Sequence[Stage], query: int) -> tuple[Hit, ...]:
+        last, found = stages[-1], []
+        for place, row in enumerate(last.rows[query].tolist()):
             if row >= 0:
-                document = self.vectors.rows.read(int(row))
-                found.append(Hit(document.id, float(score), document.title, document.text, document.metadata))
+                document = self.vectors.rows.read(row)
+                places = {
+                    stage.name: Place(rank, score)
+                    for stage in stages
+                    if (rank := stage.rank(query, row)) is not None and (score := stage.score(query, row)) is not None
+                }
+                score = float(last.scores[query, place])
+                found.append(
+                    Hit(document.id, score, document.title, document.text, document.metadata, last.name, places)
+                )
         return tuple(found)
 
 

@@ -55,7 +55,7 @@ def test_metrics_equal_pytrec_eval_on_brute_force_search(run, beir: Path, tiny_m
         estimate = result["metrics"][ours]
         assert estimate["value"] == pytest.approx(np.mean([row[theirs] for row in truth.values()]), abs=1e-6)
         assert estimate["low"] <= estimate["value"] <= estimate["high"]
-    assert set(result["metrics"]) == {"nDCG@10", "MAP", "MRR@10", "Recall@100", "P@10"}
+    assert set(result["metrics"]) == {"nDCG@10", "MAP", "MRR@10", "Recall@100", "P@10", "Unjudged@10"}
     assert result["setting"]["documents"] == 120
     assert result["setting"]["documents_rejected"] == 1
     lines = (tmp_path / "a.run").read_text().splitlines()

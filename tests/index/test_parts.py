@@ -84,7 +84,7 @@ def test_ids_are_told_apart_like_in_a_dict(ids: list[str], merge_at: int) -> Non
 
 
 def test_ids_that_share_a_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("searchapp.index.ids._hash", lambda _: 7)
+    monkeypatch.setattr("searchapp.index.ids.digest", lambda _: 7)
     kept = ["a", "b", "c"]
     table = IdTable(lambda row: kept[row], merge_at=2)
     for row, identifier in enumerate(kept):
@@ -100,13 +100,16 @@ def test_auto_is_exact_while_small_and_lists_beyond() -> None:
 
 
 def test_gather_and_sample_read_the_right_rows(tmp_path: Path) -> None:
-    parts = [np.random.default_rng(i).normal(size=(n, 4)).astype("<f2") for i, n in enumerate((3, 5, 2))]
+    parts = [np.random.default_rng(i).normal(size=(n, 4)).astype("<f2") for i, n in enumerate((3, 9, 2))]
     segments, base = [], 0
     for number, part in enumerate(parts):
         (tmp_path / f"v{number}").write_bytes(part.tobytes())
         segments.append(Segment("r", f"v{number}", base, len(part)))
         base += len(part)
     vectors, whole = Vectors(tmp_path, segments, 4), np.concatenate(parts).astype(np.float32)
-    np.testing.assert_array_equal(vectors.gather(np.array([9, 0, 3, 3])), whole[[9, 0, 3, 3]])
-    np.testing.assert_array_equal(np.concatenate([*vectors.blocks(2)]), whole)
+    wanted = [13, 0, 3, 3, 4, 11, 7, 2]
+    np.testing.assert_array_equal(vectors.stored(np.array(wanted)), whole[wanted])
+    lengths = np.linalg.norm(whole, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors.gather(np.array(wanted)), (whole / lengths)[wanted], rtol=1e-6)
+    np.testing.assert_allclose(np.concatenate([*vectors.blocks(2)]), whole / lengths, rtol=1e-6)
     assert len(vectors.sample(4)) == 4

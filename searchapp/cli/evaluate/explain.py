@@ -1,0 +1,82 @@
+"""``searchapp evaluate explain``: why a document stands where it stands."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from searchapp.cli import options
+from searchapp.cli.console import BOLD, DIM, GREEN, RED, say, say_json, style, table, width
+from searchapp.errors import SearchAppError
+
+if TYPE_CHECKING:
+    from searchapp.evaluate.explain import Explanation
+
+WORDS = 8  # listed below the text, those that carry the score most
+
+
+def explain(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The question.", show_default=False)],
+    document: Annotated[str, typer.Argument(metavar="DOC", help="A document's id.", show_default=False)],
+    index: Annotated[Path, typer.Option("--index", help="The index it is in.", show_default=False)],
+    hybrid: options.Hybrid = False,
+    fusion: options.FusionMethod = None,
+    weight: options.Weight = None,
+    fusion_depth: options.FusionDepth = None,
+    rerank: options.Rerank = None,
+    rerank_depth: options.RerankDepth = 100,
+    reranker_kind: options.RerankerKind = "auto",
+    depth: Annotated[int, typer.Option(help="How far down each step is followed.", min=1)] = 1_000,
+    spans: Annotated[int, typer.Option(help="Stretches of words that are taken out, one after the other.", min=1)] = 64,
+    instruction: options.Instruction = None,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Show a document's exact score, its rank after each step, and which of its words carry the score."""
+    from searchapp.evaluate.explain import explain as explain_document
+    from searchapp.search import Index, Plan
+
+    if not query.strip():
+        raise SearchAppError("the query is empty; give at least one word")
+    opened = Index.open(index, device=device)
+    plan = Plan(
+        k=depth,
+        fusion=options.fusion_of(opened.vectors, hybrid, fusion, weight, fusion_depth),
+        reranker=options.reranker_of(rerank, reranker_kind, device),
+        rerank_depth=rerank_depth,
+        compressed=True,
+    )
+    found = explain_document(
+        opened.vectors, opened.encoder, query, document, plan, instruction=instruction, spans=spans
+    )
+    if json:
+        say_json({"results": [found.to_json()]})
+    else:
+        _show(found)
+
+
+def _show(found: Explanation) -> None:
+    from searchapp.evaluate.explain import shades
+
+    say(style(f"» {found.query}", BOLD))
+    say(f"{found.document}: cosine {found.score:.4f}, rank {found.rank:,} of {found.documents:,} by it")
+    rows = [["step", "rank", "score"]]
+    for step in found.steps:
+        rank = f"{step.rank:,}" if step.rank is not None else f"not among the first {step.width:,}"
+        rows.append([step.stage, rank, f"{step.score:.4f}" if step.score is not None else ""])
+    say(table(rows))
+    say()
+    codes = {2: (BOLD, GREEN), 1: (GREEN,), 0: (), -1: (RED,)}
+    marks = dict(zip(((span.start, span.end) for span in found.spans), shades(found.spans), strict=True))
+    pieces = [style(found.text[start:end], *codes[shade]) for (start, end), shade in marks.items()]
+    for line in textwrap.wrap(" ".join(pieces), width() + 20, break_long_words=False, break_on_hyphens=False):
+        say(line)
+    strongest = sorted(found.spans, key=lambda span: -abs(span.effect))[:WORDS]
+    say()
+    say(style(f"what the cosine of {found.base:.4f} loses without these words (green: for, red: against):", DIM))
+    for span in strongest:
+        words = " ".join(found.text[span.start : span.end].split())
+        say(f"  {span.effect:+.4f}  {words if len(words) <= 80 else words[:79] + '…'}")

@@ -1,0 +1,65 @@
+"""Options that the commands of ``searchapp evaluate`` share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from searchapp.cli.console import notice
+from searchapp.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from searchapp.evaluate.names import Named
+
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="A measure as ir-measures spells it, e.g. nDCG@10; repeat it for more."),
+]
+PerQuery = Annotated[
+    Path | None, typer.Option("--per-query", help="Write every query's values here, as lines of JSON.")
+]
+Report = Annotated[Path | None, typer.Option("--report", help="Write a page with tables and plots into this folder.")]
+Markdown = Annotated[
+    Path | None, typer.Option("--markdown", help="Write the table into this file, in the place of the one before.")
+]
+
+
+def check_metrics(given: list[str] | None, usual: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """The metrics asked for, or the usual ones. Raises EvaluationError for one that is not known."""
+    from searchapp.evaluate import DEFAULT_METRICS
+    from searchapp.evaluate.metrics import check_metric
+
+    metrics = tuple(dict.fromkeys(given or usual or DEFAULT_METRICS))
+    for name in metrics:
+        check_metric(name)
+    return metrics
+
+
+def write_per_query(path: Path, results: Iterable[tuple[str, Named]], texts: Mapping[tuple[str, str], str]) -> None:
+    """Write a line of JSON for each setting and query; ``texts`` are by collection and id.
+
+    Raises EvaluationError where the file cannot be written.
+    """
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            for name, result in results:
+                columns = result.scores.per_query
+                for query in next(iter(columns.values())):
+                    values = {metric: column[query] for metric, column in columns.items()}
+                    line = {
+                        "setting": name,
+                        "collection": result.setting["collection"],
+                        "query_id": query,
+                        "query": texts.get((result.setting["collection"], query)),
+                        "metrics": values,
+                    }
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise EvaluationError(
+            f"--per-query {path} cannot be written: {error.strerror or error}; give a file in a folder you can write to"
+        ) from error
+    notice(f"values of each query written to {path}")

@@ -1,0 +1,116 @@
+"""``searchapp evaluate init`` and ``judge``: a test collection of one's own documents."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from searchapp.cli import options
+from searchapp.cli.console import BOLD, DIM, flush, notice, say, style, width
+
+if TYPE_CHECKING:
+    from searchapp.evaluate.judging import Judging
+
+KEYS = "0 not relevant, 1 partly, 2 relevant, s skip, u undo, q quit"
+SHOWN = 1_200  # characters of a document
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The test collection's folder.", show_default=False)]
+
+
+def init(
+    folder: Folder,
+    index: options.Directory,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", help="Your questions, one a line, or a queries.jsonl.")
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--known-item", help="Queries to make from titles where none are given.", min=1)
+    ] = 50,
+    documents: Annotated[int, typer.Option(help="Documents of the collection.", min=1)] = 20_000,
+    pool: Annotated[int, typer.Option(help="Documents to judge from each way to search a query.", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.", min=0)] = 0,
+    device: options.Device = "auto",
+) -> None:
+    """Draw a test collection from an index: documents, queries, and a pool of documents to judge."""
+    from searchapp.evaluate.sample import draw
+    from searchapp.search import Index
+
+    opened = Index.open(index, device=device)
+    made = draw(
+        folder,
+        opened.vectors,
+        opened.encoder,
+        queries=queries,
+        count=count,
+        documents=documents,
+        pool=pool,
+        seed=seed,
+    )
+    say(f"{folder}: {made.documents:,} of {made.of:,} documents, {made.queries} queries, {made.pairs:,} pairs to judge")
+    if made.known_item:
+        say("the queries are titles, each answered by its document: a first estimate, higher than for real questions")
+        say(f"measure it:  searchapp evaluate retrieval {folder} --index {index}")
+    say(f"judge:       searchapp evaluate judge {folder}")
+
+
+def judge(folder: Folder) -> None:
+    """Judge the pool in the terminal, one document after the other; what is said is kept at once, so stop any time."""
+    from searchapp.evaluate.judging import Judging
+
+    state = Judging.open(folder)
+    texts = _texts(folder, {document for _, document in state.pairs})
+    while left := state.left():
+        pair = left[0]
+        _show(state, pair, texts, len(left))
+        answer = _ask()
+        if answer is None or answer == "q":
+            break
+        if answer in ("0", "1", "2"):
+            state.judge(pair, int(answer))
+        elif answer == "s":
+            state.skip(pair)
+        elif answer == "u":
+            taken = state.undo()
+            notice(f"taken back: {taken[1]}" if taken else "there is nothing to take back in this session")
+        else:
+            notice(f"{answer!r} is not understood; {KEYS}")
+    judged, left_over = state.judged(), len(state.pairs) - state.judged()
+    say(f"{judged:,} judged, {max(0, left_over):,} left" + (f"; judgements in {state.file}" if judged else ""))
+    if judged:
+        say(f"measure it:  searchapp evaluate retrieval {folder}")
+
+
+def _ask() -> str | None:
+    """What was typed; None where there is no more input."""
+    sys.stderr.write("relevant? ")
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    return line.strip().lower() if line else None
+
+
+def _texts(folder: Path, wanted: set[str]) -> dict[str, tuple[str, str]]:
+    """Title and text of the documents to judge."""
+    from searchapp.corpus import Document, open_source
+
+    return {
+        record.item.id: (record.item.title, record.item.text)
+        for record in open_source(str(folder / "corpus.jsonl")).records()
+        if isinstance(record.item, Document) and record.item.id in wanted
+    }
+
+
+def _show(state: Judging, pair: tuple[str, str], texts: dict[str, tuple[str, str]], left: int) -> None:
+    query, document = pair
+    title, text = texts.get(document, ("", "(this document is not in corpus.jsonl any more)"))
+    say()
+    say(style(f"» {state.queries[query]}", BOLD))
+    say(style(title or document, BOLD) + style(f"  {document}", DIM))
+    shown = text if len(text) <= SHOWN else text[:SHOWN] + " …"
+    for paragraph in shown.splitlines():
+        for line in textwrap.wrap(paragraph, width()) or [""]:
+            say(line)
+    say(style(f"{left:,} to go; {KEYS}", DIM))
+    flush()

@@ -1,0 +1,58 @@
+"""``searchapp lexical``: the words of an index, for BM25."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from searchapp.cli import options
+from searchapp.cli.build import describe
+from searchapp.cli.console import bytes_text, say
+from searchapp.errors import SearchAppError
+
+
+def lexical(
+    index: options.Directory,
+    language: options.Language = None,
+    stemmer: Annotated[str | None, typer.Option(help="A Snowball stemmer, or none.", show_default=False)] = None,
+    stop_words: Annotated[
+        str | None, typer.Option(help="The language of the stop words, or none.", show_default=False)
+    ] = None,
+    k1: Annotated[float | None, typer.Option(help="How slowly a repeated word saturates. Default: 0.9.")] = None,
+    b: Annotated[
+        float | None, typer.Option(help="How much long documents are held back, 0 to 1. Default: 0.4.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the words instead.")] = False,
+) -> None:
+    """Count the words of an index for BM25, complete or change them. No document is encoded.
+
+    Words that were counted the same way are not counted again; what is not given stays as it is.
+    """
+    from searchapp.index import Analyser, Store, VectorIndex
+    from searchapp.index.lexical import add_lexical, analyser_of, remove_lexical
+
+    before = VectorIndex.open(index).manifest.lexical
+    if remove:
+        if given := [value for value in (language, stemmer, stop_words, k1, b) if value is not None]:
+            raise SearchAppError(f"--remove takes no other option (found {given[0]!r}); leave it out, or --remove")
+        with Store.update(index) as store:
+            remove_lexical(store)
+        say(f"{index} has no BM25 part any more")
+        return
+    analyser = Analyser.of_language(language) if language else analyser_of(before) if before else Analyser()
+    for name, value in (("stemmer", stemmer), ("stop_words", stop_words)):
+        if value is not None:
+            analyser = replace(analyser, **{name: None if value == "none" else value})
+    with Store.update(index) as store:
+        start = store.manifest
+        manifest = add_lexical(store, analyser, k1=k1, b=b)
+    part = manifest.lexical
+    if part is None:
+        raise SearchAppError(f"{index} holds no documents; run `searchapp build`")
+    if manifest == start:
+        say(f"{index} has its words already: nothing to do")
+    size = sum(manifest.files[name].size for name in part.files.values())
+    say(f"words          {describe(part)}")
+    say(f"on disk        {bytes_text(size)}, {size / manifest.rows:,.0f} bytes a document")

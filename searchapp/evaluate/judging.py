@@ -1,0 +1,112 @@
+"""Judgements in the making: what is left of a pool, what was said, and the file that holds it at every moment."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from searchapp.errors import EvaluationError
+from searchapp.evaluate.collection import Qrels, read_qrels, read_query_texts
+from searchapp.evaluate.run import read_lines
+
+SPLIT = "test"
+LEVELS = {0: "not relevant", 1: "partly", 2: "relevant"}
+
+
+@dataclass
+class Judging:
+    """A pool under judgement.
+
+    ``pairs`` are the (query, document) to judge in order, ``qrels`` what was judged, ``said`` the pairs judged or
+    skipped since it was opened, the last one last. Every judgement is on disk before ``judge`` returns.
+    """
+
+    folder: Path
+    pairs: list[tuple[str, str]]
+    queries: dict[str, str]
+    qrels: Qrels
+    said: list[tuple[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, folder: Path) -> Judging:
+        """Open a folder that ``searchapp evaluate init`` made, with the judgements it has.
+
+        Raises EvaluationError where there is no pool, or it names a query that is not in the queries file.
+        """
+        pool = folder / "pool.jsonl"
+        if not pool.is_file():
+            raise EvaluationError(
+                f"{folder}: found no pool.jsonl, expected a folder that `searchapp evaluate init` has made"
+            )
+        queries = read_query_texts(folder)
+        pairs = []
+        for number, line in read_lines(pool):
+            try:
+                record = json.loads(line.decode())
+                pairs.append((str(record["query-id"]), str(record["corpus-id"])))
+            except (ValueError, KeyError, TypeError):
+                raise EvaluationError(
+                    f'{pool}:{number}: found something else, expected {{"query-id": "…", "corpus-id": "…"}}'
+                ) from None
+            if pairs[-1][0] not in queries:
+                raise EvaluationError(f"{pool}:{number}: query {pairs[-1][0]!r} is not in queries.jsonl; restore it")
+        judged = folder / "qrels" / f"{SPLIT}.tsv"
+        return cls(folder, pairs, queries, read_qrels(judged) if judged.exists() else {})
+
+    @property
+    def file(self) -> Path:
+        """Where the judgements are."""
+        return self.folder / "qrels" / f"{SPLIT}.tsv"
+
+    def left(self) -> list[tuple[str, str]]:
+        """The pairs neither judged nor skipped, in order."""
+        skipped = set(self.said)
+        return [pair for pair in self.pairs if pair not in skipped and pair[1] not in self.qrels.get(pair[0], {})]
+
+    def judged(self) -> int:
+        """How many pairs have a judgement."""
+        return sum(map(len, self.qrels.values()))
+
+    def judge(self, pair: tuple[str, str], level: int) -> None:
+        """Write a judgement down. Raises EvaluationError where the file cannot be written."""
+        self.qrels.setdefault(pair[0], {})[pair[1]] = level
+        self.said.append(pair)
+        self._save()
+
+    def skip(self, pair: tuple[str, str]) -> None:
+        """Leave a pair for another time."""
+        self.said.append(pair)
+
+    def undo(self) -> tuple[str, str] | None:
+        """Take back what was said last since it was opened, and return its pair; None where nothing was."""
+        if not self.said:
+            return None
+        query, document = pair = self.said.pop()
+        if self.qrels.get(query, {}).pop(document, None) is not None:
+            if not self.qrels[query]:
+                del self.qrels[query]
+            self._save()
+        return pair
+
+    def _save(self) -> None:
+        draft = self.file.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("w", encoding="utf-8") as out:
+                out.writelines(self._lines())
+                out.flush()
+                os.fsync(out.fileno())
+            draft.replace(self.file)
+            if not self.qrels:
+                self.file.unlink()
+        except OSError as error:
+            raise EvaluationError(f"{self.file} cannot be written: {error.strerror or error}; make room") from error
+
+    def _lines(self) -> Iterator[str]:
+        yield "query-id\tcorpus-id\tscore\n"
+        for query, judged in self.qrels.items():
+            for document, level in judged.items():
+                yield f"{query}\t{document}\t{level}\n"

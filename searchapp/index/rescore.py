@@ -1,0 +1,90 @@
+"""The second stage of search: exact cosines of the candidates, and an order of hits that is the same every time.
+
+FAISS sums an inner product in another order for another batch size, so equal vectors may get scores that differ in
+the last bit, and which of several equal ones it keeps is chance. Here one kernel scores every pair alike, and a search
+whose last hit could be tied with what was left out looks deeper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from searchapp.index.vectors import Vectors, widen
+
+TIE = 4e-6  # cosines closer than this may be in the wrong order: the rounding of float32 sums over thousands of terms
+CHUNK = 1 << 20  # numbers converted at a time: a few MB, which stay in the cache
+DEEPER = 4  # how much deeper a search looks that could not tell its last hit from what was left out
+Find = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]  # (numbers of queries, depth) -> scores, rows
+
+
+def best(
+    find: Find, vectors: Vectors, queries: np.ndarray, k: int, depth: int, limit: int, *, exact: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best rows of each unit query: cosines float32 and rows int64, (n, k), padded with -inf and -1.
+
+    ``find`` gives the candidates of some of the queries, best first, ``depth`` (at least k) for each, ``limit`` at
+    most. With ``exact`` its scores are cosines up to rounding, and only near-ties among them are scored again.
+    """
+    everyone = np.arange(len(queries))
+    if not exact:
+        return _rescored(find, vectors, queries, everyone, k, min(depth, limit), limit)
+    scores, rows = find(everyone, min(k + 1, limit))
+    close = (np.diff(scores, axis=1) > -TIE) & (rows[:, 1:] >= 0)
+    doubtful = np.flatnonzero(close.any(1))
+    scores, rows = ordered(scores, rows, k)
+    if len(doubtful):
+        again = _rescored(find, vectors, queries, doubtful, k, min(k + 32, limit), limit)
+        scores[doubtful], rows[doubtful] = again
+    return scores, rows
+
+
+def _rescored(
+    find: Find, vectors: Vectors, queries: np.ndarray, chosen: np.ndarray, k: int, depth: int, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    _, candidates = find(chosen, depth)
+    cosines = exact_scores(vectors, queries[chosen], candidates)
+    scores, rows = ordered(cosines, candidates, k)
+    if depth < limit:
+        tied = (cosines[:, -1] >= scores[:, -1] - TIE) & (candidates[:, -1] >= 0)
+        tied &= cosines.shape[1] > k  # with no candidate beyond the k asked for, there is nothing to tell them by
+        if tied.any():
+            deeper = min(DEEPER * depth, limit)
+            again = np.flatnonzero(tied)
+            scores[again], rows[again] = _rescored(find, vectors, queries, chosen[again], k, deeper, limit)
+    return scores, rows
+
+
+def exact_scores(vectors: Vectors, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The cosine of each unit query (n, dim) with each of its rows (n, m), float32; -inf where a row is -1.
+
+    The stored fp16 numbers are widened and summed as float32, and divided by the length that rounding left them with.
+    """
+    count, width = rows.shape
+    scores = np.empty(rows.shape, dtype=np.float32)
+    places = np.maximum(rows, 0)
+    across = max(1, min(width, CHUNK // vectors.dim))
+    down = max(1, CHUNK // (vectors.dim * across))
+    for top in range(0, count, down):
+        asked = queries[top : top + down, None]
+        for left in range(0, width, across):
+            part = places[top : top + down, left : left + across]
+            found = widen(vectors.stored(part.ravel())).reshape(*part.shape, vectors.dim)
+            lengths = np.sqrt(np.vecdot(found, found))
+            products = np.vecdot(found, asked)
+            scores[top : top + down, left : left + across] = products / np.where(lengths > 0, lengths, 1)
+    scores[rows < 0] = -np.inf
+    return scores
+
+
+def ordered(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sort by score, best first, then by row; cut or pad to k, with row -1 and score -inf."""
+    scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+    short = k - rows.shape[1]
+    if short > 0:
+        scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
+        rows = np.pad(rows, ((0, 0), (0, short)), constant_values=-1)
+    return scores, rows

@@ -1,0 +1,8 @@
+"""Models that look at a query and a document together, or at a whole list, to put candidates in a better order."""
+
+from __future__ import annotations
+
+from searchapp.rerank.loading import KINDS, load_reranker
+from searchapp.rerank.reranker import Advance, Reranker
+
+__all__ = ["KINDS", "Advance", "Reranker", "load_reranker"]

@@ -1,0 +1,46 @@
+"""Reranking by cosine: another encoder than the one that found the candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from searchapp.encoder import Encoder
+from searchapp.rerank.reranker import Advance
+
+TOGETHER = 4_096  # texts of which vectors are held at once
+
+
+class BiEncoder:
+    """Scores are cosines, -1 to 1. Queries get the encoder's query instruction, documents get none of it."""
+
+    kind = "bi-encoder"
+
+    def __init__(self, encoder: Encoder, instruction: str | None = None) -> None:
+        self.name = encoder.checkpoint.name
+        self.fingerprint = f"{encoder.fingerprint['sha256']}-{encoder.dtype}-{instruction!r}"
+        self._encoder = encoder
+        self._instruction = instruction
+
+    def score(
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, advance: Advance | None = None
+    ) -> list[np.ndarray]:
+        """See ``Reranker``. A document that several queries share is encoded once within a batch of queries."""
+        asked = self._encoder.encode_queries(list(queries), self._instruction)
+        scores: list[np.ndarray] = []
+        begin = 0
+        while begin < len(queries):
+            end, texts = begin, dict.fromkeys(documents[begin])
+            while end + 1 < len(queries) and len(texts) < TOGETHER:
+                end += 1
+                texts.update(dict.fromkeys(documents[end]))
+            vectors = self._encoder.encode_documents(list(texts))
+            places = {text: place for place, text in enumerate(texts)}
+            for number in range(begin, end + 1):
+                chosen = vectors[[places[text] for text in documents[number]]]
+                scores.append((chosen @ asked[number]).astype(np.float32))
+                if advance is not None:
+                    advance(len(documents[number]))
+            begin = end + 1
+        return scores

@@ -1,0 +1,124 @@
+"""The one path from queries to ranked rows: dense candidates, rescoring, BM25, fusion, reranking; each step kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from searchapp.corpus import passage_of
+from searchapp.errors import SearchAppError
+from searchapp.index import Filter, VectorIndex
+from searchapp.index.rescore import ordered
+from searchapp.rerank import Advance, Reranker
+from searchapp.search.fusion import Fusion, fuse
+from searchapp.search.stage import Stage
+
+RERANKED = 100  # candidates a reranker sees
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which steps to take. The defaults are a plain dense search.
+
+    ``dense=False`` with a ``fusion`` is BM25 alone. ``reranker`` sees the best ``rerank_depth`` of the step before.
+    ``compressed`` keeps the index's own ranking as a stage of its own, which costs a second search.
+    """
+
+    k: int = 10
+    candidates: int | None = None
+    fusion: Fusion | None = None
+    reranker: Reranker | None = None
+    rerank_depth: int = RERANKED
+    filter: Filter | None = None
+    dense: bool = True
+    compressed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise SearchAppError(f"k is {self.k}; ask for at least 1 hit")
+        if self.candidates is not None and self.candidates < 0:
+            raise SearchAppError(f"candidates is {self.candidates}; give 0 to rescore none, or a number above it")
+        if self.rerank_depth < 1:
+            raise SearchAppError(f"rerank depth is {self.rerank_depth}; expected at least 1 document")
+        if not self.dense and self.fusion is None:
+            raise SearchAppError("a search needs vectors or BM25; give one of them")
+
+
+def run(
+    index: VectorIndex,
+    queries: Sequence[str],
+    vectors: np.ndarray | None,
+    plan: Plan,
+    advance: Advance | None = None,
+) -> list[Stage]:
+    """Take the steps of a plan for a batch of queries; the last stage is the answer and is ``plan.k`` wide at most.
+
+    ``vectors`` are the queries' unit vectors (n, dim); None where the plan has ``dense=False``. ``advance`` is told of
+    the pairs a reranker has scored. Raises IndexStoreError where the index lacks a part the plan needs.
+    """
+    k = min(plan.k, index.manifest.documents)
+    depth = max(k, plan.rerank_depth) if plan.reranker is not None else k
+    each = max(depth, plan.fusion.depth) if plan.fusion is not None else depth
+    stages: list[Stage] = []
+    if plan.dense:
+        if vectors is None:
+            raise SearchAppError("the queries were not encoded; give their vectors")
+        stages += _dense(index, vectors, plan, each)
+    if plan.fusion is not None:
+        began = time.perf_counter()
+        scores, rows = index.lexical.search(queries, each, allowed=index.allowed(plan.filter))
+        stages.append(Stage("bm25", rows, scores, time.perf_counter() - began))
+        if plan.dense:
+            began = time.perf_counter()
+            scores, rows = fuse(stages[-2], stages[-1], plan.fusion, depth)
+            stages.append(Stage("fused", rows, scores, time.perf_counter() - began))
+    if plan.reranker is not None:
+        stages.append(rerank(index, queries, stages[-1].cut(depth), plan.reranker, plan.rerank_depth, advance))
+    stages[-1] = stages[-1].cut(k)
+    return stages
+
+
+def _dense(index: VectorIndex, vectors: np.ndarray, plan: Plan, k: int) -> list[Stage]:
+    ann = index.manifest.ann
+    standard = ann.candidates if ann is not None else 0
+    exact = standard == 0 and index.manifest.reduction is None
+    bare = plan.candidates == 0 or (plan.candidates is None and standard == 0)
+    stages = []
+    if plan.compressed and not exact and not bare:
+        began = time.perf_counter()
+        scores, rows = index.search_vectors(vectors, k, candidates=0, filter=plan.filter)
+        stages.append(Stage("compressed", rows, scores, time.perf_counter() - began))
+    began = time.perf_counter()
+    scores, rows = index.search_vectors(vectors, k, candidates=plan.candidates, filter=plan.filter)
+    name = "exact" if exact else "compressed" if bare else "rescored"
+    return [*stages, Stage(name, rows, scores, time.perf_counter() - began)]
+
+
+def rerank(
+    index: VectorIndex,
+    queries: Sequence[str],
+    stage: Stage,
+    reranker: Reranker,
+    depth: int,
+    advance: Advance | None = None,
+) -> Stage:
+    """Put the first ``depth`` rows of each query in the reranker's order, and leave the rest below them.
+
+    A row the reranker has not seen gets the lowest score it gave the query, minus 1, minus 2 and so on, so that the
+    scores are those of the order and a cut-off loses nothing that the stage before had found.
+    """
+    began = time.perf_counter()
+    texts = [[passage_of(index.rows.read(int(row))) for row in line[:depth] if row >= 0] for line in stage.rows]
+    given = reranker.score(queries, texts, advance=advance)
+    scores = np.full(stage.rows.shape, -np.inf, dtype=np.float32)
+    rows = stage.rows.copy()
+    for line, points in enumerate(given):
+        count = len(points)
+        (scores[line, :count],), (rows[line, :count],) = ordered(points[None], stage.rows[line, None, :count], count)
+        rest = np.flatnonzero(stage.rows[line, count:] >= 0) + count
+        floor = float(points.min(initial=0.0))
+        scores[line, rest] = floor - 1 - np.arange(len(rest), dtype=np.float32)
+    return Stage("reranked", rows, scores, time.perf_counter() - began, scored=depth)

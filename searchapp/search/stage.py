@@ -1,0 +1,52 @@
+"""One step of a search as data: which rows it left for each query, in which order, with which scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a step left of the corpus for each of n queries, best first.
+
+    ``rows`` int64 and ``scores`` float32, both (n, width); past a query's last hit the row is -1 and the score -inf.
+    Equal scores stand in row order, so that the order is total. ``name`` is one of
+
+    - ``compressed``: the index's own scores, of a reduced or compressed index;
+    - ``exact``: cosines with the stored vectors, where the index is those vectors;
+    - ``rescored``: cosines with the stored vectors of what ``compressed`` found;
+    - ``bm25``: the lexical side; documents without any word of the query are no hits;
+    - ``fused``: both sides together;
+    - ``reranked``: the top of the stage before in the order of a reranker, and below it the rest of that stage.
+
+    ``scored`` counts, for ``reranked``, how many of a query's rows the reranker has seen; elsewhere it is the width.
+    """
+
+    name: str
+    rows: np.ndarray
+    scores: np.ndarray
+    seconds: float = 0.0
+    scored: int | None = None
+
+    @property
+    def width(self) -> int:
+        """The most rows a query has."""
+        return int(self.rows.shape[1])
+
+    def cut(self, k: int) -> Stage:
+        """The first k of every query."""
+        return Stage(self.name, self.rows[:, :k], self.scores[:, :k], self.seconds, self.scored)
+
+    def rank(self, query: int, row: int) -> int | None:
+        """The rank of a row, from 1, among those of query number ``query``; None where it is not among them."""
+        places = np.flatnonzero(self.rows[query] == row)
+        return int(places[0]) + 1 if len(places) else None
+
+    def score(self, query: int, row: int) -> float | None:
+        """The score of a row; None where it is not among those of the query, or no reranker has seen it."""
+        rank = self.rank(query, row)
+        if rank is None or (self.scored is not None and rank > self.scored):
+            return None
+        return float(self.scores[query, rank - 1])
