@@ -23,12 +23,11 @@ from searchapp.corpus import Document, Rejected, Source, open_source
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
 from searchapp.errors import CorpusError, IndexStoreError, ModelError
-from searchapp.index.ann import check_factory
-from searchapp.index.derive import derive
+from searchapp.index.choice import Targets
+from searchapp.index.derive import Wanted, derive
 from searchapp.index.durable import FileEntry
 from searchapp.index.ids import IdTable
 from searchapp.index.manifest import Build, Manifest, Segment
-from searchapp.index.reduction import check_dimension
 from searchapp.index.rows import Rows, write_rows
 from searchapp.index.store import REJECTED, Store
 
@@ -79,22 +78,23 @@ def build(
     path: Path,
     encoder: Encoder,
     *,
-    pca: int | None = None,
+    pca: int | str | None = None,
     factory: str = "auto",
+    targets: Targets | None = None,
     overwrite: bool = False,
     segment_size: int = SEGMENT_DOCUMENTS,
     progress: Progress | None = None,
 ) -> Summary:
     """Build an index at ``path``, or go on with an interrupted build of the same sources and model.
 
-    A finished index is left as it is when nothing differs, and only reduced and indexed again when ``pca`` or
-    ``factory`` do. Raises CorpusError, ModelError or IndexStoreError; what was committed stays.
+    ``pca``, ``factory`` and ``targets`` are as in ``derived``. A finished index is left as it is when nothing differs,
+    and only reduced and indexed again when one of these does. Raises CorpusError, ModelError or IndexStoreError; what
+    was committed stays.
     """
     progress = progress or Silent()
     opened = [open_source(source) for source in sources]
-    if pca is not None:
-        check_dimension(pca, encoder.dim)
-    check_factory(factory, pca or encoder.dim)
+    wanted = Wanted(pca, factory, targets or Targets())
+    wanted.check(encoder.dim)
     with Store.write(path) as store:
         plan = Build(
             tuple(
@@ -109,13 +109,21 @@ def build(
             start = _fresh(encoder, plan)
         else:
             start = _going_on(store, encoder, plan)
-        if start.state == "ready" and (start.build.pca, start.build.factory) == (pca, factory) and not _hurt(store):
+        if start.state == "ready" and Wanted.of(start.build) == wanted and not _hurt(store):
             return Summary(start, 0, start.rows, already_done=True)
         resumed_at = start.rows
         if start.state == "encoding":
             _Run(store, start, encoder, segment_size, progress).encode(opened)
         store.publish_rejections()
-        manifest = derive(store, pca, factory, progress.stage)
+        manifest = derive(
+            store,
+            pca,
+            factory,
+            progress.stage,
+            targets=wanted.targets,
+            ask=encoder.encode_queries,
+            device=encoder.device,
+        )
     return Summary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from searchapp.index.vectors import Vectors, widen
+from searchapp.index.vectors import Stored, widen
 
 TIE = 4e-6  # cosines closer than this may be in the wrong order: the rounding of float32 sums over thousands of terms
 CHUNK = 1 << 20  # numbers converted at a time: a few MB, which stay in the cache
@@ -20,7 +20,7 @@ Find = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]  # (numbers of
 
 
 def best(
-    find: Find, vectors: Vectors, queries: np.ndarray, k: int, depth: int, limit: int, *, exact: bool
+    find: Find, vectors: Stored, queries: np.ndarray, k: int, depth: int, limit: int, *, exact: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best rows of each unit query: cosines float32 and rows int64, (n, k), padded with -inf and -1.
 
@@ -41,7 +41,7 @@ def best(
 
 
 def _rescored(
-    find: Find, vectors: Vectors, queries: np.ndarray, chosen: np.ndarray, k: int, depth: int, limit: int
+    find: Find, vectors: Stored, queries: np.ndarray, chosen: np.ndarray, k: int, depth: int, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
     _, candidates = find(chosen, depth)
     cosines = exact_scores(vectors, queries[chosen], candidates)
@@ -56,7 +56,7 @@ def _rescored(
     return scores, rows
 
 
-def exact_scores(vectors: Vectors, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def exact_scores(vectors: Stored, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The cosine of each unit query (n, dim) with each of its rows (n, m), float32; -inf where a row is -1.
 
     The stored fp16 numbers are widened and summed as float32, and divided by the length that rounding left them with.
