@@ -118,6 +118,11 @@ def table(rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
+def plural(count: int, noun: str) -> str:
+    """A number with its noun: 1 document, 2,000 documents."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def bytes_text(size: float) -> str:
     """A size as people read it: 12.3 MB."""
     for unit in ("B", "kB", "MB", "GB"):

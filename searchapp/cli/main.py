@@ -16,12 +16,12 @@ from typing import Any
 import typer
 from typer import TyperException
 
-from searchapp.cli import adapt, build, demo, evaluate, export, inspect, search
+from searchapp.cli import adapt, build, demo, evaluate, export, inspect, search, update
 from searchapp.cli.console import ReaderGone, complain, flush, notice, settle
 from searchapp.errors import SearchAppError
 
 INTERRUPTED = 130
-RESUMABLE = (("build",), ("demo",), *(("adapt", stage) for stage in ("mntp", "simcse", "supervised", "run")))
+RESUMABLE = (("build",), ("demo",), ("add",), *(("adapt", stage) for stage in ("mntp", "simcse", "supervised", "run")))
 app = typer.Typer(
     name="searchapp",
     help="Semantic search over your own documents: build an index, search it, measure it.",
@@ -31,6 +31,9 @@ app = typer.Typer(
 )
 app.command("build")(build.build)
 app.command("search")(search.search)
+app.command("add")(update.add)
+app.command("delete")(update.delete)
+app.command("compact")(update.compact)
 app.command("info")(inspect.info)
 app.command("verify")(inspect.verify)
 app.command("export")(export.export)

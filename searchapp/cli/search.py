@@ -141,7 +141,7 @@ def _prompt(index: Index, wishes: Wishes, json: bool) -> None:
         _passing(index, wishes.filter)  # a wrong key is said before a model is loaded
     notice(f"loading {index.vectors.manifest.encoder['reference']['model']} …")
     _ = index.encoder
-    notice(f"{index.vectors.manifest.rows:,} documents; :help for help")
+    notice(f"{index.vectors.manifest.documents:,} documents; :help for help")
     session: PromptSession[str] = PromptSession(history=_history())
     last: Answer | None = None
     while True:
@@ -188,10 +188,10 @@ def _command(line: str, index: Index, wishes: Wishes, last: Answer | None) -> Wi
         wishes = replace(wishes, k=_number(line, rest, None))
         notice(f"{wishes.k:,} {'hit' if wishes.k == 1 else 'hits'}")
     elif name == "filter":
-        rows = index.vectors.manifest.rows
-        passing = _passing(index, rest) if rest else rows
+        there = index.vectors.manifest.documents
+        passing = _passing(index, rest) if rest else there
         wishes = replace(wishes, filter=rest or None)
-        notice(f"{passing:,} of {rows:,} documents pass")
+        notice(f"{passing:,} of {there:,} documents pass")
     elif name == "show":
         if last is None or not last.hits:
             raise SearchAppError(f"{line} finds no hits to show; type a query first")
@@ -215,7 +215,8 @@ def _passing(index: Index, expression: str) -> int:
     """How many documents pass a filter. Raises SearchAppError for one that is not understood or names no key."""
     from searchapp.index import Filter
 
-    return int(Filter(expression).mask(index.vectors.rows.fields()).sum())
+    allowed = index.vectors.allowed(Filter(expression))
+    return index.vectors.manifest.documents if allowed is None else int(allowed.sum())
 
 
 def _show_whole(answer: Answer, rank: int) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from searchapp.corpus.document import Document, Record, Rejected
+from searchapp.corpus.document import Document, Record, Rejected, passage_of
 from searchapp.corpus.source import Source, open_source
 from searchapp.corpus.validate import MAX_CHARACTERS
 
-__all__ = ["MAX_CHARACTERS", "Document", "Record", "Rejected", "Source", "open_source"]
+__all__ = ["MAX_CHARACTERS", "Document", "Record", "Rejected", "Source", "open_source", "passage_of"]

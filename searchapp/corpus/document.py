@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+JOINER = " "
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -41,3 +43,13 @@ class Record:
 
     item: Document | Rejected
     progress: float
+
+
+def passage_of(document: Document) -> str:
+    """What is embedded, counted and reranked of a document: its title, a space, its text."""
+    return joined(document.title, document.text)
+
+
+def joined(title: str, text: str) -> str:
+    """``passage_of`` a title and a text."""
+    return f"{title}{JOINER}{text}" if title else text

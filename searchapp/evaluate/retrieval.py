@@ -96,10 +96,7 @@ def evaluate_index(
 ) -> Result:
     """Search an index that is already there. Raises EvaluationError when it holds none of the judged documents."""
     judged = {document for judgements in collection.qrels.values() for document in judgements}
-    known = any(
-        identifier in judged for number in range(len(index.manifest.segments)) for identifier in index.rows.ids(number)
-    )
-    if not known:
+    if not judged.intersection(index.ids()):
         raise EvaluationError(
             f"{index.store.root} holds none of the {len(judged):,} documents judged in {collection.path}; "
             "evaluate the index of that collection"
@@ -126,9 +123,7 @@ def _measure(
     began = time.perf_counter()
     scores, rows = index.search_vectors(vectors, depth, candidates=setting.candidates)
     seconds = time.perf_counter() - began
-    names = np.array(
-        [name for number in range(len(index.manifest.segments)) for name in index.rows.ids(number)], dtype=object
-    )
+    names = index.ids()
     run: Ranking = {}
     for query, points, found in zip(collection.queries, scores, rows, strict=True):
         real = found >= 0
@@ -140,8 +135,8 @@ def _measure(
         "split": collection.split,
         "queries": measured.queries,
         "queries_missing": measured.missing,
-        "documents": manifest.rows,
-        "documents_rejected": manifest.build.rejected,
+        "documents": manifest.documents,
+        "documents_rejected": manifest.rejected,
         "model": manifest.encoder["reference"]["model"],
         "adapters": manifest.encoder["reference"]["adapters"],
         "fingerprint": manifest.encoder["fingerprint"]["sha256"],

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from searchapp.index.add import Added, add
 from searchapp.index.build import Progress, Summary, build
+from searchapp.index.compact import Compacted, compact
+from searchapp.index.delete import Deleted, delete
 from searchapp.index.filter import Filter
 from searchapp.index.index import VectorIndex
+from searchapp.index.recorded import recorded_encoder
 from searchapp.index.store import Store
 from searchapp.index.verify import verify
 
-__all__ = ["Filter", "Progress", "Store", "Summary", "VectorIndex", "build", "verify"]
+__all__ = [
+    "Added", "Compacted", "Deleted", "Filter", "Progress", "Store", "Summary", "VectorIndex", "add", "build", "compact",
+    "delete", "recorded_encoder", "verify",
+]  # fmt: skip

@@ -5,6 +5,7 @@ Row numbers are the FAISS ids. An index holds nothing that the segments do not: 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from importlib import metadata
@@ -219,10 +220,13 @@ class AnnIndex:
         faiss = self._faiss
         selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         *outer, inner = _layers(self._index)
+        wider = len(allowed) / max(1, int(allowed.sum()))  # so that as many rows are met that pass as without a mask
         if isinstance(inner, faiss.IndexIVF):
-            parameters = faiss.SearchParametersIVF(nprobe=self._parameters.get("nprobe", 1), sel=selector)
+            lists = min(inner.nlist, math.ceil(wider * self._parameters.get("nprobe", inner.nprobe)))
+            parameters = faiss.SearchParametersIVF(nprobe=lists, sel=selector)
         elif isinstance(inner, faiss.IndexHNSW):
-            parameters = faiss.SearchParametersHNSW(efSearch=self._parameters.get("efSearch", 128), sel=selector)
+            breadth = min(self.rows, math.ceil(wider * self._parameters.get("efSearch", inner.hnsw.efSearch)))
+            parameters = faiss.SearchParametersHNSW(efSearch=breadth, sel=selector)
         else:
             parameters = faiss.SearchParameters(sel=selector)
         for _ in outer:
@@ -244,6 +248,15 @@ def set_parameters(index: Any, parameters: dict[str, int]) -> None:
     space = import_faiss().ParameterSpace()
     for name, value in parameters.items():
         space.set_index_parameter(index, name, value)
+
+
+def read_whole(path: Path) -> Any:
+    """Read a FAISS file into memory, to add to it. Raises IndexStoreError when FAISS cannot read it."""
+    faiss = import_faiss()
+    try:
+        return faiss.read_index(str(path))
+    except RuntimeError as error:
+        raise IndexStoreError(f"data/{path.name} is no readable FAISS file ({_last_line(error)})") from error
 
 
 def open_ann(path: Path, parameters: dict[str, int]) -> AnnIndex:

@@ -7,7 +7,6 @@ sixteen bytes a document to tell ids apart.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import Counter
@@ -20,19 +19,20 @@ from typing import Protocol
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source, open_source
+from searchapp.corpus.document import JOINER
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
-from searchapp.errors import CorpusError, IndexStoreError, ModelError
+from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.choice import Targets
 from searchapp.index.derive import Wanted, derive
 from searchapp.index.durable import FileEntry
 from searchapp.index.ids import IdTable
-from searchapp.index.manifest import Build, Manifest, Segment
-from searchapp.index.rows import Rows, write_rows
+from searchapp.index.manifest import Build, Manifest
+from searchapp.index.marks import ID, read_marks
+from searchapp.index.rows import Rows
+from searchapp.index.segment import SEGMENT_CHARACTERS, SEGMENT_DOCUMENTS, encode, write_rejections, write_segment
 from searchapp.index.store import REJECTED, Store
 
-SEGMENT_DOCUMENTS = 8_192
-SEGMENT_CHARACTERS = 32_000_000  # a segment's texts are held in memory until it is committed
 PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
 PACKAGES = ("searchapp", "torch", "transformers", "tokenizers", "faiss-cpu", "faiss-gpu", "pyarrow", "numpy")
 
@@ -98,8 +98,7 @@ def build(
     with Store.write(path) as store:
         plan = Build(
             tuple(
-                {"name": _absolute(source.name), "kind": source.kind, "identity": source.identity()}
-                for source in opened
+                {"name": absolute(source.name), "kind": source.kind, "identity": source.identity()} for source in opened
             ),
             overwrite=overwrite,
         )
@@ -134,7 +133,8 @@ def _hurt(store: Store) -> bool:
     return bool(store.check(derived))
 
 
-def _absolute(name: str) -> str:
+def absolute(name: str) -> str:
+    """A source's name that holds from any working directory."""
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
@@ -191,14 +191,6 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
     return manifest
 
 
-JOINER = " "
-
-
-def passage_of(document: Document) -> str:
-    """What is embedded of a document: its title, a space, its text."""
-    return f"{document.title}{JOINER}{document.text}" if document.title else document.text
-
-
 class _Run:
     """One run of the encoding stage over a store."""
 
@@ -222,10 +214,10 @@ class _Run:
         began = time.perf_counter() - self._seconds
         done = self._manifest.build.consumed
         consumed, characters = done, 0
-        for consumed, fraction, found in _records(sources, skip=done):
+        for consumed, fraction, found in records(sources, skip=done):
             item = self._checked(found)
             if isinstance(item, Rejected):
-                self._reasons[_kind(item.reason)] += 1
+                self._reasons[kind_of_reason(item.reason)] += 1
                 self._rejections.append(item)
             else:
                 self._ids.add(item.id, self._manifest.rows + len(self._pending))
@@ -255,9 +247,8 @@ class _Run:
         return f"{names} holds no usable document: {worst}; see {self._store.root / REJECTED}"
 
     def _remember_ids(self) -> None:
-        for number, segment in enumerate(self._manifest.segments):
-            for offset, identifier in enumerate(self._rows.ids(number)):
-                self._ids.add(identifier, segment.base + offset)
+        marks = read_marks(self._store.data, self._rows, self._manifest.segments)
+        self._ids.extend(marks[ID], np.arange(self._manifest.rows))
 
     def _id_of(self, row: int) -> str:
         waiting = row - self._manifest.rows
@@ -273,12 +264,11 @@ class _Run:
         manifest, segments, rejections, tokens = self._manifest, self._manifest.segments, self._manifest.rejections, 0
         files: dict[str, FileEntry] = {}
         if self._pending:
-            segment, files, tokens = self._write_segment()
+            vectors, tokens = encode(self._encoder, self._pending, self._progress.advance)
+            segment, files = write_segment(self._store, self._pending, vectors, manifest.rows)
             segments = (*segments, segment)
         if self._rejections:
-            with self._store.draft("rejected") as (name, draft, more):
-                for item in self._rejections:
-                    draft.write(json.dumps(asdict(item), ensure_ascii=False).encode("utf-8") + b"\n")
+            name, more = write_rejections(self._store, self._rejections)
             files.update(more)
             rejections = (*rejections, name)
         build = replace(
@@ -302,24 +292,8 @@ class _Run:
         self._rows = Rows(self._store.data, self._manifest.segments)
         self._pending, self._rejections = [], []
 
-    def _write_segment(self) -> tuple[Segment, dict[str, FileEntry], int]:
-        encoded = self._encoder.encode_counted(
-            [passage_of(document) for document in self._pending],
-            self._encoder.settings.document_instruction,
-            progress=self._progress.advance,
-        )
-        finite = np.isfinite(encoded.vectors).all(1)
-        if not finite.all():
-            bad = self._pending[int(np.argmin(finite))].id
-            raise ModelError(f"the model gave a vector that is no number for document {bad!r}; try --dtype float32")
-        with self._store.draft("rows") as (rows, draft, files):
-            write_rows(draft, self._pending)
-        with self._store.draft("vectors") as (vectors, draft, more):
-            draft.write(np.ascontiguousarray(encoded.vectors, dtype="<f2").tobytes())
-        return Segment(rows, vectors, self._manifest.rows, len(self._pending)), {**files, **more}, encoded.tokens
 
-
-def _records(sources: Sequence[Source], skip: int) -> Iterator[tuple[int, float, Document | Rejected]]:
+def records(sources: Sequence[Source], skip: int) -> Iterator[tuple[int, float, Document | Rejected]]:
     """Yield (records read so far, share of all sources, item) after the first ``skip`` records."""
     read = 0
     for number, source in enumerate(sources):
@@ -329,6 +303,6 @@ def _records(sources: Sequence[Source], skip: int) -> Iterator[tuple[int, float,
                 yield read, (number + record.progress) / len(sources), record.item
 
 
-def _kind(reason: str) -> str:
+def kind_of_reason(reason: str) -> str:
     """The part of a reason that many records share: what stands before a colon or bracket, numbers left out."""
     return re.sub(r"[0-9][0-9,.]*", "N", re.split(r"[:(]", reason, maxsplit=1)[0]).strip()

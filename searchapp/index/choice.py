@@ -56,7 +56,7 @@ TABLE = (
     Rule("graph over 8-bit codes", "HNSW32,SQ8", 1, 276, safety=2, growth=0.2, least_rows=20_000),
 )  # fmt: skip
 CANDIDATES = (100, 200, 400, 800, 1_600)  # rows rescored, the fewest that reach the target are taken
-SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # of the lists that are visited
+SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the lists that are visited
 BREADTHS = (32, 64, 128, 256, 512)  # efSearch of a graph
 
 

@@ -138,6 +138,7 @@ class _Work:
             reduction=self._reductions[choice.pca][1] if choice.pca else None,
             ann=replace(ann, measured=measured, notes=tuple(self._notes)),
             probes=probes_name,
+            drift=None,
             build=replace(
                 self._manifest.build,
                 pca=self._wanted.pca,

@@ -44,7 +44,12 @@ class Filter:
             raise SearchAppError(f"--filter is nested too deep to be understood; {EXAMPLE}") from error
 
     def mask(self, segments: list[pa.StructArray]) -> np.ndarray:
-        """Boolean mask over all rows; raises SearchAppError for a key that no document has."""
+        """Boolean mask over all rows; raises SearchAppError for a key that no document has.
+
+        Documents that are gone count until they are compacted away; an index without any has every key.
+        """
+        if not segments:
+            return np.zeros(0, dtype=bool)
         columns = {field.name for segment in segments for field in segment.type}
         known = {name.partition(":")[2] for name in columns if not name.startswith("other:")}
         if unknown := sorted(self.names - known):
@@ -52,8 +57,6 @@ class Filter:
                 raise SearchAppError(f"--filter names {unknown[0]!r}, which holds lists or objects; {EXAMPLE}")
             keys = ", ".join(sorted(known)) or "none"
             raise SearchAppError(f"--filter names {unknown[0]!r}, which no document has; the metadata keys are {keys}")
-        if not segments:
-            return np.zeros(0, dtype=bool)
         return np.concatenate([self._evaluate(self._tree, segment) for segment in segments])
 
     def _check(self, node: ast.expr) -> None:

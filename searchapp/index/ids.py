@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 
-def _hash(identifier: str) -> int:
-    return int.from_bytes(hashlib.blake2b(identifier.encode("utf-8"), digest_size=8).digest(), "little")
+def digest(text: str) -> int:
+    """The first 64 bits of a text's blake2b."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "little")
 
 
 class IdTable:
@@ -28,14 +29,21 @@ class IdTable:
 
     def add(self, identifier: str, row: int) -> None:
         """Record that ``row`` has this id."""
-        self._recent.setdefault(_hash(identifier), []).append(row)
+        self._recent.setdefault(digest(identifier), []).append(row)
         self._waiting += 1
         if self._waiting >= self._merge_at:
             self._merge()
 
+    def extend(self, hashes: np.ndarray, rows: np.ndarray) -> None:
+        """Record many rows at once, by the hashes of their ids (uint64)."""
+        self._merge()
+        joined = np.concatenate([self._hashes, hashes])
+        order = np.argsort(joined, kind="stable")
+        self._hashes, self._rows = joined[order], np.concatenate([self._rows, rows.astype(np.int64)])[order]
+
     def find(self, identifier: str) -> int | None:
         """The row that has this id, or None."""
-        key = _hash(identifier)
+        key = digest(identifier)
         begin = int(np.searchsorted(self._hashes, np.uint64(key), side="left"))
         end = int(np.searchsorted(self._hashes, np.uint64(key), side="right"))
         for row in [*self._rows[begin:end].tolist(), *self._recent.get(key, [])]:
@@ -46,8 +54,6 @@ class IdTable:
     def _merge(self) -> None:
         keys = [key for key, rows in self._recent.items() for _ in rows]
         rows = [row for rows in self._recent.values() for row in rows]
-        hashes = np.concatenate([self._hashes, np.array(keys, dtype=np.uint64)])
-        order = np.argsort(hashes, kind="stable")
-        self._hashes = hashes[order]
-        self._rows = np.concatenate([self._rows, np.array(rows, dtype=np.int64)])[order]
         self._recent, self._waiting = {}, 0
+        if keys:
+            self.extend(np.array(keys, dtype=np.uint64), np.array(rows, dtype=np.int64))

@@ -1,7 +1,11 @@
-"""One index opened for reading: candidates from FAISS, exact rescoring from the stored vectors, documents by row."""
+"""One index opened for reading: candidates from FAISS, exact rescoring from the stored vectors, documents by row.
+
+Rows that came after the FAISS index was made are compared exactly beside it; rows that are gone are never found.
+"""
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
 
@@ -12,22 +16,25 @@ from searchapp.index.ann import AnnIndex, open_ann
 from searchapp.index.filter import Filter
 from searchapp.index.manifest import Manifest
 from searchapp.index.reduction import Pca, read_pca
-from searchapp.index.rescore import best, ordered
+from searchapp.index.rescore import best, exact_scores, nearest, ordered
 from searchapp.index.rows import Rows
 from searchapp.index.store import Store
+from searchapp.index.tombstones import read_gone
 from searchapp.index.vectors import Vectors, unit
 
 FEW = 20_000  # rows passing a filter below which they are simply all compared
+BLOCK_NUMBERS = 1 << 24  # numbers (rows x dim) converted to float32 at a time in exact comparison
 
 
 class VectorIndex:
     """The vectors and documents of one manifest. It stays that state while writers move on."""
 
-    def __init__(self, store: Store) -> None:
-        if store.manifest is None:
+    def __init__(self, store: Store, manifest: Manifest | None = None) -> None:
+        state = manifest or store.manifest
+        if state is None:
             raise IndexStoreError(f"{store.root} holds nothing yet; run `searchapp build`")
         self.store = store
-        self.manifest: Manifest = store.manifest
+        self.manifest: Manifest = state
         self.rows = Rows(store.data, self.manifest.segments)
         self.vectors = Vectors(store.data, self.manifest.segments, self.manifest.dim)
 
@@ -59,6 +66,26 @@ class VectorIndex:
             return None
         return read_pca(self.store.path(part.file), (self.manifest.dim, part.dim), part.explained_variance)
 
+    @cached_property
+    def alive(self) -> np.ndarray | None:
+        """Boolean mask over the rows, false where a row is gone; None where none is."""
+        return None if self.manifest.tombstones is None else ~read_gone(self.store.data, self.manifest)
+
+    def allowed(self, filter: Filter | None = None) -> np.ndarray | None:
+        """Boolean mask over the rows that are there and pass a filter; None where that is all of them."""
+        if filter is None:
+            return self.alive
+        mask = filter.mask(self.rows.fields())
+        return mask if self.alive is None else mask & self.alive
+
+    def ids(self) -> np.ndarray:
+        """The id of every row, an array of strings; None where the row is gone."""
+        parts = [self.rows.ids(number) for number in range(len(self.manifest.segments))]
+        names = np.array([name for part in parts for name in part], dtype=object)
+        if self.alive is not None:
+            names[~self.alive] = None
+        return names
+
     def search_vectors(
         self, queries: np.ndarray, k: int, *, candidates: int | None = None, filter: Filter | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +93,7 @@ class VectorIndex:
 
         Where the index is reduced or compressed, ``candidates`` rows (default: as the index was made) are taken from it
         and rescored with the stored vectors; 0 returns its own scores. Rows are -1, and scores -inf, past the last hit.
-        Equal scores stand in document order. ``k`` larger than the index is cut to it.
+        Equal scores stand in document order. ``k`` larger than the number of documents is cut to it.
         """
         if queries.ndim != 2 or queries.shape[1] != self.manifest.dim:
             raise IndexStoreError(
@@ -74,36 +101,81 @@ class VectorIndex:
             )
         if k < 1:
             raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
-        k = min(k, self.manifest.rows)
+        k = min(k, self.manifest.documents)
         queries = unit(np.array(queries, dtype=np.float32, order="C"))
-        allowed = filter.mask(self.rows.fields()) if filter is not None else None
-        if allowed is not None:
+        allowed = self.allowed(filter)
+        if k == 0:
+            return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
+        covered = self.manifest.rows - self.manifest.fresh
+        if filter is not None and allowed is not None and covered:
             passing = np.flatnonzero(allowed)
-            if len(passing) <= FEW or not self.ann.filters:
+            if len(passing) <= FEW:
                 return self._exact(queries, k, passing)
+        parts = []
+        if covered:
+            parts.append(self.search_trained(queries, k, candidates, None if allowed is None else allowed[:covered]))
+        if self.manifest.fresh:
+            parts.append(self._fresh(queries, k, None if allowed is None else allowed[covered:]))
+        if len(parts) == 1:
+            return parts[0]
+        return ordered(np.hstack([part[0] for part in parts]), np.hstack([part[1] for part in parts]), k)
+
+    def search_trained(
+        self, queries: np.ndarray, k: int, candidates: int | None, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``search_vectors`` among the rows that the FAISS index covers; ``allowed`` is a mask over them."""
         reduced = self.reduction.apply(queries) if self.reduction is not None else queries
         standard = self.manifest.ann.candidates if self.manifest.ann is not None else 0
-        if candidates == 0:
-            return ordered(*self.ann.search(reduced, k, allowed), k)
+        exact = standard == 0 and not candidates
+        if candidates == 0 and not exact:
+            return ordered(*self._candidates(reduced, k, allowed), k)
         depth = max(standard, 4 * k) if candidates is None else max(candidates, k)
         return best(
-            lambda chosen, depth: self.ann.search(reduced[chosen], depth, allowed),
+            lambda chosen, depth: self._candidates(reduced[chosen], depth, allowed),
             self.vectors,
             queries,
             k,
             depth,
             self.ann.rows,
-            exact=candidates is None and standard == 0,
+            exact=exact,
         )
+
+    def _candidates(self, queries: np.ndarray, depth: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The best allowed rows by the FAISS index's own scores; more are asked for where its type takes no mask."""
+        covered = self.ann.rows
+        if allowed is None or self.ann.filters:
+            return self.ann.search(queries, min(depth, covered), allowed)
+        there = int(allowed.sum())
+        asked = min(covered, math.ceil(1.2 * depth * covered / max(1, there)))
+        while True:
+            scores, rows = self.ann.search(queries, asked)
+            rows = np.where((rows >= 0) & allowed[np.maximum(rows, 0)], rows, -1)
+            if asked == covered or ((rows >= 0).sum(1) >= min(depth, there)).all():
+                return ordered(scores, rows, depth)
+            asked = min(covered, 4 * asked)
+
+    def _fresh(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The k best of the rows that the FAISS index does not cover; ``allowed`` is a mask over them."""
+        covered = self.manifest.rows - self.manifest.fresh
+        if allowed is not None or self.manifest.fresh * self.manifest.dim > BLOCK_NUMBERS:
+            chosen = np.arange(self.manifest.fresh) if allowed is None else np.flatnonzero(allowed)
+            return self._exact(queries, k, chosen + covered)
+        rows = np.broadcast_to(np.arange(covered, self.manifest.rows), (len(queries), self.manifest.fresh))
+        _, near = nearest(queries @ self._fresh_vectors.T, rows, k)
+        return ordered(exact_scores(self.vectors, queries, near), near, k)
+
+    @cached_property
+    def _fresh_vectors(self) -> np.ndarray:
+        return self.vectors.gather(np.arange(self.manifest.rows - self.manifest.fresh, self.manifest.rows))
 
     def _exact(self, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compare every query with the given rows, in blocks."""
-        best_scores = np.full((len(queries), 0), -np.inf, dtype=np.float32)
-        best_rows = np.zeros((len(queries), 0), dtype=np.int64)
-        for begin in range(0, len(rows), FEW):
-            block = rows[begin : begin + FEW]
-            scores = queries @ self.vectors.gather(block).T
-            best_scores, best_rows = ordered(
-                np.hstack([best_scores, scores]), np.hstack([best_rows, np.broadcast_to(block, scores.shape)]), k
-            )
-        return ordered(best_scores, best_rows, k)
+        scores = np.full((len(queries), 0), -np.inf, dtype=np.float32)
+        near = np.zeros((len(queries), 0), dtype=np.int64)
+        size = max(1, BLOCK_NUMBERS // self.manifest.dim)
+        for begin in range(0, len(rows), size):
+            block = rows[begin : begin + size]
+            found = queries @ self.vectors.gather(block).T
+            both = np.hstack([scores, found]), np.hstack([near, np.broadcast_to(block, found.shape)])
+            scores, near = nearest(*both, k)
+        return ordered(exact_scores(self.vectors, queries, near), near, k)

@@ -6,13 +6,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from searchapp.errors import IndexStoreError
 from searchapp.index.durable import FileEntry
+from searchapp.index.migrate import FORMAT, migrate
 
-FORMAT = 1
 STATES = ("encoding", "encoded", "ready")
+T = TypeVar("T")
 
 
 class Torn(Exception):
@@ -21,12 +21,70 @@ class Torn(Exception):
 
 @dataclass(frozen=True)
 class Segment:
-    """``count`` documents from row ``base`` on: an Arrow file of rows and a file of fp16 vectors, both immutable."""
+    """``count`` documents from row ``base`` on: an Arrow file of rows, fp16 vectors, and marks; all immutable.
+
+    ``marks`` (see ``searchapp.index.marks``) is empty in what format 1 wrote, until the index is next written.
+    """
 
     rows: str
     vectors: str
     base: int
     count: int
+    marks: str = ""
+
+    def names(self) -> list[str]:
+        """Its files."""
+        return [name for name in (self.rows, self.vectors, self.marks) if name]
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """The rows that are gone: a bitmap in ``file``, kept a second time in ``copy``, for nothing else could mend it."""
+
+    file: str
+    copy: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What the last ``add`` of some sources brought, and the files of records it rejected."""
+
+    sources: tuple[dict[str, str], ...]
+    added: int
+    changed: int
+    unchanged: int
+    rejected: int
+    reasons: dict[str, int] = field(default_factory=dict)
+    rejections: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its sources."""
+        return [source["name"] for source in self.sources]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What an ``add`` that has not finished has encoded: no part of the state yet. Bases count from 0."""
+
+    sources: tuple[str, ...]
+    segments: tuple[Segment, ...] = ()
+    rejections: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Documents encoded."""
+        return sum(segment.count for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Recall@10 against exact search over stored vectors: of the index as trained, and after rows were folded in."""
+
+    trained: float
+    now: float
+    rows: int  # at the time of ``now``
 
 
 @dataclass(frozen=True)
@@ -91,16 +149,35 @@ class Manifest:
     state: str = "encoding"
     rows: int = 0
     segments: tuple[Segment, ...] = ()
-    rejections: tuple[str, ...] = ()  # files of JSON lines, one for each rejected record
+    rejections: tuple[str, ...] = ()  # of the build: files of JSON lines, one for each rejected record
+    tombstones: Tombstones | None = None
     reduction: Reduction | None = None
     ann: Ann | None = None
     probes: str | None = None  # a file of fp16 query vectors that every choice of index is measured with
+    additions: tuple[Addition, ...] = ()
+    staged: Staged | None = None
+    drift: Drift | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
+    @property
+    def documents(self) -> int:
+        """Documents that can be found: rows without the tombstones."""
+        return self.rows - (self.tombstones.count if self.tombstones else 0)
+
+    @property
+    def fresh(self) -> int:
+        """Rows that the FAISS index does not have yet; they are searched exactly beside it."""
+        return self.rows - (self.ann.rows if self.ann else 0)
+
+    @property
+    def rejected(self) -> int:
+        """Records rejected by the build and by every add."""
+        return self.build.rejected + sum(addition.rejected for addition in self.additions)
+
     def with_files(self, **changes: Any) -> Manifest:
-        """Return a changed copy that lists only the files its segments, reduction and ann name."""
+        """Return a changed copy that lists only the files it names."""
         files = changes.pop("files", {})
         changed = replace(self, **changes)
         known = {**self.files, **files}
@@ -108,10 +185,19 @@ class Manifest:
 
     def names(self) -> list[str]:
         """The data files of this state."""
-        derived = [part.file for part in (self.reduction, self.ann) if part is not None]
-        derived += [self.probes] if self.probes is not None else []
-        stored = [name for segment in self.segments for name in (segment.rows, segment.vectors)]
-        return [*stored, *self.rejections, *derived]
+        staged = self.staged or Staged(())
+        stored = [name for segment in (*self.segments, *staged.segments) for name in segment.names()]
+        gone = [self.tombstones.file, self.tombstones.copy] if self.tombstones else []
+        return [*stored, *gone, *self.rejected_files(), *staged.rejections, *self.derived()]
+
+    def derived(self) -> list[str]:
+        """The data files that can be made again from the segments."""
+        parts = [part.file for part in (self.reduction, self.ann) if part is not None]
+        return parts + ([self.probes] if self.probes is not None else [])
+
+    def rejected_files(self) -> list[str]:
+        """The files of rejected records: the build's, then each add's."""
+        return [*self.rejections, *(name for addition in self.additions for name in addition.rejections)]
 
     def dump(self) -> bytes:
         """Serialise: the first line is the checksum of the rest."""
@@ -127,12 +213,7 @@ class Manifest:
         content = json.loads(body)
         if not isinstance(content, dict):
             raise Torn(f"{path} holds no JSON object")
-        if content.get("format") != FORMAT:
-            raise IndexStoreError(
-                f"{path.parent} has index format {content.get('format')}, this searchapp reads format {FORMAT}; "
-                "use the version that wrote it, or build into another directory"
-            )
-        return _parse(content)
+        return _parse(migrate(content, path.parent))
 
 
 def _parse(content: dict[str, Any]) -> Manifest:
@@ -143,10 +224,27 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "build": Build(**{**build, "sources": tuple(build["sources"])}),
             "rejections": tuple(content["rejections"]),
             "segments": tuple(Segment(**segment) for segment in content["segments"]),
-            "reduction": Reduction(**content["reduction"]) if content["reduction"] else None,
-            "ann": Ann(**{**content["ann"], "notes": tuple(content["ann"].get("notes", ()))})
-            if content["ann"]
-            else None,
+            "tombstones": _one(Tombstones, content["tombstones"]),
+            "reduction": _one(Reduction, content["reduction"]),
+            "ann": _one(Ann, content["ann"]),
+            "additions": tuple(_addition(addition) for addition in content["additions"]),
+            "staged": _staged(content["staged"]),
+            "drift": _one(Drift, content["drift"]),
             "files": {name: FileEntry(**entry) for name, entry in content["files"].items()},
         }
     )
+
+
+def _one(kind: type[T], content: dict[str, Any] | None) -> T | None:
+    return kind(**content) if content else None
+
+
+def _addition(content: dict[str, Any]) -> Addition:
+    return Addition(**{**content, "sources": tuple(content["sources"]), "rejections": tuple(content["rejections"])})
+
+
+def _staged(content: dict[str, Any] | None) -> Staged | None:
+    if not content:
+        return None
+    segments = tuple(Segment(**segment) for segment in content["segments"])
+    return Staged(tuple(content["sources"]), segments, tuple(content["rejections"]))

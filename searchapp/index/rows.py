@@ -27,20 +27,26 @@ def write_rows(draft: Draft, documents: Sequence[Document]) -> None:
     """
     import pyarrow as pa
 
-    batch = pa.record_batch(
-        {
-            "id": pa.array([document.id for document in documents], pa.string()),
-            "title": pa.array([document.title for document in documents], pa.large_string()),
-            "text": pa.array([document.text for document in documents], pa.large_string()),
-            "metadata": pa.array(
-                [json.dumps(dict(item.metadata), ensure_ascii=False) for item in documents], pa.large_string()
-            ),
-            "fields": _columns(documents),
-        }
-    )
+    columns = {
+        "id": pa.array([document.id for document in documents], pa.string()),
+        "title": pa.array([document.title for document in documents], pa.large_string()),
+        "text": pa.array([document.text for document in documents], pa.large_string()),
+        "metadata": pa.array(
+            [json.dumps(dict(item.metadata), ensure_ascii=False) for item in documents], pa.large_string()
+        ),
+        "fields": _columns(documents),
+    }
+    write_batches(draft, [pa.record_batch(columns)])
+
+
+def write_batches(draft: Draft, batches: Sequence[pa.RecordBatch]) -> None:
+    """Write record batches of one schema as the documents of one segment."""
+    import pyarrow as pa
+
+    table = pa.Table.from_batches(batches).combine_chunks()
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_batch(table.to_batches()[0])
     draft.write(memoryview(sink.getvalue()))
 
 
@@ -102,7 +108,7 @@ class Rows:
 
     def __init__(self, folder: Path, segments: Sequence[Segment]) -> None:
         self._folder = folder
-        self._segments = segments
+        self.segments = segments
         self._bases = np.array([segment.base for segment in segments], dtype=np.int64)
         self._open: dict[int, pa.RecordBatch] = {}
 
@@ -111,7 +117,7 @@ class Rows:
         if number not in self._open:
             import pyarrow as pa
 
-            path = self._folder / self._segments[number].rows
+            path = self._folder / self.segments[number].rows
             try:
                 batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
                 batch.validate()
@@ -133,10 +139,22 @@ class Rows:
 
         return Document(value("id"), value("text"), value("title"), json.loads(value("metadata")))
 
+    def kept(self, number: int, mask: np.ndarray) -> pa.RecordBatch:
+        """The rows of one segment where a boolean mask is true."""
+        import pyarrow as pa
+
+        return self.batch(number).filter(pa.array(mask))
+
+    def documents(self, number: int, mask: np.ndarray | None = None) -> list[Document]:
+        """The documents of one segment in row order: all of them, or where ``mask`` is true."""
+        batch = self.batch(number) if mask is None else self.kept(number, mask)
+        columns = (batch.column(name).to_pylist() for name in ("id", "text", "title", "metadata"))
+        return [Document(row[0], row[1], row[2], json.loads(row[3])) for row in zip(*columns, strict=True)]
+
     def ids(self, number: int) -> list[str]:
         """All ids of one segment, in row order."""
         return self.batch(number).column("id").to_pylist()
 
     def fields(self) -> list[pa.StructArray]:
         """The typed metadata columns, a struct array for each segment."""
-        return [self.batch(number).column("fields") for number in range(len(self._segments))]
+        return [self.batch(number).column("fields") for number in range(len(self.segments))]

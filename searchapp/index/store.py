@@ -2,8 +2,9 @@
 
 At every instant a reader finds the old state or the new one. A file is synced under a name of its own, then its
 directory; the manifest that names it is synced under a temporary name and linked to its number, which fails if
-another writer was first; then the directory again. Kept are the newest state, the one before it, the last one that
-was ready to be searched, and every state a reader holds open; what none of these names is removed at the next commit.
+another writer was first; then the directory again; then a copy of the manifest, which mends it should it be damaged.
+Kept are the newest state, the one before it, the last one that was ready to be searched, and every state a reader
+holds open; what none of these names is removed at the next commit.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import fcntl
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,19 +24,26 @@ from searchapp.index.durable import Disk, Draft, FileEntry, checksum, reaching
 from searchapp.index.manifest import Manifest, Torn
 
 REJECTED = "rejected.jsonl"
-DATA_NAME = re.compile(r"(rows|vectors|rejected|faiss|pca|probes)-[0-9a-f]{32}")
+DATA_NAME = re.compile(r"[a-z]+-[0-9a-f]{32}")
 TEMPORARY_NAME = re.compile(r"tmp-[0-9a-f]{32}")
 ATTEMPTS = 10  # to open a state that a writer removes under a reader's hands
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A manifest on disk: what it says, or why it cannot be used."""
+class Found:
+    """A manifest on disk: what it says, and what is wrong with it or with the files it names."""
 
     number: int
     path: Path
-    manifest: Manifest | None
-    problems: tuple[str, ...]
+    manifest: Manifest | None  # None where neither it nor its copy can be read
+    problems: tuple[str, ...] = ()
+    notice: str = ""  # that its copy is used in its place
+    missing: tuple[str, ...] = ()  # files it names that are not there, or not of their size
+
+    @property
+    def usable(self) -> bool:
+        """Whether the state can be opened."""
+        return self.manifest is not None and not self.problems
 
 
 class Store:
@@ -46,6 +54,7 @@ class Store:
         self.data = root / "data"
         self.manifest = manifest
         self.notices = notices  # what was found wrong on opening, for the user to read
+        self.hurt: Found | None = None  # a writer's: a newer state than ``manifest`` of which files are missing or cut
         self._disk = disk
         self._writing = False
         self._held: BinaryIO | None = None  # a reader's state, kept from being removed while it is open
@@ -74,21 +83,20 @@ class Store:
     @classmethod
     def _open(cls, root: Path, ready: bool) -> Store | None:
         """One attempt to open and hold a state; None when a writer removed it meanwhile."""
-        states = _states(root)
-        if not states:
-            raise IndexStoreError(
-                f"{root} is not an index (it has no manifest-*.json); make one with `searchapp build --index {root}`"
-            )
-        usable = [found for found in states if found.manifest is not None]
-        problems = [problem for found in states for problem in found.problems]
-        if not usable:
-            raise IndexStoreError(f"{root} cannot be opened: {problems[0]}; {_mend(root)}")
-        chosen = usable[0]
-        if ready:
-            chosen = next((found for found in usable if found.manifest and found.manifest.state == "ready"), chosen)
-            begun = usable[0].manifest
-            if chosen is not usable[0] and begun is not None:
-                problems.append(f"an unfinished build of {begun.rows:,} documents is not shown yet")
+        chosen, begun, problems = None, None, []
+        for found in states(root):
+            problems += [*found.problems, *([found.notice] if found.notice else [])]
+            if found.usable and found.manifest is not None:
+                begun = begun or found
+                if not ready or found.manifest.state == "ready":
+                    chosen = found
+                    break
+        if begun is None:
+            raise IndexStoreError(_unusable(root, problems))
+        if chosen is None:
+            chosen = begun
+        elif chosen is not begun and begun.manifest is not None:
+            problems.append(f"an unfinished build of {begun.manifest.rows:,} documents is not shown yet")
         try:
             held = chosen.path.open("rb")
             fcntl.flock(held, fcntl.LOCK_SH)
@@ -118,14 +126,39 @@ class Store:
                 _take(lock, root)
                 (root / "data").mkdir(exist_ok=True)
                 disk.sync_directory(root)
-                states = _states(root)
-            usable = {found.number: found.manifest for found in states if found.manifest is not None}
-            problems = [problem for found in states for problem in found.problems]
-            store = cls(root, usable[max(usable)] if usable else None, problems, disk)
+                found = [*states(root)]
+            usable = {one.number: one.manifest for one in found if one.usable and one.manifest is not None}
+            newest = max(usable, default=0)
+            newer = [one for one in found if one.number >= newest]  # what is hurt of older states, nobody needs
+            problems = [text for one in newer for text in (*one.problems, one.notice) if text]
+            hurt = next((one for one in newer if one.manifest is not None and not one.usable), None)
+            store = cls(root, usable.get(newest), problems, disk)
+            store.hurt = hurt
+            store._kept = {**usable, **({hurt.number: hurt.manifest} if hurt and hurt.manifest else {})}
             store._writing = True
-            store._kept = usable
-            if usable or not states:  # what cannot be read is not thrown away on opening
+            if not problems:  # what cannot be read is not thrown away on opening
                 store._sweep()
+            try:
+                yield store
+            finally:
+                lock.truncate(0)
+
+    @classmethod
+    @contextmanager
+    def update(cls, root: Path) -> Iterator[Store]:
+        """Open a finished index for writing. Raises IndexStoreError where there is none, or it has to be mended."""
+        with reaching(root):
+            if not root.is_dir() or not _numbered(root):
+                raise IndexStoreError(f"{root} is no index; make one with `searchapp build SOURCE... --index {root}`")
+        with cls.write(root) as store:
+            if store.notices:
+                raise IndexStoreError(
+                    f"{root} is damaged: {store.notices[0]}; mend it with `searchapp verify {root} --repair`"
+                )
+            if store.manifest is None or store.manifest.state != "ready":
+                raise IndexStoreError(
+                    f"{root} holds an unfinished build; finish it with the same `searchapp build` command"
+                )
             yield store
 
     @contextmanager
@@ -154,12 +187,15 @@ class Store:
             self.manifest = manifest
             self._kept[number] = manifest
             self._sweep()
+            with self._disk.create(copy_of(self.root / f"manifest-{number:010d}.json")) as draft:
+                draft.write(manifest.dump())
+            self._disk.sync_directory(self.root)
         return manifest
 
     def publish_rejections(self) -> None:
         """Put the rejections of the state together as ``rejected.jsonl``, for people to read."""
         target = self.root / REJECTED
-        names = self.manifest.rejections if self.manifest else ()
+        names = self.manifest.rejected_files() if self.manifest else ()
         with reaching(target):
             if not names:
                 self._disk.remove(target)
@@ -175,20 +211,11 @@ class Store:
         """Where a data file lies."""
         return self.data / name
 
-    def check(self, names: list[str] | None = None) -> list[str]:
-        """Read files of the state (default: all) and compare their checksums; return one line for each problem."""
-        problems = []
+    def check(self, names: Iterable[str] | None = None) -> dict[str, str]:
+        """Read files of the state (default: all) and compare their checksums; the problem of each that is hurt."""
         entries = self.manifest.files if self.manifest else {}
-        for name in entries if names is None else names:
-            problem = _problem(self.data / name, entries[name])
-            if problem is None:
-                try:
-                    same = checksum(self.data / name) == entries[name].checksum
-                    problem = None if same else f"data/{name} does not match its checksum (its bytes have changed)"
-                except OSError as error:
-                    problem = f"data/{name} cannot be read ({error.strerror})"
-            problems += [problem] if problem else []
-        return problems
+        found = {name: damage(self.data / name, entries[name]) for name in (entries if names is None else names)}
+        return {name: problem for name, problem in found.items() if problem}
 
     def _sweep(self) -> None:
         """Remove states that are neither new nor held, and the data files that no remaining state names."""
@@ -198,6 +225,7 @@ class Store:
         keep |= set([number for number in older if self._kept[number].state == "ready"][:1])
         for number, path in _numbered(self.root):
             if number not in keep and (number not in self._kept or not _is_held(path)):
+                self._disk.remove(copy_of(path))
                 self._disk.remove(path)
                 self._kept.pop(number, None)
         named = {name for manifest in self._kept.values() for name in manifest.files}
@@ -209,36 +237,53 @@ class Store:
                 self._disk.remove(path)
 
 
+def copy_of(path: Path) -> Path:
+    """Where the copy of a manifest lies. It is written once its manifest is in place, and removed before it."""
+    return path.with_suffix(".copy")
+
+
 def _numbered(root: Path) -> list[tuple[int, Path]]:
-    """All manifest files by number, newest first."""
-    found = [(re.fullmatch(r"manifest-([0-9]{1,18})\.json", path.name), path) for path in root.iterdir()]
-    return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
+    """Where the manifests are by number, newest first, also one of which only the copy is left."""
+    found = [(re.fullmatch(r"manifest-([0-9]{1,18})\.(json|copy)", path.name), path) for path in root.iterdir()]
+    numbers = {int(match[1]): path.with_suffix(".json") for match, path in found if match}
+    return sorted(numbers.items(), reverse=True)
 
 
-def _states(root: Path) -> list[_Found]:
+def states(root: Path) -> Iterator[Found]:
     """Read every manifest, newest first; a file that a writer removes meanwhile is passed over."""
-    states = []
     for number, path in _numbered(root):
-        try:
-            manifest = Manifest.load(path)
-        except FileNotFoundError:
-            continue
-        except Torn as error:
-            states.append(_Found(number, path, None, (str(error),)))
-            continue
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            states.append(_Found(number, path, None, (f"{path} cannot be read ({error})",)))
+        manifest, problem = _read(path)
+        notice = ""
+        if manifest is None and copy_of(path).exists():
+            manifest, _ = _read(copy_of(path))
+            if manifest is not None:
+                notice = f"{problem or f'{path.name} is missing'}; its copy is used"
+                path = copy_of(path)
+        if manifest is None:
+            if problem is not None:
+                yield Found(number, path, None, (problem,))
             continue
         entries = manifest.files.items()
-        wrong = [problem for name, entry in entries if (problem := _problem(root / "data" / name, entry))]
-        problems = tuple(f"{path.name}: {problem}" for problem in wrong)
-        if problems and not path.exists():
+        wrong = {name: problem for name, entry in entries if (problem := _misfit(root / "data" / name, entry))}
+        if wrong and not path.exists():
             continue
-        states.append(_Found(number, path, None if problems else manifest, problems))
-    return states
+        problems = tuple(f"{path.name}: {problem}" for problem in wrong.values())
+        yield Found(number, path, manifest, problems, notice, tuple(wrong))
 
 
-def _problem(path: Path, entry: FileEntry) -> str | None:
+def _read(path: Path) -> tuple[Manifest | None, str | None]:
+    """A manifest, or why it cannot be read; neither where it is not there."""
+    try:
+        return Manifest.load(path), None
+    except FileNotFoundError:
+        return None, None
+    except Torn as error:
+        return None, str(error)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return None, f"{path} cannot be read ({error})"
+
+
+def _misfit(path: Path, entry: FileEntry) -> str | None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
@@ -248,15 +293,28 @@ def _problem(path: Path, entry: FileEntry) -> str | None:
     return None if size == entry.size else f"data/{path.name} has {size} bytes, expected {entry.size}"
 
 
+def damage(path: Path, entry: FileEntry) -> str | None:
+    """What is wrong with a data file, read whole and compared with its checksum; None where nothing is."""
+    problem = _misfit(path, entry)
+    if problem is None:
+        try:
+            same = checksum(path) == entry.checksum
+            problem = None if same else f"data/{path.name} does not match its checksum (its bytes have changed)"
+        except OSError as error:
+            problem = f"data/{path.name} cannot be read ({error.strerror})"
+    return problem
+
+
 def _is_held(path: Path) -> bool:
-    """Whether a reader has this state open."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
+    """Whether a reader has this state open, by its manifest or by the copy of it."""
+    for place in (path, copy_of(path)):
+        try:
+            with place.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            continue
     return False
 
 
@@ -281,8 +339,13 @@ def _make(root: Path, disk: Disk) -> None:
         disk.sync_directory(place.parent)
 
 
-def _mend(root: Path) -> str:
-    return f"restore the file, or build the index again: searchapp build … --index {root} --overwrite"
+def _unusable(root: Path, problems: list[str]) -> str:
+    if not problems:
+        return f"{root} is not an index (it has no manifest-*.json); make one with `searchapp build --index {root}`"
+    return (
+        f"{root} cannot be opened: {problems[0]}; mend it with `searchapp verify {root} --repair`, "
+        f"or build it again: searchapp build … --index {root} --overwrite"
+    )
 
 
 def _take(lock: BinaryIO, root: Path) -> None:

@@ -59,17 +59,22 @@ class Vectors:
         self._bases = np.array([segment.base for segment in segments], dtype=np.int64)
         self._maps: dict[int, np.ndarray] = {}
 
-    def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
-        """Yield all vectors in row order as float32 blocks (at most size, dim) of unit rows, through plain reads.
+    def blocks(self, size: int = BLOCK, start: int = 0) -> Iterator[np.ndarray]:
+        """Yield the vectors from row ``start`` on as float32 blocks (at most size, dim) of unit rows, by plain reads.
 
         Memory-mapped pages would count as this process's memory; what is read here is gone after each block.
         """
         for segment in self._segments:
             path = self._folder / segment.vectors
-            for begin in range(0, segment.count, size):
+            for begin in range(max(0, start - segment.base), segment.count, size):
                 count = min(size, segment.count - begin)
                 flat = np.fromfile(path, dtype="<f2", count=count * self.dim, offset=begin * self.dim * 2)
                 yield unit(widen(flat.reshape(count, self.dim)))
+
+    def raw(self, number: int, kept: np.ndarray) -> bytes:
+        """The stored bytes of one segment's rows where the mask ``kept`` is true."""
+        flat = np.fromfile(self._folder / self._segments[number].vectors, dtype="<f2")
+        return flat.reshape(-1, self.dim)[kept].tobytes()
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Unit float32 (len(rows), dim) of the given row numbers."""
@@ -121,7 +126,8 @@ class Vectors:
 
     def _read(self, number: int, places: list[int], targets: list[int], out: np.ndarray) -> None:
         """Read rows of one segment into the target rows of ``out``."""
-        size, into = 2 * self.dim, out.view(np.uint8).reshape(-1)
+        size = 2 * self.dim
+        into = memoryview(out.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
         with (self._folder / self._segments[number].vectors).open("rb", buffering=0) as file:
             for place, target in zip(places, targets, strict=True):
                 os.preadv(file.fileno(), [into[target * size : (target + 1) * size]], place * size)

@@ -17,7 +17,7 @@ CANDIDATES = 10_000  # rows rescored where the index is not exact
 def verify(path: Path) -> list[str]:
     """Return one line for each problem, none for a sound index; IndexStoreError if it cannot be opened."""
     store = Store.open(path)
-    problems = [*store.notices, *store.check()]
+    problems = [*store.notices, *store.check().values()]
     manifest = store.manifest
     if manifest is None or problems:
         return problems
@@ -46,14 +46,18 @@ def _search(index: VectorIndex) -> list[str]:
 
     A reduced or compressed index may lose single ones without being damaged; it must find one of them at least.
     """
-    rows = np.unique(np.linspace(0, index.manifest.rows - 1, PROBES).astype(np.int64))
+    there = np.arange(index.manifest.rows) if index.alive is None else np.flatnonzero(index.alive)
+    if not len(there):
+        return []
+    rows = there[np.unique(np.linspace(0, len(there) - 1, PROBES).astype(np.int64))]
     vectors = index.vectors.gather(rows)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     problems = []
     exact = index.manifest.ann is not None and index.manifest.ann.candidates == 0
     try:
-        if index.ann.rows != index.manifest.rows:
-            problems.append(f"the FAISS index holds {index.ann.rows} vectors, the manifest says {index.manifest.rows}")
+        covered = index.manifest.rows - index.manifest.fresh
+        if covered and index.ann.rows != covered:
+            problems.append(f"the FAISS index holds {index.ann.rows} vectors, the manifest says {covered}")
         scores, found = index.search_vectors(vectors, 1, candidates=None if exact else CANDIDATES)
     except SearchAppError as error:
         return [str(error)]

@@ -11,9 +11,9 @@ from typing import overload
 import numpy as np
 
 from searchapp.encoder import Encoder
-from searchapp.encoder.fingerprint import differing
-from searchapp.errors import ModelError, SearchAppError
+from searchapp.errors import SearchAppError
 from searchapp.index import Filter, VectorIndex
+from searchapp.index.recorded import recorded_encoder, require_match
 from searchapp.search.hit import Answer, Hit
 
 
@@ -25,7 +25,7 @@ class Index:
         self._given = encoder
         self._device = device
         if encoder is not None:
-            self._require_match(encoder)
+            require_match(vectors.manifest, vectors.store.root, encoder)
 
     @classmethod
     def open(cls, path: str | Path, *, encoder: Encoder | None = None, device: str = "auto") -> Index:
@@ -40,23 +40,22 @@ class Index:
         """The encoder recorded in the index. Raises ModelError when it is gone or no longer the same."""
         if self._given is not None:
             return self._given
-        reference = dict(self.vectors.manifest.encoder["reference"])
-        model, dtype = reference.pop("model"), self.vectors.manifest.encoder["dtype"]
-        try:
-            encoder = Encoder.load(model, device=self._device, dtype=dtype, **reference)
-        except ModelError as error:
-            raise ModelError(f"the model of {self.vectors.store.root} cannot be loaded: {error}") from error
-        self._require_match(encoder)
-        return encoder
+        return recorded_encoder(self.vectors.manifest, self.vectors.store.root, self._device)
 
-    def _require_match(self, encoder: Encoder) -> None:
-        parts = differing(self.vectors.manifest.encoder["fingerprint"], encoder.fingerprint)
-        if parts:
-            raise ModelError(
-                f"{self.vectors.store.root} was made by another encoder than {encoder.checkpoint.name}: "
-                f"{', '.join(parts)} {'differs' if len(parts) == 1 else 'differ'}; "
-                "search with the model it was built with, or build it again"
-            )
+    def refresh(self) -> bool:
+        """Move on to the newest state of the directory; says whether there was one. The encoder is kept.
+
+        Until then this object sees the state it was opened on, whatever writers do. Raises ModelError when the index
+        was built again by another encoder.
+        """
+        newest = VectorIndex.open(self.vectors.store.root)
+        if newest.manifest.number == self.vectors.manifest.number:
+            return False
+        loaded = self._given or self.__dict__.get("encoder")
+        if loaded is not None:
+            require_match(newest.manifest, newest.store.root, loaded)
+        self.vectors = newest
+        return True
 
     @overload
     def search(

@@ -84,7 +84,7 @@ def test_ids_are_told_apart_like_in_a_dict(ids: list[str], merge_at: int) -> Non
 
 
 def test_ids_that_share_a_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("searchapp.index.ids._hash", lambda _: 7)
+    monkeypatch.setattr("searchapp.index.ids.digest", lambda _: 7)
     kept = ["a", "b", "c"]
     table = IdTable(lambda row: kept[row], merge_at=2)
     for row, identifier in enumerate(kept):

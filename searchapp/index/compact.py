@@ -1,0 +1,123 @@
+"""Compacting: segments without the rows that are gone, small ones put together, and everything derived made again.
+
+It is one commit: an interrupted one leaves the state before it. No document is encoded; vectors are copied as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from searchapp.errors import IndexStoreError
+from searchapp.index.build import Progress, Silent
+from searchapp.index.drift import drifted
+from searchapp.index.fold import rebuilt
+from searchapp.index.manifest import Manifest, Segment
+from searchapp.index.marks import read_marks, write_marks
+from searchapp.index.rows import Rows, write_batches, write_rows
+from searchapp.index.segment import SEGMENT_DOCUMENTS, Files, completed
+from searchapp.index.store import Store
+from searchapp.index.tombstones import read_gone
+from searchapp.index.vectors import Vectors
+
+MERGED_BYTES = 64_000_000  # of documents that are held in memory to be put together
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """The new state, the rows that went, those that were folded in, the segments before, and what there is to say."""
+
+    manifest: Manifest
+    removed: int
+    folded: int
+    segments: int
+    bytes: int
+    notices: tuple[str, ...] = ()
+    already_done: bool = False
+
+
+def compact(path: Path, *, segment_size: int = SEGMENT_DOCUMENTS, progress: Progress | None = None) -> Compacted:
+    """Remove what was deleted, fold in what was added, train again; an index with nothing of these stays as it is.
+
+    Raises IndexStoreError where there is no finished index.
+    """
+    progress = progress or Silent()
+    with Store.update(path) as store:
+        before = store.manifest
+        if before is None:
+            raise IndexStoreError(f"{path} holds nothing yet; run `searchapp build`")
+        size = sum(entry.size for entry in before.files.values())
+        gone = read_gone(store.data, before)
+        groups = _groups(before, gone, segment_size)
+        tidy = len(groups) == len(before.segments)
+        if tidy and not gone.any() and not before.fresh and not drifted(before.drift):
+            return Compacted(before, 0, 0, len(before.segments), size, already_done=True)
+        progress.stage(f"writing {before.documents:,} documents without the {int(gone.sum()):,} that are gone")
+        start = completed(store, before)
+        segments, files = _written(store, start, groups, gone)
+        merged = start.with_files(
+            rows=sum(segment.count for segment in segments), segments=tuple(segments), tombstones=None, files=files
+        )
+        done = rebuilt(store, merged, progress.stage)
+        return Compacted(done.manifest, int(gone.sum()), before.fresh, len(before.segments), size, done.notices)
+
+
+def _groups(manifest: Manifest, gone: np.ndarray, size: int) -> list[list[int]]:
+    """Numbers of neighbouring segments to put together: at most ``size`` rows that are there, and not too large."""
+    groups: list[list[int]] = []
+    rows = size_of = 0
+    for number, segment in enumerate(manifest.segments):
+        kept = segment.count - int(gone[segment.base : segment.base + segment.count].sum())
+        stored = manifest.files[segment.rows].size
+        if groups and rows + kept <= size and size_of + stored <= MERGED_BYTES:
+            groups[-1].append(number)
+            rows, size_of = rows + kept, size_of + stored
+        else:
+            groups.append([number])
+            rows, size_of = kept, stored
+    return groups
+
+
+def _written(
+    store: Store, manifest: Manifest, groups: list[list[int]], gone: np.ndarray
+) -> tuple[list[Segment], Files]:
+    """Write each group as one segment; a segment of its own without a row that is gone stays as it is."""
+    rows, vectors = Rows(store.data, manifest.segments), Vectors(store.data, manifest.segments, manifest.dim)
+    files: Files = {}
+    written: list[Segment] = []
+    base = 0
+    for group in groups:
+        parts = [manifest.segments[number] for number in group]
+        kept = [~gone[part.base : part.base + part.count] for part in parts]
+        count = sum(int(mask.sum()) for mask in kept)
+        if not count:
+            continue
+        if len(parts) == 1 and kept[0].all():
+            written.append(replace(parts[0], base=base))
+        else:
+            segment, more = _merge(store, rows, vectors, group, kept)
+            written.append(replace(segment, base=base))
+            files.update(more)
+        base += count
+    return written, files
+
+
+def _merge(
+    store: Store, rows: Rows, vectors: Vectors, group: list[int], kept: list[np.ndarray]
+) -> tuple[Segment, Files]:
+    batches = [rows.kept(number, mask) for number, mask in zip(group, kept, strict=True)]
+    with store.draft("rows") as (name, draft, files):
+        if all(batch.schema == batches[0].schema for batch in batches):
+            write_batches(draft, batches)
+        else:  # the columns of metadata differ
+            documents = [rows.documents(number, mask) for number, mask in zip(group, kept, strict=True)]
+            write_rows(draft, [document for part in documents for document in part])
+    with store.draft("vectors") as (stored, draft, more):
+        for number, mask in zip(group, kept, strict=True):
+            draft.write(vectors.raw(number, mask))
+    marks = read_marks(store.data, rows, [rows.segments[number] for number in group])
+    with store.draft("marks") as (marked, draft, most):
+        write_marks(draft, marks[:, np.concatenate(kept)])
+    return Segment(name, stored, 0, sum(batch.num_rows for batch in batches), marked), {**files, **more, **most}
