@@ -196,8 +196,8 @@ class _Run:
         if self._pending:
             documents = [document for document, _ in self._pending.values()]
             known = np.array([-1 if row is None else row for _, row in self._pending.values()])
-            vectors = np.empty((len(documents), self._manifest.dim), dtype=np.float32)
-            vectors[known >= 0] = self._vectors.gather(known[known >= 0])
+            vectors = np.empty((len(documents), self._manifest.dim), dtype="<f2")
+            vectors[known >= 0] = self._vectors.stored(known[known >= 0])
             new = [document for document, row in zip(documents, known, strict=True) if row < 0]
             vectors[known < 0], tokens = encode(self._encoder, new, self._progress.advance)
             segment, files = write_segment(self._store, documents, vectors, _count(self._segments))

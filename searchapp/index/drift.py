@@ -25,9 +25,8 @@ def measured_recall(index: VectorIndex, seed: int = 0) -> float:
         return 1.0
     probes = np.sort(np.random.default_rng(seed).choice(rows, size=min(PROBES, len(rows)), replace=False))
     queries = index.vectors.gather(probes)
-    queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-9)
     top = min(TOP, len(rows) - 1)
-    _, found = index.search_trained(queries, top + 1, None, None if index.alive is None else alive)
+    _, found = index.search_first(queries, top + 1, None, index.alive, covered, covered)
     least = _exact(index, queries, probes, alive, top)
     hits = 0.0
     for number, row in enumerate(probes):

@@ -58,10 +58,14 @@ class Disk:
                 draft = Draft(file)
                 yield draft
                 file.flush()
-                os.fsync(file.fileno())
+                self.sync(file)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+
+    def sync(self, file: BinaryIO) -> None:
+        """Make what was written to a file durable."""
+        os.fsync(file.fileno())
 
     def link(self, source: Path, target: Path) -> None:
         """Give a synced file its final name; FileExistsError if another writer was first."""

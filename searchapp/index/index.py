@@ -16,7 +16,7 @@ from searchapp.index.ann import AnnIndex, open_ann
 from searchapp.index.filter import Filter
 from searchapp.index.manifest import Manifest
 from searchapp.index.reduction import Pca, read_pca
-from searchapp.index.rescore import best, exact_scores, nearest, ordered
+from searchapp.index.rescore import best, ordered
 from searchapp.index.rows import Rows
 from searchapp.index.store import Store
 from searchapp.index.tombstones import read_gone
@@ -102,43 +102,50 @@ class VectorIndex:
         if k < 1:
             raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
         k = min(k, self.manifest.documents)
-        queries = unit(np.array(queries, dtype=np.float32, order="C"))
-        allowed = self.allowed(filter)
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
+        allowed = self.allowed(filter)
         covered = self.manifest.rows - self.manifest.fresh
-        if filter is not None and allowed is not None and covered:
-            passing = np.flatnonzero(allowed)
-            if len(passing) <= FEW:
-                return self._exact(queries, k, passing)
-        parts = []
-        if covered:
-            parts.append(self.search_trained(queries, k, candidates, None if allowed is None else allowed[:covered]))
-        if self.manifest.fresh:
-            parts.append(self._fresh(queries, k, None if allowed is None else allowed[covered:]))
-        if len(parts) == 1:
-            return parts[0]
-        return ordered(np.hstack([part[0] for part in parts]), np.hstack([part[1] for part in parts]), k)
+        if filter is not None and allowed is not None and int(allowed.sum()) <= FEW:
+            covered = 0
+        return self.search_first(queries, k, candidates, allowed, covered)
 
-    def search_trained(
-        self, queries: np.ndarray, k: int, candidates: int | None, allowed: np.ndarray | None
+    def search_first(
+        self,
+        queries: np.ndarray,
+        k: int,
+        candidates: int | None,
+        allowed: np.ndarray | None,
+        covered: int,
+        rows: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """``search_vectors`` among the rows that the FAISS index covers; ``allowed`` is a mask over them."""
-        reduced = self.reduction.apply(queries) if self.reduction is not None else queries
-        standard = self.manifest.ann.candidates if self.manifest.ann is not None else 0
+        """``search_vectors`` with FAISS for the first ``covered`` rows (0, or all it has), exactly for those after.
+
+        ``allowed`` is a mask over the rows; only the first ``rows`` of them are searched, all by default.
+        """
+        queries = unit(np.array(queries, dtype=np.float32, order="C"))
+        end = self.manifest.rows if rows is None else rows
+        beside = np.arange(covered, end) if allowed is None else np.flatnonzero(allowed[covered:end]) + covered
+        within = None if allowed is None else allowed[:covered]
+        standard = self.manifest.ann.candidates if covered and self.manifest.ann is not None else 0
+        reduced = self.reduction.apply(queries) if covered and self.reduction is not None else queries
+
+        def find(chosen: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+            if not covered:
+                return self._compare(queries[chosen], depth, beside)
+            found = self._candidates(reduced[chosen], depth, within)
+            if not len(beside):
+                return found
+            near = self._compare(queries[chosen], depth, beside)
+            scores, rows = np.hstack([near[0], found[0]]), np.hstack([near[1], found[1]])
+            return ordered(scores, rows, min(depth, scores.shape[1])) if standard == 0 else (scores, rows)
+
+        if candidates == 0 and standard:
+            return ordered(*find(np.arange(len(queries)), k), k)
+        depth = max(candidates, k) if candidates else max(standard, 4 * k)
+        limit = end if allowed is None else int(allowed[:end].sum())
         exact = standard == 0 and not candidates
-        if candidates == 0 and not exact:
-            return ordered(*self._candidates(reduced, k, allowed), k)
-        depth = max(standard, 4 * k) if candidates is None else max(candidates, k)
-        return best(
-            lambda chosen, depth: self._candidates(reduced[chosen], depth, allowed),
-            self.vectors,
-            queries,
-            k,
-            depth,
-            self.ann.rows,
-            exact=exact,
-        )
+        return best(find, self.vectors, queries, k, depth, limit, exact=exact)
 
     def _candidates(self, queries: np.ndarray, depth: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The best allowed rows by the FAISS index's own scores; more are asked for where its type takes no mask."""
@@ -154,28 +161,37 @@ class VectorIndex:
                 return ordered(scores, rows, depth)
             asked = min(covered, 4 * asked)
 
-    def _fresh(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """The k best of the rows that the FAISS index does not cover; ``allowed`` is a mask over them."""
-        covered = self.manifest.rows - self.manifest.fresh
-        if allowed is not None or self.manifest.fresh * self.manifest.dim > BLOCK_NUMBERS:
-            chosen = np.arange(self.manifest.fresh) if allowed is None else np.flatnonzero(allowed)
-            return self._exact(queries, k, chosen + covered)
-        rows = np.broadcast_to(np.arange(covered, self.manifest.rows), (len(queries), self.manifest.fresh))
-        _, near = nearest(queries @ self._fresh_vectors.T, rows, k)
-        return ordered(exact_scores(self.vectors, queries, near), near, k)
-
-    @cached_property
-    def _fresh_vectors(self) -> np.ndarray:
-        return self.vectors.gather(np.arange(self.manifest.rows - self.manifest.fresh, self.manifest.rows))
-
-    def _exact(self, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Compare every query with the given rows, in blocks."""
-        scores = np.full((len(queries), 0), -np.inf, dtype=np.float32)
-        near = np.zeros((len(queries), 0), dtype=np.int64)
+    def _compare(self, queries: np.ndarray, depth: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The best of the given rows, ascending, by comparing every query with each of them, in blocks."""
+        best_scores = np.full((len(queries), 0), -np.inf, dtype=np.float32)
+        best_rows = np.zeros((len(queries), 0), dtype=np.int64)
         size = max(1, BLOCK_NUMBERS // self.manifest.dim)
         for begin in range(0, len(rows), size):
             block = rows[begin : begin + size]
-            found = queries @ self.vectors.gather(block).T
-            both = np.hstack([scores, found]), np.hstack([near, np.broadcast_to(block, found.shape)])
-            scores, near = nearest(*both, k)
-        return ordered(exact_scores(self.vectors, queries, near), near, k)
+            scores = queries @ self._exact_vectors(block).T
+            found = _top(scores, np.broadcast_to(block, scores.shape), depth)
+            joined = np.hstack([best_scores, found[0]]), np.hstack([best_rows, found[1]])
+            best_scores, best_rows = ordered(*joined, min(depth, joined[0].shape[1]))
+        return best_scores, best_rows
+
+    def _exact_vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Unit float32 vectors of rows; those of fresh rows are kept while they are few."""
+        first = self.manifest.rows - self.manifest.fresh
+        if rows[0] < first or self.manifest.fresh * self.manifest.dim > BLOCK_NUMBERS:
+            return self.vectors.gather(rows)
+        return self._fresh if len(rows) == self.manifest.fresh else self._fresh[rows - first]
+
+    @cached_property
+    def _fresh(self) -> np.ndarray:
+        return self.vectors.gather(np.arange(self.manifest.rows - self.manifest.fresh, self.manifest.rows))
+
+
+def _top(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of many in order, and no more, without sorting all of them; of equal ones the first rows."""
+    if scores.shape[1] > 4 * k:
+        least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+        kept = np.where(scores >= least, rows, -1)
+        most = int((kept >= 0).sum(1).max())
+        order = np.argsort(kept < 0, axis=1, kind="stable")[:, :most]
+        scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(kept, order, 1)
+    return ordered(scores, rows, min(k, scores.shape[1]))

@@ -192,8 +192,8 @@ class Manifest:
 
     def derived(self) -> list[str]:
         """The data files that can be made again from the segments."""
-        parts = [part.file for part in (self.reduction, self.ann) if part is not None]
-        return parts + ([self.probes] if self.probes is not None else [])
+        single = [part.file for part in (self.reduction, self.ann) if part is not None]
+        return [*single, *([self.probes] if self.probes is not None else [])]
 
     def rejected_files(self) -> list[str]:
         """The files of rejected records: the build's, then each add's."""

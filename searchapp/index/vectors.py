@@ -82,6 +82,8 @@ class Vectors:
 
     def stored(self, rows: np.ndarray) -> np.ndarray:
         """The fp16 vectors (len(rows), dim) of the given row numbers; only their pages are read."""
+        if not len(rows):
+            return np.empty((0, self.dim), dtype="<f2")
         if len(self._segments) == 1 and self._mapped:
             found: np.ndarray = self._map(0)[rows]
             return found

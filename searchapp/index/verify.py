@@ -51,7 +51,6 @@ def _search(index: VectorIndex) -> list[str]:
         return []
     rows = there[np.unique(np.linspace(0, len(there) - 1, PROBES).astype(np.int64))]
     vectors = index.vectors.gather(rows)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     problems = []
     exact = index.manifest.ann is not None and index.manifest.ann.candidates == 0
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from searchapp.index import Filter, VectorIndex, add, build, compact, delete, verify
@@ -59,8 +59,9 @@ class Model:
         scored = []
         for place, (key, fields) in enumerate(self.documents.items()):
             if passes(fields):
-                vector = encoder.vector(fields["text"]).astype(np.float16).astype(np.float64)
-                scored.append((-round(float(vector[0] @ query[0].astype(np.float64)), 6), place, key))
+                vector = encoder.vector(fields["text"])[0].astype(np.float16).astype(np.float64)
+                cosine = vector @ query[0].astype(np.float64) / np.linalg.norm(vector)
+                scored.append((-round(float(cosine), 6), place, key))
         return [(key, -score) for score, _, key in sorted(scored)[:k]]
 
 
@@ -107,7 +108,12 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(first=batch, steps=steps, segment=st.integers(1, 5), small=st.booleans())
 def test_any_sequence_of_updates_is_searched_like_a_dict(first, steps, segment: int, small: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
