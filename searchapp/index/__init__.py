@@ -9,10 +9,11 @@ from searchapp.index.delete import Deleted, delete
 from searchapp.index.filter import Filter
 from searchapp.index.index import VectorIndex
 from searchapp.index.recorded import recorded_encoder
+from searchapp.index.reindex import reindex
 from searchapp.index.store import Store
 from searchapp.index.verify import verify
 
 __all__ = [
     "Added", "Compacted", "Deleted", "Filter", "Progress", "Store", "Summary", "VectorIndex", "add", "build", "compact",
-    "delete", "recorded_encoder", "verify",
+    "delete", "recorded_encoder", "reindex", "verify",
 ]  # fmt: skip
