@@ -17,9 +17,7 @@ from searchapp.errors import EvaluationError
 from searchapp.evaluate.collection import Collection
 from searchapp.evaluate.metrics import DEFAULT_METRICS, Scores, score
 from searchapp.index import Progress, Store, VectorIndex, build
-from searchapp.index.ann import check_factory
-from searchapp.index.derive import derive
-from searchapp.index.reduction import check_dimension
+from searchapp.index.derive import Wanted, derive
 
 DEPTH = 1_000  # documents retrieved for each query, as trec_eval's MAP takes them
 Ranking = dict[str, list[tuple[str, float]]]
@@ -73,9 +71,7 @@ def evaluate_collection(
     documents enough for it is known only after.
     """
     for setting in settings:
-        if setting.pca is not None:
-            check_dimension(setting.pca, encoder.dim)
-        check_factory(setting.factory, setting.pca or encoder.dim)
+        Wanted(setting.pca, setting.factory).check(encoder.dim)
     build([str(collection.corpus)], work, encoder, pca=settings[0].pca, factory=settings[0].factory, progress=progress)
     vectors = _encode_queries(collection, encoder, instruction)
     results = []

@@ -183,6 +183,11 @@ class Manifest:
         known = {**self.files, **files}
         return replace(changed, files={name: known[name] for name in changed.names()})
 
+    def bare(self, *lost: str, state: str = "encoded") -> Manifest:
+        """A copy without reduction and FAISS index, nor the probes where ``lost`` names their file."""
+        probes = None if self.probes in lost else self.probes
+        return self.with_files(state=state, reduction=None, ann=None, drift=None, probes=probes)
+
     def names(self) -> list[str]:
         """The data files of this state."""
         staged = self.staged or Staged(())
@@ -192,8 +197,8 @@ class Manifest:
 
     def derived(self) -> list[str]:
         """The data files that can be made again from the segments."""
-        single = [part.file for part in (self.reduction, self.ann) if part is not None]
-        return [*single, *([self.probes] if self.probes is not None else [])]
+        parts = [part.file for part in (self.reduction, self.ann) if part is not None]
+        return parts + ([self.probes] if self.probes is not None else [])
 
     def rejected_files(self) -> list[str]:
         """The files of rejected records: the build's, then each add's."""
@@ -226,9 +231,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "segments": tuple(Segment(**segment) for segment in content["segments"]),
             "tombstones": _one(Tombstones, content["tombstones"]),
             "reduction": _one(Reduction, content["reduction"]),
-            "ann": Ann(**{**content["ann"], "notes": tuple(content["ann"].get("notes", ()))})
-            if content["ann"]
-            else None,
+            "ann": _one(Ann, content["ann"]),
             "additions": tuple(_addition(addition) for addition in content["additions"]),
             "staged": _staged(content["staged"]),
             "drift": _one(Drift, content["drift"]),

@@ -185,6 +185,9 @@ class Store:
             self._disk.remove(temporary)
             self._disk.sync_directory(self.root)
             self.manifest = manifest
+            if self.hurt is not None:  # what was committed takes its place
+                self._kept.pop(self.hurt.number, None)
+                self.hurt = None
             self._kept[number] = manifest
             self._sweep()
             with self._disk.create(copy_of(self.root / f"manifest-{number:010d}.json")) as draft:
