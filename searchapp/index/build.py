@@ -203,10 +203,9 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
         raise IndexStoreError(f"{store.root} holds {unfinished} of other sources ({', '.join(before)}); {ways}")
     changed = [new["name"] for old, new in zip(manifest.build.sources, plan.sources, strict=True) if old != new]
     if changed:
-        add = (
-            f"`searchapp add {store.root} {changed[0]}` takes in what changed; or " if manifest.state == "ready" else ""
-        )
-        raise IndexStoreError(f"{changed[0]} has changed since {store.root} was begun; {add}{ways}")
+        if manifest.state == "ready":
+            ways = f"`searchapp add {store.root} {changed[0]}` takes in what changed; or {ways}"
+        raise IndexStoreError(f"{changed[0]} has changed since {store.root} was begun; {ways}")
     return manifest
 
 

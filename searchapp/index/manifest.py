@@ -77,6 +77,10 @@ class Staged:
         """Documents encoded."""
         return sum(segment.count for segment in self.segments)
 
+    def names(self) -> list[str]:
+        """Its files."""
+        return [*(name for segment in self.segments for name in segment.names()), *self.rejections]
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -190,10 +194,10 @@ class Manifest:
 
     def names(self) -> list[str]:
         """The data files of this state."""
-        staged = self.staged or Staged(())
-        stored = [name for segment in (*self.segments, *staged.segments) for name in segment.names()]
+        staged = self.staged.names() if self.staged else []
+        stored = [name for segment in self.segments for name in segment.names()]
         gone = [self.tombstones.file, self.tombstones.copy] if self.tombstones else []
-        return [*stored, *gone, *self.rejected_files(), *staged.rejections, *self.derived()]
+        return [*stored, *staged, *gone, *self.rejected_files(), *self.derived()]
 
     def derived(self) -> list[str]:
         """The data files that can be made again from the segments."""
