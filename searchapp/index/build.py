@@ -107,6 +107,7 @@ def build(
         ):
             start = _fresh(encoder, plan)
         else:
+            _take_hurt(store)
             start = _going_on(store, encoder, plan)
         if start.state == "ready" and Wanted.of(start.build) == wanted and not _hurt(store):
             return Summary(start, 0, start.rows, already_done=True)
@@ -126,11 +127,25 @@ def build(
     return Summary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
 
 
+def _take_hurt(store: Store) -> None:
+    """Go on from a state that lost nothing but derived files, as if these had not been made yet.
+
+    Raises IndexStoreError where more is lost: to go on from the state before would drop what came after it.
+    """
+    if store.hurt is None or store.hurt.manifest is None:
+        return
+    manifest, lost = store.hurt.manifest, store.hurt.missing
+    if not set(lost) <= set(manifest.derived()):
+        raise IndexStoreError(
+            f"{store.root} is damaged: {store.hurt.problems[0]}; mend it with `searchapp verify {store.root} "
+            "--repair`, or start again with --overwrite"
+        )
+    store.manifest = manifest.bare(*lost)
+
+
 def _hurt(store: Store) -> bool:
     """Whether a derived file of the state has changed since it was written; it is then made again."""
-    manifest = store.manifest
-    derived = [part.file for part in (manifest.reduction, manifest.ann) if part is not None] if manifest else []
-    return bool(store.check(derived))
+    return store.manifest is not None and bool(store.check(store.manifest.derived()))
 
 
 def absolute(name: str) -> str:
@@ -165,7 +180,8 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
     if manifest is None:
         if store.notices:
             raise IndexStoreError(
-                f"{store.root} is damaged: {store.notices[0]}; restore the file, or start again with --overwrite"
+                f"{store.root} is damaged: {store.notices[0]}; mend it with `searchapp verify {store.root} --repair`, "
+                "or start again with --overwrite"
             )
         return _fresh(encoder, plan)
     if manifest.rows == 0:  # a corpus without a usable document: nothing to go on with, nothing to lose
@@ -187,6 +203,8 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
         raise IndexStoreError(f"{store.root} holds {unfinished} of other sources ({', '.join(before)}); {ways}")
     changed = [new["name"] for old, new in zip(manifest.build.sources, plan.sources, strict=True) if old != new]
     if changed:
+        if manifest.state == "ready":
+            ways = f"`searchapp add {store.root} {changed[0]}` takes in what changed; or {ways}"
         raise IndexStoreError(f"{changed[0]} has changed since {store.root} was begun; {ways}")
     return manifest
 

@@ -77,6 +77,10 @@ class Staged:
         """Documents encoded."""
         return sum(segment.count for segment in self.segments)
 
+    def names(self) -> list[str]:
+        """Its files."""
+        return [*(name for segment in self.segments for name in segment.names()), *self.rejections]
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -183,17 +187,22 @@ class Manifest:
         known = {**self.files, **files}
         return replace(changed, files={name: known[name] for name in changed.names()})
 
+    def bare(self, *lost: str, state: str = "encoded") -> Manifest:
+        """A copy without reduction and FAISS index, nor the probes where ``lost`` names their file."""
+        probes = None if self.probes in lost else self.probes
+        return self.with_files(state=state, reduction=None, ann=None, drift=None, probes=probes)
+
     def names(self) -> list[str]:
         """The data files of this state."""
-        staged = self.staged or Staged(())
-        stored = [name for segment in (*self.segments, *staged.segments) for name in segment.names()]
+        staged = self.staged.names() if self.staged else []
+        stored = [name for segment in self.segments for name in segment.names()]
         gone = [self.tombstones.file, self.tombstones.copy] if self.tombstones else []
-        return [*stored, *gone, *self.rejected_files(), *staged.rejections, *self.derived()]
+        return [*stored, *staged, *gone, *self.rejected_files(), *self.derived()]
 
     def derived(self) -> list[str]:
         """The data files that can be made again from the segments."""
-        single = [part.file for part in (self.reduction, self.ann) if part is not None]
-        return [*single, *([self.probes] if self.probes is not None else [])]
+        parts = [part.file for part in (self.reduction, self.ann) if part is not None]
+        return parts + ([self.probes] if self.probes is not None else [])
 
     def rejected_files(self) -> list[str]:
         """The files of rejected records: the build's, then each add's."""

@@ -78,6 +78,17 @@ def exact_scores(vectors: Stored, queries: np.ndarray, rows: np.ndarray) -> np.n
     return scores
 
 
+def nearest(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of many and all that are as good up to rounding, in no order; padded with row -1."""
+    if scores.shape[1] <= k:
+        return scores, rows
+    least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+    kept = scores >= least - TIE
+    order = np.argsort(~kept, axis=1, kind="stable")[:, : int(kept.sum(1).max())]
+    rows = np.take_along_axis(np.where(kept, rows, -1), order, 1)
+    return np.take_along_axis(np.where(kept, scores, -np.inf), order, 1), rows
+
+
 def ordered(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Sort by score, best first, then by row; cut or pad to k, with row -1 and score -inf."""
     scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
