@@ -15,6 +15,6 @@ from searchapp.index.store import Store
 from searchapp.index.verify import Report, examine, verify
 
 __all__ = [
-    "Added", "Compacted", "Deleted", "Filter", "Progress", "Repaired", "Report", "Store", "Summary", "VectorIndex", "add",
-    "build", "compact", "delete", "examine", "recorded_encoder", "reindex", "repair", "verify",
+    "Added", "Compacted", "Deleted", "Filter", "Progress", "Repaired", "Report", "Store", "Summary", "VectorIndex",
+    "add", "build", "compact", "delete", "examine", "recorded_encoder", "reindex", "repair", "verify",
 ]  # fmt: skip

@@ -82,12 +82,14 @@ def write_flat(draft: Draft, blocks: Iterator[np.ndarray], rows: int, dim: int) 
         draft.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
 
 
-def train(choice: Choice, sample: np.ndarray) -> Any:
+def train(choice: Choice, sample: np.ndarray, device: str = "cpu") -> Any:
     """Make and train an index on a random sample, float32 (n, dim). Raises IndexStoreError with too few rows."""
+    from searchapp.index.gpu import train_on
+
     faiss = import_faiss()
     index = faiss.index_factory(sample.shape[1], choice.factory, faiss.METRIC_INNER_PRODUCT)
     try:
-        index.train(sample)
+        train_on(index, sample, device)
     except RuntimeError as error:
         raise IndexStoreError(
             f"--factory {choice.factory} cannot be trained on {len(sample)} vectors ({_last_line(error)}); "
@@ -259,8 +261,11 @@ def read_whole(path: Path) -> Any:
         raise IndexStoreError(f"data/{path.name} is no readable FAISS file ({_last_line(error)})") from error
 
 
-def open_ann(path: Path, parameters: dict[str, int]) -> AnnIndex:
-    """Open a FAISS file memory-mapped. Raises IndexStoreError when FAISS cannot read it."""
+def open_ann(path: Path, parameters: dict[str, int], device: str = "cpu") -> AnnIndex:
+    """Open a FAISS file memory-mapped; for ``cuda`` on FAISS's GPUs, where it has some that can search the type.
+
+    Raises IndexStoreError when FAISS cannot read it.
+    """
     faiss = import_faiss()
     try:
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
@@ -270,4 +275,8 @@ def open_ann(path: Path, parameters: dict[str, int]) -> AnnIndex:
             "run the same `searchapp build` again: it is made anew from the stored vectors"
         ) from error
     set_parameters(index, parameters)
+    if device.startswith("cuda"):
+        from searchapp.index.gpu import sharded
+
+        index = sharded(index)
     return AnnIndex(index, parameters)

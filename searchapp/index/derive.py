@@ -110,7 +110,7 @@ class _Work:
         target = self._wanted.targets.recall
         queries, probes_name = self._queries()
         self._tell("finding the exact hits of the probe queries")
-        probes = Probes.over(queries, self._vectors.blocks())
+        probes = Probes.over(queries, self._vectors.blocks(), self._device)
         built: list[tuple[Choice, str, Point]] = []
         for choice in self._choices(queries):
             if built:
@@ -251,7 +251,7 @@ class _Work:
                 write_flat(draft, reduced_blocks(vectors.blocks(), pca), manifest.rows, dim)
             else:
                 sample = vectors.sampled_blocks(training_rows(choice.factory, dim))
-                index = train(choice, np.concatenate([*reduced_blocks(sample, pca)]))
+                index = train(choice, np.concatenate([*reduced_blocks(sample, pca)]), self._device)
                 add(choice, index, reduced_blocks(vectors.blocks(), pca))
                 write_index(draft, index)
                 del index

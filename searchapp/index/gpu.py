@@ -38,10 +38,10 @@ def devices(device: str) -> list[str]:
 
 def fits(rows: int, dim: int, device: str) -> bool:
     """Whether fp16 vectors fit into the memory that is free on all the GPUs of ``device``, with room to work."""
-    import torch
-
     if not device.startswith("cuda"):
         return False
+    import torch
+
     free = sum(torch.cuda.mem_get_info(place)[0] for place in devices(device))
     return 2 * rows * dim <= SHARE * free
 
@@ -65,6 +65,7 @@ class ExactSearch:
         parts: list[list[torch.Tensor]] = [[] for _ in self._places]
         begin = 0
         for block in blocks:
+            block = block[: rows - begin]
             while len(block):
                 number = begin // self._size
                 part = block[: (number + 1) * self._size - begin]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.errors import IndexStoreError
+from searchapp.index.ann import open_ann
 from searchapp.index.calibrate import Point, Probes, Subject, sweep, timed
 from searchapp.index.choice import CANDIDATES, ladder
 from searchapp.index.derive import Stage
@@ -63,7 +64,7 @@ def tune(index: VectorIndex, queries: np.ndarray | None = None, stage: Stage | N
         queries, origin = imagined(index.vectors), "made up from stored vectors"
     tell("finding the exact hits")
     probes = Probes.over(queries, _first(index.vectors.blocks(), ann.rows))
-    subject = Subject(index.ann, index.reduction, index.vectors)
+    subject = Subject(open_ann(index.store.path(ann.file), ann.parameters), index.reduction, index.vectors)
     exact = ann.candidates == 0
     current = timed(subject, probes, _measured(subject, probes, ann.parameters, ann.candidates))
     points = [current]
