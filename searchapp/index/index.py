@@ -13,11 +13,13 @@ import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann import AnnIndex, open_ann
+from searchapp.index.choice import CANDIDATES
 from searchapp.index.filter import Filter
+from searchapp.index.gpu import ExactSearch, devices, fits
 from searchapp.index.lexical import LexicalIndex
 from searchapp.index.manifest import Manifest
 from searchapp.index.reduction import Pca, read_pca
-from searchapp.index.rescore import best, ordered
+from searchapp.index.rescore import best, nearest, ordered
 from searchapp.index.rows import Rows
 from searchapp.index.store import Store
 from searchapp.index.tombstones import read_gone
@@ -30,20 +32,24 @@ BLOCK_NUMBERS = 1 << 24  # numbers (rows x dim) converted to float32 at a time i
 class VectorIndex:
     """The vectors and documents of one manifest. It stays that state while writers move on."""
 
-    def __init__(self, store: Store, manifest: Manifest | None = None) -> None:
+    def __init__(self, store: Store, manifest: Manifest | None = None, device: str = "cpu") -> None:
         state = manifest or store.manifest
         if state is None:
             raise IndexStoreError(f"{store.root} holds nothing yet; run `searchapp build`")
         self.store = store
+        self.device = device
         self.manifest: Manifest = state
         self.rows = Rows(store.data, self.manifest.segments)
         self.vectors = Vectors(store.data, self.manifest.segments, self.manifest.dim)
 
     @classmethod
-    def open(cls, path: str | Path) -> VectorIndex:
-        """Open a finished index. Raises IndexStoreError for one that is missing, damaged or not built to the end."""
+    def open(cls, path: str | Path, device: str = "cpu") -> VectorIndex:
+        """Open a finished index; with ``device`` cuda its first stage is searched on GPUs, where it fits there.
+
+        Raises IndexStoreError for one that is missing, damaged or not built to the end.
+        """
         store = Store.open(Path(path), ready=True)
-        index = cls(store)
+        index = cls(store, device=device)
         if index.manifest.state != "ready":
             why = f" ({store.notices[0]})" if store.notices else ""
             raise IndexStoreError(
@@ -53,17 +59,20 @@ class VectorIndex:
         return index
 
     @cached_property
-    def ann(self) -> AnnIndex:
-        """The FAISS index, opened when first searched."""
+    def ann(self) -> AnnIndex | ExactSearch:
+        """The FAISS index, opened when first searched; on GPUs that can hold them, all its vectors instead."""
         if self.manifest.ann is None:
             raise IndexStoreError(f"{self.store.root} has no search index; run the same `searchapp build` again")
-        return open_ann(self.store.path(self.manifest.ann.file), self.manifest.ann.parameters)
+        rows = self.manifest.ann.rows
+        if fits(rows, self.manifest.dim, self.device):
+            return ExactSearch(self.vectors.blocks(), rows, devices(self.device))
+        return open_ann(self.store.path(self.manifest.ann.file), self.manifest.ann.parameters, self.device)
 
     @cached_property
     def reduction(self) -> Pca | None:
         """The projection that queries go through, if there is one."""
         part = self.manifest.reduction
-        if part is None:
+        if part is None or isinstance(self.ann, ExactSearch):  # which has the vectors as they are
             return None
         return read_pca(self.store.path(part.file), (self.manifest.dim, part.dim), part.explained_variance)
 
@@ -134,6 +143,8 @@ class VectorIndex:
         beside = np.arange(covered, end) if allowed is None else np.flatnonzero(allowed[covered:end]) + covered
         within = None if allowed is None else allowed[:covered]
         standard = self.manifest.ann.candidates if covered and self.manifest.ann is not None else 0
+        if covered and isinstance(self.ann, ExactSearch):  # in half precision
+            standard = max(standard, CANDIDATES[0])
         reduced = self.reduction.apply(queries) if covered and self.reduction is not None else queries
 
         def find(chosen: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,11 +157,11 @@ class VectorIndex:
             scores, rows = np.hstack([near[0], found[0]]), np.hstack([near[1], found[1]])
             return ordered(scores, rows, min(depth, scores.shape[1])) if standard == 0 else (scores, rows)
 
-        if candidates == 0:
+        exact = standard == 0 and not candidates
+        if candidates == 0 and not exact:
             return ordered(*find(np.arange(len(queries)), k), k)
         depth = max(standard, 4 * k) if candidates is None else max(candidates, k)
         limit = end if allowed is None else int(allowed[:end].sum())
-        exact = candidates is None and standard == 0
         return best(find, self.vectors, queries, k, depth, limit, exact=exact)
 
     def _candidates(self, queries: np.ndarray, depth: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -175,9 +186,9 @@ class VectorIndex:
         for begin in range(0, len(rows), size):
             block = rows[begin : begin + size]
             scores = queries @ self._exact_vectors(block).T
-            found = _top(scores, np.broadcast_to(block, scores.shape), depth)
+            found = nearest(scores, np.broadcast_to(block, scores.shape), depth)
             joined = np.hstack([best_scores, found[0]]), np.hstack([best_rows, found[1]])
-            best_scores, best_rows = ordered(*joined, min(depth, joined[0].shape[1]))
+            best_scores, best_rows = ordered(*joined, min(depth, begin + len(block)))
         return best_scores, best_rows
 
     def _exact_vectors(self, rows: np.ndarray) -> np.ndarray:
@@ -190,14 +201,3 @@ class VectorIndex:
     @cached_property
     def _fresh(self) -> np.ndarray:
         return self.vectors.gather(np.arange(self.manifest.rows - self.manifest.fresh, self.manifest.rows))
-
-
-def _top(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of many in order, and no more, without sorting all of them; of equal ones the first rows."""
-    if scores.shape[1] > 4 * k:
-        least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-        kept = np.where(scores >= least, rows, -1)
-        most = int((kept >= 0).sum(1).max())
-        order = np.argsort(kept < 0, axis=1, kind="stable")[:, :most]
-        scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(kept, order, 1)
-    return ordered(scores, rows, min(k, scores.shape[1]))

@@ -170,8 +170,11 @@ class Store:
             yield name, draft, entries
         entries[name] = draft.entry
 
-    def commit(self, manifest: Manifest) -> Manifest:
-        """Publish the next state and return it with its number. Raises IndexStoreError when the disk is full."""
+    def commit(self, manifest: Manifest, *, alone: bool = False) -> Manifest:
+        """Publish the next state and return it with its number. Raises IndexStoreError when the disk is full.
+
+        With ``alone`` no state before it is kept.
+        """
         if not self._writing:
             raise IndexStoreError(f"{self.root} is open for reading only")
         with reaching(self.root):
@@ -185,10 +188,14 @@ class Store:
             self._disk.remove(temporary)
             self._disk.sync_directory(self.root)
             self.manifest = manifest
+            if self.hurt is not None:  # what was committed takes its place
+                self._kept.pop(self.hurt.number, None)
+                self.hurt = None
             self._kept[number] = manifest
-            self._sweep()
-            with self._disk.create(copy_of(self.root / f"manifest-{number:010d}.json")) as draft:
+            self._sweep(alone)
+            with self._disk.create(temporary) as draft:
                 draft.write(manifest.dump())
+            self._disk.replace(temporary, copy_of(self.root / f"manifest-{number:010d}.json"))
             self._disk.sync_directory(self.root)
         return manifest
 
@@ -217,12 +224,14 @@ class Store:
         found = {name: damage(self.data / name, entries[name]) for name in (entries if names is None else names)}
         return {name: problem for name, problem in found.items() if problem}
 
-    def _sweep(self) -> None:
+    def _sweep(self, alone: bool = False) -> None:
         """Remove states that are neither new nor held, and the data files that no remaining state names."""
         current = self.manifest.number if self.manifest else 0
         older = sorted((number for number in self._kept if number < current), reverse=True)
         keep = {current, *older[:1]}
         keep |= set([number for number in older if self._kept[number].state == "ready"][:1])
+        if alone:
+            keep = {current}
         for number, path in _numbered(self.root):
             if number not in keep and (number not in self._kept or not _is_held(path)):
                 self._disk.remove(copy_of(path))
