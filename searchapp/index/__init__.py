@@ -14,6 +14,6 @@ from searchapp.index.store import Store
 from searchapp.index.verify import Report, examine, verify
 
 __all__ = [
-    "Added", "Compacted", "Deleted", "Filter", "Progress", "Repaired", "Report", "Store", "Summary", "VectorIndex", "add",
-    "build", "compact", "delete", "examine", "recorded_encoder", "repair", "verify",
+    "Added", "Compacted", "Deleted", "Filter", "Progress", "Repaired", "Report", "Store", "Summary", "VectorIndex",
+    "add", "build", "compact", "delete", "examine", "recorded_encoder", "repair", "verify",
 ]  # fmt: skip
