@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from searchapp.evaluate.retrieval import Result
 
 app = typer.Typer(help="Measure retrieval quality.", rich_markup_mode=None)
-SETTLED = ("model", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "dtype")
+SETTLED = ("model", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "dtype", "backend")
 
 
 @app.callback()
@@ -47,6 +47,8 @@ def retrieval(
     document_max_length: options.DocumentMaxLength = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
+    backend: options.Backend = "torch",
+    cache: options.Cache = None,
     json: options.Json = False,
 ) -> None:
     """Search a test collection and score the result, with 95 % bootstrap intervals over the queries."""
@@ -66,6 +68,7 @@ def retrieval(
         check_run_path(run)
     if index is not None:
         opened = Index.open(index, device=device)
+        opened.encoder.keep(cache)
         results = [
             evaluate_index(
                 collection,
@@ -85,6 +88,8 @@ def retrieval(
             document_max_length=document_max_length,
             dtype=dtype,
             device=device,
+            backend=backend,
+            cache=cache,
         )
         settings = [Setting(dim or None, factory, candidates) for dim in pca or [0]]
         with tempfile.TemporaryDirectory(prefix="searchapp-") as work, Bar() as bar:
@@ -97,6 +102,7 @@ def retrieval(
                 instruction=instruction,
                 progress=bar,
             )
+        notice(f"model {model}: {encoder.description}")
     for result in results:
         if run is not None:
             place = run_path(run, result.name, alone=len(results) == 1)

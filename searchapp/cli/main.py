@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer import TyperException
 
-from searchapp.cli import adapt, build, demo, evaluate, export, inspect, search
+from searchapp.cli import adapt, bench, build, demo, evaluate, export, inspect, search
 from searchapp.cli.console import ReaderGone, complain, flush, notice, settle
 from searchapp.errors import SearchAppError
 
@@ -37,6 +37,7 @@ app.command("export")(export.export)
 app.command("demo")(demo.demo)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(adapt.app, name="adapt")
+app.add_typer(bench.app, name="bench")
 
 
 @app.callback()

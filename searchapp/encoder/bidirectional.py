@@ -7,6 +7,7 @@ and the first position must move, with and without padding, while a change of pa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 UNBOUNDED = 1 << 30  # a window no text reaches; layers that must have a window keep a number
 PROBE_LENGTH = 24
 MOVED = 1e-6  # relative to the size of the hidden state; a causal model moves by exactly 0
+ROUNDING = {2: 5e-2, 4: 1e-4, 8: 1e-8}  # by bytes of the precision: what may differ between two ways to compute a state
 
 
 def make_bidirectional(config: Any) -> None:
@@ -58,6 +60,33 @@ def find_leak(model: Any, *, vocabulary: int, pad: int) -> str | None:
             again = _forward(model, other, mask)
             if (again[0, 0] - states[0, 0]).abs().max() > 1e-3 * states[0, 0].abs().max():
                 return "lets padding through (a change of padding moves a real position)"
+    return None
+
+
+def find_mixing(model: Any, *, vocabulary: int) -> str | None:
+    """Probe packed attention: each text of a batch must come out as it does alone; return what is wrong, or None.
+
+    Neighbours of equal and of unequal length, one of a single token. Positions and borders both show here: a family
+    that ignores either gives other states.
+    """
+    import torch
+
+    from searchapp.encoder.attention import borders
+
+    device = next(model.parameters()).device
+    lengths = (7, 5, 5, 1)
+    ids = torch.arange(sum(lengths), device=device) * 7 % max(1, min(vocabulary, 97) - 1) + 1
+    ids = ids % vocabulary
+    places = torch.cat([torch.arange(length, device=device) for length in lengths])
+    edges = borders(lengths)
+    edges = replace(edges, cumulative=edges.cumulative.to(device))
+    with torch.inference_mode():
+        packed = model(
+            input_ids=ids[None], position_ids=places[None], borders=edges, use_cache=False
+        ).last_hidden_state.float()
+    whole = torch.cat([_forward(model, text[None], None)[0] for text in ids.split(lengths)])
+    if (packed[0] - whole).abs().max() > ROUNDING[model.dtype.itemsize] * whole.abs().max():
+        return "mixes texts that are packed together"
     return None
 
 

@@ -136,6 +136,7 @@ def _fresh(encoder: Encoder, plan: Build) -> Manifest:
         "fingerprint": encoder.fingerprint,
         "settings": asdict(encoder.settings),
         "dtype": encoder.dtype,
+        "backend": encoder.backend.name,
         "joiner": JOINER,
     }
     return Manifest(described, encoder.dim, plan, versions=_versions())
@@ -173,6 +174,11 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
         raise IndexStoreError(
             f"{store.root} holds {unfinished} made in {made}, this run is in {encoder.dtype}; "
             f"give --dtype {made}, or {ways}"
+        )
+    if (made := manifest.encoder.get("backend", "torch")) != encoder.backend.name:
+        raise IndexStoreError(
+            f"{store.root} holds {unfinished} made by the backend {made}, this run is by {encoder.backend.name}; "
+            f"give --backend {made}, or {ways}"
         )
     before = [source["name"] for source in manifest.build.sources]
     if before != [source["name"] for source in plan.sources]:
@@ -299,6 +305,7 @@ class _Run:
             [passage_of(document) for document in self._pending],
             self._encoder.settings.document_instruction,
             progress=self._progress.advance,
+            dtype=np.dtype("<f2"),
         )
         finite = np.isfinite(encoded.vectors).all(1)
         if not finite.all():
