@@ -95,7 +95,7 @@ def _sentence_transformers(name: str, folder: Path, dtype: str, device: str, lon
             model.encode(list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False)
         )
 
-    shown = name if name in RIVALS else f"{folder.name} in sentence-transformers"
+    shown = name if name in RIVALS else f"{'/'.join(folder.parts[-2:])} in sentence-transformers"
     return Arm(shown, dtype, run, *_counted(model[0]))
 
 

@@ -188,15 +188,13 @@ def _result(arm: Arm, measured: _Measured, counts: np.ndarray, work: float, cloc
 
 
 def _compare(results: list[dict[str, Any]], measured: _Measured, clock: str) -> None:
-    """Put beside each result how many times faster it is than sentence-transformers, ratios taken round by round."""
+    """Put beside each result of ours how many times faster it is than every rival, ratios taken round by round."""
     for result in results:
         mine = measured.costs[(result["program"], result["dtype"])]
-        for field, dtype in (("times_rival", result["dtype"]), ("times_rival_float32", "float32")):
-            theirs = measured.costs.get(("sentence-transformers", dtype))
-            result[field] = (
-                None
-                if theirs is None
-                else statistics.median(
-                    getattr(other, clock) / getattr(cost, clock) for cost, other in zip(mine, theirs, strict=True)
-                )
+        result["times"] = {
+            f"{name} {dtype}": statistics.median(
+                getattr(other, clock) / getattr(cost, clock) for cost, other in zip(mine, theirs, strict=True)
             )
+            for (name, dtype), theirs in measured.costs.items()
+            if not name.startswith(OURS)
+        }

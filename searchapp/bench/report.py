@@ -9,10 +9,11 @@ from typing import Any
 HEAD = [
     "program", "precision", "docs/s", "tokens/s", "GFLOP/s", "of peak", "padding", "memory", "× same", "× float32",
 ]  # fmt: skip
+RIVAL = "sentence-transformers"
 LEGEND = (
     "of peak: share of this machine's own matrix products in that precision, measured in the same run; padding: "
-    "positions computed for nothing; memory: added while it ran; × same, × float32: times sentence-transformers in the same "
-    "precision, and in float32, its default. Medians; ratios are taken round by round."
+    "positions computed for nothing; memory: added while it ran; × same, × float32: times sentence-transformers in "
+    "the same precision, and in float32, its default. Medians; ratios are taken round by round."
 )
 PREFACE = """# Benchmarks
 
@@ -26,7 +27,7 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
     """The results as cells, the head first."""
     table = [HEAD]
     for result in found["results"]:
-        ratios = [result["times_rival"], result["times_rival_float32"]]
+        ratios = [result["times"].get(f"{RIVAL} {dtype}") for dtype in (result["dtype"], "float32")]
         table.append(
             [
                 result["program"],
@@ -60,6 +61,13 @@ def summary(found: dict[str, Any]) -> list[str]:
     for dtype, parts in found["profile"].items():
         shares = ", ".join(f"{group} {share:.0%}" for group, share in parts.items())
         lines.append(f"operators of searchapp in {dtype}: {shares}")
+    for rival in dict.fromkeys(name for result in found["results"] for name in result["times"]):
+        times = [
+            f"{result['program']} {result['dtype']} {result['times'][rival]:.2f}"
+            for result in found["results"]
+            if result["program"].startswith("searchapp")
+        ]
+        lines.append(f"documents/s as times those of {rival}: {', '.join(times)}")
     cosines = [
         f"{result['program']} {result['dtype']} {result['least_cosine']:.5f}"
         for result in found["results"]

@@ -51,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # set, so that it does not warn when a process forks
+    # Texts are tokenised while the model runs: its threads have most of the cores, and stall when one is taken away.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 4)))
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the user, as in >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - open until the program ends

@@ -10,6 +10,7 @@ import numpy as np
 
 from searchapp.encoder.attention import NAME, borders
 from searchapp.encoder.batching import BUDGET, pad, require_known
+from searchapp.encoder.memory import keep_freed_memory
 from searchapp.encoder.pooling import token_weights, weigh
 from searchapp.encoder.tokenisation import Tokens
 
@@ -48,6 +49,8 @@ class TorchBackend:
         self.dtype = str(model.dtype).removeprefix("torch.")
         self.padded = model.config._attn_implementation != NAME
         self.budget = BUDGET[self.device]
+        if self.device == "cpu":
+            keep_freed_memory()
         self.shrunk, self.positions = False, 0
 
     def launch(self, batch: Sequence[Tokens]) -> Collect:

@@ -112,15 +112,14 @@ def _compile(model: Any, *, bfloat16: bool, threads: int) -> Any:
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             graph = openvino.convert_model(Bare().eval(), example_input=example)
-        return openvino.compile_model(
-            graph,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": 1,
-            },
-        )
+        options = {
+            "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
+            # With one thread its fused AMX kernels divide by zero (2026.4.1), which ends the process.
+            "INFERENCE_NUM_THREADS": max(2, threads) if bfloat16 else threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
+        }
+        return openvino.compile_model(graph, "CPU", options)
     except Exception as error:  # a converter raises anything on an operation that it does not know
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(f"openvino cannot convert this model ({reason[:200]}); use --backend torch") from error
