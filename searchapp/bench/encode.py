@@ -53,7 +53,7 @@ def bench_encode(plan: Plan, told: Callable[[str], None] = lambda _: None) -> di
     torch.set_num_threads(plan.threads)
     with tempfile.TemporaryDirectory(prefix="searchapp-bench-") as work:
         folder = Path(work)
-        name, model = plan.model, plan.model
+        name, model = Path(plan.model).name, plan.model
         if plan.shape is not None:
             name, model = write_shape(plan.shape, folder / "model", plan.longest), str(folder / "model")
         options: dict[str, Any] = {
@@ -101,7 +101,11 @@ def flops(model: Any, counts: np.ndarray) -> float:
     """
     import torch
 
-    linear = sum(part.weight.numel() for part in model.modules() if isinstance(part, torch.nn.Linear))
+    linear = sum(
+        part.weight.numel()
+        for part in model.modules()
+        if isinstance(part, torch.nn.Linear) or type(part).__name__ == "Conv1D"  # GPT-2's name for it
+    )
     config = model.config
     heads = config.num_attention_heads
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)

@@ -67,7 +67,7 @@ def encode(
     )
     found = bench_encode(plan, notice)
     if markdown is not None:
-        write_section(found, markdown, shlex.join(["searchapp", *sys.argv[1:]]))
+        write_section(found, markdown, shlex.join(["searchapp", *map(_named, sys.argv[1:])]))
         notice(f"section written to {markdown}")
     if json:
         say_json(found)
@@ -77,3 +77,8 @@ def encode(
     say()
     say(table(rows(found)))
     say(LEGEND)
+
+
+def _named(argument: str) -> str:
+    """An argument as it may be published: of the paths in it the last name."""
+    return ",".join(Path(part).name if Path(part).exists() else part for part in argument.split(","))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from searchapp.encoder.attention import NAME, borders
-from searchapp.encoder.batching import BUDGET, pad, require_known
+from searchapp.encoder.batching import BUDGET, PACKED_BUDGET, pad, require_known
 from searchapp.encoder.memory import keep_freed_memory
 from searchapp.encoder.pooling import token_weights, weigh
 from searchapp.encoder.tokenisation import Tokens
@@ -48,7 +48,7 @@ class TorchBackend:
         self.device = str(self._place.type)
         self.dtype = str(model.dtype).removeprefix("torch.")
         self.padded = model.config._attn_implementation != NAME
-        self.budget = BUDGET[self.device]
+        self.budget = (BUDGET if self.padded else PACKED_BUDGET)[self.device]
         if self.device == "cpu":
             keep_freed_memory()
         self.shrunk, self.positions = False, 0

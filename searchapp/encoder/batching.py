@@ -9,7 +9,10 @@ import numpy as np
 
 from searchapp.errors import ModelError
 
-BUDGET = {"cpu": 2_048, "cuda": 16_384}  # positions computed in a batch
+# Positions computed in a batch, by device. On a CPU a packed batch gains from size up to here; a padded one loses more
+# to padding (docs/log.md, 2026-11-24).
+BUDGET = {"cpu": 2_048, "cuda": 16_384}
+PACKED_BUDGET = {"cpu": 4_096, "cuda": 16_384}
 
 
 def take(longest_first: np.ndarray, budget: int, most: int | None = None, *, padded: bool = True) -> int:

@@ -20,7 +20,7 @@ from searchapp.encoder.inference import Told, ahead, embed
 from searchapp.encoder.settings import Settings, read_settings
 from searchapp.encoder.template import choose
 from searchapp.encoder.tokenisation import Tokenisation, Tokens
-from searchapp.encoder.window import Pair, Window, windows
+from searchapp.encoder.window import SHARD, Pair, Window, windows
 from searchapp.encoder.workers import Team
 from searchapp.errors import ModelError
 
@@ -243,7 +243,7 @@ class Encoder:
         """Yield float32 vectors and the number of tokens of one window of pairs after another."""
         if most is not None and most < 1:
             raise ModelError(f"batch_size is {most}; expected a number of texts above 0")
-        for window, computed, tokens in self._computed(windows(pairs), most, told):
+        for window, computed, tokens in self._computed(windows(pairs, SHARD if self._team else None), most, told):
             vectors = window.fill(computed, self.dim, self.cache)
             if told is not None and (known := len(window.which) - len(window.missing)):
                 told(known, 0)

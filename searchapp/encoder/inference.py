@@ -33,6 +33,8 @@ def embed(
     lengths = np.array([len(item.ids) for item in items], dtype=np.int64)
     order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
     vectors = np.zeros((len(items), dim), dtype=np.float32)
+    if told is not None and len(order) < len(items):
+        told(len(items) - len(order), 0)
     waiting: list[tuple[np.ndarray, Collect]] = []
     while len(order) or waiting:
         if len(order):

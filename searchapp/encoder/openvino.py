@@ -6,7 +6,6 @@ agree with torch's to rounding, so an index may be searched by either; what an i
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,6 +90,8 @@ def _compile(model: Any, *, bfloat16: bool, threads: int) -> Any:
     """Convert a decoder to a graph of (ids, added mask, positions) and compile it. Raises ModelError."""
     import torch
 
+    from searchapp.encoder.loading import _quiet
+
     try:
         import openvino
     except ImportError as error:
@@ -109,8 +110,7 @@ def _compile(model: Any, *, bfloat16: bool, threads: int) -> Any:
 
     example = (torch.ones(2, 8, dtype=torch.long), torch.zeros(2, 1, 1, 8), torch.arange(8)[None])
     try:
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.inference_mode(), _quiet():
             graph = openvino.convert_model(Bare().eval(), example_input=example)
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",

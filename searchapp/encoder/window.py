@@ -12,22 +12,23 @@ if TYPE_CHECKING:
     from searchapp.encoder.cache import VectorCache
 
 FIRST, TEXTS = 512, 8_192  # texts in the first window, which the model waits for; it doubles up to the second
+SHARD = 512  # texts in a window that one of several devices takes
 CHARACTERS = 16_000_000  # a window's texts are held in memory
 
 Pair = tuple[str, str | None]  # a text and the instruction before it
 
 
-def windows(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
-    """Cut a stream into windows. When it raises, what it gave before comes first."""
+def windows(pairs: Iterable[Pair], most: int | None = None) -> Iterator[list[Pair]]:
+    """Cut a stream into windows, of ``most`` texts or growing. When it raises, what it gave before comes first."""
     held: list[Pair] = []
-    size, characters = FIRST, 0
+    size, characters = min(FIRST, most or FIRST), 0
     try:
         for pair in pairs:
             held.append(pair)
             characters += len(pair[0])
             if len(held) >= size or characters >= CHARACTERS:
                 yield held
-                held, size, characters = [], min(2 * size, TEXTS), 0
+                held, size, characters = [], min(2 * size, most or TEXTS), 0
     except Exception:
         if held:
             yield held

@@ -46,16 +46,18 @@ class Worker:
         self.process_id = self._process.pid
         self._send(arguments)
         self._ready = False
+        self._lock = threading.Lock()  # one question and its answer at a time
 
     def __call__(self, pairs: Sequence[Pair], most: int | None) -> tuple[np.ndarray, int]:
         """As ``Encoder.compute``, over there. Raises ModelError with the cause when the worker fails or is gone."""
-        if not self._ready:
-            self._receive()
-            self._ready = True
-        self._send({"pairs": pairs, "most": most})
-        answer = self._receive()
-        wanted = answer["rows"] * answer["dim"] * 4
-        content = self._output.read(wanted)
+        with self._lock:
+            if not self._ready:
+                self._receive()
+                self._ready = True
+            self._send({"pairs": pairs, "most": most})
+            answer = self._receive()
+            wanted = answer["rows"] * answer["dim"] * 4
+            content = self._output.read(wanted)
         if len(content) < wanted:
             self._lost()
         vectors = np.frombuffer(bytearray(content), dtype="<f4")  # a copy that may be written to
@@ -112,6 +114,10 @@ class Team:
         if self.workers:
             return
         threads = max(1, (os.cpu_count() or 1) // len(self.devices))
+        if self.devices[0] == "cpu":  # this process is one of them
+            import torch
+
+            torch.set_num_threads(threads)
         encoder = self._encoder
         common = {**encoder.reference, "attention": encoder.attention, "dtype": encoder.dtype}
         self.workers = [Worker({**common, "device": device}, threads) for device in self.devices[1:]]

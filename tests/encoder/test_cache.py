@@ -101,7 +101,7 @@ def test_a_build_after_a_small_change_costs_the_change(tiny_model: Path, tmp_pat
     for name, count in (("one", 29), ("two", 30)):
         source.write_text("\n".join(rows[:count]) + "\n")
         assert run(*command, tmp_path / name).code == 0
-        made.append(json.loads(run("info", tmp_path / name, "--json").out))
+        made.append(json.loads(run("info", tmp_path / name, "--json").out)["build"])
     assert made[0]["tokens"] > 10 * made[1]["tokens"] > 0
 
 
