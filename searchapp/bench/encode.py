@@ -56,10 +56,13 @@ def bench_encode(plan: Plan, told: Callable[[str], None] = lambda _: None) -> di
         name, model = Path(plan.model).name, plan.model
         if plan.shape is not None:
             name, model = write_shape(plan.shape, folder / "model", plan.longest), str(folder / "model")
+        device = plan.device  # one of them, as the rivals use
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         options: dict[str, Any] = {
             "max_length": plan.longest,
             "document_max_length": plan.longest,
-            "device": plan.device,
+            "device": device,
         }
         exact = Encoder.load(model, dtype="float32", **options)
         clock = "cpu" if exact.device == "cpu" and plan.threads == 1 else "wall"

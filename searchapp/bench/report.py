@@ -18,8 +18,8 @@ LEGEND = (
 PREFACE = """# Benchmarks
 
 Written by `searchapp bench encode --markdown`; a run replaces the section of its own model and leaves the others. Every
-program embeds the same texts in the same process, in turn, round after round. Work is counted on real tokens alone, so
-padding lowers a program's share of the peak.
+program embeds the same texts in the same process, in turn, round after round; what we set for the process (freed memory
+is kept) serves the rivals too. Work is counted on real tokens alone, so padding lowers a program's share of the peak.
 """
 
 

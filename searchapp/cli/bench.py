@@ -80,5 +80,5 @@ def encode(
 
 
 def _named(argument: str) -> str:
-    """An argument as it may be published: of the paths in it the last name."""
-    return ",".join(Path(part).name if Path(part).exists() else part for part in argument.split(","))
+    """An argument as it may be published: of absolute paths the last name."""
+    return ",".join(Path(part).name if Path(part).is_absolute() else part for part in argument.split(","))

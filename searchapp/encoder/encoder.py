@@ -234,7 +234,8 @@ class Encoder:
         Options as in ``encode``. When ``texts`` raises, the vectors of all it gave before come first.
         """
         [asked] = _spread(instruction, 1)
-        for part, _ in self._stream(_checked((text, asked) for text in texts), normalize, batch_size, progress):
+        pairs = _checked((text, asked) for text in ([texts] if isinstance(texts, str) else texts))
+        for part, _ in self._stream(pairs, normalize, batch_size, progress):
             yield part.astype(dtype, copy=False)
 
     def _stream(
@@ -256,7 +257,8 @@ class Encoder:
         self, found: Iterable[list[Pair]], most: int | None, told: Told | None
     ) -> Iterator[tuple[Window, np.ndarray, int]]:
         """Yield each window with float32 vectors of what is missing in it, tokenising the next one meanwhile."""
-        opened = (Window.open(pairs, self.cache, self.cache_scope) for pairs in found)
+        scope = self.cache_scope if self.cache is not None else ""
+        opened = (Window.open(pairs, self.cache, scope) for pairs in found)
         if self._team is not None:
             yield from self._team.map(opened, most, told)
             return

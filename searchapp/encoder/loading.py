@@ -50,7 +50,7 @@ def choose_devices(devices: Sequence[str], backend: str = "torch") -> tuple[str,
 
     if backend not in BACKENDS:
         raise ModelError(f"backend {backend!r} is unknown; expected one of {', '.join(BACKENDS)}")
-    names = [name.strip() for name in devices]
+    names = list(devices)
     if backend != "torch":
         if set(names) - {"auto", "cpu"} or len(names) > 1:
             raise ModelError(f"backend {backend} runs on the CPU; leave out --device {','.join(names)}")
