@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.encoder import Encoder
-from searchapp.encoder.batching import pad, plan
-from searchapp.encoder.encoder import BUDGET
+from searchapp.encoder.batching import BUDGET, pad, plan
 from searchapp.errors import ModelError
 
 WINDOW = 1_024  # sentences that are tokenised, sorted and held together

@@ -42,6 +42,8 @@ def build(
     attention: options.Attention = "auto",
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
+    backend: options.Backend = "torch",
+    cache: options.Cache = None,
     segment_size: Annotated[int, typer.Option(help="Documents encoded between two commits.", min=1)] = 8_192,
     overwrite: Annotated[bool, typer.Option(help="Start again, whatever the directory holds.")] = False,
 ) -> None:
@@ -65,8 +67,10 @@ def build(
         attention=attention,
         dtype=dtype,
         device=device,
+        backend=backend,
+        cache=cache,
     )
-    notice(f"model {model}: {encoder.dim} dimensions, {encoder.dtype} on {encoder.device}")
+    notice(f"model {model}: {encoder.description}")
     with Bar() as bar:
         summary = build_index(
             sources,

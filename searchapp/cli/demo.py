@@ -38,6 +38,7 @@ def demo(
 
     notice("1. an index over the docstrings of this Python's standard library")
     encoder = Encoder.load(model, device=device)
+    notice(f"   model {model}: {encoder.description}")
     with Bar() as bar:
         summary = build(["python:stdlib"], index, encoder, overwrite=overwrite, progress=bar)
     report(index, summary)

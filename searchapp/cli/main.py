@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer import TyperException
 
-from searchapp.cli import adapt, build, demo, evaluate, export, inspect, lexical, search, tune, update
+from searchapp.cli import adapt, bench, build, demo, evaluate, export, inspect, lexical, search, tune, update
 from searchapp.cli.console import ReaderGone, complain, flush, notice, settle
 from searchapp.errors import SearchAppError
 
@@ -43,6 +43,7 @@ app.command("export")(export.export)
 app.command("demo")(demo.demo)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(adapt.app, name="adapt")
+app.add_typer(bench.app, name="bench")
 
 
 @app.callback()
@@ -56,6 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # set, so that it does not warn when a process forks
+    # Texts are tokenised while the model runs: its threads have most of the cores, and stall when one is taken away.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 4)))
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the user, as in >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - open until the program ends

@@ -25,9 +25,13 @@ Pooling = Annotated[
 ]
 MaxLength = Annotated[int | None, typer.Option(help="Tokens of a whole sequence; default: the model's own, else 512.")]
 DocumentMaxLength = Annotated[int | None, typer.Option(help="Tokens of a text; default: the model's own, else 400.")]
-Attention = Annotated[str, typer.Option(help="auto, sdpa or eager.")]
+Attention = Annotated[str, typer.Option(help="auto, packed, sdpa or eager.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, or several with commas: cuda:0,cuda:1.")]
+Backend = Annotated[str, typer.Option(help="What runs the model: torch, or openvino on a CPU (an extra).")]
+Cache = Annotated[
+    Path | None, typer.Option(help="A directory that keeps vectors between runs: only what is new is encoded.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, and nothing else.")]
 Directory = Annotated[Path, typer.Argument(metavar="INDEX", help="An index directory.", show_default=False)]
 Filter = Annotated[

@@ -41,7 +41,7 @@ class Bar:
         """So many more documents were encoded."""
         self._tokens += tokens
         if self._bar is not None:
-            if tokens:
+            if tokens or self._bar.n:
                 self._bar.update(documents)
             else:  # already there when the build went on
                 self._bar.initial = documents

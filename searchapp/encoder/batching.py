@@ -9,6 +9,23 @@ import numpy as np
 
 from searchapp.errors import ModelError
 
+# Positions computed in a batch, by device. On a CPU a packed batch gains from size up to here; a padded one loses more
+# to padding (docs/log.md, 2026-11-24).
+BUDGET = {"cpu": 2_048, "cuda": 16_384}
+PACKED_BUDGET = {"cpu": 4_096, "cuda": 16_384}
+
+
+def take(longest_first: np.ndarray, budget: int, most: int | None = None, *, padded: bool = True) -> int:
+    """How many of these lengths, which fall, make the next batch: within ``budget`` positions, at least one.
+
+    Padded, n texts cost n times the longest; packed, what they have. ``most`` bounds the texts.
+    """
+    if padded:
+        count = budget // max(1, int(longest_first[0]))
+    else:
+        count = int(np.searchsorted(np.cumsum(longest_first[: budget + 1]), budget, side="right"))
+    return max(1, min(count, len(longest_first), most or len(longest_first)))
+
 
 def plan(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterator[np.ndarray]:
     """Yield index arrays that cover ``range(len(lengths))`` once.
@@ -18,13 +35,10 @@ def plan(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterat
     """
     sizes = np.asarray(lengths)
     order = np.argsort(-sizes, kind="stable")
-    begin = 0
-    while begin < len(order):
-        count = max(1, budget // max(1, int(sizes[order[begin]])))
-        if most is not None:
-            count = min(count, most)
-        yield order[begin : begin + count]
-        begin += count
+    while len(order):
+        count = take(sizes[order], budget, most)
+        yield order[:count]
+        order = order[count:]
 
 
 def pad(sequences: Sequence[np.ndarray], tokenizer: Any, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:

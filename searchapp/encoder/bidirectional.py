@@ -7,6 +7,7 @@ and the first position must move, with and without padding, while a change of pa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 UNBOUNDED = 1 << 30  # a window no text reaches; layers that must have a window keep a number
 PROBE_LENGTH = 24
 MOVED = 1e-6  # relative to the size of the hidden state; a causal model moves by exactly 0
+# By bytes of the precision, what rounding may move: one text beside others (the same products; only experts may be
+# grouped otherwise), and packed against alone.
+BESIDE, ALONE = {2: 1e-2, 4: 1e-5}, {2: 1e-1, 4: 1e-3}
 
 
 def make_bidirectional(config: Any) -> None:
@@ -59,6 +63,46 @@ def find_leak(model: Any, *, vocabulary: int, pad: int) -> str | None:
             if (again[0, 0] - states[0, 0]).abs().max() > 1e-3 * states[0, 0].abs().max():
                 return "lets padding through (a change of padding moves a real position)"
     return None
+
+
+def find_mixing(model: Any, *, vocabulary: int) -> str | None:
+    """Probe packed attention; return what is wrong as a phrase, or None.
+
+    A text must stay as it is while its neighbours change, and come out as it does alone, which shows its positions
+    too. The texts are of equal and of unequal length, one is a single token.
+    """
+    import torch
+
+    from searchapp.encoder.attention import borders
+
+    device, precision = next(model.parameters()).device, model.dtype.itemsize
+    lengths, kept = (7, 5, 5, 1), slice(7, 12)
+    known = max(1, min(vocabulary, 97) - 1)
+    ids = torch.arange(sum(lengths), device=device) * 7 % known + 1
+    changed = (ids + known // 2) % known + 1
+    changed[kept] = ids[kept]
+    places = torch.cat([torch.arange(length, device=device) for length in lengths])
+    edges = borders(lengths)
+    edges = replace(edges, cumulative=edges.cumulative.to(device))
+    with torch.inference_mode():
+        packed, beside = (
+            model(input_ids=tokens[None] % vocabulary, position_ids=places[None], borders=edges, use_cache=False)
+            .last_hidden_state[0]
+            .float()
+            for tokens in (ids, changed)
+        )
+    alone = torch.cat([_forward(model, text[None] % vocabulary, None)[0] for text in ids.split(lengths)])
+    if _distance(beside[kept], packed[kept]) > BESIDE[precision]:
+        return "mixes texts that are packed together"
+    if _distance(packed, alone) > ALONE[precision]:
+        return "gives packed texts other states than they have alone"
+    return None
+
+
+def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    """How far states are apart, by the median dimension and its own size: a few dimensions may be huge."""
+    scale = other.abs().amax(0).clamp(min=1e-6)
+    return float(((one - other).abs().amax(0) / scale).median())
 
 
 def _forward(model: Any, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -1,8 +1,9 @@
-"""The encoder: texts in, float32 vectors out."""
+"""The encoder: texts in, vectors out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,21 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from searchapp.encoder.batching import pad, plan
+from searchapp.encoder.attention import NAME as PACKED
+from searchapp.encoder.backend import Backend, TorchBackend
+from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.fingerprint import fingerprint
+from searchapp.encoder.inference import Told, ahead, embed
 from searchapp.encoder.settings import Settings, read_settings
 from searchapp.encoder.template import choose
 from searchapp.encoder.tokenisation import Tokenisation, Tokens
+from searchapp.encoder.window import SHARD, Pair, Window, windows
+from searchapp.encoder.workers import Team
 from searchapp.errors import ModelError
-
-BUDGET = {"cpu": 2_048, "cuda": 16_384}  # computed positions in a batch
-WINDOW = 8_192  # texts that are tokenised, sorted and held together
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """``vectors`` float32 (n, dim) and the number of tokens that went into them (repeated texts count once)."""
+    """``vectors`` (n, dim) and the number of tokens that went into them (repeated and cached texts count once)."""
 
     vectors: np.ndarray
     tokens: int
@@ -40,6 +43,10 @@ class Encoder:
         settings: Settings,
         checkpoint: Checkpoint,
         options: dict[str, Any] | None = None,
+        *,
+        backend: Backend | None = None,
+        devices: Sequence[str] = (),
+        chosen: str = "",
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -54,6 +61,10 @@ class Encoder:
             )
         positions = getattr(model.config, "max_position_embeddings", None)
         self._tokenise = Tokenisation(tokenizer.backend_tokenizer, settings, settings.template, positions)
+        self.backend: Backend = backend or TorchBackend(model, tokenizer, settings.pooling)
+        self.cache: VectorCache | None = None  # where vectors are looked up before they are computed, and kept
+        self._chosen = chosen
+        self._team = Team(self, devices) if len(devices) > 1 else None
 
     @classmethod
     def load(
@@ -69,13 +80,18 @@ class Encoder:
         attention: str = "auto",
         dtype: str = "auto",
         device: str = "auto",
+        devices: Sequence[str] | None = None,
+        backend: str = "torch",
+        cache: str | Path | None = None,
     ) -> Encoder:
         """Load a checkpoint directory, a hub id or ``bundled``, merge ``adapters`` in order, and probe it.
 
         Options left at None are what the checkpoint's own settings say (``encoder.json``, ``llm2vec_config.json`` or
-        a sentence-transformers folder), else mean pooling, 512 and 400 tokens, bidirectional. Raises ModelError.
+        a sentence-transformers folder), else mean pooling, 512 and 400 tokens, bidirectional. ``devices``, or a
+        ``device`` of several names with commas, are worked on at once, a process for each beyond the first. ``backend``
+        is torch or openvino. ``cache`` is a directory that keeps vectors between runs. Raises ModelError.
         """
-        from searchapp.encoder.loading import choose_device, load_model, load_tokenizer
+        from searchapp.encoder.loading import choose_devices, load_backend, load_model, load_tokenizer, why
 
         checkpoint = locate(str(model), [str(adapter) for adapter in adapters or []])
         given = {
@@ -87,15 +103,31 @@ class Encoder:
         }
         options = {name: value for name, value in given.items() if value is not None}
         settings = read_settings(checkpoint.settings, list(checkpoint.adapters)).with_options(**options)
-        place = choose_device(device)
+        places = choose_devices(devices or device.split(","), backend)
+        precision = dtype if backend == "torch" else "float32"  # of the weights that another backend converts
         loaded = load_model(
-            checkpoint, bidirectional=settings.bidirectional, attention=attention, dtype=dtype, device=place
+            checkpoint, bidirectional=settings.bidirectional, attention=attention, dtype=precision, device=places[0]
         )
         tokenizer = load_tokenizer(checkpoint.tokenizer)
         if settings.template is None:
             template = choose(checkpoint.base_name, loaded.config.model_type, tokenizer.eos_token)
             settings = settings.with_options(template=template)
-        return cls(loaded, tokenizer, settings, checkpoint, options)
+        encoder = cls(
+            loaded,
+            tokenizer,
+            settings,
+            checkpoint,
+            options,
+            backend=load_backend(backend, loaded, tokenizer, settings, dtype),
+            devices=places,
+            chosen=why(dtype, places[0]),
+        )
+        encoder.keep(cache)
+        return encoder
+
+    def keep(self, folder: str | Path | None) -> None:
+        """Keep vectors in this directory, and take them from there; None: do not."""
+        self.cache = None if folder is None else VectorCache(Path(folder))
 
     @property
     def dim(self) -> int:
@@ -105,12 +137,26 @@ class Encoder:
     @property
     def device(self) -> str:
         """Where the model runs: ``cpu`` or ``cuda``."""
-        return str(next(self.model.parameters()).device.type)
+        return self.backend.device
 
     @property
     def dtype(self) -> str:
-        """Precision of the weights, as torch spells it without its prefix."""
-        return str(next(self.model.parameters()).dtype).removeprefix("torch.")
+        """What it multiplies in, as torch spells it without its prefix."""
+        return self.backend.dtype
+
+    @property
+    def attention(self) -> str:
+        """The attention kernel, as ``--attention`` spells it."""
+        kernel = str(self.model.config._attn_implementation)
+        return "packed" if kernel == PACKED else kernel
+
+    @property
+    def description(self) -> str:
+        """What was chosen for this machine, and why, as a phrase for people."""
+        several = f" on {len(self._team.devices)} devices" if self._team else f" on {self.device}"
+        batches = "padded batches" if self.backend.padded else "packed batches"
+        by = "" if self.backend.name == "torch" else f" by {self.backend.name}"
+        return f"{self.dim} dimensions, {self.dtype}{self._chosen}{several}{by}, {batches}"
 
     @property
     def reference(self) -> dict[str, Any]:
@@ -154,67 +200,98 @@ class Encoder:
         normalize: bool = True,
         *,
         batch_size: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Told | None = None,
+        dtype: Any = np.float32,
     ) -> Encoded:
-        """``encode`` that also counts tokens, and calls ``progress(texts, tokens)`` after each batch."""
+        """``encode`` that also counts tokens, and calls ``progress(texts, tokens)`` after each batch.
+
+        ``dtype`` is that of the vectors: float16 is made window by window, without a float32 copy of them all.
+        """
         texts = [texts] if isinstance(texts, str) else list(texts)
-        instructions = _spread(instruction, len(texts))
-        if batch_size is not None and batch_size < 1:
-            raise ModelError(f"batch_size is {batch_size}; expected a number of texts above 0")
-        for number, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise ModelError(f"encode was given a {type(text).__name__}; expected a string or a list of strings")
-            _refuse_surrogates(text, f"text {number} (counted from 0)")
-        for asked in dict.fromkeys(instructions):
-            _refuse_surrogates(asked or "", "an instruction")
-        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
-        tokens = 0
-        for begin in range(0, len(texts), WINDOW):
-            window = slice(begin, begin + WINDOW)
-            pairs = list(zip(texts[window], instructions[window], strict=True))
-            unique = {pair: None for pair in pairs}
-            index = {pair: number for number, pair in enumerate(unique)}
-            tokenised = self._tokenise([text for text, _ in unique], [asked for _, asked in unique])
-            tokens += sum(len(item.ids) for item in tokenised)
-            vectors[window] = self._embed(tokenised, batch_size, progress)[[index[pair] for pair in pairs]]
-        if normalize:
-            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-            np.divide(vectors, norms, out=vectors, where=norms > 0)
+        pairs = list(_checked(zip(texts, _spread(instruction, len(texts)), strict=True)))
+        unique = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+        vectors = np.zeros((len(unique), self.dim), dtype=dtype)
+        done = tokens = 0
+        for part, count in self._stream(unique, normalize, batch_size, progress):
+            vectors[done : done + len(part)] = part
+            done, tokens = done + len(part), tokens + count
+        if len(unique) < len(pairs):
+            vectors = vectors[[unique[pair] for pair in pairs]]
         return Encoded(vectors, tokens)
 
-    def _embed(
-        self, tokenised: Sequence[Tokens], batch_size: int | None, progress: Callable[[int, int], None] | None
-    ) -> np.ndarray:
-        """Run the model over tokenised texts; float32 (n, dim) in their order."""
-        vectors = np.zeros((len(tokenised), self.dim), dtype=np.float32)
-        lengths = [len(item.ids) for item in tokenised]
-        for chosen in plan(lengths, BUDGET[self.device], batch_size):
-            batch = [tokenised[i] for i in chosen if lengths[i]]
-            if batch:
-                vectors[[i for i in chosen if lengths[i]]] = self._forward(batch)
-            if progress is not None:
-                progress(len(chosen), sum(lengths[i] for i in chosen))
-        return vectors
+    def encode_stream(
+        self,
+        texts: Iterable[str],
+        instruction: str | None = None,
+        normalize: bool = True,
+        *,
+        batch_size: int | None = None,
+        progress: Told | None = None,
+        dtype: Any = np.float16,
+    ) -> Iterator[np.ndarray]:
+        """Embed texts as they come, in bounded memory: arrays (texts, dim) of some thousand rows each, in order.
 
-    def _forward(self, batch: Sequence[Tokens]) -> np.ndarray:
-        import torch
+        Options as in ``encode``. When ``texts`` raises, the vectors of all it gave before come first.
+        """
+        [asked] = _spread(instruction, 1)
+        pairs = _checked((text, asked) for text in ([texts] if isinstance(texts, str) else texts))
+        for part, _ in self._stream(pairs, normalize, batch_size, progress):
+            yield part.astype(dtype, copy=False)
 
-        from searchapp.encoder.pooling import pool
+    def _stream(
+        self, pairs: Iterable[Pair], normalize: bool, most: int | None, told: Told | None
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield float32 vectors and the number of tokens of one window of pairs after another."""
+        if most is not None and most < 1:
+            raise ModelError(f"batch_size is {most}; expected a number of texts above 0")
+        for window, computed, tokens in self._computed(windows(pairs, SHARD if self._team else None), most, told):
+            vectors = window.fill(computed, self.dim, self.cache)
+            if told is not None and (known := len(window.which) - len(window.missing)):
+                told(known, 0)
+            if normalize:
+                norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+                np.divide(vectors, norms, out=vectors, where=norms > 0)
+            yield vectors, tokens
 
-        lengths = np.array([len(item.ids) for item in batch])
-        ids, mask = pad([item.ids for item in batch], self.tokenizer, self.model.config.vocab_size)
-        place = next(self.model.parameters()).device
-        with torch.inference_mode():
-            hidden = self.model(
-                input_ids=torch.from_numpy(ids).to(place),
-                attention_mask=None if mask.all() else torch.from_numpy(mask.astype(np.int64)).to(place),
-                use_cache=False,
-            ).last_hidden_state
-            spans = torch.tensor([[item.start, item.end] for item in batch], device=place)
-            pooled = pool(hidden, spans, torch.from_numpy(lengths).to(place), self.settings.pooling).cpu().numpy()
-        if not np.isfinite(pooled).all():
-            raise ModelError(f"{self.checkpoint.name} gives values that are not finite in {self.dtype}; use float32")
-        return pooled
+    def _computed(
+        self, found: Iterable[list[Pair]], most: int | None, told: Told | None
+    ) -> Iterator[tuple[Window, np.ndarray, int]]:
+        """Yield each window with float32 vectors of what is missing in it, tokenising the next one meanwhile."""
+        scope = self.cache_scope if self.cache is not None else ""
+        opened = (Window.open(pairs, self.cache, scope) for pairs in found)
+        if self._team is not None:
+            yield from self._team.map(opened, most, told)
+            return
+        with closing(ahead((window, self._tokenised(window.missing)) for window in opened)) as ready:
+            for window, items in ready:
+                vectors = embed(self.backend, items, self.dim, most=most, told=told)
+                yield window, vectors, sum(len(item.ids) for item in items)
+
+    def _tokenised(self, pairs: Sequence[Pair]) -> list[Tokens]:
+        return self._tokenise([text for text, _ in pairs], [asked for _, asked in pairs])
+
+    def compute(self, pairs: Sequence[Pair], most: int | None = None) -> tuple[np.ndarray, int]:
+        """Float32 vectors, not normalised, of (text, instruction) pairs on this encoder's own device; their tokens."""
+        items = self._tokenised(pairs)
+        return embed(self.backend, items, self.dim, most=most), sum(len(item.ids) for item in items)
+
+    @property
+    def cache_scope(self) -> str:
+        """What decides a vector beside text and instruction: names the encoder in a cache of vectors."""
+        return f"{self.fingerprint['sha256']}/{self.backend.name}/{self.dtype}"
+
+
+def _checked(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """Pass pairs on. Raises ModelError for a text that is none."""
+    seen: set[str | None] = set()
+    for number, (text, asked) in enumerate(pairs):
+        if not isinstance(text, str):
+            raise ModelError(f"encode was given a {type(text).__name__}; expected a string or a list of strings")
+        _refuse_surrogates(text, f"text {number} (counted from 0)")
+        if asked not in seen:
+            _refuse_surrogates(asked or "", "an instruction")
+            seen.add(asked)
+        yield text, asked
 
 
 def _absolute(name: str) -> str:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from searchapp.encoder.bidirectional import find_leak, make_bidirectional
+from searchapp.encoder import attention as packing
+from searchapp.encoder.bidirectional import find_leak, find_mixing, make_bidirectional
 from searchapp.encoder.checkpoint import Checkpoint, refuse
-from searchapp.encoder.settings import read_json
+from searchapp.encoder.settings import Settings, read_json
 from searchapp.errors import ModelError
 
-ATTENTIONS = ("auto", "sdpa", "eager")
+if TYPE_CHECKING:
+    from searchapp.encoder.backend import Backend
+
+ATTENTIONS = ("auto", "packed", "sdpa", "eager")
 LONGEST = 300  # characters of a library's message that are passed on
+BACKENDS = ("torch", "openvino")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICE = re.compile(r"auto|cpu(:0)?|cuda(:[0-9]{1,3})?")
 
@@ -37,6 +42,33 @@ def choose_device(device: str) -> str:
     if ":" in device and int(device.split(":")[1]) >= max(1, count := torch.cuda.device_count()):
         raise ModelError(f"device {device} was asked for, but torch finds {count} GPUs here, numbered from 0")
     return device
+
+
+def choose_devices(devices: Sequence[str], backend: str = "torch") -> tuple[str, ...]:
+    """Resolve names as ``choose_device`` does; ``auto`` alone is every GPU of the machine, or the CPU."""
+    import torch
+
+    if backend not in BACKENDS:
+        raise ModelError(f"backend {backend!r} is unknown; expected one of {', '.join(BACKENDS)}")
+    names = list(devices)
+    if backend != "torch":
+        if set(names) - {"auto", "cpu"} or len(names) > 1:
+            raise ModelError(f"backend {backend} runs on the CPU; leave out --device {','.join(names)}")
+        return ("cpu",)
+    if names == ["auto"] and torch.cuda.device_count() > 1:
+        return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+    return tuple(choose_device(name) for name in names)
+
+
+def load_backend(backend: str, model: Any, tokenizer: Any, settings: Settings, dtype: str) -> Backend:
+    """The backend of that name over a loaded model."""
+    from searchapp.encoder.backend import TorchBackend
+
+    if backend == "torch":
+        return TorchBackend(model, tokenizer, settings.pooling)
+    from searchapp.encoder.openvino import OpenVinoBackend
+
+    return OpenVinoBackend(model, tokenizer, settings, dtype)
 
 
 def load_config(directory: Path, *, bidirectional: bool) -> Any:
@@ -73,13 +105,15 @@ def load_config(directory: Path, *, bidirectional: bool) -> Any:
 def load_model(checkpoint: Checkpoint, *, bidirectional: bool, attention: str, dtype: str, device: str) -> Any:
     """Build the inner decoder in eval mode with every adapter merged, in order, and probe its attention.
 
-    ``attention="auto"`` takes sdpa where it passes the probe, else eager. Raises ModelError for weights that are
-    missing, adapters that do not fit, and models that stay causal.
+    ``attention="auto"`` takes packed attention where it passes the probes, else sdpa, else eager. Raises ModelError for
+    weights that are missing, adapters that do not fit, and models that stay causal.
     """
     if attention not in ATTENTIONS:
         raise ModelError(f"attention {attention!r} is unknown; expected one of {', '.join(ATTENTIONS)}")
+    if attention == "packed" and not bidirectional:
+        raise ModelError("attention packed is for bidirectional encoders only; use auto, sdpa or eager")
     problem, precision = "", choose_dtype(dtype, device)
-    for kernel in ("sdpa", "eager") if attention == "auto" else (attention,):
+    for kernel in {"auto": ("sdpa", "eager"), "packed": ("sdpa",)}.get(attention, (attention,)):
         config = load_config(checkpoint.weights, bidirectional=bidirectional)
         try:
             model = _build(checkpoint.weights, config, kernel, precision)
@@ -98,13 +132,35 @@ def load_model(checkpoint: Checkpoint, *, bidirectional: bool, attention: str, d
             leak = find_leak(model, vocabulary=config.vocab_size, pad=config.pad_token_id or 0)
         except Exception as error:  # a model with odd sizes fails anywhere in its forward pass
             leak = f"cannot be run with bidirectional attention ({_reason(error)})"
+        if leak is None and (attention == "packed" or (attention, kernel) == ("auto", "sdpa")):
+            leak = _pack(model)
+            if leak is not None and attention == "auto":
+                leak = None  # the model is sound: it only has to be padded
         if leak is None:
             return model
-        problem = f"{leak} on {kernel} attention"
+        problem = f"{leak} on {attention if attention == 'packed' else kernel} attention"
     raise ModelError(
         f"{checkpoint.name} ({config.model_type}) cannot be made bidirectional here: it {problem}; "
         "choose another base model, attention or dtype"
     )
+
+
+def _pack(model: Any) -> str | None:
+    """Give a model the packed kernel if it passes the probe of it; return what is wrong and leave it as it was if not.
+
+    A kernel that needs another GPU or precision fails here too, and padding takes its place.
+    """
+    before = model.config._attn_implementation
+    try:
+        with _quiet():
+            model.set_attn_implementation(packing.register())
+        problem = find_mixing(model, vocabulary=model.config.vocab_size)
+    except Exception as error:  # a family that does not pass keywords on to its attention, for one
+        problem = f"cannot be packed ({_reason(error)})"
+    if problem is not None:
+        with _quiet():
+            model.set_attn_implementation(before)
+    return problem
 
 
 def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
@@ -247,6 +303,15 @@ def choose_dtype(dtype: str, device: str) -> Any:
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
+
+
+def why(dtype: str, device: str) -> str:
+    """Why ``auto`` took the precision it took, as a phrase in brackets; "" where it was asked for."""
+    if dtype != "auto":
+        return ""
+    native = choose_dtype(dtype, device).itemsize == 2
+    what = "GPU" if device.startswith("cuda") else "CPU"
+    return f" (auto: this {what} {'multiplies' if native else 'does not multiply'} bfloat16 natively)"
 
 
 def cpu_has_bfloat16() -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     import torch
 
@@ -30,3 +32,28 @@ def pool(hidden: torch.Tensor, spans: torch.Tensor, lengths: torch.Tensor, mode:
         weight = weight * (position - spans[:, :1] + 1)
     total = weight.sum(1, keepdim=True)
     return torch.einsum("nld,nl->nd", hidden, weight / total.clamp(min=1e-9))
+
+
+def token_weights(start: int, end: int, length: int, mode: str) -> np.ndarray:
+    """What each token of one sequence weighs in its vector, float32 (length,): ``pool`` written as a weighted sum."""
+    weights = np.zeros(length, dtype=np.float32)
+    if mode in ("eos_token", "last_token"):
+        weights[-1] = 1
+    elif mode == "bos_token":
+        weights[0] = 1
+    elif mode == "weighted_mean":
+        weights[start:end] = np.arange(1, end - start + 1)
+    else:
+        weights[start:end] = 1
+    return weights / max(float(weights.sum()), 1e-9)
+
+
+def weigh(hidden: torch.Tensor, weights: torch.Tensor, begins: torch.Tensor) -> torch.Tensor:
+    """Weighted sums over hidden states laid end to end, (positions, dim) → float32 (n, dim).
+
+    ``begins`` (n,) is where each sequence begins. One kernel, whose order of summing does not depend on neighbours.
+    """
+    import torch
+
+    positions = torch.arange(len(hidden), device=hidden.device)
+    return torch.nn.functional.embedding_bag(positions, hidden.float(), begins, mode="sum", per_sample_weights=weights)

@@ -30,6 +30,7 @@ CHARACTERS_PER_TOKEN = 8  # a head of this many characters a token is tokenised 
 MARGIN = 256  # tokens measured beyond the last one kept: where the head ends its tokens are not those of the text
 SEAM = 64  # characters kept from the end of a text that is cut
 GROUP, GROUP_CHARACTERS = 1_024, 1 << 20  # texts and characters that are tokenised together
+SLACK = 16  # tokens by which a text can have more alone than behind a template, where its first word is cut otherwise
 WORD = re.compile(r"\S+")
 
 
@@ -59,36 +60,52 @@ class Tokenisation:
     def __call__(self, texts: Sequence[str], instructions: Sequence[str | None]) -> list[Tokens]:
         """Tokenise each text behind its instruction; the result is in the order of the texts.
 
-        Works group by group: a tokenizer's encodings take some hundred bytes a token, what is kept of them four.
+        Works group by group: a tokenizer's encodings take some hundred bytes a token, what is kept of them four. Most
+        texts are tokenised once: whether one has to be shortened shows in its tokens, unless it is so long that it
+        surely has.
         """
-        return [tokens for group in self._groups(texts, instructions) for tokens in self._tokenise(group)]
-
-    def _groups(self, texts: Sequence[str], instructions: Sequence[str | None]) -> Iterator[list[Wrapped]]:
         close = self._settings.pooling == "eos_token"
-        group: list[Wrapped] = []
-        size = 0
-        for instruction, text in zip(instructions, texts, strict=True):
-            string, start, suffix_at = self._template.wrap(instruction, self.shorten(text), close=close)
-            if group and (len(group) == GROUP or size + len(string) > GROUP_CHARACTERS):
-                yield group
-                group, size = [], 0
-            group.append((string, start, suffix_at, bool(instruction)))
-            size += len(string)
-        if group:
-            yield group
+        limit = min(self._settings.document_max_length, self._settings.max_length)
 
-    def _tokenise(self, group: Sequence[Wrapped]) -> list[Tokens]:
-        whole = self._backend.encode_batch([string for string, _, _, _ in group])
-        if self._settings.span == "offsets":
-            tails = [
-                _covering(encoding.offsets, start) for encoding, (_, start, _, _) in zip(whole, group, strict=True)
+        def wrapped(instruction: str | None, text: str) -> Wrapped:
+            return (*self._template.wrap(instruction, text, close=close), bool(instruction))
+
+        done: list[Tokens] = []
+        for group in _groups(texts, instructions, limit * CHARACTERS_PER_TOKEN):
+            items = [
+                wrapped(asked, text if len(text) <= limit * CHARACTERS_PER_TOKEN else self.shorten(text))
+                for asked, text in group
             ]
+            whole = self._backend.encode_batch([string for string, _, _, _ in items])
+            again = [
+                number
+                for number, encoding in enumerate(whole)
+                if len(encoding) + SLACK > limit and limit <= 4 * len(group[number][1])
+            ]
+            for number in again:
+                asked, text = group[number]
+                items[number] = wrapped(asked, self.shorten(text))
+            for number, encoding in zip(
+                again, self._backend.encode_batch([items[number][0] for number in again]), strict=True
+            ):
+                whole[number] = encoding
+            done += self._spans(items, whole)
+        return done
+
+    def _spans(self, items: Sequence[Wrapped], whole: Sequence[Any]) -> list[Tokens]:
+        if self._settings.span == "offsets":
+            firsts: list[int | None] = [
+                _first_covering(encoding.offsets, start)
+                for encoding, (_, start, _, _) in zip(whole, items, strict=True)
+            ]
+            tails = [0] * len(items)
         else:
-            ends = [string[start:] for string, start, _, _ in group]
+            ends = [string[start:] for string, start, _, _ in items]
+            firsts = [None] * len(items)
             tails = [len(end.ids) for end in self._backend.encode_batch(ends, add_special_tokens=False)]
         return [
-            self._span(encoding, tail, suffix_at, instructed)
-            for encoding, tail, (_, _, suffix_at, instructed) in zip(whole, tails, group, strict=True)
+            self._span(encoding, first, tail, suffix_at, instructed)
+            for encoding, first, tail, (_, _, suffix_at, instructed) in zip(whole, firsts, tails, items, strict=True)
         ]
 
     def shorten(self, text: str) -> str:
@@ -125,8 +142,11 @@ class Tokenisation:
                 return offsets
             size *= 2
 
-    def _span(self, encoding: Any, tail: int, suffix_at: int, instructed: bool) -> Tokens:
-        """Find the pooled span and cut the text (only the text) to ``max_length``."""
+    def _span(self, encoding: Any, first: int | None, tail: int, suffix_at: int, instructed: bool) -> Tokens:
+        """Find the pooled span and cut the text (only the text) to ``max_length``.
+
+        The span begins at token ``first``, or where that is None ``tail`` tokens before the end.
+        """
         ids = np.asarray(encoding.ids, dtype=np.int32)
         length = len(ids)
         offsets, special = encoding.offsets, encoding.special_tokens_mask
@@ -139,7 +159,7 @@ class Tokenisation:
         ):
             closing += 1
         end = length - appended
-        text_start = max(0, end - tail)
+        text_start = max(0, end - tail) if first is None else min(first, end)
         excess = min(length - self._settings.max_length, length - closing - text_start - LEAST_TEXT)
         if excess > 0:
             ids = np.concatenate([ids[: length - closing - excess], ids[length - closing :]])
@@ -160,9 +180,26 @@ def _head(text: str, end: int) -> str:
     return text[:end] + text[max(end, last - SEAM) : last]
 
 
-def _covering(offsets: Sequence[tuple[int, int]], start: int) -> int:
-    """How many tokens cover a character from ``start`` on."""
-    return sum(1 for begin, end in offsets if end > start and end > begin)
+def _groups(
+    texts: Sequence[str], instructions: Sequence[str | None], most: int
+) -> Iterator[list[tuple[str | None, str]]]:
+    """Cut instructions and texts into groups that are tokenised together; a text counts ``most`` characters at most."""
+    group: list[tuple[str | None, str]] = []
+    size = 0
+    for instruction, text in zip(instructions, texts, strict=True):
+        length = len(instruction or "") + min(len(text), most)
+        if group and (len(group) == GROUP or size + length > GROUP_CHARACTERS):
+            yield group
+            group, size = [], 0
+        group.append((instruction, text))
+        size += length
+    if group:
+        yield group
+
+
+def _first_covering(offsets: Sequence[tuple[int, int]], start: int) -> int:
+    """The first token that covers a character from ``start`` on; behind the last one where there is none."""
+    return next((i for i, (begin, end) in enumerate(offsets) if end > start and end > begin), len(offsets))
 
 
 def _is_empty(offset: tuple[int, int]) -> bool:

@@ -217,9 +217,7 @@ class MtebIndex:
         rows = list(queries)
         names, texts = [str(row["id"]) for row in rows], [row["text"] for row in rows]
         vectors = self.encoder.encode_queries(texts, instruction_for(task_metadata, self._instructions))
-        ids = np.array(
-            [one for number in range(len(self._index.manifest.segments)) for one in self._index.rows.ids(number)]
-        )
+        ids = self._index.ids()
         if top_ranked is not None:
             return self._rerank(self._index, ids, names, texts, vectors, top_ranked)
         plan = Plan(

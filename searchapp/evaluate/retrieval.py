@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -91,14 +90,12 @@ def evaluate_collection(
     work: Path,
     request: Request | None = None,
     *,
-    cache: Path | None = None,
     progress: Progress | None = None,
     advance: Advance | None = None,
 ) -> list[Result]:
     """Encode a collection into an index at ``work`` once, then index, search and score it for every setting.
 
-    An index that is there already, from the same corpus by the same encoder, is used as it is. ``cache`` is a folder
-    that keeps the queries' vectors.
+    An index that is there already, from the same corpus by the same encoder, is used as it is.
 
     Raises IndexStoreError for a setting that does not fit the encoder before anything is encoded; whether there are
     documents enough for it is known only after.
@@ -115,7 +112,7 @@ def evaluate_collection(
         lexical=request.fusion is not None,
         progress=progress,
     )
-    vectors = _encode_queries(collection, encoder, request.instruction, cache)
+    vectors = _encode_queries(collection, encoder, request.instruction)
     results: list[Result] = []
     corpus = None
     for setting in settings:
@@ -143,7 +140,7 @@ def evaluate_index(
     corpus = _examine(collection, index, request)
     reduction = index.manifest.reduction
     setting = Setting(reduction.dim if reduction else None, index.manifest.build.factory, candidates)
-    vectors = _encode_queries(collection, encoder, request.instruction, None)
+    vectors = _encode_queries(collection, encoder, request.instruction)
     return _measure(collection, index, corpus, vectors, setting, request, advance, lexical=True)
 
 
@@ -151,28 +148,8 @@ def _examine(collection: Collection, index: VectorIndex, request: Request) -> Co
     return examine(collection, index, self_rule=request.self_rule, duplicate_rule=request.duplicate_rule)
 
 
-def _encode_queries(
-    collection: Collection, encoder: Encoder, instruction: str | None, cache: Path | None
-) -> np.ndarray:
-    """The queries' vectors, float32 (queries, dim); those of another run where the same ones are in the cache."""
-    texts = [query.text for query in collection.queries]
-    if cache is None:
-        return encoder.encode_queries(texts, instruction)
-    asked = instruction if instruction is not None else encoder.settings.query_instruction
-    parts = [encoder.fingerprint["sha256"], encoder.dtype, repr(asked), *texts]
-    file = cache / f"queries-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.npy"
-    if file.exists():
-        try:
-            kept = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError):  # cut short by a crash: encoded and written again
-            kept = np.zeros((0, 0), np.float32)
-        if kept.shape == (len(texts), encoder.dim) and kept.dtype == np.float32:
-            return kept
-    vectors = encoder.encode_queries(texts, instruction)
-    with tempfile.NamedTemporaryFile(dir=cache, suffix=".npy", delete=False) as draft:
-        np.save(draft, vectors, allow_pickle=False)
-    Path(draft.name).replace(file)
-    return vectors
+def _encode_queries(collection: Collection, encoder: Encoder, instruction: str | None) -> np.ndarray:
+    return encoder.encode_queries([query.text for query in collection.queries], instruction)
 
 
 def _measure(

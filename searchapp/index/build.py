@@ -179,6 +179,7 @@ def _fresh(encoder: Encoder, plan: Build) -> Manifest:
         "fingerprint": encoder.fingerprint,
         "settings": asdict(encoder.settings),
         "dtype": encoder.dtype,
+        "backend": encoder.backend.name,
         "joiner": JOINER,
     }
     return Manifest(described, encoder.dim, plan, versions=_versions())
@@ -217,6 +218,11 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
         raise IndexStoreError(
             f"{store.root} holds {unfinished} made in {made}, this run is in {encoder.dtype}; "
             f"give --dtype {made}, or {ways}"
+        )
+    if (made := manifest.encoder.get("backend", "torch")) != encoder.backend.name:
+        raise IndexStoreError(
+            f"{store.root} holds {unfinished} made by the backend {made}, this run is by {encoder.backend.name}; "
+            f"give --backend {made}, or {ways}"
         )
     before = [source["name"] for source in manifest.build.sources]
     if before != [source["name"] for source in plan.sources]:

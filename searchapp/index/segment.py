@@ -25,14 +25,17 @@ Files = dict[str, FileEntry]
 def encode(
     encoder: Encoder, documents: Sequence[Document], progress: Callable[[int, int], None] | None = None
 ) -> tuple[np.ndarray, int]:
-    """Unit vectors float32 (n, dim) of documents, and how many tokens these had.
+    """Unit vectors float16 (n, dim) of documents, as they are stored, and how many tokens these had.
 
     Raises ModelError where the model gives no number.
     """
     if not documents:
-        return np.zeros((0, encoder.dim), dtype=np.float32), 0
+        return np.zeros((0, encoder.dim), dtype="<f2"), 0
     encoded = encoder.encode_counted(
-        [passage_of(document) for document in documents], encoder.settings.document_instruction, progress=progress
+        [passage_of(document) for document in documents],
+        encoder.settings.document_instruction,
+        progress=progress,
+        dtype=np.dtype("<f2"),
     )
     finite = np.isfinite(encoded.vectors).all(1)
     if not finite.all():

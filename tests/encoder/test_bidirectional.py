@@ -76,8 +76,9 @@ def test_sliding_windows_are_cleared(checkpoints, family: str) -> None:
 
 
 def test_auto_falls_back_to_a_kernel_that_passes_the_probe(checkpoints) -> None:
-    assert Encoder.load(checkpoints("stablelm")).model.config._attn_implementation == "eager"
-    assert Encoder.load(checkpoints("llama")).model.config._attn_implementation == "sdpa"
+    assert Encoder.load(checkpoints("stablelm")).attention == "eager"
+    assert Encoder.load(checkpoints("llama")).attention == "packed"
+    assert Encoder.load(checkpoints("llama"), attention="sdpa").attention == "sdpa"
 
 
 def test_a_family_that_stays_causal_is_refused_with_its_name_and_reason(checkpoints) -> None:

@@ -163,3 +163,17 @@ def test_half_a_surrogate_pair_is_refused_with_the_number_of_its_text(tiny_encod
 def test_a_batch_size_of_nothing_is_refused(tiny_encoder: Encoder) -> None:
     with pytest.raises(ModelError, match="batch_size is 0"):
         tiny_encoder.encode("bees", batch_size=0)
+
+
+def test_blanks_that_cover_no_character_do_not_move_the_span() -> None:
+    """A byte-level tokenizer that trims its offsets, as Llama 3's, gives a token of blanks an empty offset."""
+    from tokenizers import processors
+
+    from tests.models import make_tokenizer
+
+    backend = make_tokenizer().backend_tokenizer
+    backend.post_processor = processors.ByteLevel(trim_offsets=True)
+    tokenise = Tokenisation(backend, Settings(span="offsets"), Template(), None)
+    text = "bees    fly   and\n\n   make honey"
+    [tokens] = tokenise([text], ["find what answers:"])
+    assert backend.decode(tokens.ids[tokens.start : tokens.end].tolist()).strip() == text

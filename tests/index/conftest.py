@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ class HashEncoder:
     """Embeds a text as a unit vector drawn from its hash: deterministic, instant, and it counts its work."""
 
     dim = 16
-    dtype, device = "float32", "cpu"
+    dtype, device, backend = "float32", "cpu", SimpleNamespace(name="torch")
     settings = Settings()
     reference = {"model": "hash", "adapters": []}
 
@@ -24,11 +25,13 @@ class HashEncoder:
         self.fingerprint = {part: name for part in ("sha256", "weights", "pooling")}
         self.encoded: list[str] = []
 
-    def encode_counted(self, texts, instruction=None, normalize=True, *, batch_size=None, progress=None) -> Encoded:
+    def encode_counted(
+        self, texts, instruction=None, normalize=True, *, batch_size=None, progress=None, dtype=np.float32
+    ) -> Encoded:
         self.encoded += list(texts)
         seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") for text in texts]
         rows = np.stack([np.random.default_rng(seed).normal(size=self.dim) for seed in seeds]).astype(np.float32)
-        return Encoded(rows / np.linalg.norm(rows, axis=1, keepdims=True), len(texts))
+        return Encoded((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(dtype), len(texts))
 
     def encode_queries(self, texts, instruction=None) -> np.ndarray:
         return HashEncoder().encode_counted(texts).vectors

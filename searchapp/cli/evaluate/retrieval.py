@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from searchapp.evaluate import Collection
     from searchapp.evaluate.retrieval import Request, Result, Setting
 
-SETTLED = ("model", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "dtype", "cache")
+SETTLED = ("model", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "dtype", "backend")
 
 
 def retrieval(
@@ -69,14 +67,13 @@ def retrieval(
     per_query: PerQuery = None,
     report: Report = None,
     markdown: Markdown = None,
-    cache: Annotated[
-        Path | None, typer.Option("--cache", help="Keep the encoded collections in this folder for the next time.")
-    ] = None,
     pooling: options.Pooling = None,
     max_length: options.MaxLength = None,
     document_max_length: options.DocumentMaxLength = None,
     dtype: options.Dtype = "auto",
     device: options.Device = "auto",
+    backend: options.Backend = "torch",
+    cache: options.Cache = None,
     json: options.Json = False,
 ) -> None:
     """Search test collections and score the results, with 95 % bootstrap intervals over the queries."""
@@ -110,6 +107,7 @@ def retrieval(
     )
     results: list[Result] = []
     if opened is not None:
+        opened.encoder.keep(cache)
         results = evaluate_index(collections[0], opened.vectors, opened.encoder, request, candidates=candidates)
     else:
         settings = [Setting(dim or None, kind, candidates) for dim in pca or [0] for kind in factory or ["auto"]]
@@ -122,9 +120,12 @@ def retrieval(
                 document_max_length=document_max_length,
                 dtype=dtype,
                 device=device,
+                backend=backend,
+                cache=cache,
             )
+            notice(f"model {name}: {encoder.description}")
             for collection in collections:
-                results += _evaluate(collection, encoder, settings, request, cache)
+                results += _evaluate(collection, encoder, settings, request)
     _write(results, run, per_query, report, markdown, collections)
     if json:
         say_json({"results": [result.to_json() for result in results]})
@@ -132,28 +133,12 @@ def retrieval(
         _show(results)
 
 
-def _evaluate(
-    collection: Collection, encoder: Encoder, settings: Sequence[Setting], request: Request, cache: Path | None
-) -> list[Result]:
+def _evaluate(collection: Collection, encoder: Encoder, settings: Sequence[Setting], request: Request) -> list[Result]:
     from searchapp.cli.progress import Bar
     from searchapp.evaluate.retrieval import evaluate_collection
 
-    with _work(collection, encoder, cache) as work, Bar() as bar:
-        return evaluate_collection(collection, encoder, settings, work, request, cache=cache, progress=bar)
-
-
-@contextmanager
-def _work(collection: Collection, encoder: Encoder, cache: Path | None) -> Iterator[Path]:
-    """Where the collection's index is built: a folder that vanishes, or the one of this corpus and encoder."""
-    if cache is None:
-        with tempfile.TemporaryDirectory(prefix="searchapp-") as work:
-            yield Path(work) / "index"
-        return
-    cache.mkdir(parents=True, exist_ok=True)
-    stamp = collection.corpus.stat()
-    parts = [str(collection.corpus.resolve()), str(stamp.st_size), str(stamp.st_mtime_ns)]
-    parts += [encoder.fingerprint["sha256"], encoder.dtype]
-    yield cache / f"{collection.name}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
+    with tempfile.TemporaryDirectory(prefix="searchapp-") as work, Bar() as bar:
+        return evaluate_collection(collection, encoder, settings, Path(work) / "index", request, progress=bar)
 
 
 def _refuse_settled(context: typer.Context, datasets: Sequence[Path]) -> None:

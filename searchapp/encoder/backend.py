@@ -1,0 +1,120 @@
+"""What runs the model on a batch: the interface that the loop sees, and torch behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from searchapp.encoder.attention import NAME, borders
+from searchapp.encoder.batching import BUDGET, PACKED_BUDGET, pad, require_known
+from searchapp.encoder.memory import keep_freed_memory
+from searchapp.encoder.pooling import token_weights, weigh
+from searchapp.encoder.tokenisation import Tokens
+
+if TYPE_CHECKING:
+    import torch
+
+Collect = Callable[[], np.ndarray]
+
+
+class Backend(Protocol):
+    """One model on one device."""
+
+    name: str  # as in --backend
+    dtype: str  # what it multiplies in
+    device: str  # cpu or cuda
+    padded: bool  # whether a batch costs its longest text times its texts
+    budget: int  # positions in a batch; halved when memory runs out
+    shrunk: bool  # whether it was
+    positions: int  # computed so far, padding among them
+
+    def launch(self, batch: Sequence[Tokens]) -> Collect:
+        """Begin to embed texts that all have tokens, longest first; what it returns waits for float32 (n, dim)."""
+
+
+class TorchBackend:
+    """A transformers decoder, packed where its attention allows it, else padded."""
+
+    name = "torch"
+
+    def __init__(self, model: Any, tokenizer: Any, pooling: str) -> None:
+        self.model = model
+        self._tokenizer = tokenizer
+        self._pooling = pooling
+        self._place: torch.device = next(model.parameters()).device
+        self.device = str(self._place.type)
+        self.dtype = str(model.dtype).removeprefix("torch.")
+        self.padded = model.config._attn_implementation != NAME
+        self.budget = (BUDGET if self.padded else PACKED_BUDGET)[self.device]
+        if self.device == "cpu":
+            keep_freed_memory()
+        self.shrunk, self.positions = False, 0
+
+    def launch(self, batch: Sequence[Tokens]) -> Collect:
+        """As ``Backend.launch``. Raises ModelError for a token that the model does not know."""
+        import torch
+
+        with torch.inference_mode():
+            hidden, width = self._padded(batch) if self.padded else self._packed(batch)
+            begins, weights = layout(batch, self._pooling, width)
+            return self._collect(weigh(hidden, self._send(weights), self._send(begins)))
+
+    def _packed(self, batch: Sequence[Tokens]) -> tuple[torch.Tensor, None]:
+        lengths = [len(item.ids) for item in batch]
+        ids = np.concatenate([item.ids for item in batch]).astype(np.int64)
+        require_known(ids, self.model.config.vocab_size)
+        places = np.concatenate([np.arange(length) for length in lengths])
+        edges = borders(lengths)
+        if self.device != "cpu":
+            edges = replace(edges, cumulative=self._send(edges.cumulative.numpy()))
+        states = self.model(
+            input_ids=self._send(ids)[None], position_ids=self._send(places)[None], borders=edges, use_cache=False
+        ).last_hidden_state
+        return states[0], None
+
+    def _padded(self, batch: Sequence[Tokens]) -> tuple[torch.Tensor, int]:
+        ids, mask = pad([item.ids for item in batch], self._tokenizer, self.model.config.vocab_size)
+        states = self.model(
+            input_ids=self._send(ids),
+            attention_mask=None if mask.all() else self._send(mask.astype(np.int64)),
+            use_cache=False,
+        ).last_hidden_state
+        return states.flatten(0, 1), ids.shape[1]
+
+    def _send(self, array: np.ndarray) -> torch.Tensor:
+        """To the model's device, on CUDA from pinned memory, without waiting."""
+        import torch
+
+        tensor = torch.from_numpy(array)
+        return tensor if self.device == "cpu" else tensor.pin_memory().to(self._place, non_blocking=True)
+
+    def _collect(self, vectors: torch.Tensor) -> Collect:
+        import torch
+
+        if self.device == "cpu":
+            return vectors.numpy
+        host = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
+        host.copy_(vectors, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record(torch.cuda.current_stream(self._place))
+
+        def collect() -> np.ndarray:
+            copied.synchronize()
+            return host.numpy()
+
+        return collect
+
+
+def layout(batch: Sequence[Tokens], pooling: str, width: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Where each sequence begins in the states laid end to end, and what each position weighs in its vector.
+
+    ``width`` is the length that every sequence was padded to, None when they were packed.
+    """
+    weights = [token_weights(item.start, item.end, len(item.ids), pooling) for item in batch]
+    if width is not None:
+        weights = [np.pad(row, (0, width - len(row))) for row in weights]
+    sizes = [len(row) for row in weights]
+    return np.cumsum([0, *sizes[:-1]]), np.concatenate(weights)

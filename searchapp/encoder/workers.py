@@ -1,0 +1,245 @@
+"""Several devices of one machine: a process for each beyond the first, long-lived, pairs in, vectors out, in order.
+
+A worker runs ``main`` of this module. It is sent JSON lines on its standard input and answers with a JSON line each
+on its standard output, vectors behind it as raw float32; what it has to say to people goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from searchapp.encoder.inference import Told, ahead
+from searchapp.encoder.window import Pair, Window
+from searchapp.errors import ModelError
+
+if TYPE_CHECKING:
+    from searchapp.encoder.encoder import Encoder
+
+Member = Callable[[Sequence[Pair], int | None], tuple[np.ndarray, int]]
+
+
+class Worker:
+    """An encoder in a process of its own. Its process starts with it, and ends when it is closed or we end."""
+
+    def __init__(self, arguments: dict[str, Any], threads: int) -> None:
+        self.device = arguments["device"]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH120, PTH100
+        environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-c", "from searchapp.encoder.workers import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+        self.process_id = self._process.pid
+        self._send(arguments)
+        self._ready = False
+        self._lock = threading.Lock()  # one question and its answer at a time
+
+    def __call__(self, pairs: Sequence[Pair], most: int | None) -> tuple[np.ndarray, int]:
+        """As ``Encoder.compute``, over there. Raises ModelError with the cause when the worker fails or is gone."""
+        with self._lock:
+            if not self._ready:
+                self._receive()
+                self._ready = True
+            self._send({"pairs": pairs, "most": most})
+            answer = self._receive()
+            wanted = answer["rows"] * answer["dim"] * 4
+            content = self._output.read(wanted)
+        if len(content) < wanted:
+            self._lost()
+        vectors = np.frombuffer(bytearray(content), dtype="<f4")  # a copy that may be written to
+        return vectors.reshape(answer["rows"], answer["dim"]), int(answer["tokens"])
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    @property
+    def _output(self) -> IO[bytes]:
+        if self._process.stdout is None:
+            raise ModelError(f"the worker of {self.device} has no output")
+        return self._process.stdout
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            if self._process.stdin is not None:
+                self._process.stdin.write(json.dumps(message).encode() + b"\n")
+                self._process.stdin.flush()
+        except OSError:
+            self._lost()
+
+    def _receive(self) -> dict[str, Any]:
+        line = self._output.readline()
+        if not line.endswith(b"\n"):
+            self._lost()
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise ModelError(f"the worker of {self.device} failed: {answer['error']}")
+        return answer
+
+    def _lost(self) -> None:
+        code = self._process.wait()
+        cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        advice = "; the machine may be out of memory" if code == -signal.SIGKILL else "; see its message above"
+        raise ModelError(f"the worker of {self.device} (process {self.process_id}) {cause}{advice}; run it again")
+
+
+class Team:
+    """The devices of one encoder: the first is its own, each other has a worker, started when there is work for it."""
+
+    def __init__(self, encoder: Encoder, devices: Sequence[str]) -> None:
+        self.devices = tuple(devices)
+        self._encoder = encoder
+        self.workers: list[Worker] = []
+
+    def start(self) -> None:
+        """Start the workers that are not running."""
+        if self.workers:
+            return
+        threads = max(1, (os.cpu_count() or 1) // len(self.devices))
+        if self.devices[0] == "cpu":  # this process is one of them
+            import torch
+
+            torch.set_num_threads(threads)
+        encoder = self._encoder
+        common = {**encoder.reference, "attention": encoder.attention, "dtype": encoder.dtype}
+        self.workers = [Worker({**common, "device": device}, threads) for device in self.devices[1:]]
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self.workers:
+            worker.close()
+        self.workers = []
+
+    def map(
+        self, source: Iterable[Window], most: int | None, told: Told | None
+    ) -> Iterator[tuple[Window, np.ndarray, int]]:
+        """Yield each window with the vectors of what it misses and their tokens, in order, computed on any device.
+
+        When a device fails or the source raises, the windows before come first. The workers are ended then, as they
+        are when the iterator is left.
+        """
+        jobs = _Jobs(most)
+        try:
+            with closing(_to_its_end(source)) as items:
+                for item in items:
+                    if jobs.sent == 0:
+                        jobs.serve(self._encoder.compute)
+                    elif jobs.sent == 1:  # one window alone is not worth a process
+                        self.start()
+                        for worker in self.workers:
+                            jobs.serve(worker)
+                    jobs.put(item)
+                    if jobs.sent - jobs.given > len(self.devices):
+                        yield jobs.next(told)
+            while jobs.given < jobs.sent:
+                yield jobs.next(told)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            jobs.close()
+
+
+def _to_its_end(source: Iterable[Window]) -> Generator[Window | Exception]:
+    """Pass windows on, and an exception of theirs as the last item, so that it is met in its turn."""
+    try:
+        yield from ahead(source)
+    except Exception as error:
+        yield error
+
+
+class _Jobs:
+    """Windows given out to members, a thread for each, and their outcomes in the order the windows came in."""
+
+    def __init__(self, most: int | None) -> None:
+        self.sent = self.given = 0
+        self._most = most
+        self._members = 0
+        self._tasks: queue.Queue[tuple[int, Window] | None] = queue.Queue()
+        self._results: queue.Queue[tuple[int, Any]] = queue.Queue()
+        self._windows: dict[int, Window] = {}
+        self._done: dict[int, Any] = {}
+
+    def serve(self, member: Member) -> None:
+        """Let a member take windows until the end, or until it fails."""
+
+        def run() -> None:
+            while (task := self._tasks.get()) is not None:
+                try:
+                    self._results.put((task[0], member(task[1].missing, self._most)))
+                except BaseException as error:  # raised where the outcome is awaited
+                    self._results.put((task[0], error))
+                    return
+
+        self._members += 1
+        threading.Thread(target=run, name="searchapp-device", daemon=True).start()
+
+    def put(self, item: Window | Exception) -> None:
+        """Give out a window; an exception is its own outcome."""
+        if isinstance(item, Window):
+            self._windows[self.sent] = item
+            self._tasks.put((self.sent, item))
+        else:
+            self._done[self.sent] = item
+        self.sent += 1
+
+    def next(self, told: Told | None) -> tuple[Window, np.ndarray, int]:
+        """Wait for the outcome that is next in order. Raises what was raised in its place."""
+        while self.given not in self._done:
+            number, outcome = self._results.get()
+            self._done[number] = outcome
+        outcome = self._done.pop(self.given)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        window = self._windows.pop(self.given)
+        self.given += 1
+        if told is not None and window.missing:
+            told(len(window.missing), outcome[1])
+        return window, *outcome
+
+    def close(self) -> None:
+        """Let the members go."""
+        for _ in range(self._members):
+            self._tasks.put(None)
+
+
+def main() -> None:
+    """Serve one parent until it closes our standard input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends us
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing a library prints gets between the vectors
+
+    def answer(message: dict[str, Any], content: bytes = b"") -> None:
+        answers.write(json.dumps(message).encode() + b"\n" + content)
+        answers.flush()
+
+    from searchapp.encoder.encoder import Encoder
+
+    try:
+        encoder = Encoder.load(**json.loads(sys.stdin.readline()))
+        answer({"ready": True})
+        for line in sys.stdin:
+            task = json.loads(line)
+            vectors, tokens = encoder.compute([(text, asked) for text, asked in task["pairs"]], task["most"])
+            content = np.ascontiguousarray(vectors, dtype="<f4").tobytes()
+            answer({"rows": len(vectors), "dim": encoder.dim, "tokens": tokens}, content)
+    except Exception as error:  # told to the parent, which knows what to do
+        answer({"error": f"{type(error).__name__}: {error}" if not isinstance(error, ModelError) else str(error)})
