@@ -234,8 +234,8 @@ def _describe(
         "queries": measured.queries,
         "queries_missing": measured.missing,
         "queries_unknown": collection.unknown_queries,
-        "documents": manifest.rows,
-        "documents_rejected": manifest.build.rejected,
+        "documents": manifest.documents,
+        "documents_rejected": manifest.rejected,
         **corpus.describe(),
         "model": manifest.encoder["reference"]["model"],
         "adapters": manifest.encoder["reference"]["adapters"],
@@ -256,7 +256,7 @@ def _rescored(index: VectorIndex, setting: Setting, request: Request) -> int:
     if setting.candidates == 0 or (setting.candidates is None and standard == 0):
         return 0
     wanted = max(standard, 4 * request.depth) if setting.candidates is None else max(setting.candidates, request.depth)
-    return min(wanted, index.manifest.rows)
+    return min(wanted, index.manifest.documents)
 
 
 def run_path(path: Path, name: str, alone: bool) -> Path:

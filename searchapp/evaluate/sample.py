@@ -193,7 +193,7 @@ def _readme(folder: Path, index: VectorIndex, documents: int, queries: Sequence[
     )
     return (
         f"# A test collection drawn from {index.store.root.name}\n\n"
-        f"{documents:,} documents of {index.manifest.rows:,}, {len(queries)} queries. {origin}\n\n"
+        f"{documents:,} documents of {index.manifest.documents:,}, {len(queries)} queries. {origin}\n\n"
         f"Judge the pool with `searchapp evaluate judge {folder.name}`, which writes `qrels/test.tsv`; then "
         f"`searchapp evaluate retrieval {folder.name}` (this corpus alone) or the same with `--index` (the whole "
         "index).\n"
