@@ -96,9 +96,7 @@ class _Repair:
             for number, segment in enumerate(before.segments)
         )
         staged = before.staged
-        if staged is not None and self._is_hurt(
-            *staged.rejections, *(n for part in staged.segments for n in part.names())
-        ):
+        if staged is not None and self._is_hurt(*staged.names()):
             staged = None
             self._say("what an unfinished add had encoded is dropped; run it again")
         if self._is_hurt(*before.rejected_files()):
