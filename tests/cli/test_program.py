@@ -72,7 +72,7 @@ def test_info_and_verify(run, index: Path) -> None:
     content = json.loads(run("info", index, "--json").out)
     assert (content["documents"], content["dim"], content["state"]) == (3, 32, "ready")
     assert "3 in 1 segment" in run("info", index).out
-    assert json.loads(run("verify", index, "--json").out) == {"ok": True, "problems": []}
+    assert json.loads(run("verify", index, "--json").out) == {"ok": True, "problems": [], "notices": []}
     assert "is sound" in run("verify", index).out
 
 
