@@ -234,12 +234,13 @@ class _Run:
         if mask.sum() != (tombstones.count if tombstones else 0):
             tombstones, files = write_tombstones(self._store, mask)
             self._files.update(files)
-        elif rows == before.rows and not self._rejected and before.staged is None:
-            return self._store.manifest or before  # nothing is new
         build, rejections = before.build, before.rejections
         if list(names) == [source["name"] for source in build.sources]:  # what it rejected has been read again
             build, rejections = replace(build, rejected=0, reasons={}), ()
-        others = (addition for addition in before.additions if tuple(addition.names) != names)
+        others = tuple(addition for addition in before.additions if tuple(addition.names) != names)
+        listed = (*rejections, *(name for addition in others for name in addition.rejections), *self._rejected)
+        if not self._files and listed == tuple(before.rejected_files()) and rows == before.rows and not before.staged:
+            return self._store.manifest or before  # nothing is new
         after = before.with_files(
             rows=rows, segments=tuple(segments), tombstones=tombstones, staged=None, build=build,
             rejections=rejections, additions=(*others, record), files=self._files,

@@ -190,7 +190,7 @@ class AnnIndex:
     @property
     def filters(self) -> bool:
         """Whether a row mask can be handed to this type's search."""
-        faiss, inner = self._faiss, _layers(self._index)[-1]
+        faiss, inner = self._faiss, layers(self._index)[-1]
         if isinstance(inner, faiss.IndexIVF | faiss.IndexHNSW):
             return True
         return isinstance(inner, faiss.IndexFlatCodes) and not isinstance(inner, faiss.IndexFastScan)
@@ -221,7 +221,7 @@ class AnnIndex:
             return None
         faiss = self._faiss
         selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        *outer, inner = _layers(self._index)
+        *outer, inner = layers(self._index)
         wider = len(allowed) / max(1, int(allowed.sum()))  # so that as many rows are met that pass as without a mask
         if isinstance(inner, faiss.IndexIVF):
             lists = min(inner.nlist, math.ceil(wider * self._parameters.get("nprobe", inner.nprobe)))
@@ -236,7 +236,7 @@ class AnnIndex:
         return parameters
 
 
-def _layers(index: Any) -> list[Any]:
+def layers(index: Any) -> list[Any]:
     """An index and those that its vectors are passed on to after a transformation, the outermost first."""
     faiss = import_faiss()
     layers = [index]

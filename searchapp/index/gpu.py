@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from searchapp.index.ann import import_faiss
+from searchapp.index.ann import import_faiss, layers
 
 if TYPE_CHECKING:
     import torch
@@ -135,8 +135,8 @@ def train_on(index: Any, sample: np.ndarray, device: str) -> None:
     The rest of a type (ranges, codebooks, rotations) is trained on the CPU over the same sample.
     """
     faiss = import_faiss()
-    inner = faiss.extract_index_ivf(index) if _has_lists(index) else None
-    if inner is None or not device.startswith("cuda"):
+    inner = layers(index)[-1]
+    if not isinstance(inner, faiss.IndexIVF) or not device.startswith("cuda"):
         index.train(sample)
         return
     if faiss_gpus():
@@ -162,19 +162,10 @@ def seed_lists(index: Any, inner: Any, sample: np.ndarray, device: str) -> None:
     faiss.downcast_index(inner.quantizer).add(centroids)
 
 
-def _has_lists(index: Any) -> bool:
-    faiss = import_faiss()
-    while isinstance(index, faiss.IndexPreTransform):
-        index = faiss.downcast_index(index.index)
-    return isinstance(index, faiss.IndexIVF)
-
-
 def sharded(index: Any) -> Any:
     """A FAISS index on all GPUs, its rows divided among them, where FAISS can do that with its type; else itself."""
     faiss = import_faiss()
-    layer = index
-    while isinstance(layer, faiss.IndexPreTransform):
-        layer = faiss.downcast_index(layer.index)
+    layer = layers(index)[-1]
     known = (faiss.IndexFlat, faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
     if not faiss_gpus() or not isinstance(layer, known):
         return index

@@ -8,6 +8,7 @@ from, told by their marks, so that those which have not changed keep row and vec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ from searchapp.index.segment import Files, encode, write_segment
 from searchapp.index.store import Store, damage, states
 from searchapp.index.tombstones import read_gone, write_tombstones
 from searchapp.index.vectors import Vectors
+from searchapp.index.verify import examine
 
 Load = Callable[[Manifest], Encoder]
 
@@ -46,6 +48,9 @@ def repair(path: Path, load: Load, sources: Sequence[str] = (), *, progress: Pro
     ``sources`` are by default those recorded. Raises IndexStoreError, having changed nothing, where documents are lost
     and the sources do not have all of them.
     """
+    with suppress(IndexStoreError):
+        if not examine(path).problems:
+            return Repaired()
     with Store.write(path) as store:
         found = [*states(path)]
         newest = next((state for state in found if state.manifest is not None), None)
