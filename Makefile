@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # FAISS: one of the extras cpu and gpu, never both; gpu where an NVIDIA driver answers.
 FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: demo test test-slow reproduce lint format clean
+.PHONY: demo test test-slow reproduce results lint format clean
 
 demo: $(VENV)/run
 	$(BIN)/searchapp demo --index indexes/python-stdlib
@@ -23,6 +23,16 @@ reproduce: $(VENV)/dev
 		--tokenizer searchapp/models/bundled --stop-after causal
 	OMP_NUM_THREADS=1 $(BIN)/python training/reproduce.py --data $(DATA) --base runs/base/causal
 	$(BIN)/python training/report.py
+
+# docs/results.md: vectors, BM25 and both on every collection below DATA; a few minutes of one core.
+COLLECTIONS := $(addprefix retrieval/,scifact cranfield npl med cacm checkthat2020 xquad-en) \
+	$(addprefix rerank/,wikiqa trecqa semeval-cqa-b semeval-cqa-a)
+results: $(VENV)/dev
+	@for name in $(COLLECTIONS); do test -d $(DATA)/$$name || echo "skipped: $(DATA)/$$name is not there"; done
+	$(if $(wildcard $(DATA)/retrieval/*/),OMP_NUM_THREADS=1 $(BIN)/searchapp evaluate retrieval \
+		$(wildcard $(DATA)/retrieval/*/) --hybrid --cache runs/results --markdown docs/results.md)
+	$(if $(wildcard $(DATA)/rerank/*/),OMP_NUM_THREADS=1 $(BIN)/searchapp evaluate rerank \
+		$(wildcard $(DATA)/rerank/*/) --hybrid --markdown docs/results.md)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

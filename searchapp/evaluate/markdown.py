@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchapp.errors import EvaluationError
+from searchapp.evaluate.names import order_label
 
 if TYPE_CHECKING:
     from searchapp.evaluate.reranking import Reranked
@@ -70,14 +71,13 @@ def reranking_section(results: Sequence[Reranked]) -> str:
     lines = _head(["collection", "queries", "candidates each", "order", *metrics])
     for result in results:
         setting = result.setting
-        order = "first stage" if setting["model"] is None else f"{Path(setting['model']).name}, {setting['kind']}"
         lines.append(
             _row(
                 [
                     f"{setting['collection']} ({setting['split']})",
                     str(setting["queries"]),
                     f"{setting['candidates']:.1f}",
-                    order,
+                    order_label(setting),
                     *_cells(result),
                 ]
             )

@@ -31,12 +31,13 @@ class Named(Protocol):
 def distinct_names(results: Sequence[Named]) -> list[str]:
     """The settings' names, with collection and model in front where there are several of these; fit for file names."""
     collections = {result.setting["collection"] for result in results}
-    models = {str(result.setting["model"]) for result in results}
+    models = {str(result.setting["model"]) for result in results if result.setting["model"] is not None}
     labels = model_labels(sorted(models))
     names = []
     for result in results:
         parts = [result.setting["collection"]] if len(collections) > 1 else []
-        parts += [labels[str(result.setting["model"])]] if len(models) > 1 and result.name != "bm25" else []
+        if len(models) > 1 and result.setting["model"] is not None and result.name != "bm25":
+            parts.append(labels[str(result.setting["model"])])
         names.append("-".join([*parts, result.name]).replace("/", "-"))
     taken: dict[str, int] = {}
     for place, name in enumerate(names):  # the same BM25 under two models, say
@@ -65,3 +66,11 @@ def label(setting: Mapping[str, Any]) -> str:
         by = "rrf" if setting["fusion"]["method"] == "rrf" else f"weight {setting['fusion']['weight']:g}"
         words += f" + BM25 ({by})"
     return words + (f" → {Path(setting['rerank']).name}" if setting["rerank"] else "")
+
+
+def order_label(setting: Mapping[str, Any]) -> str:
+    """A setting of a reranking evaluation in words: who put the candidates in order."""
+    if setting["model"] is None:
+        return {"bm25": "BM25"}.get(setting["kind"], setting["kind"])
+    name = Path(setting["model"]).name
+    return f"{name} + BM25 ({setting['fusion']['method']})" if setting["fusion"] else f"{name}, {setting['kind']}"

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from searchapp.evaluate.candidates import Candidates
 from searchapp.evaluate.collection import Qrels
 from searchapp.evaluate.metrics import UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Ranking
 from searchapp.evaluate.run import Run, ranking
+from searchapp.evaluate.words import Words
 from searchapp.rerank import Advance, Reranker
+from searchapp.search import Fusion, Stage
+from searchapp.search.fusion import fuse
 
 DEFAULT_METRICS = ("MAP", "MRR@10", "nDCG@10")
 PAIRS = 8_192
@@ -43,48 +48,68 @@ def evaluate_reranking(
     *,
     instruction: str | None = None,
     depth: int | None = None,
+    fusion: Fusion | None = None,
     advance: Advance | None = None,
 ) -> list[Reranked]:
     """Put each query's candidates in the scorer's order and measure it.
 
-    A given list brings one result. Candidates of a run bring two, before and after; ``depth`` (all of them without) is
-    how many of a query's candidates the scorer sees, and those below keep their order behind them. Recall of the first
-    stage at that depth, which nothing after it can exceed, is in the setting as ``first_stage_recall``.
+    Candidates of a run bring two results at least, before and after; ``depth`` (all of them without) is how many of a
+    query's candidates the scorer sees, and those below keep their order behind them. Recall of the first stage at that
+    depth, which nothing after it can exceed, is in the setting as ``first_stage_recall``. With ``fusion`` BM25, with
+    document frequencies over all candidates, and both together follow.
 
     Raises EvaluationError where a score is NaN.
     """
-    began = time.perf_counter()
-    after = _reordered(candidates, scorer, depth, advance)
-    seconds = time.perf_counter() - began
-    asked = [*dict.fromkeys([*metrics, UNJUDGED])]
-    pairs = sum(len(names[:depth]) for names in candidates.documents.values())
     common = {
         "collection": candidates.name,
         "split": candidates.split,
         "queries": len(candidates.qrels),
         "candidates": sum(map(len, candidates.documents.values())) / max(1, len(candidates.documents)),
-        "instruction": instruction,
-    }
+        "depth": depth,
+        "fusion": None,
+    } | (_ceiling(candidates, depth) if candidates.before is not None else {})
+    asked = [*dict.fromkeys([*metrics, UNJUDGED])]
+
+    def result(name: str, run: Run, **more: Any) -> Reranked:
+        measured = score(run, candidates.qrels, asked)
+        return Reranked(name, common | more, measured, _listed(run), candidates.qrels, candidates.left_out)
+
     results = []
     if candidates.before is not None:
         given = {query: candidates.before[query] for query in candidates.documents}
-        first = score(given, candidates.qrels, asked)
-        setting = {**common, "stage": "before", "model": None, "kind": "run", "depth": None}
-        results.append(Reranked("before", setting, first, _listed(given), candidates.qrels, candidates.left_out))
-    measured = score(after, candidates.qrels, asked)
-    setting = {
-        **common,
-        "stage": "given candidates" if candidates.before is None else "after",
-        "model": scorer.name,
-        "kind": scorer.kind,
-        "depth": depth,
-        "pairs": pairs,
-        "seconds": seconds,
+        results.append(result("before", given, model=None, kind="first stage", instruction=None))
+    began = time.perf_counter()
+    after = _reordered(candidates, scorer, depth, advance)
+    spent = {
+        "seconds": time.perf_counter() - began,
+        "pairs": sum(len(n[:depth]) for n in candidates.documents.values()),
     }
-    if candidates.before is not None:
-        setting |= _ceiling(candidates, depth)
-    results.append(Reranked("reranked", setting, measured, _listed(after), candidates.qrels, candidates.left_out))
+    model = {"model": scorer.name, "instruction": instruction}
+    results.append(result("reranked", after, kind=scorer.kind, **model, **spent))
+    if fusion is not None:
+        words = _reordered(candidates, Words(candidates.texts.values()), depth, None)
+        results.append(result("bm25", words, model=None, kind="bm25", instruction=None))
+        both = _fused(candidates, after, words, fusion)
+        results.append(result("fusion", both, kind="fusion", **model | {"fusion": asdict(fusion)}))
     return results
+
+
+def _fused(candidates: Candidates, first: Run, second: Run, fusion: Fusion) -> Run:
+    """Both orders of each query's candidates as one; for BM25 a candidate without a word of the query is no hit."""
+    run: Run = {}
+    for query, names in candidates.documents.items():
+        number = {name: place for place, name in enumerate(sorted(names, reverse=True))}
+        stages = []
+        for side, least in ((first, -np.inf), (second, 0.0)):
+            ordered, scores = ranking(query, side[query])
+            kept = scores > least
+            rows = np.array([number[name] for name in ordered], dtype=np.int64)[kept]
+            stages.append(Stage("candidates", rows[None], scores[kept][None]))
+        scores, rows = fuse(stages[0], stages[1], fusion, len(names))
+        name_of = {place: name for name, place in number.items()}
+        found = zip(rows[0].tolist(), scores[0].tolist(), strict=True)
+        run[query] = {name_of[row]: score for row, score in found if row >= 0}
+    return run
 
 
 def _reordered(candidates: Candidates, scorer: Reranker, depth: int | None, advance: Advance | None) -> Run:
@@ -117,12 +142,11 @@ def _with_tail(names: Sequence[str], scores: Sequence[float]) -> dict[str, float
 
 
 def _listed(run: Run) -> Ranking:
-    return {query: list(zip(*_ranked(query, hits), strict=True)) for query, hits in run.items()}
-
-
-def _ranked(query: str, hits: dict[str, float]) -> tuple[list[str], list[float]]:
-    documents, values = ranking(query, hits)
-    return documents, values.tolist()
+    listed = {}
+    for query, hits in run.items():
+        documents, scores = ranking(query, hits)
+        listed[query] = list(zip(documents, scores.tolist(), strict=True))
+    return listed
 
 
 def _ceiling(candidates: Candidates, depth: int | None) -> dict[str, Any]:

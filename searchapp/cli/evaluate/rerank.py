@@ -36,6 +36,9 @@ def rerank(
         str | None, typer.Option("--rerank", help="Score with this reranker, not with the model's cosine.")
     ] = None,
     kind: Annotated[str, typer.Option("--reranker-kind", help="auto, bi-encoder, head, yes-no or listwise.")] = "auto",
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="BM25 and both fused too.")] = False,
+    fusion: options.FusionMethod = None,
+    weight: options.Weight = None,
     top_ranked: Annotated[
         Path | None, typer.Option("--top-ranked", help="A TREC run, ours or another's, that brings the candidates.")
     ] = None,
@@ -77,6 +80,7 @@ def rerank(
         loaded = [_from_index(datasets[0], split, index, depth, instruction, device)]
     else:
         loaded = [load_candidates(dataset, split, run=top_ranked) for dataset in datasets]
+    fused = options.fusion_of(None, hybrid, fusion, weight)
     scorer = options.reranker_of(reranker, kind, device)
     if scorer is None:
         from searchapp.encoder import Encoder
@@ -98,7 +102,7 @@ def rerank(
         seen = (depth or None) if candidates.before is not None else None  # a given list is scored whole
         with _counting(candidates, seen) as advance:
             results += evaluate_reranking(
-                candidates, scorer, metrics, instruction=instruction, depth=seen, advance=advance
+                candidates, scorer, metrics, instruction=instruction, depth=seen, fusion=fused, advance=advance
             )
     _write(results, loaded, run, per_query, report, markdown)
     if json:
@@ -177,6 +181,8 @@ def _write(
 
 
 def _show(results: Sequence[Reranked]) -> None:
+    from searchapp.evaluate.names import order_label
+
     names = list(results[0].scores.per_query)
     rows = [["collection", "order", *names]]
     for result in results:
@@ -185,7 +191,7 @@ def _show(results: Sequence[Reranked]) -> None:
         rows.append(
             [
                 f"{setting['collection']} ({setting['split']})",
-                "first stage" if setting["model"] is None else f"{Path(setting['model']).name}, {setting['kind']}",
+                order_label(setting),
                 *(f"{one.value:.4f} [{one.low:.3f}, {one.high:.3f}]" for one in estimates.values()),
             ]
         )
@@ -195,7 +201,7 @@ def _show(results: Sequence[Reranked]) -> None:
         say(sentence)
     say(table(rows))
     for result in results:
-        if "first_stage_recall" in result.setting:
+        if result.name == "before":
             say(
                 f"recall@{result.setting['first_stage_depth']} of the first stage: "
                 f"{result.setting['first_stage_recall']:.4f}, the ceiling of what reranking can reach"
