@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from searchapp.cli import options
 from searchapp.cli.build import describe
-from searchapp.cli.console import bytes_text, say, say_json
+from searchapp.cli.console import bytes_text, notice, plural, say, say_json
+
+if TYPE_CHECKING:
+    from searchapp.index.manifest import Manifest
 
 
 def info(index: options.Directory, json: options.Json = False) -> None:
     """Show what an index holds and what made it."""
     from searchapp.index import Store
+    from searchapp.index.drift import drift_notice
 
     store = Store.open(index)
     manifest = store.manifest
     assert manifest is not None  # noqa: S101 - Store.open raises instead
+    drift = drift_notice(manifest, index)
+    notices = [*store.notices, *([drift] if drift else [])]
     content: dict[str, Any] = {
         "path": str(index),
         "state": manifest.state,
-        "documents": manifest.rows,
+        "documents": manifest.documents,
+        "deleted": manifest.rows - manifest.documents,
+        "fresh": manifest.fresh,
         "segments": len(manifest.segments),
         "dim": manifest.dim,
         "reduction": asdict(manifest.reduction) if manifest.reduction else None,
         "ann": asdict(manifest.ann) if manifest.ann else None,
         "encoder": manifest.encoder,
         "build": asdict(manifest.build),
+        "additions": [asdict(addition) for addition in manifest.additions],
+        "staged": manifest.staged.rows if manifest.staged else 0,
+        "rejected": manifest.rejected,
+        "drift": asdict(manifest.drift) if manifest.drift else None,
         "bytes": sum(entry.size for entry in manifest.files.values()),
         "generation": manifest.number,
         "format": manifest.format,
         "versions": manifest.versions,
-        "notices": store.notices,
+        "notices": notices,
     }
     if json:
         say_json(content)
@@ -44,13 +57,14 @@ def info(index: options.Directory, json: options.Json = False) -> None:
     variance = f" ({manifest.reduction.explained_variance:.1%} of the variance)" if manifest.reduction else ""
     ann = manifest.ann
     search = f"{ann.factory}, {ann.candidates or 'no'} candidates rescored" if ann else "not built yet"
-    counts = f"{manifest.rows:,} in {len(manifest.segments)} segments, {manifest.build.rejected:,} rejected"
+    counts = f"{manifest.documents:,} in {plural(len(manifest.segments), 'segment')}, {manifest.rejected:,} rejected"
     attention = "bidirectional" if settings["bidirectional"] else "causal"
     lengths = f"{settings['document_max_length']} of {settings['max_length']} tokens"
     lines = {
         "index": f"{index} (format {manifest.format}, generation {manifest.number}, {manifest.state})",
         "documents": counts,
         "sources": ", ".join(source["name"] for source in manifest.build.sources),
+        **_updates(manifest),
         "model": model,
         "encoder": f"{settings['pooling']} pooling, {lengths}, {attention}, {manifest.encoder['dtype']}",
         "fingerprint": manifest.encoder["fingerprint"]["sha256"][:16],
@@ -62,32 +76,78 @@ def info(index: options.Directory, json: options.Json = False) -> None:
     }
     for name, text in lines.items():
         say(f"{name:<12} {text}")
-    for text in store.notices:
+    for text in notices:
         say(f"{'notice':<12} {text}")
 
 
-def verify(index: options.Directory, json: options.Json = False) -> None:
-    """Check every checksum and count of an index, and that a search finds what is stored."""
-    from searchapp.errors import IndexStoreError
-    from searchapp.index import verify as verify_index
+def _updates(manifest: Manifest) -> dict[str, str]:
+    """What was added to an index and deleted from it, and what the next ``compact`` will find to do."""
+    lines = {}
+    if manifest.additions:
+        names = dict.fromkeys(name for addition in manifest.additions for name in addition.names)
+        lines["added"] = ", ".join(names)
+    waiting = []
+    if manifest.fresh:
+        waiting.append(f"{manifest.fresh:,} added, searched exactly")
+    if gone := manifest.rows - manifest.documents:
+        waiting.append(f"{gone:,} deleted or replaced")
+    if waiting:
+        lines["to compact"] = "; ".join(waiting)
+    if manifest.staged:
+        sources = ", ".join(manifest.staged.sources)
+        lines["unfinished"] = f"an add of {sources}: {manifest.staged.rows:,} documents encoded; run it again"
+    if manifest.drift:
+        lines["recall@10"] = f"{manifest.drift.now:.3f} after the last fold, {manifest.drift.trained:.3f} as trained"
+    return lines
 
+
+def verify(
+    index: options.Directory,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help="With --repair: where lost documents are; default: those recorded."),
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is damaged.")] = False,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Check every checksum and count of an index, and that a search finds what is stored.
+
+    Each problem is said with the command that mends it.
+    """
+    from searchapp.errors import IndexStoreError, SearchAppError
+    from searchapp.index import examine
+
+    if sources and not repair:
+        raise SearchAppError(f"{sources[0]}: sources are read with --repair only; add --repair, or leave it out")
+    if repair:
+        _repair(index, sources or [], device)
     try:
-        problems = verify_index(index)
+        report = examine(index)
+        problems, notices = list(report.problems), list(report.notices)
     except IndexStoreError as error:
         if not json:
             raise
-        problems = [str(error)]
+        problems, notices = [str(error)], []
     if json:
-        say_json({"ok": not problems, "problems": problems})
+        say_json({"ok": not problems, "problems": problems, "notices": notices})
     else:
         for problem in problems:
             say(f"problem: {problem}")
+        for text in notices:
+            say(f"notice: {text}")
         if not problems:
             say(f"{index} is sound: every checksum and count holds, and searches find what is stored")
-        else:
-            say(
-                "to mend it: run the same `searchapp build` again if only a faiss or pca file is hurt, "
-                "else add --overwrite to it"
-            )
     if problems:
         raise typer.Exit(2)
+
+
+def _repair(index: Path, sources: list[str], device: str) -> None:
+    from searchapp.cli.progress import Bar
+    from searchapp.index import recorded_encoder
+    from searchapp.index import repair as repair_index
+
+    with Bar() as bar:
+        done = repair_index(index, lambda manifest: recorded_encoder(manifest, index, device), sources, progress=bar)
+    for text in done.mended:
+        notice(f"mended: {text}")

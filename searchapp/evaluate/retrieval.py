@@ -18,9 +18,7 @@ from searchapp.evaluate.collection import Collection, Qrels
 from searchapp.evaluate.metrics import DEFAULT_METRICS, UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
 from searchapp.index import Progress, Store, VectorIndex, build
-from searchapp.index.ann import check_factory
-from searchapp.index.derive import derive
-from searchapp.index.reduction import check_dimension
+from searchapp.index.derive import Wanted, derive
 
 if TYPE_CHECKING:
     from searchapp.rerank import Advance, Reranker
@@ -107,9 +105,7 @@ def evaluate_collection(
     """
     request = request or Request()
     for setting in settings:
-        if setting.pca is not None:
-            check_dimension(setting.pca, encoder.dim)
-        check_factory(setting.factory, setting.pca or encoder.dim)
+        Wanted(setting.pca, setting.factory).check(encoder.dim)
     build(
         [str(collection.corpus)],
         work,

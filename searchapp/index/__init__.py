@@ -10,10 +10,11 @@ from searchapp.index.delete import Deleted, delete
 from searchapp.index.filter import Filter
 from searchapp.index.index import VectorIndex
 from searchapp.index.recorded import recorded_encoder
+from searchapp.index.repair import Repaired, repair
 from searchapp.index.store import Store
-from searchapp.index.verify import verify
+from searchapp.index.verify import Report, examine, verify
 
 __all__ = [
-    "Added", "Analyser", "Compacted", "Deleted", "Filter", "Progress", "Store", "Summary", "VectorIndex", "add",
-    "build", "compact", "delete", "recorded_encoder", "verify",
+    "Added", "Analyser", "Compacted", "Deleted", "Filter", "Progress", "Repaired", "Report", "Store", "Summary",
+    "VectorIndex", "add", "build", "compact", "delete", "examine", "recorded_encoder", "repair", "verify",
 ]  # fmt: skip

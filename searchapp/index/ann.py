@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,14 @@ from typing import Any
 import numpy as np
 
 from searchapp.errors import IndexStoreError
+from searchapp.index.choice import Choice, lists_in
 from searchapp.index.durable import Draft
 
-EXACT_LIMIT = 100_000_000  # numbers (rows x dim) up to which exact search is fast enough and kept
 TRAINING_ROWS_A_LIST = 50
 TRAINING_ROWS = 50_000  # for types without lists: codebooks, quantiser ranges
+TRAINING_BYTES = 2 << 30
 EMPTY_TYPE = re.compile(r"(HNSW|IVF|NSG|PQ)0+(?![0-9])")
 SMALL_BATCH = 16  # queries below which threads cost more than they bring
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A FAISS factory string with its search parameters, and how many candidates are rescored exactly (0: none)."""
-
-    factory: str
-    candidates: int
-    parameters: dict[str, int]
 
 
 def import_faiss() -> Any:
@@ -57,35 +48,6 @@ def _is_installed(name: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
-
-
-def choose(factory: str, rows: int, dim: int, *, reduced: bool) -> Choice:
-    """Turn ``--factory`` into a choice: exact while it is small, else inverted lists with 8-bit codes, rescored.
-
-    A given factory string is taken as it is; whatever is not exact over the full dimension is rescored.
-    """
-    if factory == "auto":
-        if rows * dim <= EXACT_LIMIT:
-            factory = "Flat"
-        else:
-            lists = 2 ** round(math.log2(4 * math.sqrt(rows)))
-            factory = f"IVF{lists},SQ8"
-    parameters: dict[str, int] = {}
-    if lists_in(factory):
-        parameters["nprobe"] = max(1, min(64, lists_in(factory)))
-    if "HNSW" in factory:
-        parameters["efSearch"] = 128
-    exact = factory == "Flat" and not reduced
-    return Choice(factory, 0 if exact else 100, parameters)
-
-
-def lists_in(factory: str) -> int:
-    """The number of inverted lists a factory string asks for; 0 without any."""
-    for part in factory.split(","):
-        digits = part.removeprefix("IVF").split("_")[0].split("(")[0]
-        if part.startswith("IVF") and digits.isdigit():
-            return int(digits)
-    return 0
 
 
 def check_factory(factory: str, dim: int) -> None:
@@ -134,9 +96,10 @@ def train(choice: Choice, sample: np.ndarray) -> Any:
     return index
 
 
-def training_rows(factory: str) -> int:
-    """How many random rows a type is trained on."""
-    return max(TRAINING_ROWS, TRAINING_ROWS_A_LIST * lists_in(factory))
+def training_rows(factory: str, dim: int) -> int:
+    """How many random rows a type over ``dim`` dimensions is trained on: few enough to be held in memory."""
+    wanted = max(TRAINING_ROWS, TRAINING_ROWS_A_LIST * lists_in(factory))
+    return min(wanted, TRAINING_BYTES // (4 * dim))
 
 
 def add(choice: Choice, index: Any, blocks: Iterator[np.ndarray]) -> None:
@@ -257,10 +220,13 @@ class AnnIndex:
         faiss = self._faiss
         selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         *outer, inner = _layers(self._index)
+        wider = len(allowed) / max(1, int(allowed.sum()))  # so that as many rows are met that pass as without a mask
         if isinstance(inner, faiss.IndexIVF):
-            parameters = faiss.SearchParametersIVF(nprobe=self._parameters.get("nprobe", 1), sel=selector)
+            lists = min(inner.nlist, math.ceil(wider * self._parameters.get("nprobe", inner.nprobe)))
+            parameters = faiss.SearchParametersIVF(nprobe=lists, sel=selector)
         elif isinstance(inner, faiss.IndexHNSW):
-            parameters = faiss.SearchParametersHNSW(efSearch=self._parameters.get("efSearch", 128), sel=selector)
+            breadth = min(self.rows, math.ceil(wider * self._parameters.get("efSearch", inner.hnsw.efSearch)))
+            parameters = faiss.SearchParametersHNSW(efSearch=breadth, sel=selector)
         else:
             parameters = faiss.SearchParameters(sel=selector)
         for _ in outer:

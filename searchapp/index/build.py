@@ -24,14 +24,13 @@ from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.analyser import Analyser
-from searchapp.index.ann import check_factory
-from searchapp.index.derive import derive
+from searchapp.index.choice import Targets
+from searchapp.index.derive import Wanted, derive
 from searchapp.index.durable import FileEntry
 from searchapp.index.ids import IdTable
 from searchapp.index.lexical import add_lexical
 from searchapp.index.manifest import Build, Manifest
 from searchapp.index.marks import ID, read_marks
-from searchapp.index.reduction import check_dimension
 from searchapp.index.rows import Rows
 from searchapp.index.segment import SEGMENT_CHARACTERS, SEGMENT_DOCUMENTS, encode, write_rejections, write_segment
 from searchapp.index.store import REJECTED, Store
@@ -92,8 +91,9 @@ def build(
     path: Path,
     encoder: Encoder,
     *,
-    pca: int | None = None,
+    pca: int | str | None = None,
     factory: str = "auto",
+    targets: Targets | None = None,
     lexical: bool = True,
     analyser: Analyser | None = None,
     overwrite: bool = False,
@@ -102,16 +102,15 @@ def build(
 ) -> Summary:
     """Build an index at ``path``, or go on with an interrupted build of the same sources and model.
 
-    A finished index is left as it is when nothing differs, and only reduced and indexed again when ``pca`` or
-    ``factory`` do. ``lexical`` counts the words for BM25 as ``analyser`` cuts them (None: as they were cut before, or
-    as English); without it a BM25 part that is there stays. Raises CorpusError, ModelError or IndexStoreError; what was
-    committed stays.
+    ``pca``, ``factory`` and ``targets`` are as in ``derived``. A finished index is left as it is when nothing differs,
+    and only reduced and indexed again when one of these does. ``lexical`` counts the words for BM25 as ``analyser``
+    cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays. Raises
+    CorpusError, ModelError or IndexStoreError; what was committed stays.
     """
     progress = progress or Silent()
     opened = [open_source(source) for source in sources]
-    if pca is not None:
-        check_dimension(pca, encoder.dim)
-    check_factory(factory, pca or encoder.dim)
+    wanted = Wanted(pca, factory, targets or Targets())
+    wanted.check(encoder.dim)
     with Store.write(path) as store:
         plan = Build(
             tuple(
@@ -124,9 +123,10 @@ def build(
         ):
             start = _fresh(encoder, plan)
         else:
+            _take_hurt(store)
             start = _going_on(store, encoder, plan)
         resumed_at = start.rows
-        derived = start.state == "ready" and (start.build.pca, start.build.factory) == (pca, factory)
+        derived = start.state == "ready" and Wanted.of(start.build) == wanted
         if derived and not _hurt(store):
             manifest = add_lexical(store, analyser, stage=progress.stage) if lexical else start
             return Summary(manifest, 0, resumed_at, already_done=manifest == start)
@@ -135,15 +135,37 @@ def build(
         store.publish_rejections()
         if lexical:
             add_lexical(store, analyser, stage=progress.stage)
-        manifest = derive(store, pca, factory, progress.stage)
+        manifest = derive(
+            store,
+            pca,
+            factory,
+            progress.stage,
+            targets=wanted.targets,
+            ask=encoder.encode_queries,
+            device=encoder.device,
+        )
     return Summary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
+
+
+def _take_hurt(store: Store) -> None:
+    """Go on from a state that lost nothing but derived files, as if these had not been made yet.
+
+    Raises IndexStoreError where more is lost: to go on from the state before would drop what came after it.
+    """
+    if store.hurt is None or store.hurt.manifest is None:
+        return
+    manifest, lost = store.hurt.manifest, store.hurt.missing
+    if not set(lost) <= set(manifest.derived()):
+        raise IndexStoreError(
+            f"{store.root} is damaged: {store.hurt.problems[0]}; mend it with `searchapp verify {store.root} "
+            "--repair`, or start again with --overwrite"
+        )
+    store.manifest = manifest.bare(*lost)
 
 
 def _hurt(store: Store) -> bool:
     """Whether a derived file of the state has changed since it was written; it is then made again."""
-    manifest = store.manifest
-    derived = [part.file for part in (manifest.reduction, manifest.ann) if part is not None] if manifest else []
-    return bool(store.check(derived))
+    return store.manifest is not None and bool(store.check(store.manifest.derived()))
 
 
 def absolute(name: str) -> str:
@@ -178,7 +200,8 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
     if manifest is None:
         if store.notices:
             raise IndexStoreError(
-                f"{store.root} is damaged: {store.notices[0]}; restore the file, or start again with --overwrite"
+                f"{store.root} is damaged: {store.notices[0]}; mend it with `searchapp verify {store.root} --repair`, "
+                "or start again with --overwrite"
             )
         return _fresh(encoder, plan)
     if manifest.rows == 0:  # a corpus without a usable document: nothing to go on with, nothing to lose
@@ -200,6 +223,8 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
         raise IndexStoreError(f"{store.root} holds {unfinished} of other sources ({', '.join(before)}); {ways}")
     changed = [new["name"] for old, new in zip(manifest.build.sources, plan.sources, strict=True) if old != new]
     if changed:
+        if manifest.state == "ready":
+            ways = f"`searchapp add {store.root} {changed[0]}` takes in what changed; or {ways}"
         raise IndexStoreError(f"{changed[0]} has changed since {store.root} was begun; {ways}")
     return manifest
 

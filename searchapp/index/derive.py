@@ -1,75 +1,269 @@
-"""What can always be made again from the stored vectors: the reduction and the FAISS index over it."""
+"""What can always be made again from the stored vectors: the reduction and the FAISS index over it.
+
+With ``--factory auto`` the rules that fit are tried on a sample; the fastest that reaches the target is built over all
+vectors and measured again there. One that misses is replaced by the next, and the summary says so.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.ann import add, choose, prove, train, training_rows, write_flat, write_index
-from searchapp.index.manifest import Ann, Manifest, Reduction
-from searchapp.index.reduction import Pca, fit_pca
+from searchapp.index.ann import add, check_factory, open_ann, prove, train, training_rows, write_flat, write_index
+from searchapp.index.calibrate import Point, Probes, Subject, calibrate
+from searchapp.index.choice import Choice, Targets, applicable, check_targets, start
+from searchapp.index.durable import FileEntry
+from searchapp.index.manifest import Ann, Build, Manifest, Reduction
+from searchapp.index.queries import Ask, asked, imagined, read_probes, write_probes
+from searchapp.index.reduction import Fit, Pca, check_dimension, fit
+from searchapp.index.rows import Rows
+from searchapp.index.screen import SAMPLE, dimensions, screen, smallest_dimension
 from searchapp.index.store import Store
 from searchapp.index.vectors import Vectors
 
 Stage = Callable[[str], None]
 
 
-def derive(store: Store, pca: int | None, factory: str, stage: Stage | None = None) -> Manifest:
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of derived files: ``pca`` is a dimension, ``auto``, 0 for none, None to leave it to the rule."""
+
+    pca: int | str | None = None
+    factory: str = "auto"
+    targets: Targets = Targets()
+
+    def check(self, dim: int, rows: int | None = None) -> None:
+        """Raise IndexStoreError for what cannot be made of vectors of ``dim``, before anything is computed."""
+        check_targets(self.targets)
+        check_dimension(self.pca, dim, rows)
+        check_factory(self.factory, self.pca if isinstance(self.pca, int) and self.pca else dim)
+
+    @classmethod
+    def of(cls, build: Build) -> Wanted:
+        """What a state was made by."""
+        return cls(build.pca, build.factory, Targets.of(build.targets))
+
+
+def derive(
+    store: Store,
+    pca: int | str | None,
+    factory: str,
+    stage: Stage | None = None,
+    *,
+    targets: Targets | None = None,
+    ask: Ask | None = None,
+    device: str = "cpu",
+) -> Manifest:
     """Fit the reduction, build the FAISS index over all stored vectors, commit both at once, return the new state.
 
-    No document is encoded. Raises IndexStoreError when ``pca`` or ``factory`` do not fit the vectors.
+    Options as in ``derived``. Raises IndexStoreError when what is wanted does not fit the vectors.
     """
     if store.manifest is None or store.manifest.rows == 0:
         raise IndexStoreError(f"{store.root} holds no vectors to index; run `searchapp build`")
-    return store.commit(derived(store, store.manifest, pca, factory, stage))
+    return store.commit(derived(store, store.manifest, pca, factory, stage, targets=targets, ask=ask, device=device))
 
 
-def derived(store: Store, manifest: Manifest, pca: int | None, factory: str, stage: Stage | None = None) -> Manifest:
-    """What ``derive`` would commit after a manifest with at least one row, whose files need not be committed yet."""
-    tell = stage or (lambda _: None)
-    vectors = Vectors(store.data, manifest.segments, manifest.dim)
-    seconds = {name: spent for name, spent in manifest.build.seconds.items() if name != "reduce"}
-    files = {}
-    projection, reduction = None, None
-    if pca is not None:
-        tell(f"fitting PCA {manifest.dim} → {pca}")
+def derived(
+    store: Store,
+    manifest: Manifest,
+    pca: int | str | None,
+    factory: str,
+    stage: Stage | None = None,
+    *,
+    targets: Targets | None = None,
+    ask: Ask | None = None,
+    device: str = "cpu",
+) -> Manifest:
+    """What ``derive`` would commit after a manifest with at least one row, whose files need not be committed yet.
+
+    No document is encoded. ``pca`` and ``factory`` are as in ``Wanted``; ``targets`` are by default those that the
+    state was made with. ``ask`` encodes probe queries where there are none yet. ``device`` computes what can be
+    computed on a GPU: the reduction, the exact hits of the probes, and training where FAISS has a GPU.
+    """
+    wanted = Wanted(pca, factory, targets or Targets.of(manifest.build.targets))
+    wanted.check(manifest.dim, manifest.rows)
+    return _Work(store, manifest, wanted, stage or (lambda _: None), ask, device).run()
+
+
+class _Work:
+    """One derivation: the vectors, the files written so far, what was found out and how long each stage took."""
+
+    def __init__(
+        self, store: Store, manifest: Manifest, wanted: Wanted, tell: Stage, ask: Ask | None, device: str
+    ) -> None:
+        self._store, self._manifest, self._wanted, self._tell, self._ask = store, manifest, wanted, tell, ask
+        self._device = device
+        self._vectors = Vectors(store.data, manifest.segments, manifest.dim, mapped=False)
+        self._files: dict[str, FileEntry] = {}
+        self._reductions: dict[int, tuple[Pca, Reduction]] = {}
+        self._fit: Fit | None = None
+        self._notes: list[str] = []
+        self._reducing = 0.0
+
+    def run(self) -> Manifest:
+        """Choose, build and measure; a choice that misses its target is followed by the next."""
         began = time.perf_counter()
-        projection = fit_pca(vectors, pca)
-        with store.draft("pca") as (name, draft, entries):
-            projection.write(draft)
-        files.update(entries)
-        reduction = Reduction(name, pca, projection.explained_variance)
-        seconds["reduce"] = time.perf_counter() - began
-    began = time.perf_counter()
-    dim = pca or manifest.dim
-    choice = choose(factory, manifest.rows, dim, reduced=pca is not None)
-    tell(f"building {choice.factory} over {manifest.rows} x {dim}")
-    with store.draft("faiss") as (name, draft, entries):
-        if choice.factory == "Flat":
-            write_flat(draft, _blocks(vectors, projection), manifest.rows, dim)
+        target = self._wanted.targets.recall
+        queries, probes_name = self._queries()
+        self._tell("finding the exact hits of the probe queries")
+        probes = Probes.over(queries, self._vectors.blocks())
+        built: list[tuple[Choice, str, Point]] = []
+        for choice in self._choices(queries):
+            if built:
+                last, _, missed = built[-1]
+                self._notes.append(f"{last} reached recall {missed.recall:.3f} of {target:g} over all vectors")
+            built.append((choice, *self._built(choice, probes)))
+            if built[-1][2].recall >= target:
+                break
+        if not built:
+            raise IndexStoreError(
+                f"no index of {self._manifest.rows:,} vectors of {self._manifest.dim} dimensions fits into "
+                f"{self._wanted.targets.memory or 0:,.0f} bytes; give more --memory, or a --factory"
+            )
+        choice, name, point = max(built, key=lambda item: (item[2].recall >= target, item[2].recall))
+        size = self._files[name].size / self._manifest.rows
+        self._complain(point, size)
+        measured = {"recall": point.recall, "milliseconds": point.milliseconds, "bytes": size, "queries": len(queries)}
+        ann = Ann(name, choice.factory, self._manifest.rows, point.candidates, point.parameters)
+        seconds = {**self._manifest.build.seconds, "reduce": self._reducing}
+        seconds["index"] = time.perf_counter() - began - self._reducing
+        if choice.pca is None:
+            del seconds["reduce"]
+        return self._manifest.with_files(
+            state="ready",
+            reduction=self._reductions[choice.pca][1] if choice.pca else None,
+            ann=replace(ann, measured=measured, notes=tuple(self._notes)),
+            probes=probes_name,
+            drift=None,
+            build=replace(
+                self._manifest.build,
+                pca=self._wanted.pca,
+                factory=self._wanted.factory,
+                targets=self._wanted.targets.asked(),
+                seconds=seconds,
+            ),
+            files=self._files,
+        )
+
+    def _complain(self, point: Point, size: float) -> None:
+        """Note each target that was missed."""
+        targets, whole = self._wanted.targets, size * self._manifest.rows
+        if point.recall < targets.recall:
+            self._notes.append(f"recall@10 is {point.recall:.3f}; {targets.recall:g} was asked for")
+        if targets.latency is not None and point.milliseconds > targets.latency:
+            self._notes.append(f"a query takes {point.milliseconds:.2f} ms; {targets.latency:g} ms were asked for")
+        if targets.memory is not None and whole > targets.memory:
+            self._notes.append(f"the index takes {whole:,.0f} bytes; {targets.memory:,.0f} were asked for")
+
+    def _queries(self) -> tuple[np.ndarray, str | None]:
+        """The probe queries and the file they are kept in: those there are, else asked, else made up (and not kept)."""
+        manifest = self._manifest
+        if manifest.probes is not None and not self._store.check([manifest.probes]):
+            return read_probes(self._store.path(manifest.probes), manifest.dim), manifest.probes
+        if self._ask is None or self._exact():
+            return imagined(self._vectors), None
+        self._tell("encoding probe queries")
+        queries = asked(Rows(self._store.data, manifest.segments), manifest.rows, self._ask)
+        with self._store.draft("probes") as (name, draft, entries):
+            write_probes(draft, queries)
+        self._files.update(entries)
+        return read_probes(self._store.path(name), manifest.dim), name
+
+    def _exact(self) -> bool:
+        """Whether the index will be exact, so that there is nothing to measure but its speed."""
+        wanted, manifest = self._wanted, self._manifest
+        if wanted.factory != "auto" or isinstance(wanted.pca, str):
+            return not wanted.pca and wanted.factory == "Flat"
+        pairs = applicable(manifest.rows, manifest.dim, wanted.pca, wanted.targets)
+        return all(choice.candidates == 0 for _, choice in pairs)
+
+    def _choices(self, queries: np.ndarray) -> Iterator[Choice]:
+        """What is to be built, in this order, until one reaches its target."""
+        pca = self._wanted.pca
+        if isinstance(pca, str):
+            for dim in [*self._smallest(queries), 0]:
+                yield from self._with(dim, queries)
         else:
-            sample = vectors.sample(training_rows(choice.factory))
-            index = train(choice, projection.apply(sample) if projection else sample)
-            add(choice, index, _blocks(vectors, projection))
-            write_index(draft, index)
-    first = next(_blocks(vectors, projection))[:1]
-    prove(store.path(name), choice, manifest.rows, first)
-    files.update(entries)
-    seconds["index"] = time.perf_counter() - began
-    return manifest.with_files(
-        state="ready",
-        reduction=reduction,
-        ann=Ann(name, choice.factory, manifest.rows, choice.candidates, choice.parameters),
-        drift=None,
-        build=replace(manifest.build, pca=pca, factory=factory, seconds=seconds),
-        files=files,
-    )
+            yield from self._with(pca, queries)
+
+    def _with(self, reduced: int | None, queries: np.ndarray) -> Iterator[Choice]:
+        """The choices for one reduction: a dimension, 0 for none, None to leave it to the rule."""
+        wanted, manifest = self._wanted, self._manifest
+        if wanted.factory != "auto":
+            choice = start(wanted.factory, bool(reduced))
+            yield replace(choice, pca=reduced or None)
+            return
+        pairs = applicable(manifest.rows, manifest.dim, reduced, wanted.targets)
+        if len(pairs) < 2:
+            yield from (choice for _, choice in pairs)
+            return
+        self._tell(f"trying {len(pairs)} types of index on a sample")
+        sample = self._vectors.sample(SAMPLE)
+        trials, notes = screen(
+            pairs, sample, manifest.rows, queries, wanted.targets.recall, lambda dim: self._reduction(dim)[0]
+        )
+        self._notes += notes
+        yield from (trial.choice for trial in trials)
+
+    def _smallest(self, queries: np.ndarray) -> list[int]:
+        """The reductions worth building for ``--pca auto``, the smallest first."""
+        dims = dimensions(self._manifest.dim, self._manifest.rows)
+        if not dims:
+            return []
+        self._fitted(dims[-1])
+        assert self._fit is not None  # noqa: S101 - for mypy
+        sample = self._vectors.sample(SAMPLE)
+        found, notes = smallest_dimension(sample, queries, self._fit, self._wanted.targets.recall)
+        self._notes += notes
+        return found
+
+    def _fitted(self, dim: int) -> Fit:
+        """Axes of the vectors, at least ``dim`` of them."""
+        if self._fit is None or self._fit.axes.shape[1] < dim:
+            self._tell(f"fitting PCA {self._manifest.dim} → {dim}")
+            began = time.perf_counter()
+            self._fit = fit(self._vectors, dim, device=self._device)
+            self._reducing += time.perf_counter() - began
+        return self._fit
+
+    def _reduction(self, dim: int) -> tuple[Pca, Reduction]:
+        """The projection to ``dim`` dimensions and the file that holds it."""
+        if dim not in self._reductions:
+            pca = self._fitted(dim).pca(dim)
+            with self._store.draft("pca") as (name, draft, entries):
+                pca.write(draft)
+            self._files.update(entries)
+            self._reductions[dim] = pca, Reduction(name, dim, pca.explained_variance)
+        return self._reductions[dim]
+
+    def _built(self, choice: Choice, probes: Probes) -> tuple[str, Point]:
+        """Build a choice over all vectors, prove that it can be opened, and measure it."""
+        manifest, vectors = self._manifest, self._vectors
+        pca = self._reduction(choice.pca)[0] if choice.pca else None
+        dim = choice.pca or manifest.dim
+        self._tell(f"building {choice.factory} over {manifest.rows:,} x {dim}")
+        with self._store.draft("faiss") as (name, draft, entries):
+            if choice.factory == "Flat":
+                write_flat(draft, reduced_blocks(vectors.blocks(), pca), manifest.rows, dim)
+            else:
+                sample = vectors.sampled_blocks(training_rows(choice.factory, dim))
+                index = train(choice, np.concatenate([*reduced_blocks(sample, pca)]))
+                add(choice, index, reduced_blocks(vectors.blocks(), pca))
+                write_index(draft, index)
+                del index
+        path = self._store.path(name)
+        prove(path, choice, manifest.rows, next(reduced_blocks(vectors.blocks(1), pca)))
+        self._files.update(entries)
+        self._tell(f"measuring {choice}")
+        subject = Subject(open_ann(path, choice.parameters), pca, vectors)
+        return name, calibrate(subject, probes, choice.factory, self._wanted.targets.recall)
 
 
-def _blocks(vectors: Vectors, projection: Pca | None) -> Iterator[np.ndarray]:
-    for block in vectors.blocks():
-        yield projection.apply(block) if projection is not None else block
+def reduced_blocks(blocks: Iterator[np.ndarray], pca: Pca | None) -> Iterator[np.ndarray]:
+    """Blocks of vectors as they go into an index."""
+    for block in blocks:
+        yield pca.apply(block) if pca is not None else block

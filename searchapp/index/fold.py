@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.ann import Choice, add, prove, read_whole, write_index
+from searchapp.index.ann import add, prove, read_whole, write_index
+from searchapp.index.choice import Choice
 from searchapp.index.derive import derived
 from searchapp.index.drift import drift_notice, measured_recall
 from searchapp.index.index import VectorIndex
@@ -49,7 +50,7 @@ def fold(store: Store, stage: Stage | None = None) -> Folded | None:
     return rebuilt(store, manifest, tell)
 
 
-def rebuilt(store: Store, manifest: Manifest, stage: Stage) -> Folded:
+def rebuilt(store: Store, manifest: Manifest, stage: Stage, *, alone: bool = False) -> Folded:
     """Make the reduction and the FAISS index again after a manifest and commit it.
 
     Where documents are too few for them, everything is searched exactly, and that is said.
@@ -57,13 +58,12 @@ def rebuilt(store: Store, manifest: Manifest, stage: Stage) -> Folded:
     build = manifest.build
     if manifest.rows:
         try:
-            return Folded(store.commit(derived(store, manifest, build.pca, build.factory, stage)))  # type: ignore[arg-type]
+            return Folded(store.commit(derived(store, manifest, build.pca, build.factory, stage), alone=alone))
         except IndexStoreError as error:
             notice = f"searched exactly, without reduction and FAISS index, until there are more documents: {error}"
     else:
         notice = "no documents are left; the index is empty"
-    bare = manifest.with_files(state="ready", reduction=None, ann=None, drift=None)
-    return Folded(store.commit(bare), (notice,))
+    return Folded(store.commit(manifest.bare(state="ready"), alone=alone), (notice,))
 
 
 def _extended(store: Store, manifest: Manifest, ann: Ann) -> Manifest:

@@ -17,7 +17,7 @@ from searchapp.index.filter import Filter
 from searchapp.index.lexical import LexicalIndex
 from searchapp.index.manifest import Manifest
 from searchapp.index.reduction import Pca, read_pca
-from searchapp.index.rescore import best, ordered
+from searchapp.index.rescore import best, nearest, ordered
 from searchapp.index.rows import Rows
 from searchapp.index.store import Store
 from searchapp.index.tombstones import read_gone
@@ -146,11 +146,11 @@ class VectorIndex:
             scores, rows = np.hstack([near[0], found[0]]), np.hstack([near[1], found[1]])
             return ordered(scores, rows, min(depth, scores.shape[1])) if standard == 0 else (scores, rows)
 
-        if candidates == 0:
+        exact = standard == 0 and not candidates
+        if candidates == 0 and not exact:
             return ordered(*find(np.arange(len(queries)), k), k)
         depth = max(standard, 4 * k) if candidates is None else max(candidates, k)
         limit = end if allowed is None else int(allowed[:end].sum())
-        exact = candidates is None and standard == 0
         return best(find, self.vectors, queries, k, depth, limit, exact=exact)
 
     def _candidates(self, queries: np.ndarray, depth: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -175,9 +175,9 @@ class VectorIndex:
         for begin in range(0, len(rows), size):
             block = rows[begin : begin + size]
             scores = queries @ self._exact_vectors(block).T
-            found = _top(scores, np.broadcast_to(block, scores.shape), depth)
+            found = nearest(scores, np.broadcast_to(block, scores.shape), depth)
             joined = np.hstack([best_scores, found[0]]), np.hstack([best_rows, found[1]])
-            best_scores, best_rows = ordered(*joined, min(depth, joined[0].shape[1]))
+            best_scores, best_rows = ordered(*joined, min(depth, begin + len(block)))
         return best_scores, best_rows
 
     def _exact_vectors(self, rows: np.ndarray) -> np.ndarray:
@@ -190,14 +190,3 @@ class VectorIndex:
     @cached_property
     def _fresh(self) -> np.ndarray:
         return self.vectors.gather(np.arange(self.manifest.rows - self.manifest.fresh, self.manifest.rows))
-
-
-def _top(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of many in order, and no more, without sorting all of them; of equal ones the first rows."""
-    if scores.shape[1] > 4 * k:
-        least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-        kept = np.where(scores >= least, rows, -1)
-        most = int((kept >= 0).sum(1).max())
-        order = np.argsort(kept < 0, axis=1, kind="stable")[:, :most]
-        scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(kept, order, 1)
-    return ordered(scores, rows, min(k, scores.shape[1]))

@@ -77,6 +77,10 @@ class Staged:
         """Documents encoded."""
         return sum(segment.count for segment in self.segments)
 
+    def names(self) -> list[str]:
+        """Its files."""
+        return [*(name for segment in self.segments for name in segment.names()), *self.rejections]
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -200,19 +204,35 @@ class Manifest:
         known = {**self.files, **files}
         return replace(changed, files={name: known[name] for name in changed.names()})
 
+    def bare(self, *lost: str, state: str = "encoded") -> Manifest:
+        """A copy without reduction and FAISS index, nor the probes and postings of which ``lost`` names the file."""
+        probes = None if self.probes in lost else self.probes
+        bare = self.with_files(state=state, reduction=None, ann=None, drift=None, probes=probes)
+        return bare.without_postings(*lost)
+
+    def without_postings(self, *lost: str) -> Manifest:
+        """A copy without the postings of which ``lost`` names the file."""
+        if self.lexical is None:
+            return self
+        files = {rows: name for rows, name in self.lexical.files.items() if name not in lost}
+        return self.with_files(lexical=replace(self.lexical, files=files))
+
     def names(self) -> list[str]:
         """The data files of this state."""
-        staged = self.staged or Staged(())
-        stored = [name for segment in (*self.segments, *staged.segments) for name in segment.names()]
+        staged = self.staged.names() if self.staged else []
+        stored = [name for segment in self.segments for name in segment.names()]
         gone = [self.tombstones.file, self.tombstones.copy] if self.tombstones else []
-        return [*stored, *gone, *self.rejected_files(), *staged.rejections, *self.derived()]
+        return [*stored, *staged, *gone, *self.rejected_files(), *self.derived()]
 
     def derived(self) -> list[str]:
         """The data files that can be made again from the segments."""
         single = [part.file for part in (self.reduction, self.ann) if part is not None]
-        words = self.lexical.files if self.lexical is not None else {}
-        single += [words[segment.rows] for segment in self.segments if segment.rows in words]
-        return [*single, *([self.probes] if self.probes is not None else [])]
+        return [*single, *([self.probes] if self.probes is not None else []), *self.postings()]
+
+    def postings(self) -> list[str]:
+        """The files of words for BM25, in the order of the segments that have one."""
+        files = self.lexical.files if self.lexical is not None else {}
+        return [files[segment.rows] for segment in self.segments if segment.rows in files]
 
     def rejected_files(self) -> list[str]:
         """The files of rejected records: the build's, then each add's."""
@@ -245,9 +265,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
             "segments": tuple(Segment(**segment) for segment in content["segments"]),
             "tombstones": _one(Tombstones, content["tombstones"]),
             "reduction": _one(Reduction, content["reduction"]),
-            "ann": Ann(**{**content["ann"], "notes": tuple(content["ann"].get("notes", ()))})
-            if content["ann"]
-            else None,
+            "ann": _one(Ann, content["ann"]),
             "additions": tuple(_addition(addition) for addition in content["additions"]),
             "staged": _staged(content["staged"]),
             "drift": _one(Drift, content["drift"]),

@@ -1,15 +1,18 @@
 """PCA of the stored vectors: a projection fitted on the corpus itself, kept with the index, applied to queries too.
 
 The axes are the leading eigenvectors of the uncentred second moment, and projected vectors get length 1 again: for
-cosine search both beat centring (`PCAMatrix`), because an offset common to all vectors moves every inner product.
-The moment is streamed in blocks, so memory is two matrices of dim x dim whatever the number of rows.
+cosine search both beat centring (FAISS's `PCAMatrix`), because an offset common to all vectors moves every inner
+product (docs/log.md has the measurement). The moment is streamed in blocks, so memory is a few matrices of dim x dim
+whatever the number of rows; where few axes are wanted of many, subspace iteration finds them without all the others.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +20,15 @@ from searchapp.errors import IndexStoreError
 from searchapp.index.durable import Draft
 from searchapp.index.vectors import Vectors
 
-FIT_ROWS = 100_000  # random rows beyond which the subspace no longer changes
+if TYPE_CHECKING:
+    import torch
+
+FIT_ROWS = 20_000  # random rows beyond which the subspace hardly changes (and at least FIT_ROWS_A_DIM a dimension)
+FIT_ROWS_A_DIM = 8
+WHOLE = 1_024  # dimensions up to which all axes are computed at once
+OVERSAMPLED = 1.1  # axes followed for each that is wanted,
+FOLLOWED = 32  # and some more
+ROUNDS = 6  # of subspace iteration
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,15 @@ def read_pca(path: Path, shape: tuple[int, int], explained_variance: float) -> P
     return Pca(components, explained_variance)
 
 
-def check_dimension(dim: int, original: int, rows: int | None = None) -> None:
-    """Raise IndexStoreError unless 1 ≤ dim ≤ original, and dim ≤ rows where the number of rows is known."""
+def check_dimension(dim: int | str | None, original: int, rows: int | None = None) -> None:
+    """Raise IndexStoreError unless it is ``auto``, none (None or 0) or a dimension that fits.
+
+    One fits from 1 to ``original``, and up to ``rows`` where their number is known.
+    """
+    if dim in (None, 0, "auto"):
+        return
+    if isinstance(dim, str):
+        raise IndexStoreError(f"--pca {dim!r} is no dimension; give a number from 1 to {original}, auto, or 0 for none")
     if dim < 1 or dim > original:
         raise IndexStoreError(f"--pca {dim} does not fit vectors of {original} dimensions; give 1 to {original}")
     if rows is not None and dim > rows:
@@ -66,27 +84,84 @@ def check_dimension(dim: int, original: int, rows: int | None = None) -> None:
         )
 
 
-def fit_pca(vectors: Vectors, dim: int, seed: int = 0) -> Pca:
-    """Fit on all rows, or on ``FIT_ROWS`` random ones. Raises IndexStoreError when ``dim`` does not fit."""
+@dataclass(frozen=True)
+class Fit:
+    """Axes of the vectors, the leading ones first, of which any number is a projection."""
+
+    axes: torch.Tensor
+    moment: torch.Tensor
+    mean: torch.Tensor
+
+    def pca(self, dim: int) -> Pca:
+        """The projection onto the first ``dim`` axes."""
+        axes = self.axes[:, :dim]
+        return Pca(np.ascontiguousarray(axes.float().cpu().numpy()), kept_variance(self.moment, self.mean, axes))
+
+
+def fit(vectors: Vectors, most: int, seed: int = 0, device: str = "cpu") -> Fit:
+    """Find the ``most`` leading axes of all rows, or of random ones if there are many."""
+    check_dimension(most, vectors.dim, vectors.rows)
+    moment, mean = moments(vectors.sampled_blocks(fit_rows(vectors.dim), seed), vectors.dim, device)
+    return Fit(leading_axes(moment, most, seed), moment, mean)
+
+
+def fit_pca(vectors: Vectors, dim: int, seed: int = 0, device: str = "cpu") -> Pca:
+    """The projection to ``dim`` dimensions. Raises IndexStoreError when that does not fit."""
+    return fit(vectors, dim, seed, device).pca(dim)
+
+
+def fit_rows(dim: int) -> int:
+    """How many random rows a projection is fitted on."""
+    return max(FIT_ROWS, FIT_ROWS_A_DIM * dim)
+
+
+def moments(blocks: Iterable[np.ndarray], dim: int, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+    """The uncentred second moment (dim, dim) and the mean (dim,) of all rows.
+
+    Products are float32, one block at a time; the sums are float64, so that they lose nothing however many there are.
+    """
     import torch
 
-    check_dimension(dim, vectors.dim, vectors.rows)
-    share = min(1.0, FIT_ROWS / max(1, vectors.rows))
-    rng = np.random.default_rng(seed)
-    moment = torch.zeros(vectors.dim, vectors.dim, dtype=torch.float64)
-    mean = torch.zeros(vectors.dim, dtype=torch.float64)
+    moment = torch.zeros(dim, dim, dtype=torch.float64, device=device)
+    mean = torch.zeros(dim, dtype=torch.float64, device=device)
     count = 0
-    for block in vectors.blocks():
-        if share < 1.0:
-            block = block[rng.random(len(block)) < share]
-        rows = torch.from_numpy(block)
-        moment += (rows.T @ rows).double()
-        mean += rows.double().sum(0)
+    for block in blocks:
+        rows = torch.from_numpy(block).to(device)
+        moment += rows.T @ rows
+        mean += rows.sum(0, dtype=torch.float64)
         count += len(block)
-    moment /= count
-    mean /= count
-    _, axes = torch.linalg.eigh(moment)  # ascending eigenvalues
-    chosen = axes[:, -dim:].flip(1)
-    covariance = moment - torch.outer(mean, mean)
-    kept = torch.trace(chosen.T @ covariance @ chosen) / torch.trace(covariance).clamp(min=1e-12)
-    return Pca(np.ascontiguousarray(chosen.float().numpy()), float(kept.clamp(0, 1)))
+    return moment / count, mean / count
+
+
+def leading_axes(moment: torch.Tensor, dim: int, seed: int = 0) -> torch.Tensor:
+    """The ``dim`` leading eigenvectors of a symmetric matrix, as columns, the largest eigenvalue first.
+
+    Few of many by randomised subspace iteration (Halko, Martinsson and Tropp 2011, algorithm 4.4) with a
+    Rayleigh-Ritz step at the end; else by a full decomposition.
+    """
+    import torch
+
+    size = moment.shape[0]
+    followed = int(OVERSAMPLED * dim) + FOLLOWED
+    if size <= WHOLE or 2 * followed > size:
+        _, axes = torch.linalg.eigh(moment)  # ascending eigenvalues
+        return axes[:, -dim:].flip(1)
+    single = moment.float()
+    generator = torch.Generator().manual_seed(seed)
+    basis = torch.randn(size, followed, generator=generator).to(single.device)
+    for _ in range(ROUNDS):
+        basis, _ = torch.linalg.qr(single @ basis)
+    small = basis.T @ (single @ basis)
+    _, rotation = torch.linalg.eigh(small.double())
+    axes, _ = torch.linalg.qr(basis.double() @ rotation[:, -dim:].flip(1))
+    return axes
+
+
+def kept_variance(moment: torch.Tensor, mean: torch.Tensor, axes: torch.Tensor) -> float:
+    """The share of the (centred) variance along some orthonormal axes, 0 to 1."""
+    import torch
+
+    axes = axes.double()
+    along = torch.sum(axes * (moment @ axes)) - torch.sum((mean @ axes) ** 2)
+    whole = torch.trace(moment) - mean @ mean
+    return float((along / whole.clamp(min=1e-12)).clamp(0, 1))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from searchapp.index.vectors import Vectors, widen
+from searchapp.index.vectors import Stored, widen
 
 TIE = 4e-6  # cosines closer than this may be in the wrong order: the rounding of float32 sums over thousands of terms
 CHUNK = 1 << 20  # numbers converted at a time: a few MB, which stay in the cache
@@ -20,7 +20,7 @@ Find = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]  # (numbers of
 
 
 def best(
-    find: Find, vectors: Vectors, queries: np.ndarray, k: int, depth: int, limit: int, *, exact: bool
+    find: Find, vectors: Stored, queries: np.ndarray, k: int, depth: int, limit: int, *, exact: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best rows of each unit query: cosines float32 and rows int64, (n, k), padded with -inf and -1.
 
@@ -41,7 +41,7 @@ def best(
 
 
 def _rescored(
-    find: Find, vectors: Vectors, queries: np.ndarray, chosen: np.ndarray, k: int, depth: int, limit: int
+    find: Find, vectors: Stored, queries: np.ndarray, chosen: np.ndarray, k: int, depth: int, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
     _, candidates = find(chosen, depth)
     cosines = exact_scores(vectors, queries[chosen], candidates)
@@ -56,7 +56,7 @@ def _rescored(
     return scores, rows
 
 
-def exact_scores(vectors: Vectors, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def exact_scores(vectors: Stored, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The cosine of each unit query (n, dim) with each of its rows (n, m), float32; -inf where a row is -1.
 
     The stored fp16 numbers are widened and summed as float32, and divided by the length that rounding left them with.
@@ -76,6 +76,17 @@ def exact_scores(vectors: Vectors, queries: np.ndarray, rows: np.ndarray) -> np.
             scores[top : top + down, left : left + across] = products / np.where(lengths > 0, lengths, 1)
     scores[rows < 0] = -np.inf
     return scores
+
+
+def nearest(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of many and all that are as good up to rounding, in no order; padded with row -1."""
+    if scores.shape[1] <= k:
+        return scores, rows
+    least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+    kept = scores >= least - TIE
+    order = np.argsort(~kept, axis=1, kind="stable")[:, : int(kept.sum(1).max())]
+    rows = np.take_along_axis(np.where(kept, rows, -1), order, 1)
+    return np.take_along_axis(np.where(kept, scores, -np.inf), order, 1), rows
 
 
 def ordered(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -137,7 +137,10 @@ class Store:
             store._kept = {**usable, **({hurt.number: hurt.manifest} if hurt and hurt.manifest else {})}
             store._writing = True
             if not problems:  # what cannot be read is not thrown away on opening
-                store._sweep()
+                with reaching(root):
+                    store._drop_states()
+                    disk.sync_directory(root)
+                    store._sweep()
             try:
                 yield store
             finally:
@@ -170,8 +173,11 @@ class Store:
             yield name, draft, entries
         entries[name] = draft.entry
 
-    def commit(self, manifest: Manifest) -> Manifest:
-        """Publish the next state and return it with its number. Raises IndexStoreError when the disk is full."""
+    def commit(self, manifest: Manifest, *, alone: bool = False) -> Manifest:
+        """Publish the next state and return it with its number. Raises IndexStoreError when the disk is full.
+
+        With ``alone`` no state before it is kept.
+        """
         if not self._writing:
             raise IndexStoreError(f"{self.root} is open for reading only")
         with reaching(self.root):
@@ -185,11 +191,16 @@ class Store:
             self._disk.remove(temporary)
             self._disk.sync_directory(self.root)
             self.manifest = manifest
+            if self.hurt is not None:  # what was committed takes its place
+                self._kept.pop(self.hurt.number, None)
+                self.hurt = None
             self._kept[number] = manifest
-            self._sweep()
-            with self._disk.create(copy_of(self.root / f"manifest-{number:010d}.json")) as draft:
+            self._drop_states(alone)
+            with self._disk.create(temporary) as draft:
                 draft.write(manifest.dump())
+            self._disk.replace(temporary, copy_of(self.root / f"manifest-{number:010d}.json"))
             self._disk.sync_directory(self.root)
+            self._sweep()
         return manifest
 
     def publish_rejections(self) -> None:
@@ -217,17 +228,21 @@ class Store:
         found = {name: damage(self.data / name, entries[name]) for name in (entries if names is None else names)}
         return {name: problem for name, problem in found.items() if problem}
 
-    def _sweep(self) -> None:
-        """Remove states that are neither new nor held, and the data files that no remaining state names."""
+    def _drop_states(self, alone: bool = False) -> None:
+        """Remove the manifests of states that are neither new nor held. To be synced before their files go too."""
         current = self.manifest.number if self.manifest else 0
         older = sorted((number for number in self._kept if number < current), reverse=True)
-        keep = {current, *older[:1]}
-        keep |= set([number for number in older if self._kept[number].state == "ready"][:1])
+        keep = {current}
+        if not alone:
+            keep |= {*older[:1], *[number for number in older if self._kept[number].state == "ready"][:1]}
         for number, path in _numbered(self.root):
             if number not in keep and (number not in self._kept or not _is_held(path)):
                 self._disk.remove(copy_of(path))
                 self._disk.remove(path)
                 self._kept.pop(number, None)
+
+    def _sweep(self) -> None:
+        """Remove the data files that no remaining state names, and what a stopped writer left."""
         named = {name for manifest in self._kept.values() for name in manifest.files}
         for path in self.data.iterdir():
             if path.name not in named and DATA_NAME.fullmatch(path.name) and path.is_file():
@@ -250,11 +265,15 @@ def _numbered(root: Path) -> list[tuple[int, Path]]:
 
 
 def states(root: Path) -> Iterator[Found]:
-    """Read every manifest, newest first; a file that a writer removes meanwhile is passed over."""
+    """Read every manifest, newest first; a file that a writer removes meanwhile is passed over.
+
+    Where one is missing or damaged, its copy is read. An older state of which the copy alone is left was being removed.
+    """
+    usable = False
     for number, path in _numbered(root):
         manifest, problem = _read(path)
         notice = ""
-        if manifest is None and copy_of(path).exists():
+        if manifest is None and copy_of(path).exists() and not (usable and problem is None):
             manifest, _ = _read(copy_of(path))
             if manifest is not None:
                 notice = f"{problem or f'{path.name} is missing'}; its copy is used"
@@ -268,6 +287,7 @@ def states(root: Path) -> Iterator[Found]:
         if wrong and not path.exists():
             continue
         problems = tuple(f"{path.name}: {problem}" for problem in wrong.values())
+        usable = usable or not wrong
         yield Found(number, path, manifest, problems, notice, tuple(wrong))
 
 

@@ -7,8 +7,11 @@ with a unit query is the cosine.
 from __future__ import annotations
 
 import mmap
+import os
+import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -18,11 +21,38 @@ BLOCK = 8_192  # rows held in memory at a time
 RUN = 4  # rows of one segment from which one indexed read is cheaper than a copy of each
 
 
-class Vectors:
-    """Float32 views of the segments' vectors; ``dim`` is their length."""
+class Stored(Protocol):
+    """Fp16 vectors of ``dim`` numbers, by row number."""
 
-    def __init__(self, folder: Path, segments: Sequence[Segment], dim: int) -> None:
+    dim: int
+
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors (len(rows), dim) of the given rows."""
+
+
+class Held:
+    """A ``Stored`` in memory."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.dim = vectors.shape[1]
+        self._vectors = vectors
+
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of the given rows."""
+        found: np.ndarray = self._vectors[rows]
+        return found
+
+
+class Vectors:
+    """Float32 views of the segments' vectors; ``dim`` is their length.
+
+    Rows are read from memory-mapped files, or, with ``mapped`` false, by a call each: slower by a microsecond, but what
+    is mapped counts as this process's memory, and measuring an index while it is built touches every page.
+    """
+
+    def __init__(self, folder: Path, segments: Sequence[Segment], dim: int, *, mapped: bool = True) -> None:
         self.dim = dim
+        self._mapped = mapped
         self.rows = sum(segment.count for segment in segments)
         self._folder = folder
         self._segments = segments
@@ -51,10 +81,10 @@ class Vectors:
         return unit(widen(self.stored(rows)))
 
     def stored(self, rows: np.ndarray) -> np.ndarray:
-        """The fp16 vectors (len(rows), dim) of the given row numbers, memory-mapped: only their pages are read."""
+        """The fp16 vectors (len(rows), dim) of the given row numbers; only their pages are read."""
         if not len(rows):
             return np.empty((0, self.dim), dtype="<f2")
-        if len(self._segments) == 1:
+        if len(self._segments) == 1 and self._mapped:
             found: np.ndarray = self._map(0)[rows]
             return found
         out = np.empty((len(rows), self.dim), dtype="<f2")
@@ -64,7 +94,11 @@ class Vectors:
         starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
         for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
             number = int(numbers[begin])
-            source, places = self._map(number), ascending[begin:end] - self._bases[number]
+            places = ascending[begin:end] - self._bases[number]
+            if not self._mapped:
+                self._read(number, places.tolist(), order[begin:end].tolist(), out)
+                continue
+            source = self._map(number)
             if end - begin >= RUN:
                 out[order[begin:end]] = source[places]
             else:
@@ -73,8 +107,18 @@ class Vectors:
         return out
 
     def sample(self, size: int, seed: int = 0) -> np.ndarray:
-        """At most ``size`` distinct random rows, in row order: training on the first rows costs recall."""
-        return self.gather(self.sampled(size, seed))
+        """At most ``size`` distinct random rows, unit float32, in row order: the first rows would train worse."""
+        return np.concatenate([np.zeros((0, self.dim), dtype=np.float32), *self.sampled_blocks(size, seed)])
+
+    def sampled_blocks(self, size: int, seed: int = 0) -> Iterator[np.ndarray]:
+        """The same in blocks of at most ``BLOCK`` rows; all rows where there are no more than ``size``."""
+        if self.rows <= size:
+            yield from self.blocks()
+            return
+        rows = self.sampled(size, seed)
+        reader = Vectors(self._folder, self._segments, self.dim, mapped=False)
+        for begin in range(0, size, BLOCK):
+            yield reader.gather(rows[begin : begin + BLOCK])
 
     def sampled(self, size: int, seed: int = 0) -> np.ndarray:
         """The numbers of at most ``size`` distinct random rows, ascending."""
@@ -82,15 +126,33 @@ class Vectors:
             return np.arange(self.rows)
         return np.sort(np.random.default_rng(seed).choice(self.rows, size=size, replace=False))
 
+    def _read(self, number: int, places: list[int], targets: list[int], out: np.ndarray) -> None:
+        """Read rows of one segment into the target rows of ``out``."""
+        size = 2 * self.dim
+        into = memoryview(out.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
+        with (self._folder / self._segments[number].vectors).open("rb", buffering=0) as file:
+            for place, target in zip(places, targets, strict=True):
+                os.preadv(file.fileno(), [into[target * size : (target + 1) * size]], place * size)
+
     def _map(self, number: int) -> np.ndarray:
         if number not in self._maps:
             segment = self._segments[number]
+            _allow_files(len(self._segments))
             with (self._folder / segment.vectors).open("rb") as file:
                 pages = mmap.mmap(file.fileno(), segment.count * self.dim * 2, access=mmap.ACCESS_READ)
             if hasattr(mmap, "MADV_RANDOM"):  # read the pages asked for, not their neighbours
                 pages.madvise(mmap.MADV_RANDOM)
             self._maps[number] = np.frombuffer(pages, dtype="<f2").reshape(segment.count, self.dim)
         return self._maps[number]
+
+
+def _allow_files(count: int) -> None:
+    """Raise this process's limit of open files where every segment's file could not be: a mapping keeps it open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * count + 512  # rows are mapped too
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def widen(stored: np.ndarray) -> np.ndarray:

@@ -2,43 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from searchapp.errors import SearchAppError
+from searchapp.index.drift import drift_notice
 from searchapp.index.index import VectorIndex
-from searchapp.index.store import Store
+from searchapp.index.manifest import Manifest
+from searchapp.index.store import REJECTED, Found, Store, copy_of, damage, states
+from searchapp.index.tombstones import read_gone
 
 PROBES = 5  # stored vectors that are searched for
 CANDIDATES = 10_000  # rows rescored where the index is not exact
 
 
+@dataclass(frozen=True)
+class Report:
+    """One line for each problem, with the command that mends it; and what is no damage, but should be known."""
+
+    problems: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
 def verify(path: Path) -> list[str]:
     """Return one line for each problem, none for a sound index; IndexStoreError if it cannot be opened."""
+    return list(examine(path).problems)
+
+
+def examine(path: Path) -> Report:
+    """Read every file of every state that is kept, search the newest. Raises IndexStoreError if none can be read."""
+    found = [*states(path)] if path.is_dir() else []
+    newest = next((state.manifest for state in found if state.manifest is not None), None)
+    if newest is None:
+        Store.open(path)  # says what is the matter
+        return Report()
+    problems = [*_files(path, found), *_rejected(path, found)]
+    if problems:
+        return Report(tuple(problems))
+    if newest.state != "ready":
+        unfinished = f"the build has not finished (state: {newest.state}); run the same `searchapp build` again"
+        return Report((unfinished,))
     store = Store.open(path)
-    problems = [*store.notices, *store.check().values()]
     manifest = store.manifest
-    if manifest is None or problems:
-        return problems
-    if manifest.state != "ready":
-        return [f"the build has not finished (state: {manifest.state}); run the same `searchapp build` again"]
+    if manifest is None:
+        return Report(tuple(store.notices))
     index = VectorIndex(store)
+    problems = [*_counts(index)]
+    if not problems:
+        problems = _search(index)
+    notice = drift_notice(manifest, path)
+    staged = manifest.staged
+    pending = (
+        f"an add of {', '.join(staged.sources)} has not finished ({staged.rows:,} documents encoded); run it again"
+        if staged
+        else None
+    )
+    mend = f"; mend it with `searchapp verify {path} --repair`"
+    return Report(tuple(text + mend for text in problems), tuple(text for text in (notice, pending) if text))
+
+
+def _files(path: Path, found: list[Found]) -> Iterator[str]:
+    """What is wrong with the manifests, their copies, and the files they name."""
+    told: set[str] = set()
+    plain = f"mend it with `searchapp verify {path} --repair`"
+    for state in found:
+        if state.manifest is None:
+            yield f"{state.problems[0]}, nor can its copy be; {plain}, which goes back to the state before"
+            continue
+        if state.notice:
+            yield f"{state.notice}; {plain}"
+        else:
+            copy = copy_of(state.path)
+            if copy.exists() and copy.read_bytes() != state.path.read_bytes():
+                yield f"{copy.name} is not the copy of {state.path.name}; {plain}"
+        documents = {segment.rows for segment in state.manifest.segments}
+        for name, entry in state.manifest.files.items():
+            problem = None if name in told else damage(path / "data" / name, entry)
+            if problem is None or not state.path.exists():  # a writer has removed this state meanwhile
+                continue
+            told.add(name)
+            if name in documents:
+                names = " ".join(_sources(state.manifest))
+                yield f"{problem}; mend it from its sources with `searchapp verify {path} --repair {names}`"
+            else:
+                yield f"{problem}; {plain}"
+
+
+def _sources(manifest: Manifest) -> dict[str, None]:
+    recorded = [*manifest.build.sources, *(source for item in manifest.additions for source in item.sources)]
+    return dict.fromkeys(source["name"] for source in recorded)
+
+
+def _rejected(path: Path, found: list[Found]) -> Iterator[str]:
+    """Whether ``rejected.jsonl`` is what one of the states recorded; a command that was stopped leaves an older one."""
+    if not (path / REJECTED).exists() or any(state.missing or state.manifest is None for state in found):
+        return
+    written = (path / REJECTED).read_bytes()
+    for state in found:
+        names = state.manifest.rejected_files() if state.manifest else []
+        if state.manifest is None or state.manifest.state != "ready":
+            return
+        if b"".join((path / "data" / name).read_bytes() for name in names) == written:
+            return
+    yield f"{REJECTED} is not what was recorded; mend it with `searchapp verify {path} --repair`"
+
+
+def _counts(index: VectorIndex) -> Iterator[str]:
+    manifest = index.manifest
     counted = 0
     for number, segment in enumerate(manifest.segments):
         rows = index.rows.batch(number).num_rows
         vectors = manifest.files[segment.vectors].size // (2 * manifest.dim)
         if segment.base != counted or not rows == vectors == segment.count:
-            problems.append(
+            yield (
                 f"segment {number} says rows {segment.base} to {segment.base + segment.count}, "
                 f"but holds {rows} documents and {vectors} vectors and should begin at row {counted}"
             )
         counted += segment.count
     if counted != manifest.rows:
-        problems.append(f"the segments hold {counted} documents, the manifest says {manifest.rows}")
-    if not problems:
-        problems += _search(index)
-    return problems
+        yield f"the segments hold {counted} documents, the manifest says {manifest.rows}"
+    try:
+        read_gone(index.store.data, manifest)
+    except SearchAppError as error:
+        yield str(error)
 
 
 def _search(index: VectorIndex) -> list[str]:
@@ -52,10 +141,10 @@ def _search(index: VectorIndex) -> list[str]:
     rows = there[np.unique(np.linspace(0, len(there) - 1, PROBES).astype(np.int64))]
     vectors = index.vectors.gather(rows)
     problems = []
-    exact = index.manifest.ann is not None and index.manifest.ann.candidates == 0
+    exact = index.manifest.ann is None or index.manifest.ann.candidates == 0
+    covered = index.manifest.rows - index.manifest.fresh
     try:
         problems += index.lexical.problems() if index.manifest.lexical is not None else []
-        covered = index.manifest.rows - index.manifest.fresh
         if covered and index.ann.rows != covered:
             problems.append(f"the FAISS index holds {index.ann.rows} vectors, the manifest says {covered}")
         scores, found = index.search_vectors(vectors, 1, candidates=None if exact else CANDIDATES)

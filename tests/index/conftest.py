@@ -30,6 +30,9 @@ class HashEncoder:
         rows = np.stack([np.random.default_rng(seed).normal(size=self.dim) for seed in seeds]).astype(np.float32)
         return Encoded(rows / np.linalg.norm(rows, axis=1, keepdims=True), len(texts))
 
+    def encode_queries(self, texts, instruction=None) -> np.ndarray:
+        return HashEncoder().encode_counted(texts).vectors
+
     def vector(self, text: str) -> np.ndarray:
         return self.encode_counted([text]).vectors
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchapp.index.ann import choose, open_ann, write_flat
+from searchapp.index.ann import open_ann, write_flat
 from searchapp.index.ids import IdTable
 from searchapp.index.manifest import Segment
 from searchapp.index.reduction import fit_pca
@@ -90,13 +90,6 @@ def test_ids_that_share_a_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -
     for row, identifier in enumerate(kept):
         table.add(identifier, row)
     assert [table.find(identifier) for identifier in "abcd"] == [0, 1, 2, None]
-
-
-def test_auto_is_exact_while_small_and_lists_beyond() -> None:
-    assert choose("auto", 10_000, 256, reduced=False) == choose("Flat", 10_000, 256, reduced=False)
-    large = choose("auto", 1_000_000, 4096, reduced=False)
-    assert large.factory == "IVF4096,SQ8"
-    assert large.candidates > 0
 
 
 def test_gather_and_sample_read_the_right_rows(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +14,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from searchapp.index import Filter, VectorIndex, add, build, compact, delete, verify
-from searchapp.index.durable import Disk
+from searchapp.errors import IndexStoreError, ModelError
+from searchapp.index import Filter, VectorIndex, add, build, compact, delete, examine, verify
 from searchapp.index.store import Store
 from tests.index.conftest import HashEncoder
-
-
-class Unsynced(Disk):
-    """Steps are not made durable: what is tested here is not durability, and an fsync takes milliseconds."""
-
-    def sync_directory(self, path) -> None:
-        """Do nothing."""
-
-    def sync(self, file) -> None:
-        """Do nothing."""
+from tests.index.power import Unsynced
 
 
 @pytest.fixture(autouse=True)
@@ -157,3 +150,240 @@ def _run_sequence(root: Path, first: dict, steps: list, segment: int) -> None:
             build([str(root / "first.jsonl")], index, HashEncoder(), pca=None, factory="Flat" if number % 2 else "auto")
         require_same(index, model)
     assert verify(index) == []
+
+
+def as_format_1(root: Path) -> None:
+    """Rewrite an index as the first version of the program left it: no marks, nothing of updates, no copies."""
+    for path in root.glob("manifest-*"):
+        if path.suffix == ".copy":
+            path.unlink()
+            continue
+        content = json.loads(path.read_bytes().partition(b"\n")[2])
+        for name in ("tombstones", "probes", "additions", "staged", "drift"):
+            content.pop(name)
+        content["format"] = 1
+        content["build"] = {key: value for key, value in content["build"].items() if key != "targets"}
+        if content["ann"]:
+            kept = ("file", "factory", "rows", "candidates", "parameters")
+            content["ann"] = {key: value for key, value in content["ann"].items() if key in kept}
+        for segment in content["segments"]:
+            segment.pop("marks")
+        gone = [name for name in content["files"] if name.startswith(("marks-", "probes-"))]
+        content["files"] = {name: entry for name, entry in content["files"].items() if name not in gone}
+        for name in gone:
+            (root / "data" / name).unlink(missing_ok=True)
+        body = json.dumps(content, indent=1, ensure_ascii=False).encode()
+        path.write_bytes(hashlib.blake2b(body, digest_size=16).hexdigest().encode() + b"\n" + body)
+
+
+def test_an_index_of_format_1_opens_and_is_brought_up_to_date(tmp_path: Path, corpus) -> None:
+    build([str(corpus(30))], tmp_path / "ix", HashEncoder(), segment_size=8)
+    before = found(tmp_path / "ix", HashEncoder().vector("a query"), 30)
+    as_format_1(tmp_path / "ix")
+    assert found(tmp_path / "ix", HashEncoder().vector("a query"), 30) == before
+    assert verify(tmp_path / "ix") == []
+    assert json.loads(next((tmp_path / "ix").glob("manifest-*.json")).read_text().split("\n", 1)[1])["format"] == 1
+    encoder = HashEncoder()
+    changed = write(tmp_path / "more.jsonl", {"d3": {"text": "another"}, "n1": {"text": "new"}})
+    done = add([changed], tmp_path / "ix", encoder)
+    assert (done.added, done.changed, encoder.encoded) == (1, 1, ["another", "new"])
+    assert done.manifest.format == 2
+    assert all(segment.marks for segment in done.manifest.segments)
+    assert delete(tmp_path / "ix", ["d0"]).deleted == 1
+    assert compact(tmp_path / "ix").manifest.rows == 30
+    assert verify(tmp_path / "ix") == []
+
+
+def test_unchanged_texts_keep_their_vector_when_metadata_change(tmp_path: Path, corpus) -> None:
+    path = corpus(10)
+    build([str(path)], tmp_path / "ix", HashEncoder())
+    old = VectorIndex.open(tmp_path / "ix").vectors.stored(np.array([4]))
+    path.write_text(path.read_text().replace('"year": 2004', '"year": 1904'))
+    encoder = HashEncoder()
+    done = add([str(path)], tmp_path / "ix", encoder)
+    assert (done.added, done.changed, done.unchanged, done.encoded) == (0, 1, 9, 0)
+    assert encoder.encoded == []
+    index = VectorIndex.open(tmp_path / "ix")
+    np.testing.assert_array_equal(index.vectors.stored(np.array([10])), old)
+    assert [name for name, _ in found(tmp_path / "ix", HashEncoder().vector("x"), 10, "year == 1904")] == ["d4"]
+    assert found(tmp_path / "ix", HashEncoder().vector("x"), 10, "year == 2004") == []
+
+
+def test_an_add_that_was_killed_encodes_only_what_is_left_and_is_seen_all_at_once(tmp_path: Path, corpus) -> None:
+    build([str(corpus(10))], tmp_path / "ix", HashEncoder())
+    more = str(corpus(60, "more.jsonl"))
+
+    class Dies(HashEncoder):
+        def encode_counted(self, texts, *args, **options):
+            if len(self.encoded) >= 24:
+                raise KeyboardInterrupt
+            return super().encode_counted(texts, *args, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        add([more], tmp_path / "ix", Dies(), segment_size=8)
+    manifest = Store.open(tmp_path / "ix").manifest
+    assert (manifest.documents, manifest.staged.rows) == (10, 24)
+    assert len(found(tmp_path / "ix", HashEncoder().vector("x"), 100)) == 10
+    delete(tmp_path / "ix", ["d2"])  # what is staged stays while other commands run
+    compact(tmp_path / "ix")
+    encoder = HashEncoder()
+    done = add([more], tmp_path / "ix", encoder, segment_size=8)
+    assert (done.added, done.unchanged, done.resumed) == (51, 9, 24)
+    assert len(encoder.encoded) == done.encoded == 27
+    assert done.manifest.documents == 60
+    assert done.manifest.staged is None
+    assert verify(tmp_path / "ix") == []
+
+
+def test_what_an_unfinished_add_had_is_dropped_when_the_next_has_other_documents(tmp_path: Path, corpus) -> None:
+    build([str(corpus(4))], tmp_path / "ix", HashEncoder())
+    steps = []
+
+    class Dies(HashEncoder):
+        def encode_counted(self, texts, *args, **options):
+            steps.append(texts)
+            if len(steps) == 3:
+                raise KeyboardInterrupt
+            return super().encode_counted(texts, *args, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        add([str(corpus(20, "a.jsonl"))], tmp_path / "ix", Dies(), segment_size=4)
+    other = write(
+        tmp_path / "b.jsonl",
+        {"d5": {"text": "text number 5", "title": "title 5", "year": 2005, "lang": "en"}, "z": {"text": "z"}},
+    )
+    done = add([other], tmp_path / "ix", HashEncoder(), segment_size=4)
+    assert (done.added, done.resumed, done.encoded, done.manifest.documents) == (2, 1, 1, 6)
+    names = [name for name, _ in found(tmp_path / "ix", HashEncoder().vector("x"), 100)]
+    assert sorted(names) == ["d0", "d1", "d2", "d3", "d5", "z"]
+    assert verify(tmp_path / "ix") == []
+
+
+def test_bad_records_and_ids_that_stand_twice_are_rejected_once_for_each_source(tmp_path: Path, corpus) -> None:
+    build([str(corpus(5))], tmp_path / "ix", HashEncoder())
+    more = tmp_path / "more.jsonl"
+    more.write_text(
+        '{"_id": "a", "text": "one"}\n{broken\n{"_id": "a", "text": "two"}\n{"_id": "d1", "text": "other"}\n'
+    )
+    for _ in range(3):
+        done = add([str(more)], tmp_path / "ix", HashEncoder(), segment_size=1)
+        assert done.rejected == 2
+    lines = [json.loads(line) for line in (tmp_path / "ix" / "rejected.jsonl").read_text().splitlines()]
+    assert [line["line"] for line in lines] == [2, 3]
+    assert "an earlier record" in lines[1]["reason"]
+    assert done.manifest.rejected == 2
+
+
+def test_another_encoder_is_refused_by_name(tmp_path: Path, corpus) -> None:
+    path = str(corpus(5))
+    build([path], tmp_path / "ix", HashEncoder())
+    with pytest.raises(ModelError, match="weights, pooling differ"):
+        add([path], tmp_path / "ix", HashEncoder("other"))
+    other = HashEncoder()
+    other.dtype = "bfloat16"
+    with pytest.raises(IndexStoreError, match="made in float32.*--dtype float32"):
+        add([path], tmp_path / "ix", other)
+
+
+def test_updates_of_what_is_no_index_or_not_finished_are_refused(tmp_path: Path, corpus) -> None:
+    path = str(corpus(30))
+    for change in (lambda root: delete(root, ["a"]), compact, lambda root: add([path], root, HashEncoder())):
+        with pytest.raises(IndexStoreError, match="is no index.*searchapp build"):
+            change(tmp_path / "nothing")
+        assert not (tmp_path / "nothing").exists()
+
+    class Dies(HashEncoder):
+        def encode_counted(self, texts, *args, **options):
+            if self.encoded:
+                raise KeyboardInterrupt
+            return super().encode_counted(texts, *args, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        build([path], tmp_path / "ix", Dies(), segment_size=8)
+    for change in (lambda root: delete(root, ["a"]), compact, lambda root: add([path], root, HashEncoder())):
+        with pytest.raises(IndexStoreError, match="unfinished build.*same `searchapp build`"):
+            change(tmp_path / "ix")
+
+
+def test_an_index_without_documents_is_searched_and_added_to(tmp_path: Path, corpus) -> None:
+    path = str(corpus(12))
+    build([path], tmp_path / "ix", HashEncoder(), pca=4)
+    query = HashEncoder().vector("x")
+    assert delete(tmp_path / "ix", [f"d{i}" for i in range(12)]).deleted == 12
+    for _ in range(2):
+        assert found(tmp_path / "ix", query, 5) == found(tmp_path / "ix", query, 5, "year > 1") == []
+        assert verify(tmp_path / "ix") == []
+        done = compact(tmp_path / "ix")
+    assert (done.manifest.rows, done.manifest.ann) == (0, None)
+    done = add([path], tmp_path / "ix", HashEncoder())
+    assert (done.added, done.manifest.documents) == (12, 12)
+    assert len(found(tmp_path / "ix", query, 50)) == 12
+    compact(tmp_path / "ix")
+    assert Store.open(tmp_path / "ix").manifest.reduction.dim == 4
+
+
+def test_a_reader_stays_at_its_state_and_moves_on_when_asked(tmp_path: Path, corpus) -> None:
+    from searchapp.search import Index
+
+    build([str(corpus(10))], tmp_path / "ix", HashEncoder())
+    index = Index.open(tmp_path / "ix", encoder=HashEncoder())
+    assert not index.refresh()
+    delete(tmp_path / "ix", ["d1"])
+    compact(tmp_path / "ix")
+    add([write(tmp_path / "more.jsonl", {"new": {"text": "new"}})], tmp_path / "ix", HashEncoder())
+    assert index.vectors.manifest.documents == 10
+    assert "d1" in index.vectors.ids()
+    assert index.refresh()
+    assert set(index.vectors.ids()) == {"new", *(f"d{i}" for i in range(10) if i != 1)}
+
+
+@pytest.mark.parametrize("factory", ["HNSW8", "IVF4,SQ8", "IVF4,PQ8x4fs", "PCA8,IVF4,Flat", "SQ8", "RaBitQ"])
+def test_deleted_rows_are_never_found_by_any_type(tmp_path: Path, corpus, factory: str) -> None:
+    build([str(corpus(400))], tmp_path / "ix", HashEncoder(), factory=factory)
+    delete(tmp_path / "ix", [f"d{i}" for i in range(400) if i % 4])
+    add([write(tmp_path / "more.jsonl", {"d8": {"text": "fresh"}})], tmp_path / "ix", HashEncoder())
+    names = [name for name, _ in found(tmp_path / "ix", HashEncoder().vector("title 4 text number 4"), 90)]
+    assert names[0] == "d4"
+    assert len(names) == len(set(names)) >= (70 if factory.startswith(("IVF", "PCA")) else 100 - 10)
+    assert all(int(name[1:]) % 4 == 0 for name in names)
+    for filter in ("year >= 2000", "year < 2010"):
+        passing = {name for name, _ in found(tmp_path / "ix", HashEncoder().vector("x"), 400, filter)}
+        assert all(int(name[1:]) % 4 == 0 for name in passing)
+
+
+def test_drift_is_noticed_and_said_with_what_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained on tight clusters, one of which is in each list, an index is given documents that lie between them."""
+    from searchapp.encoder import Encoded
+
+    class Topics(HashEncoder):
+        def encode_counted(self, texts, *args, **options):
+            vectors = super().encode_counted(texts).vectors
+            for row, text in enumerate(texts):
+                if text.startswith("cluster"):
+                    vectors[row] = 0.2 * vectors[row] + super().encode_counted([text.split(",")[0]]).vectors[0]
+            return Encoded(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), len(texts))
+
+    monkeypatch.setattr("searchapp.index.fold.FRESH_NUMBERS", 1000)
+    clusters = {f"a{i}": {"text": f"cluster {i % 64}, {i}"} for i in range(2000)}
+    build([write(tmp_path / "a.jsonl", clusters)], tmp_path / "ix", Topics(), factory="IVF64,SQ8")
+    few = set_nprobe(tmp_path / "ix", 2)
+    assert examine(tmp_path / "ix").notices == ()
+    between = {f"b{i}": {"text": f"between {i}"} for i in range(3000)}
+    done = add([write(tmp_path / "b.jsonl", between)], tmp_path / "ix", Topics())
+    assert (done.folded, done.manifest.fresh, few.ann.rows) == (True, 0, 2000)
+    drift = done.manifest.drift
+    assert drift.trained > 0.95
+    assert drift.now < 0.8
+    assert f"fallen from {drift.trained:.3f} to {drift.now:.3f}" in done.notices[0]
+    assert f"searchapp compact {tmp_path / 'ix'}" in done.notices[0]
+    report = examine(tmp_path / "ix")
+    assert (report.problems, report.notices) == ((), done.notices)
+    compact(tmp_path / "ix")
+    assert examine(tmp_path / "ix").notices == ()
+
+
+def set_nprobe(root: Path, nprobe: int):
+    """Commit a state whose index looks into so many lists."""
+    with Store.write(root) as store:
+        ann = replace(store.manifest.ann, parameters={"nprobe": nprobe})
+        return store.commit(store.manifest.with_files(ann=ann))

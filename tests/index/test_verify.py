@@ -78,7 +78,7 @@ def test_a_directory_with_other_things_is_refused(tmp_path: Path, corpus, hash_e
 
 
 def test_a_wholly_damaged_index_is_not_thrown_away(index: Path, tmp_path: Path) -> None:
-    for manifest in index.glob("manifest-*.json"):
+    for manifest in index.glob("manifest-*"):
         manifest.write_text("gone")
     before = sorted(path.name for path in (index / "data").iterdir())
     with pytest.raises(IndexStoreError, match="damaged.*--overwrite"):

@@ -1,0 +1,126 @@
+"""Measures an index with probe queries: recall@10 against exact search, and the time of a query alone on one thread.
+
+The same sweep chooses an index at build time, draws the curve of ``searchapp tune`` and confirms what is stored in the
+manifest. Recall counts a hit as found when its cosine reaches that of the tenth exact hit, so ties are no misses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from searchapp.index.ann import AnnIndex
+from searchapp.index.choice import CANDIDATES, ladder
+from searchapp.index.reduction import Pca
+from searchapp.index.rescore import TIE, best, exact_scores
+from searchapp.index.vectors import Stored
+
+DEPTH = 10  # recall is measured at this many hits
+TIMED = 40  # of them timed one by one
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Query vectors, unit float32 (n, dim), and ``least`` (n,), the cosine of the last of each one's ``depth`` hits."""
+
+    queries: np.ndarray
+    least: np.ndarray
+    depth: int
+
+    @classmethod
+    def over(cls, queries: np.ndarray, blocks: Iterable[np.ndarray]) -> Probes:
+        """Find the exact hits of queries among the unit rows of all blocks, one block in memory at a time."""
+        import torch
+
+        asked, top, rows = torch.from_numpy(queries), torch.zeros(len(queries), 0), 0
+        for block in blocks:
+            top = torch.cat([top, asked @ torch.from_numpy(block).T], dim=1)
+            top = torch.topk(top, min(DEPTH, top.shape[1])).values
+            rows += len(block)
+        return cls(queries, top.amin(1).numpy(), min(DEPTH, rows))
+
+    def recall(self, cosines: np.ndarray) -> float:
+        """Mean share of the exact hits found; ``cosines`` (n, m) of what was found for each query."""
+        hits = (cosines >= self.least[:, None] - TIE).sum(1)
+        return float(np.minimum(hits, self.depth).mean() / self.depth)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of an index: its parameters, the candidates rescored, and what the probes measured."""
+
+    parameters: dict[str, int]
+    candidates: int
+    recall: float
+    milliseconds: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An index that is measured: FAISS's part, the reduction in front of it, and the vectors behind it."""
+
+    ann: AnnIndex
+    reduction: Pca | None
+    vectors: Stored
+
+    def search(self, queries: np.ndarray, k: int, candidates: int) -> tuple[np.ndarray, np.ndarray]:
+        """Search as a reader of the index would."""
+        reduced = self.reduction.apply(queries) if self.reduction is not None else queries
+        return best(
+            lambda chosen, depth: self.ann.search(reduced[chosen], depth),
+            self.vectors,
+            queries,
+            k,
+            max(candidates, k),
+            self.ann.rows,
+            exact=candidates == 0,
+        )
+
+
+def sweep(
+    subject: Subject, probes: Probes, steps: Sequence[dict[str, int]], depths: Sequence[int] = CANDIDATES
+) -> Iterator[list[Point]]:
+    """For each step of search parameters, its recall with every depth of rescoring: one search, not yet timed."""
+    queries = probes.queries
+    reduced = subject.reduction.apply(queries) if subject.reduction is not None else queries
+    for parameters in steps:
+        subject.ann.set(parameters)
+        most = min(max(depths), subject.ann.rows)
+        _, rows = subject.ann.search(reduced, most)
+        cosines = exact_scores(subject.vectors, queries, rows)
+        yield [Point(parameters, depth, probes.recall(cosines[:, :depth])) for depth in depths]
+
+
+def timed(subject: Subject, probes: Probes, point: Point) -> Point:
+    """The point with the CPU time of one query at a time, median of ``TIMED``."""
+    subject.ann.set(point.parameters)
+    spent = []
+    for query in probes.queries[:TIMED]:
+        began = time.process_time()
+        subject.search(query[None], DEPTH, point.candidates)
+        spent.append(time.process_time() - began)
+    return Point(point.parameters, point.candidates, point.recall, 1_000 * float(np.median(spent)))
+
+
+def calibrate(subject: Subject, probes: Probes, factory: str, target: float) -> Point:
+    """The fastest setting that reaches the target, else the one with the best recall; timed."""
+    if factory == "Flat" and subject.reduction is None:
+        return timed(subject, probes, Point({}, 0, 1.0))
+    reached: list[Point] = []
+    missed: list[Point] = []
+    for points in sweep(subject, probes, ladder(factory)):
+        enough = next((point for point in points if point.recall >= target), None)
+        if enough is None:
+            missed.append(max(points, key=lambda point: point.recall))
+            continue
+        reached.append(timed(subject, probes, enough))
+        if len(reached) > 1 and reached[-1].milliseconds > 1.2 * reached[-2].milliseconds:
+            break  # further steps visit more, for candidates that are already few
+        if enough.candidates == min(CANDIDATES):
+            break
+    if reached:
+        return min(reached, key=lambda point: point.milliseconds)
+    return timed(subject, probes, max(missed, key=lambda point: point.recall))

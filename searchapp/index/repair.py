@@ -1,0 +1,231 @@
+"""Mending a damaged index from what is left of it: copies, stored vectors, stored texts, or the sources.
+
+What is mended from what: a manifest or tombstones from their copies; reduction, FAISS index and probes from the stored
+vectors; marks and vectors from the stored documents, which are encoded again; documents from the sources they came
+from, told by their marks, so that those which have not changed keep row and vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from searchapp.corpus import Document, open_source
+from searchapp.encoder import Encoder
+from searchapp.errors import CorpusError, IndexStoreError
+from searchapp.index.build import Progress, Silent
+from searchapp.index.fold import rebuilt
+from searchapp.index.lexical import covering
+from searchapp.index.manifest import Manifest, Segment, Tombstones
+from searchapp.index.marks import ID, METADATA, TEXT, mark, marks_of, read_marks
+from searchapp.index.recorded import require_match
+from searchapp.index.rows import Rows
+from searchapp.index.segment import Files, encode, write_segment
+from searchapp.index.store import Store, damage, states
+from searchapp.index.tombstones import read_gone, write_tombstones
+from searchapp.index.vectors import Vectors
+
+Load = Callable[[Manifest], Encoder]
+
+
+@dataclass
+class Repaired:
+    """What was mended, one line each, and how many documents were encoded for it."""
+
+    mended: list[str] = field(default_factory=list)
+    encoded: int = 0
+
+
+def repair(path: Path, load: Load, sources: Sequence[str] = (), *, progress: Progress | None = None) -> Repaired:
+    """Mend the newest state of an index that can be read; ``load`` gives its encoder, and is called if one is needed.
+
+    ``sources`` are by default those recorded. Raises IndexStoreError, having changed nothing, where documents are lost
+    and the sources do not have all of them.
+    """
+    with Store.write(path) as store:
+        found = [*states(path)]
+        newest = next((state for state in found if state.manifest is not None), None)
+        if newest is None or newest.manifest is None:
+            raise IndexStoreError(
+                f"no manifest of {path} can be read, nor a copy of one; build it again: "
+                f"searchapp build SOURCE... --index {path} --overwrite"
+            )
+        work = _Repair(store, newest.manifest, load, progress or Silent())
+        for state in found:
+            if state.manifest is None and state.number > newest.number:
+                work.done.mended.append(
+                    f"{state.path.name} is lost: the index is back at generation {newest.number}; "
+                    "what was done after it has to be done again"
+                )
+            elif state.notice:
+                work.done.mended.append(f"manifest {state.number} put in place from its copy")
+        manifest = work.run([*sources])
+        store.manifest = manifest
+        if manifest.state == "ready" and work.derive:
+            folded = rebuilt(store, manifest, (progress or Silent()).stage, alone=True)
+            work.done.mended += folded.notices
+        else:
+            store.commit(manifest, alone=True)
+        store.publish_rejections()
+        return work.done
+
+
+class _Repair:
+    """One repair: the manifest that is mended, what is hurt of it, and the files written so far."""
+
+    def __init__(self, store: Store, manifest: Manifest, load: Load, progress: Progress) -> None:
+        self._store, self._manifest, self._load, self._progress = store, manifest, load, progress
+        entries = manifest.files.items()
+        self._hurt = {name: text for name, entry in entries if (text := damage(store.data / name, entry))}
+        self._files: Files = {}
+        self._rows = Rows(store.data, manifest.segments)
+        self._vectors = Vectors(store.data, manifest.segments, manifest.dim)
+        self.derive = False  # whether reduction and FAISS index have to be made again
+        self.done = Repaired()
+
+    def run(self, sources: list[str]) -> Manifest:
+        """Write anew what is hurt; returns the manifest that names it, to be committed."""
+        before = self._manifest
+        stones, gone = self._tombstones()
+        documents = self._documents(gone, sources)
+        segments = tuple(
+            self._segment(number, segment, documents.get(number), gone[segment.base : segment.base + segment.count])
+            for number, segment in enumerate(before.segments)
+        )
+        staged = before.staged
+        if staged is not None and self._is_hurt(*staged.names()):
+            staged = None
+            self._say("what an unfinished add had encoded is dropped; run it again")
+        if self._is_hurt(*before.rejected_files()):
+            self._say("a list of rejected records is lost; the next build or add of their source lists them again")
+        words = [name for name in before.postings() if name in self._hurt]
+        if words:
+            self._say(f"{', '.join(words)} counted again from the stored documents")
+        derived = [name for name in before.derived() if name in self._hurt and name not in words]
+        if derived:
+            self._say(f"{', '.join(derived)} made again from the stored vectors")
+        mended = before.with_files(
+            segments=segments,
+            tombstones=stones,
+            staged=staged,
+            rejections=self._sound(before.rejections),
+            additions=tuple(replace(item, rejections=self._sound(item.rejections)) for item in before.additions),
+            files=self._files,
+        )
+        self.derive = self.derive or bool(derived)
+        mended = covering(self._store, mended.without_postings(*words))
+        return mended.bare(*derived, state=before.state) if self.derive else mended
+
+    def _say(self, text: str) -> None:
+        self.done.mended.append(text)
+
+    def _is_hurt(self, *names: str) -> bool:
+        return any(name in self._hurt for name in names)
+
+    def _sound(self, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name not in self._hurt)
+
+    def _tombstones(self) -> tuple[Tombstones | None, np.ndarray]:
+        """The tombstones with two good files, and the mask of rows that are gone."""
+        stones = self._manifest.tombstones
+        if stones is None or not self._is_hurt(stones.file, stones.copy):
+            return stones, read_gone(self._store.data, self._manifest)
+        good = [name for name in (stones.file, stones.copy) if name not in self._hurt]
+        if not good:
+            raise IndexStoreError(
+                f"both copies of the deletions of {self._store.root} are lost (data/{stones.file}); build it again: "
+                f"searchapp build SOURCE... --index {self._store.root} --overwrite"
+            )
+        gone = read_gone(self._store.data, replace(self._manifest, tombstones=replace(stones, file=good[0])))
+        written, files = write_tombstones(self._store, gone)
+        self._files.update(files)
+        self._say("deletions put in place from their copy")
+        return written, gone
+
+    def _documents(self, gone: np.ndarray, sources: list[str]) -> dict[int, list[Document]]:
+        """The documents of the segments whose rows are hurt, by the segment's number, found in the sources."""
+        segments = self._manifest.segments
+        lost = [number for number, segment in enumerate(segments) if segment.rows in self._hurt]
+        if not lost:
+            return {}
+        wanted: dict[int, tuple[int, int]] = {}  # hash of an id -> segment and row in it
+        marks: dict[int, np.ndarray] = {}
+        for number in lost:
+            segment = segments[number]
+            if not segment.marks or segment.marks in self._hurt:
+                raise IndexStoreError(
+                    f"data/{segment.rows} and what tells its documents are lost; build the index again: "
+                    f"searchapp build SOURCE... --index {self._store.root} --overwrite"
+                )
+            marks[number] = read_marks(self._store.data, self._rows, [segment])
+            for offset in np.flatnonzero(~gone[segment.base : segment.base + segment.count]):
+                wanted[int(marks[number][ID][offset])] = (number, int(offset))
+        found: dict[tuple[int, int], Document] = {}
+        exact: set[tuple[int, int]] = set()
+        for document in self._read(sources):
+            hashes = mark(document)
+            place = wanted.get(hashes[ID])
+            if place is None or place in exact:
+                continue
+            found[place] = document
+            if all(int(marks[place[0]][part][place[1]]) == hashes[part] for part in (TEXT, METADATA)):
+                exact.add(place)
+        if missing := len(wanted) - len(found):
+            raise IndexStoreError(
+                f"{missing:,} of {len(wanted):,} documents that are lost are in none of the sources; nothing was "
+                f"changed: give the sources they came from, searchapp verify {self._store.root} --repair SOURCE..."
+            )
+        empty = Document("", "")
+        self._say(f"{len(wanted):,} documents of {len(lost)} segments put in place from their sources")
+        return {n: [found.get((n, row), empty) for row in range(segments[n].count)] for n in lost}
+
+    def _read(self, sources: list[str]) -> Iterator[Document]:
+        """Every document of the sources, by default those that are recorded and still there."""
+        recorded = [*self._manifest.build.sources, *(s for item in self._manifest.additions for s in item.sources)]
+        opened = []
+        for name in sources or dict.fromkeys(source["name"] for source in recorded):
+            try:
+                opened.append(open_source(name))
+            except CorpusError:
+                if sources:
+                    raise
+        for source in opened:
+            for record in source.records():
+                if isinstance(record.item, Document):
+                    yield record.item
+
+    def _segment(self, number: int, segment: Segment, documents: list[Document] | None, gone: np.ndarray) -> Segment:
+        """A segment of which every file is good; texts whose vector is lost, or is another text's, are encoded."""
+        if not self._is_hurt(*segment.names()):
+            return segment
+        lost = segment.vectors in self._hurt
+        stale = np.full(segment.count, lost)
+        if documents is None:
+            documents = self._rows.documents(number)
+        else:
+            stale |= read_marks(self._store.data, self._rows, [segment])[TEXT] != marks_of(documents)[TEXT]
+        rows = segment.base + np.arange(segment.count)
+        vectors = np.zeros((segment.count, self._manifest.dim), dtype="<f2")
+        if not lost:
+            vectors[:] = self._vectors.stored(rows)
+        if again := np.flatnonzero(stale & ~gone).tolist():
+            self._progress.stage(f"encoding {len(again):,} documents again")
+            vectors[again], _ = encode(self._encoder, [documents[row] for row in again], self._progress.advance)
+            self.done.encoded += len(again)
+            self.derive = True
+            self._say(f"{len(again):,} vectors of data/{segment.vectors} encoded again")
+        if segment.marks in self._hurt:
+            self._say(f"data/{segment.marks} made again from the documents")
+        written, files = write_segment(self._store, documents, vectors, segment.base)
+        self._files.update(files)
+        return written
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        encoder = self._load(self._manifest)
+        require_match(self._manifest, self._store.root, encoder)
+        return encoder

@@ -1,0 +1,125 @@
+"""Tries the rules that fit on a sample of the vectors, before one of them is built over all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from searchapp.index.ann import AnnIndex, add, train
+from searchapp.index.calibrate import DEPTH, TIMED, Point, Probes, Subject, calibrate
+from searchapp.index.choice import CANDIDATES, Choice, Rule, lists_for, with_lists
+from searchapp.index.reduction import Fit, Pca
+from searchapp.index.rescore import exact_scores
+from searchapp.index.vectors import Held
+
+SAMPLE = 20_000  # rows that the rules are tried on
+EIGHTHS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the dimensions: the reductions that `auto` tries
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A choice, what it measured on the sample, and the milliseconds a query is expected to take over all rows."""
+
+    rule: Rule
+    choice: Choice
+    point: Point | None = None
+    expected: float = float("inf")
+
+
+def screen(
+    pairs: Sequence[tuple[Rule, Choice]],
+    sample: np.ndarray,
+    rows: int,
+    queries: np.ndarray,
+    target: float,
+    projection: Callable[[int], Pca],
+) -> tuple[list[Trial], list[str]]:
+    """The choices in the order in which they are to be built, and a sentence for each that missed on the sample.
+
+    First those that reached the target, the fastest first; then exact search if it is among them, else the one that
+    missed by least. ``sample`` is unit float32 (n, dim), of ``rows``.
+    """
+    probes = Probes.over(queries, [sample])
+    held = Held(sample.astype(np.float16))
+    trials = [
+        Trial(*pair)
+        if pair[0].safety == 0
+        else _tried(*pair, sample, rows, probes, held, projection(pair[1].pca) if pair[1].pca else None, target)
+        for pair in pairs
+    ]
+    reached = [trial for trial in trials if trial.point and trial.point.recall >= target]
+    missed = [trial for trial in trials if trial.point and trial.point.recall < target]
+    notes = [
+        f"{trial.choice} reached recall {trial.point.recall:.3f} of {target:g} on {len(sample):,} vectors"
+        for trial in missed
+        if trial.point
+    ]
+    exact = [trial for trial in trials if trial.point is None]
+    rest = exact or sorted(missed, key=lambda trial: trial.point.recall if trial.point else 0)[-1:]
+    return [*sorted(reached, key=lambda trial: trial.expected), *rest], notes
+
+
+def _tried(
+    rule: Rule,
+    choice: Choice,
+    sample: np.ndarray,
+    rows: int,
+    probes: Probes,
+    held: Held,
+    pca: Pca | None,
+    target: float,
+) -> Trial:
+    """Build a choice over the sample, with as many lists as suit it, and measure it there."""
+    small = replace(choice, factory=with_lists(choice.factory, lists_for(len(sample))))
+    reduced = pca.apply(sample) if pca else sample
+    index = train(small, reduced)
+    add(small, index, iter([reduced]))
+    subject = Subject(AnnIndex(index, {}), pca, held)
+    point = calibrate(subject, probes, small.factory, target)
+    scan = _scan_milliseconds(subject, probes, point)
+    grown = scan * (rows / len(sample)) ** rule.growth
+    return Trial(rule, choice, point, point.milliseconds - scan + grown)
+
+
+def _scan_milliseconds(subject: Subject, probes: Probes, point: Point) -> float:
+    """CPU time of the first stage alone, one query at a time, median: the part that grows with the rows."""
+    queries = probes.queries[:TIMED]
+    reduced = subject.reduction.apply(queries) if subject.reduction is not None else queries
+    spent = []
+    for query in reduced:
+        began = time.process_time()
+        subject.ann.search(query[None], min(max(point.candidates, DEPTH), subject.ann.rows))
+        spent.append(time.process_time() - began)
+    return 1_000 * float(np.median(spent))
+
+
+def smallest_dimension(sample: np.ndarray, queries: np.ndarray, fit: Fit, target: float) -> tuple[list[int], list[str]]:
+    """The reductions from the smallest one on that reaches the target on the sample, and what the smaller ones reached.
+
+    Measured is recall@10 after the best candidates of exact search in the reduced space are scored again. Empty where
+    none reaches the target.
+    """
+    import torch
+
+    probes, held = Probes.over(queries, [sample]), Held(sample.astype(np.float16))
+    dims = dimensions(sample.shape[1], fit.axes.shape[1])
+    notes: list[str] = []
+    for number, dim in enumerate(dims):
+        pca = fit.pca(dim)
+        scores = torch.from_numpy(pca.apply(queries)) @ torch.from_numpy(pca.apply(sample)).T
+        rows = torch.topk(scores, min(CANDIDATES[0], len(sample))).indices.numpy()
+        found = probes.recall(exact_scores(held, queries, rows))
+        if found >= target:
+            return dims[number:], notes
+        notes.append(f"PCA {dim} reached recall {found:.3f} of {target:g} on {len(sample):,} vectors")
+    return [], notes
+
+
+def dimensions(dim: int, most: int) -> list[int]:
+    """The reductions that are tried, ascending, whole bytes where there are enough dimensions."""
+    step = 8 if dim >= 128 else 1
+    found = {max(1, round(share * dim / step) * step) for share in EIGHTHS}
+    return sorted(size for size in found if size <= most)
