@@ -90,7 +90,9 @@ def fusion_of(
     from searchapp.search.fusion import Fusion, stored_fusion
 
     tuned = stored_fusion(index.lexical.part) if index is not None else None
-    return replace(tuned or Fusion(), **given)
+    if tuned is None or method not in (None, tuned.method):  # a weight was tuned for its method
+        tuned = Fusion()
+    return replace(tuned, **given)
 
 
 def reranker_of(model: str | None, kind: str = "auto", device: str = "auto") -> Reranker | None:

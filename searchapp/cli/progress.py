@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from tqdm import tqdm
@@ -64,6 +66,16 @@ class Bar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+@contextmanager
+def counted(name: str, total: int, unit: str) -> Iterator[Callable[[int], object] | None]:
+    """Yield what is to be told of so many more units; a bar on standard error, and None where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with tqdm(desc=name, total=total, unit=unit, unit_scale=True, dynamic_ncols=True, leave=False) as bar:
+        yield bar.update
 
 
 class Steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -108,16 +109,21 @@ def _read_queries() -> list[str]:
 
 
 def _ask(index: Index, queries: list[str], wishes: Wishes) -> list[Answer]:
-    return index.answer(
-        queries,
-        wishes.k,
-        filter=wishes.filter,
-        candidates=wishes.candidates,
-        instruction=wishes.instruction,
-        hybrid=wishes.hybrid or False,
-        rerank=wishes.rerank,
-        rerank_depth=wishes.rerank_depth,
-    )
+    from searchapp.cli.progress import counted
+
+    pairs = len(queries) * min(wishes.rerank_depth, index.vectors.manifest.documents) if wishes.rerank else 0
+    with counted("reranking", pairs, "pair") if pairs else nullcontext() as advance:
+        return index.answer(
+            queries,
+            wishes.k,
+            filter=wishes.filter,
+            candidates=wishes.candidates,
+            instruction=wishes.instruction,
+            hybrid=wishes.hybrid or False,
+            rerank=wishes.rerank,
+            rerank_depth=wishes.rerank_depth,
+            advance=advance,
+        )
 
 
 def show_json(answer: Answer) -> None:

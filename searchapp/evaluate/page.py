@@ -45,6 +45,16 @@ def text(content: object) -> str:
     return html.escape(str(content))
 
 
+def table_html(label: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as HTML, of which ``head`` and ``rows`` are. It scrolls by itself where it is wider than the page."""
+    columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return (
+        f'<div class="wide" role="region" tabindex="0" aria-label="{text(label)}">'
+        f"<table><thead><tr>{columns}</tr></thead><tbody>{lines}</tbody></table></div>"
+    )
+
+
 @dataclass
 class Page:
     """HTML pieces in order, and the plots among them."""
@@ -69,13 +79,8 @@ class Page:
         self.pieces.append(f"{before.removesuffix('</div>')}{figure.html()}</div>")
 
     def table(self, label: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table; ``head`` and ``rows`` are HTML. It scrolls by itself where it is wider than the page."""
-        columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-        lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-        self.pieces.append(
-            f'<div class="wide" role="region" tabindex="0" aria-label="{text(label)}">'
-            f"<table><thead><tr>{columns}</tr></thead><tbody>{lines}</tbody></table></div>"
-        )
+        """A table, as ``table_html`` makes it."""
+        self.pieces.append(table_html(label, head, rows))
 
     def fold(self, summary: str, body: str) -> None:
         """Something that opens when asked; both are HTML."""

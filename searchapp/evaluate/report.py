@@ -11,7 +11,7 @@ from searchapp.evaluate import figures
 from searchapp.evaluate.collection import Collection, Qrels, Query
 from searchapp.evaluate.metrics import Scores
 from searchapp.evaluate.names import label, model_labels, order_label
-from searchapp.evaluate.page import Page, text
+from searchapp.evaluate.page import Page, table_html, text
 from searchapp.evaluate.protocol import Ranking
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def retrieval_report(folder: Path, results: Sequence[Result], collections: Seque
         failing = _failing(own[0][1])
         wanted = _wanted(own[0][1], failing)
         documents = {document.id: document for document in documents_of(test, wanted)}
-        _failures(page, own[0], {query.id: query for query in test.queries}, documents, failing)
+        queries = {query.id: query for query in test.queries}
+        _failures(page, own[0], queries, documents, failing)
+        _all_queries(page, own, queries)
     return page.write(folder)
 
 
@@ -83,13 +85,16 @@ def reranking_report(folder: Path, results: Sequence[Reranked], loaded: Sequence
                 f"Recall@{setting['first_stage_depth']} of the first stage is {setting['first_stage_recall']:.4f}: "
                 "no order of its documents can find more."
             )
+        _intervals(page, collection, own)
         _differences(page, collection, own)
         _histograms(page, collection, own)
-        failing = _failing(own[-1][1])
-        documents = {
-            name: Document(name, given.texts[name]) for name in _wanted(own[-1][1], failing) & given.texts.keys()
-        }
-        _failures(page, own[-1], {query.id: query for query in given.queries}, documents, failing)
+        after = next(pair for pair in own if pair[1].name == "reranked")
+        failing = _failing(after[1])
+        shown = _wanted(after[1], failing) & given.texts.keys()
+        documents = {name: Document(name, given.texts[name]) for name in shown}
+        queries = {query.id: query for query in given.queries}
+        _failures(page, after, queries, documents, failing)
+        _all_queries(page, own, queries)
     return page.write(folder)
 
 
@@ -198,17 +203,14 @@ def _signed(value: float) -> str:
 
 def _plots(page: Page, collection: str, own: Sequence[tuple[str, Result]]) -> None:
     main = next(iter(own[0][1].scores.per_query))
-    rows = []
     lines: dict[str, list[tuple[int, float, float, float]]] = {}
-    for name, one in own:
+    for _, one in own:
         estimate = one.scores.estimate(main)
-        rows.append((name, estimate.value, estimate.low, estimate.high))
         setting = one.setting
         if setting["method"] == "dense" and not setting["rerank"]:
             line = lines.setdefault(f"{Path(setting['model']).name}, {setting['factory']}", [])
             line.append((setting["pca"] or setting["dim"], estimate.value, estimate.low, estimate.high))
-    if len(own) > 1:
-        page.figure(figures.intervals(f"{collection}-settings", main, rows))
+    _intervals(page, collection, own)
     lines = {label: points for label, points in lines.items() if len({point[0] for point in points}) > 1}
     if lines:
         page.figure(figures.against_dimension(f"{collection}-dimensions", main, lines))
@@ -217,6 +219,14 @@ def _plots(page: Page, collection: str, own: Sequence[tuple[str, Result]]) -> No
     page.figure(figures.against_latency(f"{collection}-latency", recall, points))
     _differences(page, collection, own)
     _histograms(page, collection, own)
+
+
+def _intervals(page: Page, collection: str, own: Sequence[tuple[str, Scored]]) -> None:
+    if len(own) > 1:
+        main = next(iter(own[0][1].scores.per_query))
+        estimates = [(name, one.scores.estimate(main)) for name, one in own]
+        rows = [(name, found.value, found.low, found.high) for name, found in estimates]
+        page.figure(figures.intervals(f"{collection}-settings", main, rows))
 
 
 def _differences(page: Page, collection: str, own: Sequence[tuple[str, Scored]]) -> None:
@@ -293,6 +303,21 @@ def _failures(
             f"<p class=soft>Returned (query {text(query)}):</p><ol>{returned or '<li>nothing</li>'}</ol>"
             + (f"<p class=soft>Relevant, and not among the first {SHOWN}:</p><ul>{relevant}</ul>" if relevant else ""),
         )
+
+
+def _all_queries(page: Page, own: Sequence[tuple[str, Scored]], queries: Mapping[str, Query]) -> None:
+    """Every query's value in every setting."""
+    main = next(iter(own[0][1].scores.per_query))
+    columns = [one.scores.per_query[main] for _, one in own]
+    rows = [
+        [
+            f"{text(queries[query].text if query in queries else '')} <small>{text(query)}</small>",
+            *(f"{column[query]:.3f}" for column in columns),
+        ]
+        for query in columns[0]
+    ]
+    head = ["query", *(text(name) for name, _ in own)]
+    page.fold(f"All {len(rows):,} queries: {text(main)}", table_html("All queries", head, rows))
 
 
 def _judgement(judged: Mapping[str, int], document: str) -> str:

@@ -23,7 +23,7 @@ from searchapp.errors import IndexStoreError
 from searchapp.index.analyser import Analyser
 from searchapp.index.durable import FileEntry
 from searchapp.index.manifest import Lexical, Manifest, Segment
-from searchapp.index.postings import Postings, mend, term_hash, write_postings
+from searchapp.index.postings import Postings, term_hash, write_postings
 from searchapp.index.rows import Rows
 from searchapp.index.store import Store, damage
 
@@ -179,7 +179,7 @@ class LexicalIndex:
         found = []
         for segment, postings in zip(self._segments, self._files, strict=True):
             if not postings.adds_up():
-                found.append(f"data/{self.part.files[segment.rows]} does not add up; {mend(self._folder.parent)}")
+                found.append(f"data/{self.part.files[segment.rows]} does not add up to its documents' lengths")
         return found
 
     def _chunks(self, asked: Sequence[Sequence[str]]) -> Iterator[list[int]]:

@@ -205,9 +205,17 @@ class Manifest:
         return replace(changed, files={name: known[name] for name in changed.names()})
 
     def bare(self, *lost: str, state: str = "encoded") -> Manifest:
-        """A copy without reduction and FAISS index, nor the probes where ``lost`` names their file."""
+        """A copy without reduction and FAISS index, nor the probes and postings of which ``lost`` names the file."""
         probes = None if self.probes in lost else self.probes
-        return self.with_files(state=state, reduction=None, ann=None, drift=None, probes=probes)
+        bare = self.with_files(state=state, reduction=None, ann=None, drift=None, probes=probes)
+        return bare.without_postings(*lost)
+
+    def without_postings(self, *lost: str) -> Manifest:
+        """A copy without the postings of which ``lost`` names the file."""
+        if self.lexical is None:
+            return self
+        files = {rows: name for rows, name in self.lexical.files.items() if name not in lost}
+        return self.with_files(lexical=replace(self.lexical, files=files))
 
     def names(self) -> list[str]:
         """The data files of this state."""
@@ -219,9 +227,12 @@ class Manifest:
     def derived(self) -> list[str]:
         """The data files that can be made again from the segments."""
         single = [part.file for part in (self.reduction, self.ann) if part is not None]
-        words = self.lexical.files if self.lexical is not None else {}
-        single += [words[segment.rows] for segment in self.segments if segment.rows in words]
-        return [*single, *([self.probes] if self.probes is not None else [])]
+        return [*single, *([self.probes] if self.probes is not None else []), *self.postings()]
+
+    def postings(self) -> list[str]:
+        """The files of words for BM25, in the order of the segments that have one."""
+        files = self.lexical.files if self.lexical is not None else {}
+        return [files[segment.rows] for segment in self.segments if segment.rows in files]
 
     def rejected_files(self) -> list[str]:
         """The files of rejected records: the build's, then each add's."""

@@ -107,9 +107,9 @@ class _Repair:
             self._say("what an unfinished add had encoded is dropped; run it again")
         if self._is_hurt(*before.rejected_files()):
             self._say("a list of rejected records is lost; the next build or add of their source lists them again")
-        words = [*before.lexical.files.values()] if before.lexical else []
-        if self._is_hurt(*words):
-            self._say("words for BM25 counted again from the stored documents")
+        words = [name for name in before.postings() if name in self._hurt]
+        if words:
+            self._say(f"{', '.join(words)} counted again from the stored documents")
         derived = [name for name in before.derived() if name in self._hurt and name not in words]
         if derived:
             self._say(f"{', '.join(derived)} made again from the stored vectors")
@@ -122,6 +122,7 @@ class _Repair:
             files=self._files,
         )
         self.derive = self.derive or bool(derived)
+        mended = covering(self._store, mended.without_postings(*words))
         return mended.bare(*derived, state=before.state) if self.derive else mended
 
     def _say(self, text: str) -> None:

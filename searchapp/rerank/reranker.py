@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-Advance = Callable[[int], None]  # so many more pairs of a query and a document were scored
+Advance = Callable[[int], object]  # so many more pairs of a query and a document were scored
 
 
 class Reranker(Protocol):
