@@ -39,6 +39,15 @@ def check_metrics(given: list[str] | None, usual: tuple[str, ...] | None = None)
     return metrics
 
 
+def check_outputs(run: Path | None, per_query: Path | None, markdown: Path | None) -> None:
+    """Raise EvaluationError, before anything is computed, for a file that cannot be written."""
+    from searchapp.evaluate.retrieval import check_writable
+
+    for path, option in ((run, "--run"), (per_query, "--per-query"), (markdown, "--markdown")):
+        if path is not None:
+            check_writable(path, option)
+
+
 def write_per_query(path: Path, results: Iterable[tuple[str, Named]], texts: Mapping[tuple[str, str], str]) -> None:
     """Write a line of JSON for each setting and query; ``texts`` are by collection and id.
 

@@ -12,7 +12,15 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
-from searchapp.cli.evaluate.options import Markdown, Metrics, PerQuery, Report, check_metrics, write_per_query
+from searchapp.cli.evaluate.options import (
+    Markdown,
+    Metrics,
+    PerQuery,
+    Report,
+    check_metrics,
+    check_outputs,
+    write_per_query,
+)
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -63,7 +71,6 @@ def rerank(
     """Put candidates in a model's order and measure it, before and after where a first stage brought them."""
     from searchapp.evaluate.candidates import load_candidates
     from searchapp.evaluate.reranking import DEFAULT_METRICS, evaluate_reranking
-    from searchapp.evaluate.retrieval import check_writable
 
     if (top_ranked or index) and len(datasets) > 1:
         raise SearchAppError(
@@ -73,9 +80,7 @@ def rerank(
     if top_ranked and index:
         raise SearchAppError("--top-ranked and --index both bring candidates, expected one of them; leave one out")
     metrics = check_metrics(metric, DEFAULT_METRICS)
-    for path, option in ((run, "--run"), (per_query, "--per-query"), (markdown, "--markdown")):
-        if path is not None:
-            check_writable(path, option)
+    check_outputs(run, per_query, markdown)
     if index is not None:
         loaded = [_from_index(datasets[0], split, index, depth, instruction, device)]
     else:
