@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from searchapp.encoder import Encoder
 from searchapp.rerank.reranker import Advance
 
-TOGETHER = 4_096  # texts of which vectors are held at once
+TOGETHER = 4_096  # texts that are looked at together
+KEPT = 16_384  # vectors of documents that are kept; the oldest go first
 
 
 class BiEncoder:
@@ -22,11 +24,12 @@ class BiEncoder:
         self.fingerprint = f"{encoder.fingerprint['sha256']}-{encoder.dtype}-{instruction!r}"
         self._encoder = encoder
         self._instruction = instruction
+        self._kept: dict[bytes, np.ndarray] = {}
 
     def score(
         self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, advance: Advance | None = None
     ) -> list[np.ndarray]:
-        """See ``Reranker``. A document that several queries share is encoded once within a batch of queries."""
+        """See ``Reranker``. A document that several queries share is encoded once, and its vector kept for a while."""
         asked = self._encoder.encode_queries(list(queries), self._instruction)
         scores: list[np.ndarray] = []
         begin = 0
@@ -35,7 +38,7 @@ class BiEncoder:
             while end + 1 < len(queries) and len(texts) < TOGETHER:
                 end += 1
                 texts.update(dict.fromkeys(documents[end]))
-            vectors = self._encoder.encode_documents(list(texts))
+            vectors = self._vectors(list(texts))
             places = {text: place for place, text in enumerate(texts)}
             for number in range(begin, end + 1):
                 chosen = vectors[[places[text] for text in documents[number]]]
@@ -44,3 +47,16 @@ class BiEncoder:
                     advance(len(documents[number]))
             begin = end + 1
         return scores
+
+    def _vectors(self, texts: list[str]) -> np.ndarray:
+        keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+        new = [place for place, key in enumerate(keys) if key not in self._kept]
+        found = np.zeros((len(texts), self._encoder.dim), dtype=np.float32)
+        found[new] = self._encoder.encode_documents([texts[place] for place in new])
+        for place, key in enumerate(keys):
+            if key in self._kept:
+                found[place] = self._kept[key]
+        self._kept.update((keys[place], found[place].copy()) for place in new)
+        for key in [*self._kept][: max(0, len(self._kept) - KEPT)]:
+            del self._kept[key]
+        return found

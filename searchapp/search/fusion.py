@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -59,22 +58,28 @@ def fuse(dense: Stage, lexical: Stage, fusion: Fusion, k: int) -> tuple[np.ndarr
 
     A side of weight 0 still gives candidates, which then stand below those of the other side.
     """
-    sides = [(dense, fusion.weight), (lexical, 1 - fusion.weight)]
     count = len(dense.rows)
     scores = np.full((count, k), -np.inf, dtype=np.float32)
     rows = np.full((count, k), -1, dtype=np.int64)
     for query in range(count):
-        found, points = _together([(side.rows[query], side.scores[query], weight) for side, weight in sides], fusion)
-        scores[query], rows[query] = (line[0] for line in ordered(points[None], found[None], k))
+        union, first, second = sides(dense, lexical, fusion, query)
+        points = blend(first, second, fusion.weight)
+        (scores[query],), (rows[query],) = ordered(points[None], union[None], k)
     return scores, rows
 
 
-def _together(sides: Sequence[tuple[np.ndarray, np.ndarray, float]], fusion: Fusion) -> tuple[np.ndarray, np.ndarray]:
-    """The union of the sides' rows, ascending, and their fused scores in float64."""
-    real = [(rows[rows >= 0], scores[rows >= 0].astype(np.float64), weight) for rows, scores, weight in sides]
-    union = np.unique(np.concatenate([rows for rows, _, _ in real]))
-    points = np.zeros(len(union))
-    for rows, scores, weight in real:
+def blend(dense: np.ndarray, lexical: np.ndarray, weight: float) -> np.ndarray:
+    """The fused scores of rows from what ``sides`` gives them; ``weight`` is the dense side's."""
+    return weight * dense + (1 - weight) * lexical
+
+
+def sides(dense: Stage, lexical: Stage, fusion: Fusion, query: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows of either side, ascending, and what each side gives them before it is weighted, in float64."""
+    found = [(stage.rows[query], stage.scores[query].astype(np.float64)) for stage in (dense, lexical)]
+    real = [(rows[rows >= 0], scores[rows >= 0]) for rows, scores in found]
+    union = np.unique(np.concatenate([rows for rows, _ in real]))
+    parts = []
+    for rows, scores in real:
         if fusion.method == "rrf":
             given, absent = 1 / (fusion.constant + 1 + np.arange(len(rows))), 0.0
         else:
@@ -82,15 +87,16 @@ def _together(sides: Sequence[tuple[np.ndarray, np.ndarray, float]], fusion: Fus
             absent = float(given.min(initial=0.0))
         part = np.full(len(union), absent)
         part[np.searchsorted(union, rows)] = given
-        points += weight * part
-    return union, points
+        parts.append(part)
+    return union, parts[0], parts[1]
 
 
 def normalise(scores: np.ndarray, how: str) -> np.ndarray:
     """Scores of one query on a common scale, in float64.
 
-    ``minmax``: 0 the lowest, 1 the highest. ``zscore``: standard deviations from the mean, within -5 to 5. Scores that
-    are all equal say nothing about their order: they become 1, or 0 for ``zscore``.
+    ``minmax``: 0 the lowest, 1 the highest. ``zscore``: standard deviations from the mean, which n scores keep within
+    the square root of n by themselves; cut off at less, the best ones would be equal. Scores that are all equal say
+    nothing about their order: they become 1, or 0 for ``zscore``.
     """
     if len(scores) == 0:
         return np.zeros(0)
@@ -99,5 +105,5 @@ def normalise(scores: np.ndarray, how: str) -> np.ndarray:
     if not spread > 0:
         return np.full(len(values), 0.0 if how == "zscore" else 1.0)
     if how == "zscore":
-        return np.clip((values - values.mean()) / spread, -5, 5)
+        return (values - values.mean()) / spread
     return (values - values.min()) / spread

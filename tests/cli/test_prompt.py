@@ -119,3 +119,13 @@ def test_history_is_kept_in_memory_where_home_cannot_be_written(tmp_path: Path, 
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert isinstance(_history(), FileHistory)
+
+
+def test_hybrid_and_rerank_are_switched_on_and_off(typed, tiny_model: Path) -> None:
+    outcome = typed(
+        ":hybrid", "bees", ":hybrid", "bees", f":rerank {tiny_model}", ":rerank no/such/model", ":rerank", ":quit"
+    )
+    assert outcome.code == 0
+    assert outcome.out.count("BM25") == 1, "shown while it is on"
+    for words in ("BM25 beside the vectors", "vectors alone", "model 'no/such/model' does not exist", "no reranking"):
+        assert words in outcome.err

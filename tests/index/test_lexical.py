@@ -220,3 +220,27 @@ def test_hurt_postings_are_seen_and_made_again(full, hash_encoder, tmp_path: Pat
     assert summary.encoded == 0 and not summary.already_done
     assert verify(path) == []
     assert found(VectorIndex.open(path), "bees") == before
+
+
+# nDCG@10 on the test judgements, measured by another program with the same words and parameters
+PUBLISHED = {"cacm": 0.4659, "cranfield": 0.4835, "med": 0.6631, "npl": 0.4378, "xquad-en": 0.9681, "scifact": 0.6767, "checkthat2020": 0.9067}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "cacm" else pytest.param(name, marks=pytest.mark.slow) for name in PUBLISHED]
+)
+def test_bm25_of_real_collections_is_what_it_should_be(name: str, shared: Path, tmp_path: Path, hash_encoder) -> None:
+    from searchapp.evaluate import load_collection, score
+
+    collection = load_collection(shared / "data" / "retrieval" / name, "test")
+    build([str(collection.corpus)], tmp_path / "ix", hash_encoder)
+    index = VectorIndex.open(tmp_path / "ix")
+    scores, rows = index.lexical.search([query.text for query in collection.queries], 1_000)
+    ids = index.ids()
+    run = {
+        query.id: {ids[row]: float(score) for row, score in zip(line, points, strict=True) if row >= 0}
+        for query, line, points in zip(collection.queries, rows, scores, strict=True)
+    }
+    assert score(run, collection.qrels, ["nDCG@10"]).estimate("nDCG@10").value == pytest.approx(
+        PUBLISHED[name], abs=0.005
+    )

@@ -1,0 +1,83 @@
+"""``searchapp evaluate tune-fusion``: the weight of the vectors beside BM25, chosen on judged queries."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from searchapp.cli import options
+from searchapp.cli.console import notice, say, say_json, table
+
+if TYPE_CHECKING:
+    from searchapp.evaluate import Collection
+    from searchapp.evaluate.tuning import Tuned
+    from searchapp.search import Fusion
+
+NAMES = {"minmax": "min-max", "zscore": "z-score"}
+
+
+def tune(
+    dataset: Annotated[Path, typer.Argument(help="A BEIR folder with judgements to tune on.", show_default=False)],
+    index: Annotated[Path, typer.Option("--index", help="The index of that collection.", show_default=False)],
+    split: Annotated[str, typer.Option(help="The judgements to tune on: not those you will measure with.")] = "dev",
+    metric: Annotated[str, typer.Option(help="What to tune for, as ir-measures spells it.")] = "nDCG@10",
+    fusion_depth: options.FusionDepth = None,
+    instruction: options.Instruction = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="Keep the best way in the index: --hybrid takes it from then on.")
+    ] = False,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Fuse vectors and BM25 in many ways, and say which one is best on queries kept for tuning."""
+    from searchapp.evaluate import load_collection, parse_metric
+    from searchapp.evaluate.tuning import BASES, tune_fusion
+    from searchapp.index import Store
+    from searchapp.index.lexical import with_fusion
+    from searchapp.search import Index
+
+    parse_metric(metric)
+    collection = load_collection(dataset, split)
+    opened = Index.open(index, device=device)
+    _ = opened.vectors.lexical  # an index without words is refused before a model is loaded
+    if split == "test":
+        notice("notice: these are the test judgements; what is tuned on them must not be measured with them")
+    bases = [base if fusion_depth is None else replace(base, depth=fusion_depth) for base in BASES]
+    tuned = tune_fusion(collection, opened.vectors, opened.encoder, bases=bases, metric=metric, instruction=instruction)
+    if store:
+        with Store.update(index) as writer:
+            with_fusion(writer, tuned.record(collection))
+    if json:
+        tried = [{**asdict(one.fusion), "value": one.value} for one in tuned.tried]
+        say_json({"best": tuned.record(collection), "tried": tried, "dense": tuned.dense, "bm25": tuned.lexical})
+    else:
+        _show(tuned, collection, bases)
+        if store:
+            say(f"kept in {index}: --hybrid fuses this way from now on")
+
+
+def _show(tuned: Tuned, collection: Collection, bases: list[Fusion]) -> None:
+    say(f"{collection.name} ({collection.split}): {tuned.queries} queries, {tuned.metric} by the weight of the vectors")
+    rows = [["weight", *(_name(base) for base in bases)]]
+    curves = [tuned.curve(base) for base in bases]
+    for line in zip(*curves, strict=True):
+        if round(line[0].fusion.weight * 100) % 10 == 0 or tuned.best in line:
+            rows.append(
+                [
+                    f"{line[0].fusion.weight:.2f}",
+                    *(f"{one.value:.4f}{' *' if one == tuned.best else ''}" for one in line),
+                ]
+            )
+    say(table(rows))
+    best = tuned.best
+    say(f"vectors alone {tuned.dense:.4f}, BM25 alone {tuned.lexical:.4f}")
+    say(f"best (*): --fusion {best.fusion.method} --weight {best.fusion.weight:g}, {_name(best.fusion)}")
+
+
+def _name(fusion: Fusion) -> str:
+    if fusion.method == "rrf":
+        return "reciprocal ranks"
+    return f"{NAMES[fusion.normalisation]} scores"
