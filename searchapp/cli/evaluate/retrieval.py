@@ -18,6 +18,7 @@ from searchapp.cli.evaluate.options import (
     Metrics,
     PerQuery,
     Report,
+    check_distinct,
     check_metrics,
     check_outputs,
     write_per_query,
@@ -101,8 +102,9 @@ def retrieval(
             f"--adapter was given with {len(models)} models, expected one; evaluate the adapted model by itself"
         )
     collections = [load_collection(dataset, split) for dataset in datasets]
+    check_distinct([collection.name for collection in collections])
     metrics = check_metrics(metric)
-    check_outputs(run, per_query, markdown)
+    check_outputs(run, per_query, markdown, report)
     opened = Index.open(index, device=device) if index is not None else None
     request = Request(
         metrics,
