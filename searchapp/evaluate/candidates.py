@@ -38,14 +38,14 @@ class Candidates:
     left_out: tuple[str, ...] = ()
 
 
-def load_candidates(path: str | Path, split: str | None = None, *, run: Path | None = None) -> Candidates:
+def load_candidates(path: str | Path, split: str | None = None, *, run: Path | Run | None = None) -> Candidates:
     """Load candidates from what ``path`` is.
 
     - A file of JSON lines ``{"query", "positive": […], "negative": […]}``, plain or gzip'd, or a folder of such files
       named by their split: MTEB's reranking layout. A query without a positive or without a negative is left out, as
       mteb does.
-    - A folder in BEIR layout, with ``run``, a TREC run, or a file ``top_ranked/SPLIT.jsonl`` of lines ``{"query-id",
-      "corpus-ids": […]}`` that name the candidates.
+    - A folder in BEIR layout, with ``run``, a TREC run or its file, or with a file ``top_ranked/SPLIT.jsonl`` of lines
+      ``{"query-id", "corpus-ids": […]}`` that name the candidates.
 
     Raises EvaluationError where a part is missing or malformed, or more than 5 % of the candidates have no text.
     """
@@ -133,10 +133,10 @@ def _lists(place: str, line: bytes) -> tuple[str, list[str], list[str]]:
     return record["query"], sides[0], sides[1]
 
 
-def _from_collection(collection: Collection, run: Path | None) -> Candidates:
+def _from_collection(collection: Collection, run: Path | Run | None) -> Candidates:
     if run is not None:
-        before: Run | None = read_run(run)
-        place = str(run)
+        before: Run | None = read_run(run) if isinstance(run, Path) else run
+        place = str(run) if isinstance(run, Path) else "the run"
         listed = {query: ranking(query, hits)[0] for query, hits in before.items()} if before else {}
     else:
         before, place = None, str(collection.path / "top_ranked")

@@ -45,7 +45,7 @@ class Explanation:
     """``score`` is the exact cosine of query and document, ``rank`` its place among all ``documents`` by that.
 
     ``text`` is what was embedded, title first; ``base`` its cosine as encoded now, from which the spans' effects are
-    counted.
+    counted. ``terms`` are the query's, with what each adds to the document's BM25 score, where BM25 took part.
     """
 
     query: str
@@ -57,6 +57,7 @@ class Explanation:
     text: str
     base: float
     spans: tuple[Span, ...]
+    terms: tuple[tuple[str, float], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
@@ -66,6 +67,7 @@ class Explanation:
             "metrics": {"score": {"value": self.score}, "rank": {"value": self.rank}},
             "stages": [asdict(step) for step in self.steps],
             "words": words,
+            "terms": [{"term": term, "score": score} for term, score in self.terms],
         }
 
 
@@ -97,7 +99,8 @@ def explain(
     steps = tuple(Step(one.name, one.rank(0, row), one.score(0, row), one.width) for one in stages)
     text = passage_of(index.rows.read(row))
     base, effects = _effects(encoder, vectors[0], text, spans)
-    return Explanation(query, document, score, rank, int(present(ids).sum()), steps, text, base, effects)
+    terms = index.lexical.contributions(query, row) if plan.fusion is not None else []
+    return Explanation(query, document, score, rank, int(present(ids).sum()), steps, text, base, effects, tuple(terms))
 
 
 def _exact(index: VectorIndex, query: np.ndarray, row: int, ids: np.ndarray) -> tuple[float, int]:

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from searchapp.errors import SearchAppError
-
 # Okabe & Ito's colours, which the colour-blind tell apart, in an order that reads on white and on near-black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#888888")
 DARK_COLOURS = ("#56b4e9", "#e69f00", "#2fc79a", "#e39ac6", "#ff8a4c", "#8ab8ff", "#aaaaaa")
@@ -152,13 +150,9 @@ def _figure(name: str, caption: str, draw: Callable[[Any, Sequence[str]], None],
 def _png(
     draw: Callable[[Any, Sequence[str]], None], height: float, colours: Sequence[str], style: Mapping[str, Any]
 ) -> bytes:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure as Canvas
-    except ImportError as error:
-        raise SearchAppError(
-            f"a report needs matplotlib, which is not installed ({error}); install searchapp[report]"
-        ) from error
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
     with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, **style}):
         figure = Canvas(figsize=(5.4, height), layout="constrained")
         axes = figure.subplots()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from searchapp.errors import EvaluationError
@@ -55,6 +57,24 @@ def table_html(label: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -
     )
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of a report. Raises EvaluationError where it cannot be written, or nothing is there to draw."""
+    if find_spec("matplotlib") is None:
+        raise EvaluationError("a report needs matplotlib, which is not installed; install searchapp[report]")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> EvaluationError:
+    return EvaluationError(
+        f"--report {folder} cannot be written: {error.strerror or error}; give a folder you can write to"
+    )
+
+
 @dataclass
 class Page:
     """HTML pieces in order, and the plots among them."""
@@ -97,13 +117,11 @@ class Page:
             f"<title>{text(self.title)}</title><style>{STYLE}</style></head><body><main><h1>{text(self.title)}</h1>"
             f'<p class="soft">{text(self.under)}</p>{"".join(self.pieces)}</main></body></html>\n'
         )
+        make_folder(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             for figure in self.figures:
                 figure.save(folder)
             (folder / "index.html").write_text(page, encoding="utf-8", errors="replace")
         except OSError as error:
-            raise EvaluationError(
-                f"--report {folder} cannot be written: {error.strerror or error}; give a folder you can write to"
-            ) from error
+            raise _unwritable(folder, error) from error
         return folder / "index.html"

@@ -24,6 +24,7 @@ FAILURES = 10  # queries shown of those that failed
 SHOWN = 5  # documents shown of each
 SNIPPET = 240  # characters of a text
 HISTOGRAMS = 4  # settings whose scores are drawn
+DIFFERENCES = 6  # settings that are drawn against the first, query by query; the table of all queries has the rest
 
 
 class Scored(Protocol):
@@ -233,7 +234,7 @@ def _differences(page: Page, collection: str, own: Sequence[tuple[str, Scored]])
     """Each setting against the first, query by query."""
     main = next(iter(own[0][1].scores.per_query))
     name, first = own[0]
-    for number, (other, one) in enumerate(own[1:], 1):
+    for number, (other, one) in enumerate(own[1 : 1 + DIFFERENCES], 1):
         values = [one.scores.per_query[main][query] - value for query, value in first.scores.per_query[main].items()]
         page.figure(figures.differences(f"{collection}-differences-{number}", main, f"{other} - {name}", values))
 

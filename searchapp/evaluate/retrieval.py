@@ -174,6 +174,7 @@ def _measure(
         rerank_depth=request.rerank_depth,
     )
     stages = run(index, [query.text for query in collection.queries], vectors, plan, advance)
+    notes = (*corpus.sentences(), *_deep(index, setting, request))
     results: list[Result] = []
     for number, stage in enumerate(stages):
         kind = KINDS.get(stage.name, "dense")
@@ -198,7 +199,7 @@ def _measure(
             name = f"{before.name}-reranked"
             described |= {key: before.setting[key] for key in ("method", "fusion")}
             described |= _reranking(request, request.reranker, before)
-        results.append(Result(name, described, measured, found, seconds, qrels, tuple(corpus.sentences())))
+        results.append(Result(name, described, measured, found, seconds, qrels, notes))
     return [result for result in results if lexical or result.name != "bm25"]
 
 
@@ -257,6 +258,18 @@ def _rescored(index: VectorIndex, setting: Setting, request: Request) -> int:
         return 0
     wanted = max(standard, 4 * request.depth) if setting.candidates is None else max(setting.candidates, request.depth)
     return min(wanted, index.manifest.documents)
+
+
+def _deep(index: VectorIndex, setting: Setting, request: Request) -> list[str]:
+    """Say it where more was rescored than a search for ten hits would: that flatters the reduction."""
+    standard = index.manifest.ann.candidates if index.manifest.ann else 0
+    rescored = _rescored(index, setting, request)
+    if setting.candidates is not None or rescored <= max(standard, 4 * 10):
+        return []
+    return [
+        f"{rescored:,} documents a query are rescored, as {request.depth:,} are retrieved; a search for 10 rescores "
+        f"{max(standard, 4 * 10)}: --depth 10 measures that, --candidates 0 the index alone"
+    ]
 
 
 def run_path(path: Path, name: str, alone: bool) -> Path:

@@ -46,6 +46,8 @@ def test_score_ranks_and_words_are_those_of_brute_force(run, beir: Path, index: 
         assert steps["rescored"]["rank"] == found["metrics"]["rank"]["value"]  # all are rescored here
         holds = {"honey", "bees"} & set(texts[place].split())
         assert (steps["bm25"]["rank"] is not None) == bool(holds)
+        terms = {term["term"]: term["score"] for term in found["terms"]}
+        assert sum(terms.values()) == pytest.approx(steps["bm25"]["score"] or 0.0, abs=1e-5)
         for word in found["words"]:
             assert texts[place][word["start"] : word["end"]] == word["text"]
         # without the first word

@@ -75,6 +75,7 @@ def test_several_settings_encode_once(run, beir: Path, tiny_model: Path, tmp_pat
     monkeypatch.setattr(Encoder, "encode_counted", counting)
     outcome = run("evaluate", "retrieval", beir, "--model", tiny_model, "--json", "--run", tmp_path / "r.run",
                   "--pca", 0, "--pca", 8, "--pca", 2, "--candidates", 0)  # fmt: skip
+    assert outcome.code == 0, outcome.err
     results = json.loads(outcome.out)["results"]
     assert [result["setting"]["pca"] for result in results] == [None, 8, 2]
     assert len(texts) == 120 + 14

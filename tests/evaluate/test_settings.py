@@ -128,6 +128,12 @@ def test_a_cache_spares_the_encoding(run, beir: Path, tiny_model: Path, tmp_path
     assert run(*command).code == 1  # encoded again
 
 
+def test_two_collections_of_one_name_are_refused(run, beir: Path) -> None:  # noqa: F811
+    outcome = run("evaluate", "retrieval", beir, beir)
+    assert outcome.code == 2
+    assert "two datasets are called" in outcome.err
+
+
 def test_only_its_own_section_of_a_file_is_written(tmp_path: Path) -> None:
     path = tmp_path / "r.md"
     path.write_text("# Mine\n\nwords\n\n## Retrieval\n\nold\n\n## After\n\nkept\n")
@@ -149,6 +155,7 @@ def test_only_its_own_section_of_a_file_is_written(tmp_path: Path) -> None:
         (("--metric", "nDGC@10"), "did you mean"),
         (("--markdown", "absent/m.md"), "--markdown absent/m.md cannot be written"),
         (("--per-query", "."), "--per-query . cannot be written"),
+        (("--report", "/dev/null"), "--report /dev/null cannot be written"),
     ],
 )
 def test_bad_options_are_one_line(run, beir: Path, options: tuple[str, ...], words: str) -> None:  # noqa: F811

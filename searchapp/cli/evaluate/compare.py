@@ -9,7 +9,7 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import DIM, notice, say, say_json, style, table, width
-from searchapp.cli.evaluate.options import Metrics, Report, check_metrics
+from searchapp.cli.evaluate.options import Metrics, Report, check_metrics, check_outputs
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def compare(
     from searchapp.evaluate.compare import compare as compare_runs
 
     metrics = check_metrics(metric)
+    check_outputs(report=report)
     if len(runs) < 2:
         raise SearchAppError(f"found {len(runs)} run, expected at least two to compare; give another file")
     if len(qrels) not in (1, len(runs)):

@@ -71,7 +71,10 @@ def _show(found: Explanation) -> None:
     say()
     codes = {2: (BOLD, GREEN), 1: (GREEN,), 0: (), -1: (RED,)}
     marks = dict(zip(((span.start, span.end) for span in found.spans), shades(found.spans), strict=True))
-    pieces = [style(found.text[start:end], *codes[shade]) for (start, end), shade in marks.items()]
+    pieces = []
+    for (start, end), shade in marks.items():
+        words = found.text[start:end]
+        pieces.append(style(words, *codes[shade]) if shade else words)
     for line in textwrap.wrap(" ".join(pieces), width() + 20, break_long_words=False, break_on_hyphens=False):
         say(line)
     strongest = sorted(found.spans, key=lambda span: -abs(span.effect))[:WORDS]
@@ -80,3 +83,6 @@ def _show(found: Explanation) -> None:
     for span in strongest:
         words = " ".join(found.text[span.start : span.end].split())
         say(f"  {span.effect:+.4f}  {words if len(words) <= 80 else words[:79] + '…'}")
+    if found.terms:
+        say(style("what each term of the query adds to its BM25 score:", DIM))
+        say("  " + ", ".join(f"{term} {weight:.2f}" for term, weight in found.terms))

@@ -39,6 +39,28 @@ def check_metrics(given: list[str] | None, usual: tuple[str, ...] | None = None)
     return metrics
 
 
+def check_distinct(names: list[str]) -> None:
+    """Raise EvaluationError for two datasets of one name, which tables and files could not tell apart."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise EvaluationError(f"two datasets are called {twice}, expected different names; evaluate them one by one")
+
+
+def check_outputs(
+    run: Path | None = None, per_query: Path | None = None, markdown: Path | None = None, report: Path | None = None
+) -> None:
+    """Raise EvaluationError, before anything is computed, for what cannot be written."""
+    from searchapp.evaluate.page import make_folder
+    from searchapp.evaluate.retrieval import check_writable
+
+    if report is not None:
+        make_folder(report)
+
+    for path, option in ((run, "--run"), (per_query, "--per-query"), (markdown, "--markdown")):
+        if path is not None:
+            check_writable(path, option)
+
+
 def write_per_query(path: Path, results: Iterable[tuple[str, Named]], texts: Mapping[tuple[str, str], str]) -> None:
     """Write a line of JSON for each setting and query; ``texts`` are by collection and id.
 

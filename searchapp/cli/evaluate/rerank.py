@@ -12,7 +12,16 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
-from searchapp.cli.evaluate.options import Markdown, Metrics, PerQuery, Report, check_metrics, write_per_query
+from searchapp.cli.evaluate.options import (
+    Markdown,
+    Metrics,
+    PerQuery,
+    Report,
+    check_distinct,
+    check_metrics,
+    check_outputs,
+    write_per_query,
+)
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -63,7 +72,6 @@ def rerank(
     """Put candidates in a model's order and measure it, before and after where a first stage brought them."""
     from searchapp.evaluate.candidates import load_candidates
     from searchapp.evaluate.reranking import DEFAULT_METRICS, evaluate_reranking
-    from searchapp.evaluate.retrieval import check_writable
 
     if (top_ranked or index) and len(datasets) > 1:
         raise SearchAppError(
@@ -73,13 +81,12 @@ def rerank(
     if top_ranked and index:
         raise SearchAppError("--top-ranked and --index both bring candidates, expected one of them; leave one out")
     metrics = check_metrics(metric, DEFAULT_METRICS)
-    for path, option in ((run, "--run"), (per_query, "--per-query"), (markdown, "--markdown")):
-        if path is not None:
-            check_writable(path, option)
+    check_outputs(run, per_query, markdown, report)
     if index is not None:
         loaded = [_from_index(datasets[0], split, index, depth, instruction, device)]
     else:
         loaded = [load_candidates(dataset, split, run=top_ranked) for dataset in datasets]
+    check_distinct([candidates.name for candidates in loaded])
     fused = options.fusion_of(None, hybrid, fusion, weight)
     scorer = options.reranker_of(reranker, kind, device)
     if scorer is None:
@@ -115,9 +122,7 @@ def _from_index(
     dataset: Path, split: str | None, path: Path, depth: int, instruction: str | None, device: str
 ) -> Candidates:
     """Search an index for the candidates, as ``search`` does."""
-    import tempfile
-
-    from searchapp.evaluate import load_collection, write_run
+    from searchapp.evaluate import load_collection
     from searchapp.evaluate.candidates import load_candidates
     from searchapp.search import Index
 
@@ -125,12 +130,10 @@ def _from_index(
     opened = Index.open(path, device=device)
     answers = opened.answer([query.text for query in collection.queries], depth or 1_000, instruction=instruction)
     found = {
-        query.id: [(hit.id, hit.score) for hit in answer.hits]
+        query.id: {hit.id: hit.score for hit in answer.hits}
         for query, answer in zip(collection.queries, answers, strict=True)
     }
-    with tempfile.TemporaryDirectory(prefix="searchapp-") as work:
-        write_run(Path(work) / "first.run", found, "searchapp")
-        return load_candidates(dataset, split, run=Path(work) / "first.run")
+    return load_candidates(dataset, split, run=found)
 
 
 @contextmanager

@@ -11,7 +11,16 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
-from searchapp.cli.evaluate.options import Markdown, Metrics, PerQuery, Report, check_metrics, write_per_query
+from searchapp.cli.evaluate.options import (
+    Markdown,
+    Metrics,
+    PerQuery,
+    Report,
+    check_distinct,
+    check_metrics,
+    check_outputs,
+    write_per_query,
+)
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -79,7 +88,7 @@ def retrieval(
     """Search test collections and score the results, with 95 % bootstrap intervals over the queries."""
     from searchapp.encoder import Encoder
     from searchapp.evaluate import load_collection
-    from searchapp.evaluate.retrieval import Request, Setting, check_writable, evaluate_index
+    from searchapp.evaluate.retrieval import Request, Setting, evaluate_index
     from searchapp.search import Index
 
     if index is not None:
@@ -90,10 +99,9 @@ def retrieval(
             f"--adapter was given with {len(models)} models, expected one; evaluate the adapted model by itself"
         )
     collections = [load_collection(dataset, split) for dataset in datasets]
+    check_distinct([collection.name for collection in collections])
     metrics = check_metrics(metric)
-    for path, option in ((run, "--run"), (per_query, "--per-query"), (markdown, "--markdown")):
-        if path is not None:
-            check_writable(path, option)
+    check_outputs(run, per_query, markdown, report)
     opened = Index.open(index, device=device) if index is not None else None
     request = Request(
         metrics,
@@ -245,4 +253,4 @@ def _notes(results: Sequence[Result]) -> list[str]:
                 f"{result.setting['queries_missing']} judged queries are missing from the run of "
                 f"{label(result.setting)} and count as 0"
             )
-    return [*said, *results[0].notes]
+    return [*said, *dict.fromkeys(note for result in results for note in result.notes)]
