@@ -56,7 +56,7 @@ def summary(found: dict[str, Any]) -> list[str]:
         f"matrix products, GFLOP/s: {peaks}; {found['gflop_per_token'] * 1000:,.1f} MFLOP a token",
         f"texts: {texts['documents']:,} from {', '.join(texts['sources'])}; {texts['tokens']:,} tokens, median "
         f"{texts['median']:.0f}, mean {texts['mean']:.0f}, 95 % under {texts['p95']:.0f}, longest {texts['longest']}",
-        f"{found['rounds']} rounds, rates by {clock}; {versions}",
+        f"{found['rounds']} round{'s' * (found['rounds'] > 1)}, rates by {clock}; {versions}",
     ]
     for dtype, parts in found["profile"].items():
         shares = ", ".join(f"{group} {share:.0%}" for group, share in parts.items())

@@ -108,7 +108,7 @@ def report(path: Path, summary: Summary) -> None:
         say(f"words          {describe(manifest.lexical)}")
     say(f"on disk        {bytes_text(sum(entry.size for entry in manifest.files.values()))}")
     encode = plan.seconds.get("encode", 0.0)
-    rate = f" ({plan.tokens / encode:,.0f} tokens/s)" if encode else ""
+    rate = f" ({plan.tokens / encode:,.0f} tokens/s)" if encode and plan.tokens else ""  # none where all were cached
     stages = [f"encode {seconds_text(encode)}{rate}"]
     stages += [
         f"{name} {seconds_text(plan.seconds[name])}" for name in ("words", "reduce", "index") if name in plan.seconds
