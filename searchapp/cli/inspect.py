@@ -13,6 +13,7 @@ from searchapp.cli.build import describe
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json
 
 if TYPE_CHECKING:
+    from searchapp.encoder import Encoder
     from searchapp.index.manifest import Manifest
 
 
@@ -151,8 +152,12 @@ def _repair(index: Path, sources: list[str], device: str) -> None:
     from searchapp.cli.progress import Bar
     from searchapp.index import recorded_encoder
     from searchapp.index import repair as repair_index
+    from searchapp.index.recorded import recorded_backend
+
+    def load(manifest: Manifest) -> Encoder:
+        return recorded_encoder(manifest, index, device, backend=recorded_backend(manifest))
 
     with Bar() as bar:
-        done = repair_index(index, lambda manifest: recorded_encoder(manifest, index, device), sources, progress=bar)
+        done = repair_index(index, load, sources, progress=bar)
     for text in done.mended:
         notice(f"mended: {text}")

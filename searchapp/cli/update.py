@@ -38,16 +38,19 @@ def add(
     from searchapp.encoder import Encoder
     from searchapp.index import VectorIndex, recorded_encoder
     from searchapp.index import add as add_to
+    from searchapp.index.recorded import recorded_backend
 
     for source in sources:
         open_source(source)  # a missing file is said before a model is loaded
     manifest = VectorIndex.open(index).manifest
+    backend = recorded_backend(manifest)
     if model is None and adapter is None:
-        encoder = recorded_encoder(manifest, index, device)
+        encoder = recorded_encoder(manifest, index, device, backend=backend)
     else:
         recorded = dict(manifest.encoder["reference"])
         recorded |= {"model": model or recorded["model"], "adapters": adapter or recorded["adapters"]}
-        encoder = Encoder.load(recorded.pop("model"), device=device, dtype=manifest.encoder["dtype"], **recorded)
+        dtype = manifest.encoder["dtype"]
+        encoder = Encoder.load(recorded.pop("model"), device=device, dtype=dtype, backend=backend, **recorded)
     with Bar() as bar:
         done = add_to(sources, index, encoder, segment_size=segment_size, progress=bar)
     counts = {name: getattr(done, name) for name in ("added", "changed", "unchanged", "rejected")}

@@ -6,6 +6,7 @@ agree with torch's to rounding, so an index may be searched by either; what an i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,11 @@ class OpenVinoBackend:
             raise ModelError("backend openvino has no float16 on a CPU; use --dtype bfloat16, float32 or auto")
         if not settings.bidirectional:
             raise ModelError("backend openvino is for bidirectional encoders only; use --backend torch")
+        if precision == torch.bfloat16 and usable_cores() < 2:
+            raise ModelError(
+                "backend openvino in bfloat16 needs two cores, this process may use one (its kernels divide by zero "
+                "there, which ends the process); use --dtype float32, or --backend torch"
+            )
         self.dtype = str(precision).removeprefix("torch.")
         self.budget, self.shrunk, self.positions = BUDGET["cpu"], False, 0
         self._tokenizer, self._pooling = tokenizer, settings.pooling
@@ -84,6 +90,11 @@ class _Probed:
         mask = np.ones(input_ids.shape, dtype=bool) if attention_mask is None else attention_mask.numpy().astype(bool)
         states = self._backend.states(input_ids.numpy(), mask)
         return BaseModelOutput(last_hidden_state=torch.from_numpy(states))
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _compile(model: Any, *, bfloat16: bool, threads: int) -> Any:

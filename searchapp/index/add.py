@@ -25,7 +25,7 @@ from searchapp.index.ids import IdTable
 from searchapp.index.lexical import covering
 from searchapp.index.manifest import Addition, Manifest, Segment, Staged
 from searchapp.index.marks import ID, METADATA, TEXT, mark, read_marks
-from searchapp.index.recorded import require_match
+from searchapp.index.recorded import recorded_backend, require_match
 from searchapp.index.rows import Rows
 from searchapp.index.segment import (
     SEGMENT_CHARACTERS,
@@ -81,6 +81,8 @@ def add(
         require_match(manifest, path, encoder)
         if (made := manifest.encoder["dtype"]) != encoder.dtype:
             raise IndexStoreError(f"{path} was made in {made}, this encoder is in {encoder.dtype}; give --dtype {made}")
+        if (made := recorded_backend(manifest)) != encoder.backend.name:
+            raise IndexStoreError(f"{path} was made by the backend {made}; load the encoder with backend={made!r}")
         summary = _Run(store, manifest, encoder, segment_size, progress).add(opened)
         store.publish_rejections()
         folded = fold(store, progress.stage)

@@ -31,6 +31,7 @@ from searchapp.index.ids import IdTable
 from searchapp.index.lexical import add_lexical
 from searchapp.index.manifest import Build, Manifest
 from searchapp.index.marks import ID, read_marks
+from searchapp.index.recorded import recorded_backend
 from searchapp.index.rows import Rows
 from searchapp.index.segment import SEGMENT_CHARACTERS, SEGMENT_DOCUMENTS, encode, write_rejections, write_segment
 from searchapp.index.store import REJECTED, Store
@@ -219,7 +220,7 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
             f"{store.root} holds {unfinished} made in {made}, this run is in {encoder.dtype}; "
             f"give --dtype {made}, or {ways}"
         )
-    if (made := manifest.encoder.get("backend", "torch")) != encoder.backend.name:
+    if (made := recorded_backend(manifest)) != encoder.backend.name:
         raise IndexStoreError(
             f"{store.root} holds {unfinished} made by the backend {made}, this run is by {encoder.backend.name}; "
             f"give --backend {made}, or {ways}"

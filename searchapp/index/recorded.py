@@ -10,16 +10,24 @@ from searchapp.errors import ModelError
 from searchapp.index.manifest import Manifest
 
 
-def recorded_encoder(manifest: Manifest, root: Path, device: str = "auto") -> Encoder:
-    """Load the encoder recorded in an index. Raises ModelError when it is gone or no longer the same."""
+def recorded_encoder(manifest: Manifest, root: Path, device: str = "auto", *, backend: str = "torch") -> Encoder:
+    """Load the encoder recorded in an index. Raises ModelError when it is gone or no longer the same.
+
+    Any ``backend`` may ask an index; documents are encoded by ``recorded_backend``, so that all of them are alike.
+    """
     reference = dict(manifest.encoder["reference"])
     model, dtype = reference.pop("model"), manifest.encoder["dtype"]
     try:
-        encoder = Encoder.load(model, device=device, dtype=dtype, **reference)
+        encoder = Encoder.load(model, device=device, dtype=dtype, backend=backend, **reference)
     except ModelError as error:
         raise ModelError(f"the model of {root} cannot be loaded: {error}") from error
     require_match(manifest, root, encoder)
     return encoder
+
+
+def recorded_backend(manifest: Manifest) -> str:
+    """What ran the model when the documents of an index were encoded."""
+    return str(manifest.encoder.get("backend", "torch"))
 
 
 def require_match(manifest: Manifest, root: Path, encoder: Encoder) -> None:

@@ -131,9 +131,9 @@ def retrieval(
                 backend=backend,
                 cache=cache,
             )
-            notice(f"model {name}: {encoder.description}")
             for collection in collections:
                 results += _evaluate(collection, encoder, settings, request)
+            notice(f"model {name}: {encoder.description}")
     _write(results, run, per_query, report, markdown, collections)
     if json:
         say_json({"results": [result.to_json() for result in results]})
