@@ -166,7 +166,10 @@ def _take_hurt(store: Store) -> None:
 
 def _hurt(store: Store) -> bool:
     """Whether a derived file of the state has changed since it was written; it is then made again."""
-    return store.manifest is not None and bool(store.check(store.manifest.derived()))
+    if store.manifest is None or not store.check(store.manifest.derived()):
+        return False
+    store.keep_older = False  # the state before has the same files
+    return True
 
 
 def absolute(name: str) -> str:

@@ -50,7 +50,7 @@ def fold(store: Store, stage: Stage | None = None) -> Folded | None:
     return rebuilt(store, manifest, tell)
 
 
-def rebuilt(store: Store, manifest: Manifest, stage: Stage, *, alone: bool = False) -> Folded:
+def rebuilt(store: Store, manifest: Manifest, stage: Stage) -> Folded:
     """Make the reduction and the FAISS index again after a manifest and commit it.
 
     Where documents are too few for them, everything is searched exactly, and that is said.
@@ -58,12 +58,12 @@ def rebuilt(store: Store, manifest: Manifest, stage: Stage, *, alone: bool = Fal
     build = manifest.build
     if manifest.rows:
         try:
-            return Folded(store.commit(derived(store, manifest, build.pca, build.factory, stage), alone=alone))
+            return Folded(store.commit(derived(store, manifest, build.pca, build.factory, stage)))
         except IndexStoreError as error:
             notice = f"searched exactly, without reduction and FAISS index, until there are more documents: {error}"
     else:
         notice = "no documents are left; the index is empty"
-    return Folded(store.commit(manifest.bare(state="ready"), alone=alone), (notice,))
+    return Folded(store.commit(manifest.bare(state="ready")), (notice,))
 
 
 def _extended(store: Store, manifest: Manifest, ann: Ann) -> Manifest:

@@ -26,7 +26,8 @@ from searchapp.index.marks import ID, METADATA, TEXT, mark, marks_of, read_marks
 from searchapp.index.recorded import require_match
 from searchapp.index.rows import Rows
 from searchapp.index.segment import Files, encode, write_segment
-from searchapp.index.store import Store, damage, states
+from searchapp.index.states import damage, states
+from searchapp.index.store import Store
 from searchapp.index.tombstones import read_gone, write_tombstones
 from searchapp.index.vectors import Vectors
 from searchapp.index.verify import examine
@@ -51,8 +52,10 @@ def repair(path: Path, load: Load, sources: Sequence[str] = (), *, progress: Pro
     with suppress(IndexStoreError):
         if not examine(path).problems:
             return Repaired()
+    found = [*states(path)] if path.is_dir() else []
+    if not found:
+        Store.open(path)  # says what is the matter
     with Store.write(path) as store:
-        found = [*states(path)]
         newest = next((state for state in found if state.manifest is not None), None)
         if newest is None or newest.manifest is None:
             raise IndexStoreError(
@@ -68,13 +71,13 @@ def repair(path: Path, load: Load, sources: Sequence[str] = (), *, progress: Pro
                 )
             elif state.notice:
                 work.done.mended.append(f"manifest {state.number} put in place from its copy")
-        manifest = covering(store, work.run([*sources]), check=True)
-        store.manifest = manifest
+        manifest = work.run([*sources])
+        store.manifest, store.keep_older = manifest, False
         if manifest.state == "ready" and work.derive:
-            folded = rebuilt(store, manifest, (progress or Silent()).stage, alone=True)
+            folded = rebuilt(store, manifest, (progress or Silent()).stage)
             work.done.mended += folded.notices
         else:
-            store.commit(manifest, alone=True)
+            store.commit(manifest)
         store.publish_rejections()
         return work.done
 

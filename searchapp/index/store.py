@@ -15,35 +15,19 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.durable import Disk, Draft, FileEntry, checksum, reaching
-from searchapp.index.manifest import Manifest, Torn
+from searchapp.index.durable import Disk, Draft, FileEntry, reaching
+from searchapp.index.manifest import Manifest
+from searchapp.index.states import Found, copy_of, damage, numbered, states
 
 REJECTED = "rejected.jsonl"
 DATA_NAME = re.compile(r"[a-z]+-[0-9a-f]{32}")
 TEMPORARY_NAME = re.compile(r"tmp-[0-9a-f]{32}")
 ATTEMPTS = 10  # to open a state that a writer removes under a reader's hands
-
-
-@dataclass(frozen=True)
-class Found:
-    """A manifest on disk: what it says, and what is wrong with it or with the files it names."""
-
-    number: int
-    path: Path
-    manifest: Manifest | None  # None where neither it nor its copy can be read
-    problems: tuple[str, ...] = ()
-    notice: str = ""  # that its copy is used in its place
-    missing: tuple[str, ...] = ()  # files it names that are not there, or not of their size
-
-    @property
-    def usable(self) -> bool:
-        """Whether the state can be opened."""
-        return self.manifest is not None and not self.problems
 
 
 class Store:
@@ -55,6 +39,7 @@ class Store:
         self.manifest = manifest
         self.notices = notices  # what was found wrong on opening, for the user to read
         self.hurt: Found | None = None  # a writer's: a newer state than ``manifest`` of which files are missing or cut
+        self.keep_older = True  # a writer's: false where files of the states before are hurt, so that none is kept
         self._disk = disk
         self._writing = False
         self._held: BinaryIO | None = None  # a reader's state, kept from being removed while it is open
@@ -126,11 +111,11 @@ class Store:
                 _take(lock, root)
                 (root / "data").mkdir(exist_ok=True)
                 disk.sync_directory(root)
-                found = [*states(root)]
+                found = [_restored(one, root, disk) for one in states(root)]
             usable = {one.number: one.manifest for one in found if one.usable and one.manifest is not None}
             newest = max(usable, default=0)
             newer = [one for one in found if one.number >= newest]  # what is hurt of older states, nobody needs
-            problems = [text for one in newer for text in (*one.problems, one.notice) if text]
+            problems = [text for one in newer for text in one.problems]
             hurt = next((one for one in newer if one.manifest is not None and not one.usable), None)
             store = cls(root, usable.get(newest), problems, disk)
             store.hurt = hurt
@@ -151,7 +136,7 @@ class Store:
     def update(cls, root: Path) -> Iterator[Store]:
         """Open a finished index for writing. Raises IndexStoreError where there is none, or it has to be mended."""
         with reaching(root):
-            if not root.is_dir() or not _numbered(root):
+            if not root.is_dir() or not numbered(root):
                 raise IndexStoreError(f"{root} is no index; make one with `searchapp build SOURCE... --index {root}`")
         with cls.write(root) as store:
             if store.notices:
@@ -173,15 +158,12 @@ class Store:
             yield name, draft, entries
         entries[name] = draft.entry
 
-    def commit(self, manifest: Manifest, *, alone: bool = False) -> Manifest:
-        """Publish the next state and return it with its number. Raises IndexStoreError when the disk is full.
-
-        With ``alone`` no state before it is kept.
-        """
+    def commit(self, manifest: Manifest) -> Manifest:
+        """Publish the next state and return it with its number. Raises IndexStoreError when the disk is full."""
         if not self._writing:
             raise IndexStoreError(f"{self.root} is open for reading only")
         with reaching(self.root):
-            number = 1 + max([0, *self._kept, *(number for number, _ in _numbered(self.root))])
+            number = 1 + max([0, *self._kept, *(number for number, _ in numbered(self.root))])
             manifest = replace(manifest, number=number)
             temporary = self.root / f"tmp-{uuid.uuid4().hex}"
             self._disk.sync_directory(self.data)
@@ -195,7 +177,7 @@ class Store:
                 self._kept.pop(self.hurt.number, None)
                 self.hurt = None
             self._kept[number] = manifest
-            self._drop_states(alone)
+            self._drop_states()
             with self._disk.create(temporary) as draft:
                 draft.write(manifest.dump())
             self._disk.replace(temporary, copy_of(self.root / f"manifest-{number:010d}.json"))
@@ -228,14 +210,14 @@ class Store:
         found = {name: damage(self.data / name, entries[name]) for name in (entries if names is None else names)}
         return {name: problem for name, problem in found.items() if problem}
 
-    def _drop_states(self, alone: bool = False) -> None:
+    def _drop_states(self) -> None:
         """Remove the manifests of states that are neither new nor held. To be synced before their files go too."""
         current = self.manifest.number if self.manifest else 0
         older = sorted((number for number in self._kept if number < current), reverse=True)
         keep = {current}
-        if not alone:
+        if self.keep_older:
             keep |= {*older[:1], *[number for number in older if self._kept[number].state == "ready"][:1]}
-        for number, path in _numbered(self.root):
+        for number, path in numbered(self.root):
             if number not in keep and (number not in self._kept or not _is_held(path)):
                 self._disk.remove(copy_of(path))
                 self._disk.remove(path)
@@ -252,77 +234,16 @@ class Store:
                 self._disk.remove(path)
 
 
-def copy_of(path: Path) -> Path:
-    """Where the copy of a manifest lies. It is written once its manifest is in place, and removed before it."""
-    return path.with_suffix(".copy")
-
-
-def _numbered(root: Path) -> list[tuple[int, Path]]:
-    """Where the manifests are by number, newest first, also one of which only the copy is left."""
-    found = [(re.fullmatch(r"manifest-([0-9]{1,18})\.(json|copy)", path.name), path) for path in root.iterdir()]
-    numbers = {int(match[1]): path.with_suffix(".json") for match, path in found if match}
-    return sorted(numbers.items(), reverse=True)
-
-
-def states(root: Path) -> Iterator[Found]:
-    """Read every manifest, newest first; a file that a writer removes meanwhile is passed over.
-
-    Where one is missing or damaged, its copy is read. An older state of which the copy alone is left was being removed.
-    """
-    usable = False
-    for number, path in _numbered(root):
-        manifest, problem = _read(path)
-        notice = ""
-        if manifest is None and copy_of(path).exists() and not (usable and problem is None):
-            manifest, _ = _read(copy_of(path))
-            if manifest is not None:
-                notice = f"{problem or f'{path.name} is missing'}; its copy is used"
-                path = copy_of(path)
-        if manifest is None:
-            if problem is not None:
-                yield Found(number, path, None, (problem,))
-            continue
-        entries = manifest.files.items()
-        wrong = {name: problem for name, entry in entries if (problem := _misfit(root / "data" / name, entry))}
-        if wrong and not path.exists():
-            continue
-        problems = tuple(f"{path.name}: {problem}" for problem in wrong.values())
-        usable = usable or not wrong
-        yield Found(number, path, manifest, problems, notice, tuple(wrong))
-
-
-def _read(path: Path) -> tuple[Manifest | None, str | None]:
-    """A manifest, or why it cannot be read; neither where it is not there."""
-    try:
-        return Manifest.load(path), None
-    except FileNotFoundError:
-        return None, None
-    except Torn as error:
-        return None, str(error)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return None, f"{path} cannot be read ({error})"
-
-
-def _misfit(path: Path, entry: FileEntry) -> str | None:
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        return f"data/{path.name} is missing"
-    except OSError as error:
-        return f"data/{path.name} cannot be read ({error.strerror})"
-    return None if size == entry.size else f"data/{path.name} has {size} bytes, expected {entry.size}"
-
-
-def damage(path: Path, entry: FileEntry) -> str | None:
-    """What is wrong with a data file, read whole and compared with its checksum; None where nothing is."""
-    problem = _misfit(path, entry)
-    if problem is None:
-        try:
-            same = checksum(path) == entry.checksum
-            problem = None if same else f"data/{path.name} does not match its checksum (its bytes have changed)"
-        except OSError as error:
-            problem = f"data/{path.name} cannot be read ({error.strerror})"
-    return problem
+def _restored(found: Found, root: Path, disk: Disk) -> Found:
+    """Put a manifest that is damaged or missing in its place again, from its copy."""
+    if not found.notice:
+        return found
+    temporary, path = root / f"tmp-{uuid.uuid4().hex}", found.path.with_suffix(".json")
+    with disk.create(temporary) as draft:
+        draft.write(copy_of(path).read_bytes())
+    disk.replace(temporary, path)
+    disk.sync_directory(root)
+    return replace(found, path=path, notice="")
 
 
 def _is_held(path: Path) -> bool:
@@ -340,7 +261,7 @@ def _is_held(path: Path) -> bool:
 
 def _is_ours(root: Path) -> bool:
     """Whether a directory is an index, the beginning of one, or empty: nothing in it is anybody else's."""
-    if _numbered(root):
+    if numbered(root):
         return True
     for path in root.iterdir():
         if path.name == "data" and path.is_dir():

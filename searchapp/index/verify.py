@@ -12,7 +12,8 @@ from searchapp.errors import SearchAppError
 from searchapp.index.drift import drift_notice
 from searchapp.index.index import VectorIndex
 from searchapp.index.manifest import Manifest
-from searchapp.index.store import REJECTED, Found, Store, copy_of, damage, states
+from searchapp.index.states import Found, copy_of, damage, states
+from searchapp.index.store import REJECTED, Store
 from searchapp.index.tombstones import read_gone
 
 PROBES = 5  # stored vectors that are searched for

@@ -121,5 +121,5 @@ def test_an_index_that_left_out_a_sync_would_be_noticed(base: Path, forget: str)
 def test_three_thousand_power_losses(base: Path) -> None:
     counts = {}
     for name in ("add", "delete", "compact", "reindex"):
-        counts[name], _ = losses(base, name, seeds=9)
+        counts[name], _ = losses(base, name, seeds=12)
     assert sum(counts.values()) >= 3000
