@@ -49,9 +49,14 @@ Language = Annotated[
     ),
 ]
 Hybrid = Annotated[bool, typer.Option("--hybrid", help="Search by words (BM25) too, and fuse both rankings.")]
+SCORES = {"weighted": "minmax", "zscore": "zscore"}  # ways to spell a fusion of scores, and how these are normalised
 FusionMethod = Annotated[
     str | None,
-    typer.Option("--fusion", help="rrf or weighted. Default: as the index was tuned, else rrf.", show_default=False),
+    typer.Option(
+        "--fusion",
+        help="rrf, weighted (min-max scores) or zscore. Default: as the index was tuned, else rrf.",
+        show_default=False,
+    ),
 ]
 Weight = Annotated[
     float | None,
@@ -90,9 +95,12 @@ def fusion_of(
     from searchapp.search.fusion import Fusion, stored_fusion
 
     tuned = stored_fusion(index.lexical.part) if index is not None else None
-    if tuned is None or method not in (None, tuned.method):  # a weight was tuned for its method
-        tuned = Fusion()
-    return replace(tuned, **given)
+    if method in SCORES:
+        given |= {"method": "weighted", "normalisation": SCORES[method]}
+    wanted = replace(tuned or Fusion(), **given)
+    if tuned is not None and (wanted.method, wanted.normalisation) != (tuned.method, tuned.normalisation):
+        return replace(Fusion(), **given)  # a weight was tuned for its method
+    return wanted
 
 
 def reranker_of(model: str | None, kind: str = "auto", device: str = "auto") -> Reranker | None:

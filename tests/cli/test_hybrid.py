@@ -113,8 +113,9 @@ def test_a_fusion_is_tuned_and_kept(run, collection: Path, tiny_model: Path, tmp
     assert tried["best"]["tuned_on"]["value"] == max(one["value"] for one in tried["tried"]) == 1.0
     untuned = lines(run("search", place, "find w7", "--hybrid", "--json"))
     shown = run("evaluate", "tune-fusion", collection, "--index", place, "--store")
-    assert "best (*): --fusion" in shown.out and "kept in" in shown.out
-    method, weight = tried["best"]["method"], tried["best"]["weight"]
+    assert "best (*): " in shown.out and " --weight " in shown.out and "kept in" in shown.out
+    best = tried["best"]
+    method, weight = "zscore" if best["normalisation"] == "zscore" else best["method"], best["weight"]
     tuned = lines(run("search", place, "find w7", "--hybrid", "--json"))
     same = lines(run("search", place, "find w7", "--hybrid", "--json", "--fusion", method, "--weight", weight))
     assert tuned == same and tuned[0]["id"] == "w7"

@@ -74,7 +74,8 @@ def _show(tuned: Tuned, collection: Collection, bases: list[Fusion]) -> None:
     say(table(rows))
     best = tuned.best
     say(f"vectors alone {tuned.dense:.4f}, BM25 alone {tuned.lexical:.4f}")
-    say(f"best (*): --fusion {best.fusion.method} --weight {best.fusion.weight:g}, {_name(best.fusion)}")
+    spelled = "zscore" if best.fusion.normalisation == "zscore" else best.fusion.method
+    say(f"best (*): {_name(best.fusion)}, --fusion {spelled} --weight {best.fusion.weight:g}")
 
 
 def _name(fusion: Fusion) -> str:
