@@ -59,7 +59,7 @@ def run(
     ``vectors`` are the queries' unit vectors (n, dim); None where the plan has ``dense=False``. ``advance`` is told of
     the pairs a reranker has scored. Raises IndexStoreError where the index lacks a part the plan needs.
     """
-    k = min(plan.k, index.manifest.documents)
+    k = min(plan.k, max(1, index.manifest.documents))  # an empty index gives stages without a hit
     depth = max(k, plan.rerank_depth) if plan.reranker is not None else k
     each = max(depth, plan.fusion.depth) if plan.fusion is not None else depth
     stages: list[Stage] = []

@@ -53,7 +53,7 @@ def test_kill_minus_nine_at_several_moments(tmp_path: Path, tiny_model: Path) ->
     _finish(*command, index)
     assert [segment.vectors for segment in Store.open(index).manifest.segments][: len(before)] == before
     assert _finish("search", index, *queries, "--json", "--candidates", 50) == want
-    assert json.loads(_finish("verify", index, "--json")) == {"ok": True, "problems": []}
+    assert json.loads(_finish("verify", index, "--json")) == {"ok": True, "problems": [], "notices": []}
     rejected = [json.loads(line)["line"] for line in (index / "rejected.jsonl").read_text().splitlines()]
     assert rejected == [
         json.loads(line)["line"] for line in (tmp_path / "whole" / "rejected.jsonl").read_text().splitlines()
