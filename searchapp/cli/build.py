@@ -12,6 +12,7 @@ from searchapp.cli.console import bytes_text, notice, say, seconds_text
 
 if TYPE_CHECKING:
     from searchapp.index import Summary
+    from searchapp.index.manifest import Manifest
 
 
 def build(
@@ -28,8 +29,11 @@ def build(
     ],
     model: options.Model = "bundled",
     adapter: options.Adapters = None,
-    pca: Annotated[int | None, typer.Option(help="Dimensions to reduce the vectors to; default: none.")] = None,
+    pca: options.Pca = None,
     factory: Annotated[str, typer.Option(help="auto, Flat, or any FAISS factory string.")] = "auto",
+    recall: options.Recall = None,
+    memory: options.Memory = None,
+    latency: options.Latency = None,
     pooling: options.Pooling = None,
     max_length: options.MaxLength = None,
     document_max_length: options.DocumentMaxLength = None,
@@ -45,6 +49,7 @@ def build(
     from searchapp.encoder import Encoder
     from searchapp.index import build as build_index
 
+    targets = options.targets(recall, memory, latency)
     for source in sources:
         open_source(source)  # a missing file is said before a model is loaded
     encoder = Encoder.load(
@@ -63,8 +68,9 @@ def build(
             sources,
             index,
             encoder,
-            pca=pca,
+            pca=options.dimension(pca),
             factory=factory,
+            targets=targets,
             overwrite=overwrite,
             segment_size=segment_size,
             progress=bar,
@@ -75,7 +81,7 @@ def build(
 def report(path: Path, summary: Summary) -> None:
     """Print what was built, one fact a line."""
     manifest = summary.manifest
-    plan, ann = manifest.build, manifest.ann
+    plan = manifest.build
     if summary.already_done:
         say(f"{path} is already built from these sources by this model: nothing to do")
     elif summary.resumed_at == manifest.rows:
@@ -87,19 +93,35 @@ def report(path: Path, summary: Summary) -> None:
         f"{count:,} {reason}" for reason, count in sorted(plan.reasons.items(), key=lambda item: -item[1])
     )
     say(f"rejected       {plan.rejected:,}" + (f" ({reasons}); see {path / 'rejected.jsonl'}" if plan.rejected else ""))
-    if manifest.reduction is not None:
-        kept = manifest.reduction.explained_variance
-        say(f"dimensions     {manifest.dim} → {manifest.reduction.dim} by PCA, {kept:.1%} of the variance explained")
-    else:
-        say(f"dimensions     {manifest.dim}")
-    if ann is not None:
-        size = manifest.files[ann.file].size
-        rescored = f", {ann.candidates} candidates rescored" if ann.candidates else ", exact"
-        say(f"index          {ann.factory}{rescored}")
-        say(f"bytes/vector   {size / max(1, ann.rows):.0f} in the index, {2 * manifest.dim} stored for rescoring")
+    describe_index(manifest)
     say(f"on disk        {bytes_text(sum(entry.size for entry in manifest.files.values()))}")
     encode = plan.seconds.get("encode", 0.0)
     rate = f" ({plan.tokens / encode:,.0f} tokens/s)" if encode else ""
     stages = [f"encode {seconds_text(encode)}{rate}"]
     stages += [f"{name} {seconds_text(plan.seconds[name])}" for name in ("reduce", "index") if name in plan.seconds]
     say(f"time           {', '.join(stages)}")
+
+
+def describe_index(manifest: Manifest) -> None:
+    """Print what is searched: reduction, type, what was measured of it, and what there is to say about the choice."""
+    ann, measured = manifest.ann, manifest.ann.measured if manifest.ann else {}
+    if manifest.reduction is not None:
+        kept = manifest.reduction.explained_variance
+        say(f"dimensions     {manifest.dim} → {manifest.reduction.dim} by PCA, {kept:.1%} of the variance explained")
+    else:
+        say(f"dimensions     {manifest.dim}")
+    if ann is None:
+        return
+    setting = "".join(f", {name} {value}" for name, value in ann.parameters.items())
+    rescored = f", {ann.candidates} candidates rescored" if ann.candidates else ", exact"
+    say(f"index          {ann.factory}{setting}{rescored}")
+    if measured:
+        against = f"{measured['recall']:.3f} of exact search" if ann.candidates else "1, it is exact"
+        say(
+            f"recall@10      {against}, {measured['milliseconds']:.2f} ms/query on one thread "
+            f"({measured['queries']:.0f} queries)"
+        )
+    size = manifest.files[ann.file].size
+    say(f"bytes/vector   {size / max(1, ann.rows):.0f} in the index, {2 * manifest.dim} stored for rescoring")
+    for note in ann.notes:
+        say(f"note           {note}")

@@ -55,7 +55,9 @@ def info(index: options.Directory, json: options.Json = False) -> None:
     model = " + ".join([manifest.encoder["reference"]["model"], *manifest.encoder["reference"]["adapters"]])
     variance = f" ({manifest.reduction.explained_variance:.1%} of the variance)" if manifest.reduction else ""
     ann = manifest.ann
-    search = f"{ann.factory}, {ann.candidates or 'no'} candidates rescored" if ann else "not built yet"
+    setting = "".join(f", {name} {value}" for name, value in ann.parameters.items()) if ann else ""
+    search = f"{ann.factory}{setting}, {ann.candidates or 'no'} candidates rescored" if ann else "not built yet"
+    measured = ann.measured if ann else {}
     counts = f"{manifest.documents:,} in {plural(len(manifest.segments), 'segment')}, {manifest.rejected:,} rejected"
     attention = "bidirectional" if settings["bidirectional"] else "causal"
     lengths = f"{settings['document_max_length']} of {settings['max_length']} tokens"
@@ -72,9 +74,12 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         "on disk": bytes_text(content["bytes"]),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     }
+    if measured:
+        recall = f"{measured['recall']:.3f} of exact search" if ann and ann.candidates else "1, it is exact"
+        lines["recall@10"] = f"{recall}, {measured['milliseconds']:.2f} ms/query, {measured['bytes']:.0f} bytes/vector"
     for name, text in lines.items():
         say(f"{name:<12} {text}")
-    for text in notices:
+    for text in [*(ann.notes if ann else ()), *notices]:
         say(f"{'notice':<12} {text}")
 
 

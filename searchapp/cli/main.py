@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer import TyperException
 
-from searchapp.cli import adapt, build, demo, evaluate, export, inspect, search, update
+from searchapp.cli import adapt, build, demo, evaluate, export, inspect, search, tune, update
 from searchapp.cli.console import ReaderGone, complain, flush, notice, settle
 from searchapp.errors import SearchAppError
 
@@ -36,6 +36,8 @@ app.command("delete")(update.delete)
 app.command("compact")(update.compact)
 app.command("info")(inspect.info)
 app.command("verify")(inspect.verify)
+app.command("reindex")(tune.reindex)
+app.command("tune")(tune.tune)
 app.command("export")(export.export)
 app.command("demo")(demo.demo)
 app.add_typer(evaluate.app, name="evaluate")

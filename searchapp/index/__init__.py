@@ -9,11 +9,12 @@ from searchapp.index.delete import Deleted, delete
 from searchapp.index.filter import Filter
 from searchapp.index.index import VectorIndex
 from searchapp.index.recorded import recorded_encoder
+from searchapp.index.reindex import reindex
 from searchapp.index.repair import Repaired, repair
 from searchapp.index.store import Store
 from searchapp.index.verify import Report, examine, verify
 
 __all__ = [
     "Added", "Compacted", "Deleted", "Filter", "Progress", "Repaired", "Report", "Store", "Summary", "VectorIndex",
-    "add", "build", "compact", "delete", "examine", "recorded_encoder", "repair", "verify",
+    "add", "build", "compact", "delete", "examine", "recorded_encoder", "reindex", "repair", "verify",
 ]  # fmt: skip

@@ -82,12 +82,14 @@ def write_flat(draft: Draft, blocks: Iterator[np.ndarray], rows: int, dim: int) 
         draft.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
 
 
-def train(choice: Choice, sample: np.ndarray) -> Any:
+def train(choice: Choice, sample: np.ndarray, device: str = "cpu") -> Any:
     """Make and train an index on a random sample, float32 (n, dim). Raises IndexStoreError with too few rows."""
+    from searchapp.index.gpu import train_on
+
     faiss = import_faiss()
     index = faiss.index_factory(sample.shape[1], choice.factory, faiss.METRIC_INNER_PRODUCT)
     try:
-        index.train(sample)
+        train_on(index, sample, device)
     except RuntimeError as error:
         raise IndexStoreError(
             f"--factory {choice.factory} cannot be trained on {len(sample)} vectors ({_last_line(error)}); "
@@ -150,7 +152,7 @@ def prove(path: Path, choice: Choice, rows: int, vector: np.ndarray) -> None:
         fits = opened.rows == rows
         reason = f"{opened.rows} vectors in it, {rows} expected"
         if choice.factory == "Flat":  # a search would read the whole file into this process's memory
-            fits = fits and np.array_equal(opened.vector(0), vector[0])
+            fits = fits and np.allclose(opened.vector(0), vector[0], atol=1e-5)
         else:
             fits = fits and opened.search(vector, 1)[1].shape == (1, 1)
     except (RuntimeError, IndexStoreError) as error:
@@ -188,7 +190,7 @@ class AnnIndex:
     @property
     def filters(self) -> bool:
         """Whether a row mask can be handed to this type's search."""
-        faiss, inner = self._faiss, _layers(self._index)[-1]
+        faiss, inner = self._faiss, layers(self._index)[-1]
         if isinstance(inner, faiss.IndexIVF | faiss.IndexHNSW):
             return True
         return isinstance(inner, faiss.IndexFlatCodes) and not isinstance(inner, faiss.IndexFastScan)
@@ -219,7 +221,7 @@ class AnnIndex:
             return None
         faiss = self._faiss
         selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        *outer, inner = _layers(self._index)
+        *outer, inner = layers(self._index)
         wider = len(allowed) / max(1, int(allowed.sum()))  # so that as many rows are met that pass as without a mask
         if isinstance(inner, faiss.IndexIVF):
             lists = min(inner.nlist, math.ceil(wider * self._parameters.get("nprobe", inner.nprobe)))
@@ -234,7 +236,7 @@ class AnnIndex:
         return parameters
 
 
-def _layers(index: Any) -> list[Any]:
+def layers(index: Any) -> list[Any]:
     """An index and those that its vectors are passed on to after a transformation, the outermost first."""
     faiss = import_faiss()
     layers = [index]
@@ -259,8 +261,11 @@ def read_whole(path: Path) -> Any:
         raise IndexStoreError(f"data/{path.name} is no readable FAISS file ({_last_line(error)})") from error
 
 
-def open_ann(path: Path, parameters: dict[str, int]) -> AnnIndex:
-    """Open a FAISS file memory-mapped. Raises IndexStoreError when FAISS cannot read it."""
+def open_ann(path: Path, parameters: dict[str, int], device: str = "cpu") -> AnnIndex:
+    """Open a FAISS file memory-mapped; for ``cuda`` on FAISS's GPUs, where it has some that can search the type.
+
+    Raises IndexStoreError when FAISS cannot read it.
+    """
     faiss = import_faiss()
     try:
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
@@ -270,4 +275,8 @@ def open_ann(path: Path, parameters: dict[str, int]) -> AnnIndex:
             "run the same `searchapp build` again: it is made anew from the stored vectors"
         ) from error
     set_parameters(index, parameters)
+    if device.startswith("cuda"):
+        from searchapp.index.gpu import sharded
+
+        index = sharded(index)
     return AnnIndex(index, parameters)

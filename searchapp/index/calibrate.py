@@ -31,16 +31,17 @@ class Probes:
     depth: int
 
     @classmethod
-    def over(cls, queries: np.ndarray, blocks: Iterable[np.ndarray]) -> Probes:
+    def over(cls, queries: np.ndarray, blocks: Iterable[np.ndarray], device: str = "cpu") -> Probes:
         """Find the exact hits of queries among the unit rows of all blocks, one block in memory at a time."""
         import torch
 
-        asked, top, rows = torch.from_numpy(queries), torch.zeros(len(queries), 0), 0
+        asked, top = torch.from_numpy(queries).to(device), torch.zeros(len(queries), 0, device=device)
+        rows = 0
         for block in blocks:
-            top = torch.cat([top, asked @ torch.from_numpy(block).T], dim=1)
+            top = torch.cat([top, asked @ torch.from_numpy(block).to(device).T], dim=1)
             top = torch.topk(top, min(DEPTH, top.shape[1])).values
             rows += len(block)
-        return cls(queries, top.amin(1).numpy(), min(DEPTH, rows))
+        return cls(queries, top.amin(1).cpu().numpy(), min(DEPTH, rows))
 
     def recall(self, cosines: np.ndarray) -> float:
         """Mean share of the exact hits found; ``cosines`` (n, m) of what was found for each query."""

@@ -18,6 +18,7 @@ RECALL = 0.99  # what is asked of recall@10 when the user asks for nothing
 FRUGAL = 25  # without --memory or --latency, an index takes at most this part of float32 vectors' bytes
 EXACT_LIMIT = 1 << 24  # numbers (rows x dim) up to which exact search takes a few milliseconds, and is kept
 EXACT_BYTES = 1 << 32  # up to which exact search is fallen back on where everything else misses the target
+LEAST = 8  # bytes of a 1-bit code beside its bits; where dimensions are few, the default budget has room for it
 UNLIMITED = 1 << 62
 
 
@@ -141,7 +142,7 @@ def budget(rule: Rule, rows: int, dim: int, targets: Targets) -> float:
         return targets.memory
     if rule.safety == 0:
         return EXACT_BYTES
-    return UNLIMITED if targets.latency is not None else rows * 4 * dim / FRUGAL
+    return UNLIMITED if targets.latency is not None else rows * max(4 * dim / FRUGAL, dim / 8 + LEAST)
 
 
 def bytes_of(rule: Rule, dim: int) -> float:

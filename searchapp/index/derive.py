@@ -17,6 +17,7 @@ from searchapp.index.ann import add, check_factory, open_ann, prove, train, trai
 from searchapp.index.calibrate import Point, Probes, Subject, calibrate
 from searchapp.index.choice import Choice, Targets, applicable, check_targets, start
 from searchapp.index.durable import FileEntry
+from searchapp.index.lists import spillable, write_lists
 from searchapp.index.manifest import Ann, Build, Manifest, Reduction
 from searchapp.index.queries import Ask, asked, imagined, read_probes, write_probes
 from searchapp.index.reduction import Fit, Pca, check_dimension, fit
@@ -110,7 +111,7 @@ class _Work:
         target = self._wanted.targets.recall
         queries, probes_name = self._queries()
         self._tell("finding the exact hits of the probe queries")
-        probes = Probes.over(queries, self._vectors.blocks())
+        probes = Probes.over(queries, self._vectors.blocks(), self._device)
         built: list[tuple[Choice, str, Point]] = []
         for choice in self._choices(queries):
             if built:
@@ -251,9 +252,12 @@ class _Work:
                 write_flat(draft, reduced_blocks(vectors.blocks(), pca), manifest.rows, dim)
             else:
                 sample = vectors.sampled_blocks(training_rows(choice.factory, dim))
-                index = train(choice, np.concatenate([*reduced_blocks(sample, pca)]))
-                add(choice, index, reduced_blocks(vectors.blocks(), pca))
-                write_index(draft, index)
+                index = train(choice, np.concatenate([*reduced_blocks(sample, pca)]), self._device)
+                if spillable(index):
+                    write_lists(draft, index, reduced_blocks(vectors.blocks(), pca), self._store.data)
+                else:  # codes of a few bytes a vector, or graphs, which FAISS makes in memory only
+                    add(choice, index, reduced_blocks(vectors.blocks(), pca))
+                    write_index(draft, index)
                 del index
         path = self._store.path(name)
         prove(path, choice, manifest.rows, next(reduced_blocks(vectors.blocks(1), pca)))

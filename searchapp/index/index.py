@@ -13,7 +13,9 @@ import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann import AnnIndex, open_ann
+from searchapp.index.choice import CANDIDATES
 from searchapp.index.filter import Filter
+from searchapp.index.gpu import ExactSearch, devices, fits
 from searchapp.index.manifest import Manifest
 from searchapp.index.reduction import Pca, read_pca
 from searchapp.index.rescore import best, nearest, ordered
@@ -29,20 +31,24 @@ BLOCK_NUMBERS = 1 << 24  # numbers (rows x dim) converted to float32 at a time i
 class VectorIndex:
     """The vectors and documents of one manifest. It stays that state while writers move on."""
 
-    def __init__(self, store: Store, manifest: Manifest | None = None) -> None:
+    def __init__(self, store: Store, manifest: Manifest | None = None, device: str = "cpu") -> None:
         state = manifest or store.manifest
         if state is None:
             raise IndexStoreError(f"{store.root} holds nothing yet; run `searchapp build`")
         self.store = store
+        self.device = device
         self.manifest: Manifest = state
         self.rows = Rows(store.data, self.manifest.segments)
         self.vectors = Vectors(store.data, self.manifest.segments, self.manifest.dim)
 
     @classmethod
-    def open(cls, path: str | Path) -> VectorIndex:
-        """Open a finished index. Raises IndexStoreError for one that is missing, damaged or not built to the end."""
+    def open(cls, path: str | Path, device: str = "cpu") -> VectorIndex:
+        """Open a finished index; with ``device`` cuda its first stage is searched on GPUs, where it fits there.
+
+        Raises IndexStoreError for one that is missing, damaged or not built to the end.
+        """
         store = Store.open(Path(path), ready=True)
-        index = cls(store)
+        index = cls(store, device=device)
         if index.manifest.state != "ready":
             why = f" ({store.notices[0]})" if store.notices else ""
             raise IndexStoreError(
@@ -52,17 +58,20 @@ class VectorIndex:
         return index
 
     @cached_property
-    def ann(self) -> AnnIndex:
-        """The FAISS index, opened when first searched."""
+    def ann(self) -> AnnIndex | ExactSearch:
+        """The FAISS index, opened when first searched; on GPUs that can hold them, all its vectors instead."""
         if self.manifest.ann is None:
             raise IndexStoreError(f"{self.store.root} has no search index; run the same `searchapp build` again")
-        return open_ann(self.store.path(self.manifest.ann.file), self.manifest.ann.parameters)
+        rows = self.manifest.ann.rows
+        if fits(rows, self.manifest.dim, self.device):
+            return ExactSearch(self.vectors.blocks(), rows, devices(self.device))
+        return open_ann(self.store.path(self.manifest.ann.file), self.manifest.ann.parameters, self.device)
 
     @cached_property
     def reduction(self) -> Pca | None:
         """The projection that queries go through, if there is one."""
         part = self.manifest.reduction
-        if part is None:
+        if part is None or isinstance(self.ann, ExactSearch):  # which has the vectors as they are
             return None
         return read_pca(self.store.path(part.file), (self.manifest.dim, part.dim), part.explained_variance)
 
@@ -128,6 +137,8 @@ class VectorIndex:
         beside = np.arange(covered, end) if allowed is None else np.flatnonzero(allowed[covered:end]) + covered
         within = None if allowed is None else allowed[:covered]
         standard = self.manifest.ann.candidates if covered and self.manifest.ann is not None else 0
+        if covered and isinstance(self.ann, ExactSearch):  # in half precision
+            standard = max(standard, CANDIDATES[0])
         reduced = self.reduction.apply(queries) if covered and self.reduction is not None else queries
 
         def find(chosen: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ class Index:
 
         Raises IndexStoreError for a directory that is no finished index, ModelError for an encoder that differs.
         """
-        return cls(VectorIndex.open(path), encoder, device)
+        return cls(VectorIndex.open(path, device if device.startswith("cuda") else "cpu"), encoder, device)
 
     @cached_property
     def encoder(self) -> Encoder:

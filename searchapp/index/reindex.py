@@ -1,0 +1,42 @@
+"""Another reduction or type of index over the stored vectors, in place; readers have the old one until it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from searchapp.errors import IndexStoreError
+from searchapp.index.choice import Targets
+from searchapp.index.derive import Stage, Wanted, derive
+from searchapp.index.manifest import Manifest
+from searchapp.index.store import Store
+
+
+def reindex(
+    path: Path,
+    *,
+    pca: int | str | None = None,
+    factory: str | None = None,
+    targets: Targets | None = None,
+    device: str = "cpu",
+    stage: Stage | None = None,
+) -> Manifest:
+    """Make the reduction and the FAISS index anew and commit them; no document is encoded.
+
+    What is None stays as the index was made. Raises IndexStoreError for an index that is not finished, or for what
+    does not fit its vectors.
+    """
+    with Store.write(path) as store:
+        manifest = store.manifest
+        if manifest is None or not manifest.rows or manifest.state == "encoding":
+            raise IndexStoreError(
+                f"{path} holds no finished set of vectors; run `searchapp build` (again, if it was interrupted)"
+            )
+        before = Wanted.of(manifest.build)
+        return derive(
+            store,
+            before.pca if pca is None else pca,
+            factory or before.factory,
+            stage,
+            targets=targets or before.targets,
+            device=device,
+        )

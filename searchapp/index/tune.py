@@ -1,0 +1,137 @@
+"""The curve of recall against time of an index that is there, and other search parameters for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from searchapp.errors import IndexStoreError
+from searchapp.index.ann import open_ann
+from searchapp.index.calibrate import Point, Probes, Subject, sweep, timed
+from searchapp.index.choice import CANDIDATES, ladder
+from searchapp.index.derive import Stage
+from searchapp.index.index import VectorIndex
+from searchapp.index.manifest import Manifest
+from searchapp.index.queries import imagined, read_probes
+from searchapp.index.store import Store
+
+DEPTHS = (40, *CANDIDATES)  # a search for ten hits rescores 40 at least
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Every setting measured, the one the index is set to among them, and where the queries came from."""
+
+    points: tuple[Point, ...]
+    current: Point
+    queries: int
+    origin: str
+
+    def frontier(self) -> tuple[Point, ...]:
+        """The points that no other one beats in both recall and time, the fastest first."""
+        kept: list[Point] = []
+        for point in sorted(self.points, key=lambda point: (point.milliseconds, -point.recall)):
+            if not kept or point.recall > kept[-1].recall:
+                kept.append(point)
+        return tuple(kept)
+
+    def fastest(self, recall: float) -> Point:
+        """The fastest point that reaches a recall. Raises IndexStoreError where none does."""
+        reaching = [point for point in self.points if point.recall >= recall]
+        if not reaching:
+            most = max(point.recall for point in self.points)
+            raise IndexStoreError(
+                f"no setting of this index reaches recall {recall:g}, the best {most:.3f}; "
+                f"give a lower --recall, or make another index: searchapp reindex --recall {recall:g}"
+            )
+        return min(reaching, key=lambda point: point.milliseconds)
+
+
+def tune(index: VectorIndex, queries: np.ndarray | None = None, stage: Stage | None = None) -> Curve:
+    """Measure the settings of an index with its probe queries, or with unit query vectors (n, dim) of the user's."""
+    manifest, tell = index.manifest, stage or (lambda _: None)
+    ann = manifest.ann
+    if ann is None or not ann.rows:
+        raise IndexStoreError(f"{index.store.root} has no FAISS index to tune; run `searchapp build`")
+    origin = "of the user's"
+    if queries is None and manifest.probes is not None:
+        queries = read_probes(index.store.path(manifest.probes), manifest.dim)
+        origin = "fragments of the documents"
+    if queries is None:
+        queries, origin = imagined(index.vectors), "made up from stored vectors"
+    tell("finding the exact hits")
+    probes = Probes.over(queries, _first(index.vectors.blocks(), ann.rows))
+    subject = Subject(open_ann(index.store.path(ann.file), ann.parameters), index.reduction, index.vectors)
+    exact = ann.candidates == 0
+    current = timed(subject, probes, _measured(subject, probes, ann.parameters, ann.candidates))
+    points = [current]
+    for number, steps in enumerate(
+        [] if exact else sweep(subject, probes, _steps(ann.factory, ann.parameters), DEPTHS)
+    ):
+        tell(f"measuring, step {number + 1}")
+        points += [timed(subject, probes, point) for point in steps if _differs(point, current)]
+    return Curve(tuple(points), current, len(queries), origin)
+
+
+def _steps(factory: str, current: dict[str, int]) -> list[dict[str, int]]:
+    steps = ladder(factory)
+    return steps if current in steps else [*steps, current]
+
+
+def _differs(point: Point, other: Point) -> bool:
+    return (point.parameters, point.candidates) != (other.parameters, other.candidates)
+
+
+def _measured(subject: Subject, probes: Probes, parameters: dict[str, int], candidates: int) -> Point:
+    if candidates == 0:
+        return Point(parameters, 0, 1.0)
+    return next(sweep(subject, probes, [parameters], [candidates]))[0]
+
+
+def _first(blocks: Iterator[np.ndarray], rows: int) -> Iterator[np.ndarray]:
+    """The first ``rows`` rows of all blocks: what the FAISS index covers."""
+    for block in blocks:
+        if rows <= 0:
+            return
+        yield block[:rows]
+        rows -= len(block)
+
+
+def settle(path: Path, before: Manifest, point: Point, queries: int) -> Manifest:
+    """Store a point as the index's setting. Raises IndexStoreError where the index changed since it was measured."""
+    with Store.write(path) as store:
+        manifest = store.manifest
+        if manifest is None or manifest.ann is None or before.ann is None or manifest.ann.file != before.ann.file:
+            raise IndexStoreError(f"{path} was made anew while it was measured; run `searchapp tune` again")
+        measured = {"recall": point.recall, "milliseconds": point.milliseconds, "queries": queries}
+        ann = replace(
+            manifest.ann,
+            parameters=point.parameters,
+            candidates=point.candidates,
+            measured={**manifest.ann.measured, **measured},
+        )
+        return store.commit(manifest.with_files(ann=ann))
+
+
+def draw(curve: Curve, to: Path, *, title: str, chosen: Point | None = None) -> None:
+    """Draw recall against milliseconds a query as a PNG: all points, the frontier, and the setting that is stored."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(*_coordinates(curve.points), color="0.7", s=14, label="settings")
+    axes.plot(*_coordinates(curve.frontier()), color="tab:blue", marker="o", markersize=4, label="best of them")
+    axes.scatter(*_coordinates([curve.current]), color="tab:orange", marker="*", s=130, zorder=3, label="as it is set")
+    if chosen is not None:
+        axes.scatter(*_coordinates([chosen]), color="tab:red", marker="D", s=40, zorder=3, label="chosen")
+    axes.set(xscale="log", xlabel="milliseconds a query (one thread)", ylabel="recall@10", title=title)
+    axes.legend(loc="lower right")
+    axes.grid(alpha=0.3, which="both")
+    figure.savefig(to, dpi=120)
+
+
+def _coordinates(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    return [point.milliseconds for point in points], [point.recall for point in points]

@@ -1,0 +1,191 @@
+"""The choice of an index against brute force by FAISS: what it says of itself is true, and what misses is replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.vectors import Synthetic, index_of
+from searchapp.errors import IndexStoreError
+from searchapp.index import VectorIndex, reindex
+from searchapp.index.ann import AnnIndex, add, train
+from searchapp.index.choice import EXACT_LIMIT, FRUGAL, TABLE, Rule, Targets, applicable, bytes_of, start
+from searchapp.index.manifest import Manifest
+from searchapp.index.reindex import reindex as make_anew
+from searchapp.index.store import Store
+from searchapp.index.tune import settle, tune
+
+ROWS, DIM = 4_000, 96
+
+
+@pytest.fixture(scope="module")
+def made() -> Synthetic:
+    return Synthetic(ROWS, DIM, topics=60)
+
+
+@pytest.fixture
+def index(tmp_path: Path, made: Synthetic) -> Path:
+    index_of(tmp_path / "ix", made.blocks(), DIM, made.queries(200))
+    return tmp_path / "ix"
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules as for an index too large for exact search."""
+    monkeypatch.setattr("searchapp.index.choice.EXACT_LIMIT", 0)
+
+
+def true_recall(path: Path, queries: np.ndarray) -> float:
+    import faiss
+
+    opened = VectorIndex.open(path)
+    flat = faiss.IndexFlatIP(DIM)
+    flat.add(np.concatenate([*opened.vectors.blocks()]))
+    least = flat.search(queries, 10)[0][:, -1:]
+    scores, _ = opened.search_vectors(queries, 10)
+    return float((scores >= least - 1e-5).mean())
+
+
+def test_small_is_exact_and_large_is_frugal() -> None:
+    assert [choice.factory for _, choice in applicable(1_000, 256, None, Targets())] == ["Flat"]
+    for rows, dim in ((300_000, 4_096), (160_000, 1_024), (2_000_000, 768), (150_000, 256)):
+        pairs = applicable(rows, dim, None, Targets())
+        assert pairs
+        for rule, choice in pairs:
+            if rule.safety:
+                assert bytes_of(rule, choice.pca or dim) <= 4 * dim / FRUGAL
+            else:
+                assert rows * dim * 4 <= 1 << 32
+    assert EXACT_LIMIT < 150_000 * 256
+
+
+def test_no_fast_scan_of_flat_codes_where_its_sums_overflow() -> None:
+    for dim in (1_025, 2_048, 4_096):
+        for reduced in (None, 0, dim):
+            for _, choice in applicable(300_000, dim, reduced, Targets(memory=1e12)):
+                assert choice.pca or not choice.factory.endswith(",RaBitQfs") or "IVF" in choice.factory
+
+
+def test_what_is_stored_is_what_brute_force_finds(index: Path, made: Synthetic, large: None) -> None:
+    manifest = reindex(index, factory="auto")
+    ann = manifest.ann
+    assert ann is not None and ann.factory != "Flat" and ann.candidates >= 100
+    assert ann.measured["recall"] >= 0.99
+    assert true_recall(index, made.queries(200)) == pytest.approx(ann.measured["recall"], abs=0.002)
+    assert ann.measured["bytes"] == pytest.approx(manifest.files[ann.file].size / ROWS)
+    assert ann.measured["milliseconds"] > 0
+    assert Manifest.load(max(index.glob("manifest-*.json"))).ann == ann
+
+
+def test_a_type_that_misses_on_the_sample_is_replaced_and_that_is_said(
+    index: Path, made: Synthetic, large: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = Rule("product codes", "PQ2x4", 0.01, 0, safety=9)
+    monkeypatch.setattr("searchapp.index.choice.TABLE", (TABLE[0], bad))
+    ann = reindex(index, factory="auto").ann
+    assert ann is not None and ann.factory == "Flat"
+    assert any("PQ2x4 reached recall 0." in note and "4,000 vectors" in note for note in ann.notes)
+    monkeypatch.setattr("searchapp.index.choice.TABLE", (bad,))
+    ann = reindex(index, factory="auto").ann
+    assert ann is not None and ann.factory == "PQ2x4"
+    assert any("0.99 was asked for" in note for note in ann.notes)
+
+
+def test_a_type_that_only_shines_on_the_sample_is_replaced(
+    index: Path, large: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from searchapp.index import derive
+
+    honest = derive.calibrate
+
+    def dimmed(subject, probes, factory, target):  # noqa: ANN202
+        point = honest(subject, probes, factory, target)
+        return point if factory == "Flat" else derive.Point(point.parameters, point.candidates, 0.5, point.milliseconds)
+
+    monkeypatch.setattr("searchapp.index.derive.calibrate", dimmed)
+    manifest = reindex(index, factory="auto")
+    assert manifest.ann is not None and manifest.ann.factory == "Flat"
+    assert any("reached recall 0.500 of 0.99 over all vectors" in note for note in manifest.ann.notes)
+    assert sum(name.startswith("faiss-") for name in manifest.files) == 1
+
+
+def test_targets_are_kept_to_or_said(index: Path, made: Synthetic, large: None) -> None:
+    loose = reindex(index, factory="auto", targets=Targets(recall=0.9)).ann
+    assert loose is not None and loose.measured["recall"] >= 0.9
+    with pytest.raises(IndexStoreError, match="no index of 4,000 vectors of 96 dimensions fits into 100 bytes"):
+        reindex(index, targets=Targets(memory=100))
+    slow = reindex(index, targets=Targets(latency=1e-6)).ann
+    assert slow is not None and any("ms were asked for" in note for note in slow.notes)
+    for wrong in (Targets(recall=0), Targets(recall=1.1), Targets(memory=-1), Targets(latency=0)):
+        with pytest.raises(IndexStoreError, match="--(recall|memory|latency)"):
+            reindex(index, targets=wrong)
+
+
+@pytest.mark.parametrize("factory", ["IVF16,Flat", "SQ8", "PQ8x4fs", "HNSW16,Flat", "RR,RaBitQ", "PCA32,SQ8"])
+def test_any_factory_string_is_measured_as_it_is(index: Path, made: Synthetic, factory: str) -> None:
+    ann = reindex(index, factory=factory, targets=Targets(recall=0.95)).ann
+    assert ann is not None and ann.factory == factory
+    assert true_recall(index, made.queries(200)) == pytest.approx(ann.measured["recall"], abs=0.002)
+    assert ann.measured["recall"] >= 0.95 or any("0.95 was asked for" in note for note in ann.notes)
+
+
+def test_the_smallest_reduction_that_keeps_the_target(index: Path, made: Synthetic) -> None:
+    manifest = reindex(index, pca="auto", factory="Flat", targets=Targets(recall=0.95))
+    assert manifest.reduction is not None and manifest.ann is not None
+    small = manifest.reduction.dim
+    assert small < DIM and manifest.ann.measured["recall"] >= 0.95
+    assert true_recall(index, made.queries(200)) >= 0.94
+    assert any(f"PCA {dim} reached recall" in note for note in manifest.ann.notes for dim in range(small))
+    more = reindex(index, pca="auto", factory="Flat", targets=Targets(recall=0.999))
+    assert more.reduction is None or more.reduction.dim > small
+
+
+def test_a_reader_keeps_the_old_index_and_what_is_not_given_stays(index: Path, made: Synthetic) -> None:
+    reindex(index, factory="IVF8,Flat", pca=16)
+    reader = VectorIndex.open(index)
+    before = reader.search_vectors(made.queries(5), 10)
+    after = make_anew(index, factory="SQ8")
+    assert after.reduction is not None and after.reduction.dim == 16 and after.build.factory == "SQ8"
+    assert make_anew(index, pca=0).reduction is None
+    make_anew(index, factory="Flat")
+    np.testing.assert_array_equal(reader.search_vectors(made.queries(5), 10)[1], before[1])
+
+
+def test_a_curve_is_measured_and_a_setting_of_it_stored(index: Path, made: Synthetic) -> None:
+    reindex(index, factory="IVF32,SQ8", targets=Targets(recall=0.9))
+    curve = tune(VectorIndex.open(index))
+    frontier = curve.frontier()
+    assert all(
+        a.recall < b.recall and a.milliseconds <= b.milliseconds for a, b in zip(frontier, frontier[1:], strict=False)
+    )
+    chosen = curve.fastest(0.999)
+    settle(index, VectorIndex.open(index).manifest, chosen, curve.queries)
+    ann = Store.open(index).manifest.ann
+    assert (ann.parameters, ann.candidates, ann.measured["recall"]) == (
+        chosen.parameters,
+        chosen.candidates,
+        chosen.recall,
+    )
+    assert true_recall(index, made.queries(200)) == pytest.approx(chosen.recall, abs=0.002)
+    with pytest.raises(IndexStoreError, match="reaches recall"):
+        curve.fastest(1.01)
+
+
+@pytest.mark.parametrize(
+    "factory", ["IVF16,SQ8", "HNSW16,Flat", "RR,RaBitQ", "SQ8", "RR,IVF8,RaBitQfs", "RR,IVF8,RaBitQ"]
+)
+def test_filters_reach_into_every_type(made: Synthetic, factory: str) -> None:
+    vectors, queries = np.concatenate([*made.blocks()]), made.queries(20)
+    allowed = np.random.default_rng(0).random(ROWS) < 0.1
+    choice = start(factory, reduced=False)
+    raw = train(choice, vectors)
+    add(choice, raw, iter([vectors]))
+    opened = AnnIndex(raw, choice.parameters)
+    opened.set(choice.parameters)
+    assert opened.filters
+    _, rows = opened.search(queries, 200, allowed)
+    assert allowed[rows[rows >= 0]].all()
+    truth = np.argsort(-np.where(allowed, queries @ vectors.T, -2), axis=1)[:, :10]
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows, truth, strict=True)]) >= 0.95
