@@ -40,6 +40,7 @@ log = logging.getLogger("training")
 VOCABULARY, BLOCK, TOKENS = 24_576, 256, 8_192  # entries; tokens of a block; tokens of a batch
 LENGTHS = (8, 16, 32, 64, 128, 256)  # the widths batches are padded to: each is compiled once
 SHARES = (0.08, 0.17, 0.30, 0.20, 0.15, 0.10)  # of the distillation batches
+torch._dynamo.config.recompile_limit = 4 * len(LENGTHS)  # each width, with gradients and without
 SCALE = 20.0  # inverse temperature of the similarities within a batch
 CLUSTER = 16  # texts of one cluster in a batch: neighbours are what ranking is about
 
