@@ -45,7 +45,7 @@ def add_lexical(
     """
     manifest = store.manifest
     if manifest is None or manifest.rows == 0:
-        raise IndexStoreError(f"{store.root} holds no documents; run `searchapp build`")
+        raise IndexStoreError(f"{store.root} is empty; add documents first: searchapp add {store.root} SOURCE...")
     before = manifest.lexical
     wanted = analyser or (analyser_of(before) if before else Analyser())
     part = Lexical(
