@@ -113,7 +113,9 @@ def _passages(rows: Rows, number: int) -> Iterator[str]:
     """Title and text of a segment's documents, one at a time."""
     batch = rows.batch(number)
     for title, text in zip(batch.column("title"), batch.column("text"), strict=True):
-        yield joined(title.as_py(), text.as_py())
+        with rows.decoding(number):
+            passage = joined(title.as_py(), text.as_py())
+        yield passage
 
 
 class LexicalIndex:

@@ -350,6 +350,19 @@ def test_compacting_does_not_copy_damage_under_a_checksum_that_holds(tmp_path: P
     assert Store.open(tmp_path / "ix").manifest.number == before
 
 
+def test_documents_that_cannot_be_decoded_are_said_with_what_mends_them(tmp_path: Path, corpus) -> None:
+    build([str(corpus(12))], tmp_path / "ix", HashEncoder(), lexical=False)
+    index = VectorIndex.open(tmp_path / "ix")
+    text = index.rows.read(5).text.encode()
+    path = tmp_path / "ix" / "data" / index.manifest.segments[0].rows
+    path.write_bytes(path.read_bytes().replace(text, b"\xff" * len(text)))
+    expected = r"holds damaged documents .*searchapp verify .* --repair"
+    with pytest.raises(IndexStoreError, match=expected):
+        VectorIndex.open(tmp_path / "ix").rows.read(5)
+    with Store.update(tmp_path / "ix") as store, pytest.raises(IndexStoreError, match=expected):
+        add_lexical(store)
+
+
 def test_a_reader_stays_at_its_state_and_moves_on_when_asked(tmp_path: Path, corpus) -> None:
     from searchapp.search import Index
 
