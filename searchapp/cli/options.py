@@ -90,6 +90,8 @@ def fusion_of(
             flag = {"method": "--fusion", "weight": "--weight", "depth": "--fusion-depth"}[next(iter(given))]
             raise SearchAppError(f"{flag} says how two rankings are fused, and there is one; add --hybrid")
         return None
+    if method not in (None, "rrf", *SCORES):
+        raise SearchAppError(f"--fusion {method!r} is unknown; expected one of rrf, {', '.join(SCORES)}")
     from dataclasses import replace
 
     from searchapp.search.fusion import Fusion, stored_fusion

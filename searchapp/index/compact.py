@@ -42,7 +42,7 @@ class Compacted:
 def compact(path: Path, *, segment_size: int = SEGMENT_DOCUMENTS, progress: Progress | None = None) -> Compacted:
     """Remove what was deleted, fold in what was added, train again; an index with nothing of these stays as it is.
 
-    Raises IndexStoreError where there is no finished index.
+    Raises IndexStoreError where there is no finished index, or its documents or vectors are damaged.
     """
     progress = progress or Silent()
     with Store.update(path) as store:
@@ -55,6 +55,7 @@ def compact(path: Path, *, segment_size: int = SEGMENT_DOCUMENTS, progress: Prog
         tidy = len(groups) == len(before.segments)
         if tidy and not gone.any() and not before.fresh and not drifted(before.drift):
             return Compacted(before, 0, 0, len(before.segments), size, already_done=True)
+        _require_sound(store, before)
         progress.stage(f"writing {before.documents:,} documents without the {int(gone.sum()):,} that are gone")
         start = completed(store, before)
         segments, files = _written(store, start, groups, gone)
@@ -64,6 +65,15 @@ def compact(path: Path, *, segment_size: int = SEGMENT_DOCUMENTS, progress: Prog
         merged = covering(store, merged)
         done = rebuilt(store, merged, progress.stage)
         return Compacted(done.manifest, int(gone.sum()), before.fresh, len(before.segments), size, done.notices)
+
+
+def _require_sound(store: Store, manifest: Manifest) -> None:
+    """Raise IndexStoreError where a segment's file has changed: a copy would give its damage a checksum that holds."""
+    if hurt := store.check(name for segment in manifest.segments for name in segment.names()):
+        problem = next(iter(hurt.values()))
+        raise IndexStoreError(
+            f"{store.root} is damaged: {problem}; mend it with `searchapp verify {store.root} --repair`"
+        )
 
 
 def _groups(manifest: Manifest, gone: np.ndarray, size: int) -> list[list[int]]:

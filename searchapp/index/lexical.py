@@ -45,7 +45,7 @@ def add_lexical(
     """
     manifest = store.manifest
     if manifest is None or manifest.rows == 0:
-        raise IndexStoreError(f"{store.root} holds no documents; run `searchapp build`")
+        raise IndexStoreError(f"{store.root} is empty; add documents first: searchapp add {store.root} SOURCE...")
     before = manifest.lexical
     wanted = analyser or (analyser_of(before) if before else Analyser())
     part = Lexical(
@@ -113,7 +113,9 @@ def _passages(rows: Rows, number: int) -> Iterator[str]:
     """Title and text of a segment's documents, one at a time."""
     batch = rows.batch(number)
     for title, text in zip(batch.column("title"), batch.column("text"), strict=True):
-        yield joined(title.as_py(), text.as_py())
+        with rows.decoding(number):
+            passage = joined(title.as_py(), text.as_py())
+        yield passage
 
 
 class LexicalIndex:

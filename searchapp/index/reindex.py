@@ -27,6 +27,8 @@ def reindex(
     """
     with Store.write(path) as store:
         manifest = store.manifest
+        if manifest is not None and manifest.state == "ready" and not manifest.rows:
+            raise IndexStoreError(f"{path} is empty; add documents first: searchapp add {path} SOURCE...")
         if manifest is None or not manifest.rows or manifest.state == "encoding":
             raise IndexStoreError(
                 f"{path} holds no finished set of vectors; run `searchapp build` (again, if it was interrupted)"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,19 @@ class Rows:
         def value(name: str) -> Any:
             return batch.column(name)[offset].as_py()
 
-        return Document(value("id"), value("text"), value("title"), json.loads(value("metadata")))
+        with self.decoding(number):
+            return Document(value("id"), value("text"), value("title"), json.loads(value("metadata")))
+
+    @contextmanager
+    def decoding(self, number: int) -> Iterator[None]:
+        """Raise IndexStoreError where texts or metadata of a segment are no UTF-8 or JSON any more."""
+        try:
+            yield
+        except ValueError as error:
+            raise IndexStoreError(
+                f"data/{self.segments[number].rows} holds damaged documents ({error}); "
+                f"mend it with `searchapp verify {self._folder.parent} --repair`"
+            ) from error
 
     def kept(self, number: int, mask: np.ndarray) -> pa.RecordBatch:
         """The rows of one segment where a boolean mask is true."""
@@ -149,11 +162,13 @@ class Rows:
         """The documents of one segment in row order: all of them, or where ``mask`` is true."""
         batch = self.batch(number) if mask is None else self.kept(number, mask)
         columns = (batch.column(name).to_pylist() for name in ("id", "text", "title", "metadata"))
-        return [Document(row[0], row[1], row[2], json.loads(row[3])) for row in zip(*columns, strict=True)]
+        with self.decoding(number):
+            return [Document(row[0], row[1], row[2], json.loads(row[3])) for row in zip(*columns, strict=True)]
 
     def ids(self, number: int) -> list[str]:
         """All ids of one segment, in row order."""
-        return self.batch(number).column("id").to_pylist()
+        with self.decoding(number):
+            return self.batch(number).column("id").to_pylist()
 
     def fields(self) -> list[pa.StructArray]:
         """The typed metadata columns, a struct array for each segment."""

@@ -55,7 +55,11 @@ def tune(index: VectorIndex, queries: np.ndarray | None = None, stage: Stage | N
     manifest, tell = index.manifest, stage or (lambda _: None)
     ann = manifest.ann
     if ann is None or not ann.rows:
-        raise IndexStoreError(f"{index.store.root} has no FAISS index to tune; run `searchapp build`")
+        root = index.store.root
+        raise IndexStoreError(
+            f"{root} has too few documents ({manifest.documents:,}) for the FAISS index it was made with, so there is "
+            f"nothing to tune; add some with `searchapp add {root} SOURCE...`, then `searchapp compact {root}`"
+        )
     origin = "of the user's"
     if queries is None and manifest.probes is not None:
         queries = read_probes(index.store.path(manifest.probes), manifest.dim)

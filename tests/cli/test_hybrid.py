@@ -59,7 +59,7 @@ def test_people_see_bars_and_parts(run, index: Path, reranker: Path) -> None:
     [
         (["--weight", 0.5], "--weight says how two rankings are fused, and there is one; add --hybrid"),
         (["--fusion", "rrf"], "--fusion says how"),
-        (["--hybrid", "--fusion", "magic"], "fusion 'magic' is unknown; expected one of rrf, weighted"),
+        (["--hybrid", "--fusion", "magic"], "--fusion 'magic' is unknown; expected one of rrf, weighted, zscore"),
         (["--hybrid", "--weight", 2], "fusion weight is 2.0; expected 0 (BM25 alone) to 1"),
         (["--rerank", "no/such/model"], "model 'no/such/model' does not exist"),
         (["--rerank", "bundled", "--reranker-kind", "magic"], "reranker kind 'magic' is unknown"),

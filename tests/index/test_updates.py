@@ -15,8 +15,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from searchapp.errors import IndexStoreError, ModelError
-from searchapp.index import Filter, VectorIndex, add, build, compact, delete, examine, verify
+from searchapp.index import Filter, VectorIndex, add, build, compact, delete, examine, reindex, verify
+from searchapp.index.lexical import add_lexical
 from searchapp.index.store import Store
+from searchapp.index.tune import tune
 from tests.index.conftest import HashEncoder
 from tests.index.power import Unsynced
 
@@ -320,6 +322,45 @@ def test_an_index_without_documents_is_searched_and_added_to(tmp_path: Path, cor
     assert len(found(tmp_path / "ix", query, 50)) == 12
     compact(tmp_path / "ix")
     assert Store.open(tmp_path / "ix").manifest.reduction.dim == 4
+
+
+def test_an_empty_index_says_how_it_gets_documents(tmp_path: Path, corpus) -> None:
+    build([str(corpus(12))], tmp_path / "ix", HashEncoder(), lexical=True)
+    delete(tmp_path / "ix", [f"d{number}" for number in range(12)])
+    compact(tmp_path / "ix")
+    with pytest.raises(IndexStoreError, match="is empty; add documents first: searchapp add"):
+        reindex(tmp_path / "ix", factory="Flat")
+    with Store.update(tmp_path / "ix") as store, pytest.raises(IndexStoreError, match="is empty; .* searchapp add"):
+        add_lexical(store)
+    with pytest.raises(IndexStoreError, match=r"too few documents \(0\) .*searchapp add"):
+        tune(VectorIndex.open(tmp_path / "ix"))
+
+
+@pytest.mark.parametrize("kind", ["rows", "vectors", "marks"])
+def test_compacting_does_not_copy_damage_under_a_checksum_that_holds(tmp_path: Path, corpus, kind: str) -> None:
+    build([str(corpus(12))], tmp_path / "ix", HashEncoder())
+    delete(tmp_path / "ix", ["d3"])
+    path = tmp_path / "ix" / "data" / getattr(Store.open(tmp_path / "ix").manifest.segments[0], kind)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    before = Store.open(tmp_path / "ix").manifest.number
+    with pytest.raises(IndexStoreError, match=r"does not match its checksum .*searchapp verify .* --repair"):
+        compact(tmp_path / "ix")
+    assert Store.open(tmp_path / "ix").manifest.number == before
+
+
+def test_documents_that_cannot_be_decoded_are_said_with_what_mends_them(tmp_path: Path, corpus) -> None:
+    build([str(corpus(12))], tmp_path / "ix", HashEncoder(), lexical=False)
+    index = VectorIndex.open(tmp_path / "ix")
+    text = index.rows.read(5).text.encode()
+    path = tmp_path / "ix" / "data" / index.manifest.segments[0].rows
+    path.write_bytes(path.read_bytes().replace(text, b"\xff" * len(text)))
+    expected = r"holds damaged documents .*searchapp verify .* --repair"
+    with pytest.raises(IndexStoreError, match=expected):
+        VectorIndex.open(tmp_path / "ix").rows.read(5)
+    with Store.update(tmp_path / "ix") as store, pytest.raises(IndexStoreError, match=expected):
+        add_lexical(store)
 
 
 def test_a_reader_stays_at_its_state_and_moves_on_when_asked(tmp_path: Path, corpus) -> None:
