@@ -111,7 +111,7 @@ def main() -> None:
             curves[base][name] = {one.fusion.weight: one.value for one in tuned.curve(base)}
             weight = best_weight([curves[base][name]])
             told = f"{curves[base][name][weight]:.4f} at {weight:g}"
-            alone = f"vectors {tuned.dense:.4f}, BM25 {tuned.lexical:.4f}"
+            alone = f"vectors {tuned.dense.value:.4f}, BM25 {tuned.lexical.value:.4f}"
             print(f"{item} {base.method} {base.normalisation}: {told}; {alone}", flush=True)
 
     rows: list[dict[str, float]] = []

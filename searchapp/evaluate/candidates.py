@@ -47,7 +47,8 @@ def load_candidates(path: str | Path, split: str | None = None, *, run: Path | R
     - A folder in BEIR layout, with ``run``, a TREC run or its file, or with a file ``top_ranked/SPLIT.jsonl`` of lines
       ``{"query-id", "corpus-ids": […]}`` that name the candidates.
 
-    Raises EvaluationError where a part is missing or malformed, or more than 5 % of the candidates have no text.
+    Raises EvaluationError where a part is missing or malformed, or more than 5 % of the candidates or of the judged
+    documents are not in the corpus.
     """
     path = Path(path)
     if not path.exists():
@@ -154,7 +155,17 @@ def _from_collection(collection: Collection, run: Path | Run | None) -> Candidat
     if unjudged := len(listed.keys() - collection.qrels.keys()):
         left_out.append(f"{unjudged} queries with candidates are not judged and are left out")
     wanted = {document for listed_one in documents.values() for document in listed_one}
-    texts = {document.id: passage_of(document) for document in documents_of(collection, wanted)}
+    judged = {document for levels in collection.qrels.values() for document in levels}
+    found = {document.id: passage_of(document) for document in documents_of(collection, wanted | judged)}
+    if absent := len(judged - found.keys()):
+        if absent > UNKNOWN_LIMIT * len(judged):
+            example = min(judged - found.keys())
+            raise EvaluationError(
+                f"{collection.path}: {absent:,} of {len(judged):,} judged documents (such as {example!r}) are not in "
+                f"{collection.corpus}, expected at most {UNKNOWN_LIMIT:.0%}; check that the qrels belong to it"
+            )
+        left_out.append(f"{absent} of {len(judged):,} judged documents are not in the corpus")
+    texts = {name: found[name] for name in wanted & found.keys()}
     if unknown := len(wanted) - len(texts):
         if unknown > UNKNOWN_LIMIT * len(wanted):
             example = min(wanted - texts.keys())

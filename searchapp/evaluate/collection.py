@@ -159,9 +159,11 @@ def _choose_split(path: Path, split: str | None) -> tuple[str, Path]:
     if split is None:
         split = "test" if "test" in files else next(iter(files)) if len(files) == 1 else None
     if split is None:
-        raise EvaluationError(f"{folder}: found the splits {', '.join(files)} and no test, expected one; choose one")
+        raise EvaluationError(
+            f"{folder}: found the splits {', '.join(files)} and no test, expected one; choose with --split"
+        )
     if split not in files:
-        raise EvaluationError(f"{folder}: found the splits {', '.join(files)}, expected {split!r}; choose another")
+        raise EvaluationError(f"{folder}: found the splits {', '.join(files)}, expected {split!r}; choose with --split")
     return split, files[split]
 
 
@@ -206,7 +208,7 @@ def _query(place: str, line: bytes) -> Query:
         record = json.loads(line.decode())
     except UnicodeDecodeError:
         raise EvaluationError(f"{place}: not UTF-8; convert the file to UTF-8") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EvaluationError(f'{place}: not JSON ({error}); expected {{"_id": …, "text": …}} on one line') from None
     if not isinstance(record, dict):
         raise EvaluationError(f'{place}: found JSON that is no object, expected {{"_id": …, "text": …}}')

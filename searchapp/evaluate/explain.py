@@ -64,7 +64,10 @@ class Explanation:
         words = [{"text": self.text[one.start : one.end], **asdict(one)} for one in self.spans]
         return {
             "setting": {"query": self.query, "document": self.document, "documents": self.documents},
-            "metrics": {"score": {"value": self.score}, "rank": {"value": self.rank}},
+            "metrics": {
+                name: {"value": value, "low": value, "high": value}  # one query says nothing of a spread
+                for name, value in (("score", self.score), ("rank", self.rank))
+            },
             "stages": [asdict(step) for step in self.steps],
             "words": words,
             "terms": [{"term": term, "score": score} for term, score in self.terms],

@@ -47,7 +47,7 @@ class Judging:
             try:
                 record = json.loads(line.decode())
                 pairs.append((str(record["query-id"]), str(record["corpus-id"])))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise EvaluationError(
                     f'{pool}:{number}: found something else, expected {{"query-id": "…", "corpus-id": "…"}}'
                 ) from None

@@ -11,7 +11,7 @@ import numpy as np
 from searchapp.encoder import Encoder
 from searchapp.errors import EvaluationError
 from searchapp.evaluate.collection import Collection
-from searchapp.evaluate.metrics import score
+from searchapp.evaluate.metrics import Estimate, score
 from searchapp.evaluate.protocol import examine, ranked
 from searchapp.index import VectorIndex
 from searchapp.index.rescore import ordered
@@ -30,10 +30,15 @@ BASES = (
 
 @dataclass(frozen=True)
 class Tried:
-    """One way to fuse and what it brought on the tuning queries: the metric's mean over them."""
+    """One way to fuse and what it brought on the tuning queries."""
 
     fusion: Fusion
-    value: float
+    estimate: Estimate
+
+    @property
+    def value(self) -> float:
+        """The metric's mean over the queries."""
+        return self.estimate.value
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class Tuned:
 
     best: Tried
     tried: tuple[Tried, ...]
-    dense: float
-    lexical: float
+    dense: Estimate
+    lexical: Estimate
     metric: str
     queries: int
 
@@ -56,6 +61,26 @@ class Tuned:
         """What an index keeps of it."""
         tuned_on = {"collection": collection.name, "split": collection.split, "queries": self.queries}
         return {**asdict(self.best.fusion), "tuned_on": {**tuned_on, "metric": self.metric, "value": self.best.value}}
+
+    def to_json(self, collection: Collection) -> dict[str, Any]:
+        """The object that ``--json`` prints: either side alone, then every fusion; ``best`` marks the one chosen."""
+        common = {"collection": collection.name, "split": collection.split, "queries": self.queries}
+        ways: list[tuple[str, Fusion | None, Estimate]] = [("dense", None, self.dense), ("bm25", None, self.lexical)]
+        ways += [("hybrid", one.fusion, one.estimate) for one in self.tried]
+        return {
+            "results": [
+                {
+                    "setting": {
+                        **common,
+                        "method": method,
+                        "fusion": asdict(fusion) if fusion else None,
+                        "best": fusion == self.best.fusion,
+                    },
+                    "metrics": {self.metric: asdict(estimate)},
+                }
+                for method, fusion, estimate in ways
+            ]
+        }
 
 
 def tune_fusion(
@@ -83,9 +108,9 @@ def tune_fusion(
     stages = run(index, texts, vectors, Plan(k=DEPTH, candidates=candidates, fusion=replace(bases[0], depth=depth)))
     dense, lexical = stages[0], stages[1]
 
-    def measure(stage: Stage) -> float:
+    def measure(stage: Stage) -> Estimate:
         found, qrels = ranked(corpus, collection, stage.scores, stage.rows, DEPTH)
-        return score({query: dict(hits) for query, hits in found.items()}, qrels, [metric]).estimate(metric).value
+        return score({query: dict(hits) for query, hits in found.items()}, qrels, [metric]).estimate(metric)
 
     tried = []
     for base in bases:

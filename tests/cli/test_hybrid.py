@@ -109,12 +109,16 @@ def test_a_fusion_is_tuned_and_kept(run, collection: Path, tiny_model: Path, tmp
     place = tmp_path / "toy-ix"
     assert run("build", collection, "--index", place, "--model", tiny_model).code == 0
     (tried,) = lines(run("evaluate", "tune-fusion", collection, "--index", place, "--json"))
-    assert tried["bm25"] == 1.0 > tried["dense"] and len(tried["tried"]) == 63
-    assert tried["best"]["tuned_on"]["value"] == max(one["value"] for one in tried["tried"]) == 1.0
+    assert list(tried) == ["results"]
+    dense, words, *fused = [(one["setting"], one["metrics"]["nDCG@10"]) for one in tried["results"]]
+    assert (dense[0]["method"], words[0]["method"]) == ("dense", "bm25") and len(fused) == 63
+    assert words[1] == {"value": 1.0, "low": 1.0, "high": 1.0} and dense[1]["value"] < 1
+    [(chosen, reached)] = [one for one in fused if one[0]["best"]]
+    assert reached["value"] == max(values["value"] for _, values in fused) == 1.0
     untuned = lines(run("search", place, "find w7", "--hybrid", "--json"))
     shown = run("evaluate", "tune-fusion", collection, "--index", place, "--store")
     assert "best (*): " in shown.out and " --weight " in shown.out and "kept in" in shown.out
-    best = tried["best"]
+    best = chosen["fusion"]
     method, weight = "zscore" if best["normalisation"] == "zscore" else best["method"], best["weight"]
     tuned = lines(run("search", place, "find w7", "--hybrid", "--json"))
     same = lines(run("search", place, "find w7", "--hybrid", "--json", "--fusion", method, "--weight", weight))

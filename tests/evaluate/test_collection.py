@@ -130,6 +130,7 @@ def test_missing_parts(folder: Path):
     ("line", "complaint"),
     [
         (b'{"_id": "q9", "text": "x"', "not JSON"),
+        (b"[" * 100_000, "not JSON"),
         (b"[]", "no object"),
         (b'{"text": "x"}', "query has no id"),
         (b'{"_id": "", "text": "x"}', "query has no id"),

@@ -40,6 +40,7 @@ def test_score_ranks_and_words_are_those_of_brute_force(run, beir: Path, index: 
     for place in (0, 7, int(scores.argmax())):
         found = explained(run, "honey bees", documents[place]["_id"], "--index", index, "--hybrid")
         assert found["metrics"]["score"]["value"] == pytest.approx(scores[place], abs=1e-5)
+        assert all(set(one) == {"value", "low", "high"} for one in found["metrics"].values())
         assert found["metrics"]["rank"]["value"] == 1 + (scores > scores[place] + 1e-6).sum()
         steps = {step["stage"]: step for step in found["stages"]}
         assert list(steps) == ["compressed", "rescored", "bm25", "fused"]

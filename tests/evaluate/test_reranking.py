@@ -146,6 +146,23 @@ def test_a_folder_can_name_its_own_candidates(run, beir: Path, tiny_model: Path,
     assert result["setting"]["candidates"] == 9
 
 
+def test_judged_documents_that_are_not_there_are_said_and_refused(
+    run, beir: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = shutil.copytree(beir, tmp_path / "holes")
+    command = ("evaluate", "rerank", folder, "--model", tiny_model, "--top-ranked", beir / "first.run")
+    with (folder / "qrels" / "test.tsv").open("a") as file:
+        file.write("q0\tgone\t1\n")
+    outcome = run(*command)
+    assert outcome.code == 0 and "judged documents are not in the corpus" in outcome.out
+    with (folder / "qrels" / "test.tsv").open("a") as file:
+        file.writelines(f"q1\tgone{number}\t1\n" for number in range(9))
+    outcome = run(*command)
+    assert outcome.code == 2 and "(such as 'gone') are not in" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,26 @@ def test_an_index_is_evaluated_as_it_stands(run, beir: Path, tiny_model: Path, t
     table = run("evaluate", "retrieval", beir, "--index", tmp_path / "ix").out
     assert "nDCG@10" in table
     assert f"{direct['nDCG@10']['value']:.4f}" in table
+
+
+def test_what_the_first_search_opens_is_not_the_time_of_a_query(
+    run, beir: Path, tiny_model: Path, tmp_path: Path, monkeypatch
+) -> None:
+    from searchapp.index import VectorIndex
+
+    search, opened = VectorIndex.search_vectors, []
+
+    def slow_at_first(index: VectorIndex, *arguments, **options):
+        if not opened:
+            time.sleep(1)
+            opened.append(index)
+        return search(index, *arguments, **options)
+
+    assert run("build", beir, "--index", tmp_path / "ix", "--model", tiny_model).code == 0
+    monkeypatch.setattr(VectorIndex, "search_vectors", slow_at_first)
+    outcome = run("evaluate", "retrieval", beir, "--index", tmp_path / "ix", "--json")
+    [result] = json.loads(outcome.out)["results"]
+    assert opened and result["setting"]["search_ms_per_query"] < 1000 / result["setting"]["queries"]
 
 
 def test_an_index_of_something_else_is_refused(run, beir: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,8 +51,7 @@ def tune(
         with Store.update(index) as writer:
             with_fusion(writer, tuned.record(collection))
     if json:
-        tried = [{**asdict(one.fusion), "value": one.value} for one in tuned.tried]
-        say_json({"best": tuned.record(collection), "tried": tried, "dense": tuned.dense, "bm25": tuned.lexical})
+        say_json(tuned.to_json(collection))
     else:
         _show(tuned, collection, bases)
         if store:
@@ -73,7 +72,7 @@ def _show(tuned: Tuned, collection: Collection, bases: list[Fusion]) -> None:
             )
     say(table(rows))
     best = tuned.best
-    say(f"vectors alone {tuned.dense:.4f}, BM25 alone {tuned.lexical:.4f}")
+    say(f"vectors alone {tuned.dense.value:.4f}, BM25 alone {tuned.lexical.value:.4f}")
     spelled = "zscore" if best.fusion.normalisation == "zscore" else best.fusion.method
     say(f"best (*): {_name(best.fusion)}, --fusion {spelled} --weight {best.fusion.weight:g}")
 
