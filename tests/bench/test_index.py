@@ -45,7 +45,7 @@ def test_rivals_are_measured_on_the_same_vectors(run, files: tuple[Path, Path], 
     assert all(result["single_ms"] > 0 < result["batch_ms"] for result in results.values())
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert target.read_text().startswith("# Benchmarks\n")
-    assert target.read_text().count("\n| ") == 1 + len(results)
+    assert target.read_text().count("\n| ") == 2 + len(results)  # the head and the rule
 
 
 def test_recall_is_that_of_brute_force(run, files: tuple[Path, Path]) -> None:
