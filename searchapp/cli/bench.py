@@ -54,7 +54,7 @@ def encode(
 ) -> None:
     """Embed texts of real lengths (median 120, 95 % under 400 tokens) with several programs in turn."""
     from searchapp.bench import Plan, bench_encode
-    from searchapp.bench.report import LEGEND, rows, summary, write_section
+    from searchapp.bench.report import LEGEND, rows, summary
 
     plan = Plan(
         model=model,
@@ -71,17 +71,9 @@ def encode(
         end_to_end=end_to_end,
     )
     found = bench_encode(plan, notice)
-    if markdown is not None:
-        write_section(markdown, found["model"], _command(), summary(found), rows(found), LEGEND, words=2)
-        notice(f"section written to {markdown}")
     if json:
         say_json(found)
-        return
-    for line in summary(found):
-        say(line)
-    say()
-    say(table(rows(found)))
-    say(LEGEND)
+    _show(found["model"], summary(found), rows(found), LEGEND, markdown, quiet=json)
 
 
 @app.command("index")
@@ -119,7 +111,6 @@ def index(
     """Search the same vectors with searchapp's own choice of index and with others, in turn, on one thread."""
     from searchapp.bench import IndexPlan, bench_index
     from searchapp.bench.index_report import LEGEND, draw, rows, summary
-    from searchapp.bench.report import write_section
 
     if plot is not None and find_spec("matplotlib") is None:
         raise SearchAppError("--plot needs matplotlib; install searchapp[bench], or leave --plot out")
@@ -144,18 +135,9 @@ def index(
         except (OSError, ValueError) as error:
             raise SearchAppError(f"--plot {plot} cannot be written ({error}); give a .png file") from error
         notice(f"curves drawn in {plot}")
-    if markdown is not None:
-        title = f"Indexes over {source.name}"
-        write_section(markdown, title, _command(), summary(found), rows(found), LEGEND, words=2)
-        notice(f"section written to {markdown}")
     if json:
         say_json(found)
-        return
-    for line in summary(found):
-        say(line)
-    say()
-    say(table(rows(found)))
-    say(LEGEND)
+    _show(f"Indexes over {source.name}", summary(found), rows(found), LEGEND, markdown, quiet=json)
 
 
 def _source(directory: Path | None, vectors: Path | None, queries: Path | None, synthetic: str | None) -> Source | None:
@@ -169,9 +151,23 @@ def _source(directory: Path | None, vectors: Path | None, queries: Path | None, 
     return drawn(synthetic) if synthetic is not None else None
 
 
-def _command() -> str:
-    """The command that is run, as it may be published."""
-    return shlex.join(["searchapp", *map(_named, sys.argv[1:])])
+def _show(
+    title: str, facts: list[str], rows: list[list[str]], legend: str, markdown: Path | None, *, quiet: bool
+) -> None:
+    """Write the section, where one is asked for, and print the same, unless ``quiet``."""
+    from searchapp.bench.report import write_section
+
+    if markdown is not None:
+        command = shlex.join(["searchapp", *map(_named, sys.argv[1:])])
+        write_section(markdown, title, command, facts, rows, legend, words=2)
+        notice(f"section written to {markdown}")
+    if quiet:
+        return
+    for fact in facts:
+        say(fact)
+    say()
+    say(table(rows))
+    say(legend)
 
 
 def _named(argument: str) -> str:
