@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from benchmarks.vectors import Synthetic
+from searchapp.bench.vectors import Synthetic
 from searchapp.index.ann import import_faiss
 from searchapp.index.gpu import ExactSearch, devices, faiss_gpus, kmeans, sharded
 from searchapp.index.reduction import leading_axes, moments

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.vectors import Synthetic, index_of
+from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.index import VectorIndex, reindex
 from searchapp.index.ann import import_faiss
 

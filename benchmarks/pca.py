@@ -13,7 +13,7 @@ import time
 import numpy as np
 import torch
 
-from benchmarks.vectors import Synthetic
+from searchapp.bench.vectors import Synthetic
 from searchapp.index.ann import import_faiss
 from searchapp.index.reduction import Fit, leading_axes, moments
 

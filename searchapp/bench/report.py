@@ -1,10 +1,12 @@
-"""A benchmark as people read it: a table for the terminal, a section of a Markdown file."""
+"""A benchmark as people read it: the table of ``bench encode``, and a Markdown section for every benchmark."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from searchapp.evaluate.markdown import put_section
 
 HEAD = [
     "program", "precision", "docs/s", "tokens/s", "GFLOP/s", "of peak", "padding", "memory", "× same", "× float32",
@@ -17,9 +19,10 @@ LEGEND = (
 )
 PREFACE = """# Benchmarks
 
-Written by `searchapp bench encode --markdown`; a run replaces the section of its own model and leaves the others. Every
-program embeds the same texts in the same process, in turn, round after round; what we set for the process (freed memory
-is kept) serves the rivals too. Work is counted on real tokens alone, so padding lowers a program's share of the peak.
+Written by `searchapp bench encode --markdown` and `searchapp bench index --markdown`; a run replaces the section of its
+own model or vectors and leaves the others. All are measured in the same process, in turn, round after round. Encoding:
+every program embeds the same texts; what we set for the process (freed memory is kept) serves the rivals too; work is
+counted on real tokens alone, so padding lowers a program's share of the peak.
 """
 
 
@@ -47,12 +50,11 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
 def summary(found: dict[str, Any]) -> list[str]:
     """What the figures are figures of: one fact a line."""
     machine, texts = found["machine"], found["texts"]
-    name = machine["device"] if machine["device"] != "cpu" else machine["processor"]
     peaks = ", ".join(f"{dtype} {peak:,.0f}" for dtype, peak in found["peak_gflops"].items())
     clock = "processor time" if found["clock"] == "cpu" else "wall clock"
     versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
     lines = [
-        f"machine: {name}, {machine['threads']} of {machine['cores']} cores ({' '.join(machine['instructions'])})",
+        machine_line(machine),
         f"matrix products, GFLOP/s: {peaks}; {found['gflop_per_token'] * 1000:,.1f} MFLOP a token",
         f"texts: {texts['documents']:,} from {', '.join(texts['sources'])}; {texts['tokens']:,} tokens, median "
         f"{texts['median']:.0f}, mean {texts['mean']:.0f}, 95 % under {texts['p95']:.0f}, longest {texts['longest']}",
@@ -78,21 +80,21 @@ def summary(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def write_section(found: dict[str, Any], path: Path, command: str) -> None:
-    """Put a run's section into a Markdown file, in place of the one of the same model."""
-    table = rows(found)
-    lines = [f"## {found['model']}", "", f"`{command}`", ""]
-    lines += [f"- {line}" for line in summary(found)]
-    lines += ["", "| " + " | ".join(table[0]) + " |", "| --- | --- |" + " ---: |" * (len(HEAD) - 2)]
+def machine_line(machine: dict[str, Any]) -> str:
+    """The processor or GPU that was measured on."""
+    name = machine["device"] if machine["device"] != "cpu" else machine["processor"]
+    return f"machine: {name}, {machine['threads']} of {machine['cores']} cores ({' '.join(machine['instructions'])})"
+
+
+def write_section(
+    path: Path, title: str, command: str, facts: Sequence[str], table: Sequence[Sequence[str]], legend: str, words: int
+) -> None:
+    """Put a run's section into a Markdown file, in place of the one of the same title.
+
+    The first ``words`` columns of the table are words, the others numbers. Raises EvaluationError for a file that
+    cannot be written.
+    """
+    lines = [f"`{command}`", "", *(f"- {fact}" for fact in facts), "", "| " + " | ".join(table[0]) + " |"]
+    lines += ["|" + " --- |" * words + " ---: |" * (len(table[0]) - words)]
     lines += ["| " + " | ".join(row) + " |" for row in table[1:]]
-    section = "\n".join([*lines, "", LEGEND, ""])
-    before = path.read_text(encoding="utf-8") if path.exists() else PREFACE
-    parts = re.split(r"(?m)^(?=## )", before)
-    title = lines[0] + "\n"
-    kept = [part.rstrip("\n") + "\n" for part in parts]
-    places = [number for number, part in enumerate(kept) if part.startswith(title)]
-    if places:
-        kept[places[0]] = section
-    else:
-        kept.append(section)
-    path.write_text("\n".join(kept), encoding="utf-8")
+    put_section(path, title, "\n".join([*lines, "", legend]), PREFACE)

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from searchapp.evaluate.retrieval import Result
 
 
-def put_section(path: Path, title: str, body: str) -> None:
+def put_section(path: Path, title: str, body: str, head: str = "# Results\n") -> None:
     """Put ``body`` under the heading ``## title``, in the place of what stood there; the rest of the file stays.
+
+    A file that is not there begins with ``head``.
 
     Raises EvaluationError where the file cannot be read or written.
     """
     section = f"## {title}\n\n{body.strip()}\n"
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+        text = path.read_text(encoding="utf-8") if path.exists() else head
         found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
         if found is None:
             text = f"{text.rstrip()}\n\n{section}"

@@ -31,7 +31,7 @@ KINDS = {"bm25": "bm25", "fused": "hybrid", "reranked": "reranked"}
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to index the same vectors."""
+    """One way to index the same vectors; ``pca`` is a dimension, 0 for none, None to leave it to the rule."""
 
     pca: int | None = None
     factory: str = "auto"
@@ -246,7 +246,7 @@ def _describe(
         "fingerprint": manifest.encoder["fingerprint"]["sha256"],
         "instruction": asked if asked is not None else manifest.encoder["settings"]["query_instruction"],
         "dim": manifest.dim,
-        "pca": setting.pca,
+        "pca": manifest.reduction.dim if manifest.reduction else None,
         "explained_variance": manifest.reduction.explained_variance if manifest.reduction else None,
         "factory": manifest.ann.factory if manifest.ann else None,
         "candidates": _rescored(index, setting, request),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,12 @@ EMPTY_TYPE = re.compile(r"(HNSW|IVF|NSG|PQ)0+(?![0-9])")
 SMALL_BATCH = 16  # queries below which threads cost more than they bring
 
 
+@cache
 def import_faiss() -> Any:
-    """Import faiss, or say in one sentence what is missing: neither wheel, or both at once."""
+    """Import faiss, or say in one sentence what is missing: neither wheel, or both at once.
+
+    Kept, as looking at the installed packages takes longer than a search.
+    """
     installed = [name for name in ("faiss-cpu", "faiss-gpu") if _is_installed(name)]
     if len(installed) == 2:
         raise IndexStoreError(

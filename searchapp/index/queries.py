@@ -43,15 +43,18 @@ def fragment(text: str, rng: np.random.Generator) -> str:
 
 
 def imagined(vectors: Vectors, seed: int = 1) -> np.ndarray:
-    """Queries made up from the stored vectors: unit float32 (n, dim).
+    """Queries made up from the stored vectors: unit float32 (n, dim)."""
+    return imagined_of(vectors.gather, vectors.rows, seed)
 
-    To each of some stored vectors the difference of two others is added, which spreads as the collection itself does,
-    until the cosine to where it came from is ``SPREAD``.
+
+def imagined_of(gather: Callable[[np.ndarray], np.ndarray], rows: int, seed: int = 1) -> np.ndarray:
+    """Queries made up from ``rows`` vectors, of which ``gather`` gives some as unit rows, by number.
+
+    To each of some vectors the difference of two others is added, which spreads as the collection itself does, until
+    the cosine to where it came from is ``SPREAD``.
     """
     rng = np.random.default_rng(seed)
-    base, plus, minus = (
-        vectors.gather(numbers) for numbers in rng.integers(0, vectors.rows, size=(3, min(PROBES, vectors.rows)))
-    )
+    base, plus, minus = (gather(numbers) for numbers in rng.integers(0, rows, size=(3, min(PROBES, rows))))
     away = plus - minus
     away -= np.vecdot(away, base)[:, None] * base
     return unit(base + np.sqrt(1 / SPREAD**2 - 1).astype(np.float32) * unit(away))

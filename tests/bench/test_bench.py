@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from searchapp.bench.encode import flops
-from searchapp.bench.report import write_section
+from searchapp.bench.report import LEGEND, rows, summary, write_section
 from searchapp.bench.shape import write_shape
 from searchapp.bench.texts import cut, lengths, read_prose
 from searchapp.errors import SearchAppError
@@ -67,8 +67,9 @@ def test_the_command_measures_and_writes_its_section(tmp_path: Path, run) -> Non
     assert other["least_cosine"] > 0.9999
     assert mine["tokens_per_second"] > 0 < mine["mfu"]
     assert found["texts"]["documents"] == 12
-    write_section({**found, "model": "another"}, target, "searchapp bench encode --model another")
-    write_section({**found, "rounds": 77}, target, "searchapp bench encode")
+    for title, rounds in (("another", 1), (found["model"], 77)):
+        again = {**found, "rounds": rounds}
+        write_section(target, title, "searchapp bench encode", summary(again), rows(again), LEGEND, words=2)
     written = target.read_text()
     assert written.startswith("# Benchmarks\n")
     assert written.count("\n## ") == 2

@@ -12,6 +12,7 @@ import pytest
 
 from searchapp import Encoder
 from searchapp.encoder.inference import embed
+from searchapp.evaluate import retrieval
 from searchapp.evaluate.markdown import put_section
 from tests.evaluate.test_reranking import beir  # noqa: F401
 from tests.models import make_checkpoint
@@ -164,3 +165,21 @@ def test_bad_options_are_one_line(run, beir: Path, options: tuple[str, ...], wor
     assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 1
     assert words in outcome.err
+
+
+def test_no_reduction_is_not_the_same_as_leaving_it_to_the_rule(run, beir: Path, tiny_model: Path, monkeypatch) -> None:  # noqa: F811
+    asked: list[object] = []
+    real = retrieval.build
+
+    def building(*arguments, **options):
+        asked.append(options["pca"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(retrieval, "build", building)
+    command = ["evaluate", "retrieval", beir, "--model", tiny_model, "--json"]
+    names = []
+    for given in ([], ["--pca", 0], ["--pca", 8]):
+        outcome = run(*command, *given)
+        names.append(json.loads(outcome.out)["results"][0]["setting"]["pca"])
+    assert asked == [None, 0, 8]
+    assert names == [None, None, 8]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.vectors import Synthetic, index_of
+from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, reindex
 from searchapp.index.ann import AnnIndex, add, train

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.vectors import Synthetic, index_of
+from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.index import VectorIndex, reindex
 from searchapp.index.calibrate import Probes
 from searchapp.index.gpu import ExactSearch, faiss_gpus, fits, kmeans, seed_lists, train_on

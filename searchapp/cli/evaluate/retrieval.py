@@ -118,7 +118,8 @@ def retrieval(
         opened.encoder.keep(cache)
         results = evaluate_index(collections[0], opened.vectors, opened.encoder, request, candidates=candidates)
     else:
-        settings = [Setting(dim or None, kind, candidates) for dim in pca or [0] for kind in factory or ["auto"]]
+        dims: Sequence[int | None] = pca or [None]  # None: as the rule has it
+        settings = [Setting(dim, kind, candidates) for dim in dims for kind in factory or ["auto"]]
         for name in models:
             encoder = Encoder.load(
                 name,

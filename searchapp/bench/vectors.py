@@ -63,9 +63,9 @@ class Synthetic:
 
 
 def array_blocks(vectors: np.ndarray) -> Iterator[np.ndarray]:
-    """The rows of an array, ``BLOCK`` at a time."""
+    """Copies of the rows of an array, ``BLOCK`` at a time."""
     for begin in range(0, len(vectors), BLOCK):
-        yield np.asarray(vectors[begin : begin + BLOCK], dtype=np.float32)
+        yield np.array(vectors[begin : begin + BLOCK], dtype=np.float32)
 
 
 def index_of(path: Path, blocks: Iterator[np.ndarray], dim: int, probes: np.ndarray | None = None) -> None:

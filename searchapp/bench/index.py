@@ -1,0 +1,210 @@
+"""``searchapp bench index``: searchapp's own choice beside other indexes over the same vectors, asked in turn."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from searchapp.bench.machine import describe
+from searchapp.bench.rivals import FLAT, OURS, Contender, Search, Setting, build, check, missing, ours, standard
+from searchapp.bench.sources import Source
+from searchapp.bench.vectors import index_of
+from searchapp.errors import SearchAppError
+from searchapp.index import VectorIndex, reindex
+from searchapp.index.ann import import_faiss
+from searchapp.index.calibrate import Probes
+from searchapp.index.choice import Targets
+from searchapp.index.rescore import exact_scores
+from searchapp.index.vectors import BLOCK, Held
+
+SINGLE = 40  # queries asked one by one in a round
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure: ``rivals`` are FAISS factory strings, usearch or hnswlib; the standard ones by default."""
+
+    rivals: tuple[str, ...] | None = None
+    targets: Targets = Targets()
+    rounds: int = 3
+
+
+@dataclass
+class _Point:
+    """A contender with one setting: recall, and milliseconds a query in each round, alone and in a batch."""
+
+    contender: Contender
+    setting: Setting
+    recall: float
+    alone: list[float]
+    together: list[float]
+
+    def described(self) -> dict[str, Any]:
+        """What ``--json`` prints for it."""
+        return {
+            "parameters": self.setting,
+            "recall": self.recall,
+            "single_ms": statistics.median(self.alone),
+            "batch_ms": statistics.median(self.together),
+        }
+
+
+def bench_index(source: Source, plan: Plan, told: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Build every index over the vectors of ``source`` and measure them in turn, one thread, processor time.
+
+    Half of the queries are the probes that searchapp chooses by; the other half measure, and nothing has seen them.
+    Raises SearchAppError.
+    """
+    if plan.rounds < 1:
+        raise SearchAppError(f"--rounds {plan.rounds} measures nothing; give at least 1")
+    if len(source.queries) < 2:
+        raise SearchAppError(f"{source.name} has {len(source.queries)} queries; at least 2 are needed")
+    half = len(source.queries) // 2
+    chosen_by, asked = source.queries[:half], np.ascontiguousarray(source.queries[half:])
+    names = list(plan.rivals or [])
+    check(names, source.dim)
+    with tempfile.TemporaryDirectory(prefix="searchapp-bench-") as work, _one_thread():
+        path = Path(work) / "index"
+        index_of(path, source.blocks(), source.dim, chosen_by)
+        told("building searchapp's own index")
+        began = time.process_time()
+        reindex(path, factory="auto", targets=plan.targets)
+        seconds = time.process_time() - began
+        index = VectorIndex.open(path)
+        if plan.rivals is None:
+            names = standard(index.manifest.rows, source.dim)
+        truth = Probes.over(asked, index.vectors.blocks())
+        contenders, skipped = _built(index, ours(index, seconds), names, told)
+        points = _measured(contenders, index, asked, truth, plan.rounds, told)
+        return {
+            "benchmark": "index",
+            "vectors": {
+                "name": source.name,
+                "rows": index.manifest.rows,
+                "dim": source.dim,
+                "queries": len(asked),
+                "origin": source.origin,
+            },
+            "machine": describe("cpu", 1),
+            "versions": _versions(),
+            "targets": asdict(plan.targets),
+            "rounds": plan.rounds,
+            "skipped": skipped,
+            "results": [_result(one, points, plan.targets.recall) for one in contenders],
+        }
+
+
+def _built(
+    index: VectorIndex, own: Contender, names: list[str], told: Callable[[str], None]
+) -> tuple[list[Contender], dict[str, str]]:
+    """All contenders, Flat first, as others are compared with it; and why a rival is not among them."""
+    every = np.concatenate([index.vectors.stored(rows) for rows in _pieces(index.manifest.rows)])
+    held, contenders, skipped = Held(every), [], {}
+    for name in dict.fromkeys([FLAT, *names]):
+        if missing(name):
+            skipped[name] = f"not installed (pip install {name}, or searchapp[bench])"
+            told(f"{name} is left out: {skipped[name]}")
+            continue
+        told(f"building {name}")
+        try:
+            check([name], index.manifest.dim)
+            contenders.append(build(name, index, held))
+        except SearchAppError as error:
+            skipped[name] = str(error)
+            told(f"{name} is left out: {error}")
+    return [*contenders[:1], own, *contenders[1:]], skipped
+
+
+def _pieces(rows: int) -> Iterator[np.ndarray]:
+    for begin in range(0, rows, BLOCK):
+        yield np.arange(begin, min(begin + BLOCK, rows))
+
+
+def _measured(
+    contenders: list[Contender],
+    index: VectorIndex,
+    asked: np.ndarray,
+    truth: Probes,
+    rounds: int,
+    told: Callable[[str], None],
+) -> list[_Point]:
+    """Recall of every contender with every setting, then their times, round after round in turn."""
+    points = []
+    for contender in contenders:
+        for setting in contender.settings:
+            found = contender.at(setting)(asked)
+            recall = truth.recall(exact_scores(index.vectors, asked, found))
+            points.append(_Point(contender, setting, recall, [], []))
+    batch = np.resize(asked, (BATCH, asked.shape[1]))
+    for number in range(rounds):
+        told(f"round {number + 1} of {rounds}: {len(points)} settings of {len(contenders)} indexes")
+        for point in points:
+            search = point.contender.at(point.setting)
+            point.alone.append(_milliseconds(search, asked[:SINGLE], 1))
+            point.together.append(_milliseconds(search, batch, BATCH))
+    return points
+
+
+def _milliseconds(search: Search, queries: np.ndarray, size: int) -> float:
+    """Processor time a query, asked ``size`` at a time, after a first that is not counted: it finds cold caches."""
+    search(queries[:size])
+    began = time.process_time()
+    for first in range(0, len(queries), size):
+        search(queries[first : first + size])
+    return 1_000 * (time.process_time() - began) / len(queries)
+
+
+def _result(contender: Contender, points: list[_Point], target: float) -> dict[str, Any]:
+    """A contender with one of its points: ours as it is set, a rival's fastest at the target, else its best recall."""
+    own = [point.described() for point in points if point.contender is contender]
+    reached = [point for point in own if point["recall"] >= target]
+    if contender.name.startswith(OURS):
+        chosen = own[0]
+    elif reached:
+        chosen = min(reached, key=lambda point: point["single_ms"])
+    else:
+        chosen = max(own, key=lambda point: point["recall"])
+    return {
+        "index": contender.name,
+        "bytes": contender.size,
+        "build_seconds": contender.seconds,
+        **chosen,
+        "notes": list(contender.notes),
+        "points": own,
+    }
+
+
+def _versions() -> dict[str, str]:
+    """The versions of the libraries that are compared."""
+    from importlib import metadata
+
+    versions = {"faiss": import_faiss().__version__}
+    for name in ("usearch", "hnswlib"):
+        if not missing(name):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for FAISS and for torch, and what it was before afterwards."""
+    import torch
+
+    faiss = import_faiss()
+    before = faiss.omp_get_max_threads(), torch.get_num_threads()
+    faiss.omp_set_num_threads(1)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before[0])
+        torch.set_num_threads(before[1])

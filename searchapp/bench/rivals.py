@@ -1,0 +1,181 @@
+"""The indexes that ``searchapp bench index`` compares: raw FAISS, usearch, hnswlib, and searchapp's own.
+
+Each is a ``Contender``: built once, searched with any of its settings. FAISS types that compress are measured twice,
+with their own scores and with the rescoring that searchapp does, from vectors held in memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from searchapp.errors import SearchAppError
+from searchapp.index import VectorIndex
+from searchapp.index.ann import AnnIndex, add, check_factory, import_faiss, train, training_rows
+from searchapp.index.calibrate import DEPTH, Subject
+from searchapp.index.choice import BREADTHS, SHARES, lists_for, lists_in, rotation, start
+from searchapp.index.vectors import Held
+
+OTHERS = ("usearch", "hnswlib")
+FLAT = "Flat"
+OURS = "searchapp auto"
+LINKS = 16  # of a node in the graphs of usearch and hnswlib; FAISS's HNSW16 has as many
+CONSTRUCTION = 128  # breadth of the search while a graph is built
+RESCORED = (0, 100, 400)  # candidates, for a FAISS type that compresses
+OUR_DEPTHS = (None, 40, 100, 200, 400, 800)  # None: as the index is set
+Setting = dict[str, int]
+Search = Callable[[np.ndarray], np.ndarray]  # unit queries (n, dim) -> rows (n, DEPTH)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An index that is built: its settings, its bytes a vector, the processor seconds that building took.
+
+    ``at`` takes a setting and gives the search with it, good until another is taken.
+    """
+
+    name: str
+    at: Callable[[Setting], Search]
+    settings: tuple[Setting, ...]
+    size: float
+    seconds: float
+    notes: tuple[str, ...] = field(default=())
+
+
+def standard(rows: int, dim: int) -> list[str]:
+    """The rivals that are measured where none is named: exact, lists, graphs, codes, a reduction, other libraries."""
+    lists, turned = lists_for(rows), rotation(dim)
+    fast = "RaBitQfs" if dim <= 1_024 else "RaBitQ"
+    return [
+        FLAT, "SQ8", f"IVF{lists},Flat", f"IVF{lists},SQ8", f"PCA{max(1, dim // 2)},SQ8", f"{turned},{fast}",
+        f"{turned},IVF{lists // 4 or 1},{fast}", f"PQ{dim // 4 or 1}x4fs", "HNSW16,SQ8", *OTHERS,
+    ]  # fmt: skip
+
+
+def check(names: Sequence[str], dim: int) -> None:
+    """Raise SearchAppError for a rival that is neither a library nor a FAISS factory string for vectors of ``dim``."""
+    for name in names:
+        if name == "auto":
+            raise SearchAppError("--rival auto is searchapp's own, which is always measured; leave it out")
+        if name not in OTHERS:
+            check_factory(name, dim)
+
+
+def missing(name: str) -> bool:
+    """Whether a rival is a library that is not installed."""
+    return name in OTHERS and find_spec(name) is None
+
+
+def build(name: str, index: VectorIndex, held: Held) -> Contender:
+    """Build a rival over the vectors of an index; ``held`` are the same in memory, to rescore with."""
+    began = time.process_time()
+    if name == "usearch":
+        return _usearch(index, began)
+    if name == "hnswlib":
+        return _hnswlib(index, began)
+    return _faiss(name, index, held, began)
+
+
+def ours(index: VectorIndex, seconds: float) -> Contender:
+    """A finished index of searchapp, searched as a program would, with its own setting and other depths."""
+    ann, reduction = index.manifest.ann, index.manifest.reduction
+    assert ann is not None  # noqa: S101 - for mypy
+    chosen = f"PCA{reduction.dim},{ann.factory}" if reduction else ann.factory
+
+    def at(setting: Setting) -> Search:
+        return lambda queries: index.search_vectors(queries, DEPTH, candidates=setting.get("candidates"))[1]
+
+    depths = OUR_DEPTHS if ann.candidates else OUR_DEPTHS[:1]
+    settings = tuple({} if depth is None else {"candidates": depth} for depth in depths)
+    said = ", ".join(f"{key} {value}" for key, value in {**ann.parameters, "candidates": ann.candidates}.items())
+    return Contender(f"{OURS}: {chosen}", at, settings, ann.measured["bytes"], seconds, (f"set to {said}", *ann.notes))
+
+
+def _faiss(factory: str, index: VectorIndex, held: Held, began: float) -> Contender:
+    choice = start(factory, reduced=False)
+    dim = index.manifest.dim
+    raw = train(choice, index.vectors.sample(training_rows(factory, dim)))
+    add(choice, raw, index.vectors.blocks())
+    seconds = time.process_time() - began
+    ann = AnnIndex(raw, {})
+    subject = Subject(ann, None, held)
+
+    def at(setting: Setting) -> Search:
+        ann.set({key: value for key, value in setting.items() if key != "candidates"})
+        if depth := setting.get("candidates"):
+            return lambda queries: subject.search(queries, DEPTH, depth)[1]
+        return lambda queries: raw.search(queries, DEPTH)[1]
+
+    depths = (0,) if factory.endswith("Flat") else RESCORED
+    settings = tuple(
+        {**step, **({"candidates": depth} if depth else {})} for step in _steps(factory) for depth in depths
+    )
+    size = len(import_faiss().serialize_index(raw)) / index.manifest.rows
+    return Contender(factory, at, settings, size, seconds)
+
+
+def _steps(factory: str) -> Iterator[Setting]:
+    """Search parameters of a FAISS type, the fastest first."""
+    if lists := lists_in(factory):
+        yield from ({"nprobe": count} for count in sorted({max(1, round(share * lists)) for share in SHARES[1:]}))
+    elif "HNSW" in factory:
+        yield from ({"efSearch": breadth} for breadth in BREADTHS)
+    else:
+        yield {}
+
+
+def _usearch(index: VectorIndex, began: float) -> Contender:
+    from usearch.index import Index
+
+    made = Index(ndim=index.manifest.dim, metric="ip", dtype="f16", connectivity=LINKS, expansion_add=CONSTRUCTION)
+    for first, block in _numbered(index):
+        made.add(np.arange(first, first + len(block), dtype=np.uint64), block, threads=1)
+    seconds = time.process_time() - began
+
+    def search(queries: np.ndarray) -> np.ndarray:
+        found: Any = made.search(queries, DEPTH, threads=1)
+        return np.asarray(found.keys).astype(np.int64).reshape(len(queries), -1)
+
+    def at(setting: Setting) -> Search:
+        made.expansion_search = setting["ef"]
+        return search
+
+    size = made.serialized_length / index.manifest.rows
+    return Contender("usearch f16", at, _breadths(), size, seconds)
+
+
+def _hnswlib(index: VectorIndex, began: float) -> Contender:
+    import hnswlib
+
+    made = hnswlib.Index(space="ip", dim=index.manifest.dim)
+    made.init_index(max_elements=index.manifest.rows, ef_construction=CONSTRUCTION, M=LINKS)
+    for first, block in _numbered(index):
+        made.add_items(block, np.arange(first, first + len(block)), num_threads=1)
+    seconds = time.process_time() - began
+
+    def search(queries: np.ndarray) -> np.ndarray:
+        labels, _ = made.knn_query(queries, k=min(DEPTH, index.manifest.rows), num_threads=1)
+        return labels.astype(np.int64)
+
+    def at(setting: Setting) -> Search:
+        made.set_ef(setting["ef"])
+        return search
+
+    return Contender("hnswlib", at, _breadths(), made.index_file_size() / index.manifest.rows, seconds)
+
+
+def _breadths() -> tuple[Setting, ...]:
+    return tuple({"ef": breadth} for breadth in BREADTHS)
+
+
+def _numbered(index: VectorIndex) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks of an index's vectors with the number of their first row."""
+    first = 0
+    for block in index.vectors.blocks():
+        yield first, block
+        first += len(block)
