@@ -66,7 +66,7 @@ class TorchBackend:
         lengths = [len(item.ids) for item in batch]
         ids = np.concatenate([item.ids for item in batch]).astype(np.int64)
         require_known(ids, self.model.config.vocab_size)
-        if filler := self.computed(len(ids)) - len(ids):  # a text of its own behind the others, whose states are dropped
+        if filler := self.computed(len(ids)) - len(ids):  # a text behind the others, whose states are dropped
             ids, lengths = np.concatenate([ids, np.full(filler, ids[-1])]), [*lengths, filler]
         places = np.concatenate([*(np.arange(len(item.ids)) for item in batch), np.zeros(filler, dtype=np.int64)])
         edges = borders(lengths)

@@ -22,6 +22,7 @@ from searchapp.corpus import Document, Rejected, Source, open_source
 from searchapp.corpus.document import JOINER
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
+from searchapp.encoder.memory import give_back_freed_memory
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.analyser import Analyser
 from searchapp.index.choice import Targets
@@ -133,6 +134,7 @@ def build(
             return Summary(manifest, 0, resumed_at, already_done=manifest == start)
         if start.state == "encoding":
             _Run(store, start, encoder, segment_size, progress).encode(opened)
+            give_back_freed_memory()
         store.publish_rejections()
         if lexical:
             add_lexical(store, analyser, stage=progress.stage)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from searchapp.encoder.memory import give_back_freed_memory
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann import add, check_factory, open_ann, prove, train, training_rows, write_flat, write_index
 from searchapp.index.calibrate import Point, Probes, Subject, calibrate
@@ -96,7 +97,8 @@ class _Work:
     def __init__(
         self, store: Store, manifest: Manifest, wanted: Wanted, tell: Stage, ask: Ask | None, device: str
     ) -> None:
-        self._store, self._manifest, self._wanted, self._tell, self._ask = store, manifest, wanted, tell, ask
+        self._store, self._manifest, self._wanted, self._ask = store, manifest, wanted, ask
+        self._told = tell
         self._device = device
         self._vectors = Vectors(store.data, manifest.segments, manifest.dim, mapped=False)
         self._files: dict[str, FileEntry] = {}
@@ -241,6 +243,11 @@ class _Work:
             self._reductions[dim] = pca, Reduction(name, dim, pca.explained_variance)
         return self._reductions[dim]
 
+    def _tell(self, stage: str) -> None:
+        """A stage begins: what the one before has freed goes back to the system."""
+        give_back_freed_memory()
+        self._told(stage)
+
     def _built(self, choice: Choice, probes: Probes) -> tuple[str, Point]:
         """Build a choice over all vectors, prove that it can be opened, and measure it."""
         manifest, vectors = self._manifest, self._vectors
@@ -251,8 +258,13 @@ class _Work:
             if choice.factory == "Flat":
                 write_flat(draft, reduced_blocks(vectors.blocks(), pca), manifest.rows, dim)
             else:
-                sample = vectors.sampled_blocks(training_rows(choice.factory, dim))
-                index = train(choice, np.concatenate([*reduced_blocks(sample, pca)]), self._device)
+                sample = np.empty((min(manifest.rows, training_rows(choice.factory, dim)), dim), dtype=np.float32)
+                begin = 0
+                for block in reduced_blocks(vectors.sampled_blocks(len(sample)), pca):
+                    sample[begin : begin + len(block)] = block
+                    begin += len(block)
+                index = train(choice, sample, self._device)
+                del sample
                 if spillable(index):
                     write_lists(draft, index, reduced_blocks(vectors.blocks(), pca), self._store.data)
                 else:  # codes of a few bytes a vector, or graphs, which FAISS makes in memory only
