@@ -78,6 +78,29 @@ def test_bfloat16_does_not_depend_on_batch_mates_beyond_rounding(grouped: str) -
     assert (encoder.encode(texts) * alone).sum(1).min() > 0.9995
 
 
+def test_rounding_a_packed_batch_up_changes_no_vector(grouped: str, monkeypatch) -> None:
+    encoder = Encoder.load(grouped, dtype="float32", attention="packed")
+    texts = ["bees fly", "quick honey " * 9, "measure", "engine 2020 xx " * 20]
+    want = encoder.encode(texts)
+    sizes = []
+
+    def rounded(_: TorchBackend, tokens: int) -> int:
+        sizes.append(tokens)
+        return -(-tokens // 64) * 64
+
+    monkeypatch.setattr(TorchBackend, "computed", rounded)
+    np.testing.assert_allclose(encoder.encode(texts), want, atol=1e-5)
+    assert any(size % 64 for size in sizes), "nothing was rounded"
+
+
+def test_bfloat16_batches_have_few_sizes(grouped: str) -> None:
+    backend = Encoder.load(grouped, dtype="bfloat16", attention="packed").backend
+    made = {backend.computed(tokens) for tokens in range(1, 4_097)}
+    assert len(made) < 200
+    assert all(0 <= backend.computed(tokens) - tokens <= max(7, tokens / 32) for tokens in range(1, 4_097))
+    assert Encoder.load(grouped, dtype="float32").backend.computed(4_001) == 4_001
+
+
 def test_a_kernel_that_loses_the_borders_is_found_out(grouped: str, monkeypatch) -> None:
     """The probe must be able to fail: attention over the whole batch is what transformers' own packing would do."""
     from searchapp.encoder import attention
