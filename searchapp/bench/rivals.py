@@ -6,6 +6,7 @@ with their own scores and with the rescoring that searchapp does, from vectors h
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex
 from searchapp.index.ann import AnnIndex, add, check_factory, import_faiss, train, training_rows
 from searchapp.index.calibrate import DEPTH, Subject
-from searchapp.index.choice import BREADTHS, SHARES, lists_for, lists_in, rotation, start
+from searchapp.index.choice import BREADTHS, SHARES, lists_in, power_of_two, rotation, start
 from searchapp.index.vectors import Held
 
 OTHERS = ("usearch", "hnswlib")
@@ -49,7 +50,7 @@ class Contender:
 
 def standard(rows: int, dim: int) -> list[str]:
     """The rivals that are measured where none is named: exact, lists, graphs, codes, a reduction, other libraries."""
-    lists, turned = lists_for(rows), rotation(dim)
+    lists, turned = power_of_two(4 * math.sqrt(rows)), rotation(dim)
     fast = "RaBitQfs" if dim <= 1_024 else "RaBitQ"
     return [
         FLAT, "SQ8", f"IVF{lists},Flat", f"IVF{lists},SQ8", f"PCA{max(1, dim // 2)},SQ8", f"{turned},{fast}",

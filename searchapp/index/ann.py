@@ -20,8 +20,8 @@ from searchapp.index.choice import Choice, lists_in
 from searchapp.index.durable import Draft
 
 TRAINING_ROWS_A_LIST = 40  # FAISS warns below 39
-TRAINING_ROWS = 50_000  # for types without lists: codebooks, quantiser ranges
-TRAINING_ROWS_MEAN = 8_192  # for 1-bit codes without lists: they are trained on nothing but a mean
+TRAINING_ROWS = 50_000  # for codebooks and quantiser ranges
+TRAINING_ROWS_FEW = 8_192  # for 1-bit codes, which need no more than a mean, and codebooks of 16 entries
 TRAINING_BYTES = 2 << 30
 EMPTY_TYPE = re.compile(r"(HNSW|IVF|NSG|PQ)0+(?![0-9])")
 SMALL_BATCH = 16  # queries below which threads cost more than they bring
@@ -106,9 +106,8 @@ def train(choice: Choice, sample: np.ndarray, device: str = "cpu") -> Any:
 
 def training_rows(factory: str, dim: int) -> int:
     """How many random rows a type over ``dim`` dimensions is trained on: few enough to be held in memory."""
-    if "RaBitQ" in factory and not lists_in(factory):
-        return TRAINING_ROWS_MEAN
-    wanted = max(TRAINING_ROWS, TRAINING_ROWS_A_LIST * lists_in(factory))
+    least = TRAINING_ROWS_FEW if "RaBitQ" in factory or factory.endswith("x4fs") else TRAINING_ROWS
+    wanted = max(least, TRAINING_ROWS_A_LIST * lists_in(factory))
     return min(wanted, TRAINING_BYTES // (4 * dim))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from searchapp.index.rescore import TIE, best, exact_scores
 from searchapp.index.vectors import Stored
 
 DEPTH = 10  # recall is measured at this many hits
-TIMED = 40  # of them timed one by one
+TIMED, TIMED_ROWS = 40, 8_000  # queries timed one by one, and vectors read for them: fewer queries where each has many
 
 
 @dataclass(frozen=True)
@@ -43,36 +43,55 @@ class Probes:
             rows += len(block)
         return cls(queries, top.amin(1).cpu().numpy(), min(DEPTH, rows))
 
-    def recall(self, cosines: np.ndarray) -> float:
-        """Mean share of the exact hits found; ``cosines`` (n, m) of what was found for each query."""
+    def shares(self, cosines: np.ndarray) -> np.ndarray:
+        """The share of its exact hits that each query found, (n,); ``cosines`` (n, m) of what was found for it."""
         hits = (cosines >= self.least[:, None] - TIE).sum(1)
-        return float(np.minimum(hits, self.depth).mean() / self.depth)
+        shares: np.ndarray = np.minimum(hits, self.depth) / self.depth
+        return shares
+
+    def recall(self, cosines: np.ndarray) -> float:
+        """The mean of the shares."""
+        return float(self.shares(cosines).mean())
+
+    def point(self, parameters: dict[str, int], candidates: int, cosines: np.ndarray) -> Point:
+        """The setting that found ``cosines``, best candidates first, with some of them rescored; not yet timed."""
+        shares = self.shares(cosines[:, :candidates])
+        error = float(shares.std() / np.sqrt(len(shares)))
+        return Point(parameters, candidates, float(shares.mean()), error=error)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One setting of an index: its parameters, the candidates rescored, and what the probes measured."""
+    """One setting of an index: its parameters, the candidates rescored, and what the probes measured.
+
+    ``error`` is the standard error of the recall: other queries would give another.
+    """
 
     parameters: dict[str, int]
     candidates: int
     recall: float
     milliseconds: float = float("nan")
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An index that is measured: FAISS's part, the reduction in front of it, and the vectors behind it."""
+    """An index that is measured: FAISS's part, the reduction in front of it, and the vectors behind it.
+
+    ``live`` are the same vectors as a reader of the index has them, for the queries that are timed.
+    """
 
     ann: AnnIndex
     reduction: Pca | None
     vectors: Stored
+    live: Stored | None = None
 
     def search(self, queries: np.ndarray, k: int, candidates: int) -> tuple[np.ndarray, np.ndarray]:
         """Search as a reader of the index would."""
         reduced = self.reduction.apply(queries) if self.reduction is not None else queries
         return best(
             lambda chosen, depth: self.ann.search(reduced[chosen], depth),
-            self.vectors,
+            self.vectors if self.live is None else self.live,
             queries,
             k,
             max(candidates, k),
@@ -92,28 +111,30 @@ def sweep(
         most = min(max(depths), subject.ann.rows)
         _, rows = subject.ann.search(reduced, most)
         cosines = exact_scores(subject.vectors, queries, rows)
-        yield [Point(parameters, depth, probes.recall(cosines[:, :depth])) for depth in depths]
+        yield [probes.point(parameters, depth, cosines) for depth in depths]
 
 
 def timed(subject: Subject, probes: Probes, point: Point) -> Point:
-    """The point with the CPU time of one query at a time, median of ``TIMED``."""
+    """The point with the CPU time of one query at a time, median of up to ``TIMED``."""
     subject.ann.set(point.parameters)
     spent = []
-    for query in probes.queries[:TIMED]:
+    count = max(1, min(TIMED, TIMED_ROWS // max(point.candidates, 1)))
+    subject.search(probes.queries[:1], DEPTH, point.candidates)  # finds the caches cold, and files not yet mapped
+    for query in probes.queries[-count:]:
         began = time.process_time()
         subject.search(query[None], DEPTH, point.candidates)
         spent.append(time.process_time() - began)
-    return Point(point.parameters, point.candidates, point.recall, 1_000 * float(np.median(spent)))
+    return replace(point, milliseconds=1_000 * float(np.median(spent)))
 
 
 def calibrate(subject: Subject, probes: Probes, factory: str, target: float) -> Point:
-    """The fastest setting that reaches the target, else the one with the best recall; timed."""
+    """The fastest setting that reaches the target with a standard error to spare, else the best recall; timed."""
     if factory == "Flat" and subject.reduction is None:
         return timed(subject, probes, Point({}, 0, 1.0))
     reached: list[Point] = []
     missed: list[Point] = []
     for points in sweep(subject, probes, ladder(factory)):
-        enough = next((point for point in points if point.recall >= target), None)
+        enough = next((point for point in points if point.recall - point.error >= target), None)
         if enough is None:
             missed.append(max(points, key=lambda point: point.recall))
             continue

@@ -8,7 +8,6 @@ measured (``searchapp.index.calibrate``): lists and reduction that shine on one 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -26,38 +25,61 @@ UNLIMITED = 1 << 62
 class Rule:
     """A type of index, with what it takes and where it is tried.
 
-    ``factory`` may hold ``{lists}`` and ``{rotation}``. A vector takes ``per_dim`` bytes for each dimension that is
-    left after ``pca`` (0: no reduction) and ``fixed`` more. The time of a search grows with this power, ``growth``, of
-    the number of rows. Of what reaches the target the fastest is taken; where nothing does,
-    the ``safety`` decides: 0 is exact.
+    ``factory`` may hold ``{lists}``, ``{rotation}``, and the numbers of product codes ``{pairs}`` and ``{fours}``. A
+    vector takes ``per_dim`` bytes for each dimension that is left when the share ``kept`` of them is, and ``fixed``
+    more. There are ``lists`` times the root of the number of rows of inverted lists. Dimensions are bounded before
+    the reduction.
     """
 
     name: str
     factory: str
     per_dim: float
     fixed: int
-    safety: int
-    pca: int = 0
-    growth: float = 1.0
+    kept: float = 1.0
+    lists: float = 0.0
     least_rows: int = 1
     least_dim: int = 1
     most_dim: int = UNLIMITED
 
+    @property
+    def exact(self) -> bool:
+        """Whether it compares a query with every vector as it is."""
+        return self.factory == "Flat"
 
+    @property
+    def growth(self) -> float:
+        """The power of the number of rows that the time of a search grows with."""
+        return 0.7 if self.lists else 0.2 if "HNSW" in self.factory else 1.0
+
+
+# Codes of 4 bits for 2 dimensions (FAISS's fast-scan product quantiser) over renormalised PCA axes turned at random are
+# the fastest at equal recall and bytes on all vectors measured. Not turned they need up to 4 times as many candidates.
 # Plain RaBitQ above 1,024 dimensions: its fast-scan variant sums bytes in 16 bits, and recall falls to 0.04 at 4,096.
 # The reduction is our own, uncentred and renormalised: FAISS's PCA centres both sides, which moves inner products.
+PAIRS, LISTED = "{rotation},PQ{pairs}x4fs", "{rotation},IVF{lists},PQ{pairs}x4fs"
+MANY = 100_000  # rows from which lists pay
 TABLE = (
-    Rule("exact", "Flat", 4, 0, safety=0),
-    Rule("1-bit codes", "{rotation},RaBitQfs", 1 / 8, 8, safety=1, most_dim=1_024),
-    Rule("1-bit codes", "{rotation},RaBitQ", 1 / 8, 8, safety=1, least_dim=1_025),
-    Rule("lists of 1-bit codes", "{rotation},IVF{lists},RaBitQfs", 1 / 8, 24, safety=3, growth=0.7, least_rows=100_000),
-    Rule("reduced, lists of 8-bit codes", "IVF{lists},SQ8", 1, 24, 4, 512, 0.7, least_rows=20_000, least_dim=1_024),
-    Rule("reduced, lists of 1-bit codes", "{rotation},IVF{lists},RaBitQfs", 1 / 8, 24, 5, 512, 0.7, 20_000, 1_024),
-    Rule("lists of 8-bit codes", "IVF{lists},SQ8", 1, 24, safety=3, growth=0.7, least_rows=20_000),
-    Rule("graph over 8-bit codes", "HNSW32,SQ8", 1, 276, safety=2, growth=0.2, least_rows=20_000),
+    Rule("exact", "Flat", 4, 0),
+    Rule("1-bit codes", "{rotation},RaBitQfs", 1 / 8, 8, most_dim=1_024),
+    Rule("1-bit codes", "{rotation},RaBitQ", 1 / 8, 8, least_dim=1_025),
+    Rule("codes of 4 dimensions", "{rotation},PQ{fours}x4fs", 1 / 8, 1),
+    Rule("codes of 2", PAIRS, 1 / 4, 1, most_dim=1_024),
+    Rule("codes of 2, reduced to 5/8", PAIRS, 1 / 4, 1, 5 / 8, least_dim=128, most_dim=1_024),
+    Rule("codes of 2, reduced to 1/2", PAIRS, 1 / 4, 1, 1 / 2, least_dim=128, most_dim=2_048),
+    Rule("codes of 2, reduced to 1/4", PAIRS, 1 / 4, 1, 1 / 4, least_dim=512),
+    Rule("codes of 2, reduced to 1/8", PAIRS, 1 / 4, 1, 1 / 8, least_dim=2_048),
+    Rule("lists of codes of 2", LISTED, 1 / 4, 8, 1, 1, MANY, most_dim=1_024),
+    Rule("lists of codes of 2, reduced to 1/2", LISTED, 1 / 4, 8, 1 / 2, 1, MANY, least_dim=128, most_dim=2_048),
+    Rule("lists of codes of 2, reduced to 1/8", LISTED, 1 / 4, 8, 1 / 8, 1, MANY, least_dim=2_048),
+    Rule("more lists of codes of 2, reduced to 1/8", LISTED, 1 / 4, 8, 1 / 8, 4, MANY, least_dim=2_048),
+    Rule("lists of 8-bit codes", "IVF{lists},SQ8", 1, 8, lists=4, least_rows=20_000),
+    Rule("lists of 8-bit codes, reduced to 1/8", "IVF{lists},SQ8", 1, 8, 1 / 8, 4, 20_000, 2_048),
+    Rule("graph over 8-bit codes", "HNSW32,SQ8", 1, 276, least_rows=20_000),
 )  # fmt: skip
-CANDIDATES = (100, 200, 400, 800, 1_600)  # rows rescored, the fewest that reach the target are taken
+CANDIDATES = (50, 100, 150, 200, 300, 400, 600, 800, 1_600)  # rows rescored, the fewest that suffice are taken
+STANDARD = 100  # rescored before anything is measured
 SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the lists that are visited
+STEP = 8  # dimensions are kept in multiples of it
 BREADTHS = (32, 64, 128, 256, 512)  # efSearch of a graph
 
 
@@ -117,37 +139,46 @@ def applicable(rows: int, dim: int, reduced: int | None, targets: Targets) -> li
     ``reduced`` is the dimension that the user reduces to, 0 for no reduction, None to leave it to the rules.
     """
     found = []
+    given = reduced or dim
     for rule in TABLE:
-        if rule.pca and reduced is not None:
+        if rule.kept < 1 and reduced is not None:
             continue
-        size = rule.pca or reduced or dim
-        bounded = rule.least_rows <= rows and rule.least_dim <= (dim if rule.pca else size) <= rule.most_dim
-        if bounded and bytes_of(rule, size) * rows <= budget(rule, rows, dim, targets):
-            found.append((rule, made(rule, rows, dim, size)))
-    exact = [(rule, choice) for rule, choice in found if rule.safety == 0]
-    if exact and rows * (reduced or dim) <= EXACT_LIMIT and targets.latency is None:
+        choice = made(rule, rows, dim, reduced)
+        bounded = rule.least_rows <= rows and rule.least_dim <= given <= rule.most_dim
+        if bounded and bytes_of(rule, choice.pca or dim, rows) * rows <= budget(rule, rows, dim, targets):
+            found.append((rule, choice))
+    exact = [(rule, choice) for rule, choice in found if rule.exact]
+    if exact and rows * given <= EXACT_LIMIT and targets.latency is None:
         return exact
-    return [*(pair for pair in found if pair[0].safety > 0), *exact]
+    return [*(pair for pair in found if not pair[0].exact), *exact]
 
 
-def made(rule: Rule, rows: int, dim: int, size: int) -> Choice:
-    """The choice a rule comes to for vectors of ``dim``, reduced to ``size``."""
-    choice = start(rule.factory.format(lists=lists_for(rows), rotation=rotation(size)), reduced=size < dim)
-    return replace(choice, pca=size if size < dim else None)
+def made(rule: Rule, rows: int, dim: int, reduced: int | None) -> Choice:
+    """The choice a rule comes to for vectors of ``dim``; ``reduced`` is as in ``applicable``."""
+    size = max(STEP, round(rule.kept * dim / STEP) * STEP) if rule.kept < 1 else reduced or dim
+    pairs, fours = -(-size // 2), -(-size // 4)
+    filled = 2 * pairs if "{pairs}" in rule.factory else 4 * fours if "{fours}" in rule.factory else size
+    factory = rule.factory.format(
+        rotation=rotation(size) if filled == size else f"RR{filled}",
+        lists=lists_for(rule, rows),
+        pairs=pairs,
+        fours=fours,
+    )
+    return replace(start(factory, reduced=size < dim), pca=size if size < dim else None)
 
 
 def budget(rule: Rule, rows: int, dim: int, targets: Targets) -> float:
     """The bytes an index by this rule may take. Exact search is the last resort and may take more than the others."""
     if targets.memory is not None:
         return targets.memory
-    if rule.safety == 0:
+    if rule.exact:
         return EXACT_BYTES
     return UNLIMITED if targets.latency is not None else rows * max(4 * dim / FRUGAL, dim / 8 + LEAST)
 
 
-def bytes_of(rule: Rule, dim: int) -> float:
-    """Bytes a vector of ``dim`` takes in an index of this type, estimated."""
-    return rule.per_dim * dim + rule.fixed
+def bytes_of(rule: Rule, size: int, rows: int) -> float:
+    """Bytes a vector takes in an index of this type over ``rows`` of ``size`` dimensions, estimated."""
+    return rule.per_dim * size + rule.fixed + 4 * size * lists_for(rule, rows) / rows
 
 
 def start(factory: str, reduced: bool) -> Choice:
@@ -157,7 +188,7 @@ def start(factory: str, reduced: bool) -> Choice:
         parameters["nprobe"] = max(1, min(64, lists_in(factory)))
     if "HNSW" in factory:
         parameters["efSearch"] = 128
-    return Choice(factory, 0 if factory == "Flat" and not reduced else CANDIDATES[0], parameters)
+    return Choice(factory, 0 if factory == "Flat" and not reduced else STANDARD, parameters)
 
 
 def ladder(factory: str) -> list[dict[str, int]]:
@@ -174,9 +205,14 @@ def rotation(dim: int) -> str:
     return "HR" if dim & (dim - 1) == 0 else "RR"
 
 
-def lists_for(rows: int) -> int:
-    """How many inverted lists suit so many rows: 4 times the root, as a power of two."""
-    return int(2 ** round(math.log2(4 * math.sqrt(max(1, rows)))))
+def lists_for(rule: Rule, rows: int) -> int:
+    """How many inverted lists a rule has for so many rows, a power of two; 0 for one without."""
+    return power_of_two(rule.lists * math.sqrt(max(1, rows))) if rule.lists else 0
+
+
+def power_of_two(number: float) -> int:
+    """The power of two nearest to a number, on a logarithmic scale."""
+    return int(2 ** max(0, round(math.log2(number))))
 
 
 def lists_in(factory: str) -> int:
@@ -186,8 +222,3 @@ def lists_in(factory: str) -> int:
         if part.startswith("IVF") and digits.isdigit():
             return int(digits)
     return 0
-
-
-def with_lists(factory: str, lists: int) -> str:
-    """The same type with another number of inverted lists."""
-    return re.sub(r"IVF\d+", f"IVF{lists}", factory)

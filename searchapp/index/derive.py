@@ -205,9 +205,13 @@ class _Work:
             yield from (choice for _, choice in pairs)
             return
         self._tell(f"trying {len(pairs)} types of index on a sample")
-        sample = self._vectors.sample(SAMPLE)
         trials, notes = screen(
-            pairs, sample, manifest.rows, queries, wanted.targets.recall, lambda dim: self._reduction(dim)[0]
+            pairs,
+            self._vectors.sample(SAMPLE),
+            manifest.rows,
+            queries,
+            wanted.targets.recall,
+            lambda dim: self._reduction(dim)[0],
         )
         self._notes += notes
         yield from (trial.choice for trial in trials)
@@ -275,7 +279,8 @@ class _Work:
         prove(path, choice, manifest.rows, next(reduced_blocks(vectors.blocks(1), pca)))
         self._files.update(entries)
         self._tell(f"measuring {choice}")
-        subject = Subject(open_ann(path, choice.parameters), pca, vectors)
+        live = Vectors(self._store.data, manifest.segments, manifest.dim)
+        subject = Subject(open_ann(path, choice.parameters), pca, vectors, live)
         return name, calibrate(subject, probes, choice.factory, self._wanted.targets.recall)
 
 

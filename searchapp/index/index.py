@@ -13,7 +13,7 @@ import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann import AnnIndex, open_ann
-from searchapp.index.choice import CANDIDATES
+from searchapp.index.choice import STANDARD
 from searchapp.index.filter import Filter
 from searchapp.index.gpu import ExactSearch, devices, fits
 from searchapp.index.lexical import LexicalIndex
@@ -144,7 +144,7 @@ class VectorIndex:
         within = None if allowed is None else allowed[:covered]
         standard = self.manifest.ann.candidates if covered and self.manifest.ann is not None else 0
         if covered and isinstance(self.ann, ExactSearch):  # in half precision
-            standard = max(standard, CANDIDATES[0])
+            standard = max(standard, STANDARD)
         reduced = self.reduction.apply(queries) if covered and self.reduction is not None else queries
 
         def find(chosen: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ whose last hit could be tied with what was left out looks deeper.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -14,8 +15,9 @@ import numpy as np
 from searchapp.index.vectors import Stored, widen
 
 TIE = 4e-6  # cosines closer than this may be in the wrong order: the rounding of float32 sums over thousands of terms
-CHUNK = 1 << 20  # numbers converted at a time: a few MB, which stay in the cache
+CHUNK = 1 << 17  # numbers converted at a time: with their fp16 form less than a megabyte, which stays in the cache
 DEEPER = 4  # how much deeper a search looks that could not tell its last hit from what was left out
+_kept = threading.local()
 Find = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]  # (numbers of queries, depth) -> scores, rows
 
 
@@ -64,18 +66,28 @@ def exact_scores(vectors: Stored, queries: np.ndarray, rows: np.ndarray) -> np.n
     count, width = rows.shape
     scores = np.empty(rows.shape, dtype=np.float32)
     places = np.maximum(rows, 0)
-    across = max(1, min(width, CHUNK // vectors.dim))
-    down = max(1, CHUNK // (vectors.dim * across))
+    size = max(vectors.dim, CHUNK)
+    across = max(1, min(width, size // vectors.dim))
+    down = max(1, size // (vectors.dim * across))
+    room = _room(size)
     for top in range(0, count, down):
         asked = queries[top : top + down, None]
         for left in range(0, width, across):
             part = places[top : top + down, left : left + across]
-            found = widen(vectors.stored(part.ravel())).reshape(*part.shape, vectors.dim)
+            found = widen(vectors.stored(part.ravel()), room).reshape(*part.shape, vectors.dim)
             lengths = np.sqrt(np.vecdot(found, found))
             products = np.vecdot(found, asked)
             scores[top : top + down, left : left + across] = products / np.where(lengths > 0, lengths, 1)
     scores[rows < 0] = -np.inf
     return scores
+
+
+def _room(size: int) -> np.ndarray:
+    """Float32 numbers to work in, kept by each thread: new pages would cost as much as the products."""
+    room: np.ndarray | None = getattr(_kept, "room", None)
+    if room is None or len(room) < size:
+        room = _kept.room = np.empty(size, dtype=np.float32)
+    return room
 
 
 def nearest(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

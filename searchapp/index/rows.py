@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +120,7 @@ class Rows:
             import pyarrow as pa
 
             path = self._folder / self.segments[number].rows
+            _allow_files(len(self.segments))
             try:
                 batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
                 batch.validate()
@@ -173,3 +175,12 @@ class Rows:
     def fields(self) -> list[pa.StructArray]:
         """The typed metadata columns, a struct array for each segment."""
         return [self.batch(number).column("fields") for number in range(len(self.segments))]
+
+
+def _allow_files(count: int) -> None:
+    """Raise this process's limit of open files where every segment's file could not be: a mapping keeps it open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 512
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from searchapp.index.ann import AnnIndex, add, train
+from searchapp.index.ann import AnnIndex, add, train, training_rows
 from searchapp.index.calibrate import DEPTH, TIMED, Point, Probes, Subject, calibrate
-from searchapp.index.choice import CANDIDATES, Choice, Rule, lists_for, with_lists
+from searchapp.index.choice import STANDARD, Choice, Rule, bytes_of, made
 from searchapp.index.reduction import Fit, Pca
 from searchapp.index.rescore import exact_scores
-from searchapp.index.vectors import Held
+from searchapp.index.vectors import BLOCK, Held
 
 SAMPLE = 20_000  # rows that the rules are tried on
+DEEPENING = 0.4  # power of the number of rows that the candidates needed for a recall grow with (docs/log.md)
+NEARLY = 1.1  # times the shortest time, within which a smaller index is preferred
 EIGHTHS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the dimensions: the reductions that `auto` tries
 
 
@@ -28,6 +30,11 @@ class Trial:
     point: Point | None = None
     expected: float = float("inf")
 
+    def rank(self, shortest: float, dim: int, rows: int) -> tuple[float, float]:
+        """What trials are sorted by: those up to ``shortest`` milliseconds by size, all others by time after them."""
+        size = bytes_of(self.rule, self.choice.pca or dim, rows)
+        return (0.0, size) if self.expected <= shortest else (1.0, self.expected)
+
 
 def screen(
     pairs: Sequence[tuple[Rule, Choice]],
@@ -39,14 +46,15 @@ def screen(
 ) -> tuple[list[Trial], list[str]]:
     """The choices in the order in which they are to be built, and a sentence for each that missed on the sample.
 
-    First those that reached the target, the fastest first; then exact search if it is among them, else the one that
-    missed by least. ``sample`` is unit float32 (n, dim), of ``rows``.
+    First the smallest of those that reached the target in nearly the shortest time, then the others that reached it,
+    the fastest first; then exact search if it is among them, else the one that missed by least. ``sample`` is unit
+    float32 (n, dim), of ``rows``.
     """
-    probes = Probes.over(queries, [sample])
+    probes = Probes.over(queries, pieces(sample))
     held = Held(sample.astype(np.float16))
     trials = [
         Trial(*pair)
-        if pair[0].safety == 0
+        if pair[0].exact
         else _tried(*pair, sample, rows, probes, held, projection(pair[1].pca) if pair[1].pca else None, target)
         for pair in pairs
     ]
@@ -57,9 +65,11 @@ def screen(
         for trial in missed
         if trial.point
     ]
+    shortest = NEARLY * min((trial.expected for trial in reached), default=0.0)
+    dim = sample.shape[1]
     exact = [trial for trial in trials if trial.point is None]
     rest = exact or sorted(missed, key=lambda trial: trial.point.recall if trial.point else 0)[-1:]
-    return [*sorted(reached, key=lambda trial: trial.expected), *rest], notes
+    return [*sorted(reached, key=lambda trial: trial.rank(shortest, dim, rows)), *rest], notes
 
 
 def _tried(
@@ -73,15 +83,26 @@ def _tried(
     target: float,
 ) -> Trial:
     """Build a choice over the sample, with as many lists as suit it, and measure it there."""
-    small = replace(choice, factory=with_lists(choice.factory, lists_for(len(sample))))
+    small = made(rule, len(sample), sample.shape[1], choice.pca)
     reduced = pca.apply(sample) if pca else sample
-    index = train(small, reduced)
-    add(small, index, iter([reduced]))
+    index = train(small, spread(reduced, training_rows(small.factory, reduced.shape[1])))
+    add(small, index, pieces(reduced))
     subject = Subject(AnnIndex(index, {}), pca, held)
     point = calibrate(subject, probes, small.factory, target)
     scan = _scan_milliseconds(subject, probes, point)
-    grown = scan * (rows / len(sample)) ** rule.growth
-    return Trial(rule, choice, point, point.milliseconds - scan + grown)
+    larger = rows / len(sample)
+    rescoring = (point.milliseconds - scan) * larger**DEEPENING
+    return Trial(rule, choice, point, scan * larger**rule.growth + rescoring)
+
+
+def pieces(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows in blocks, so that what is computed from one is never as large as all of them."""
+    return (rows[begin : begin + BLOCK] for begin in range(0, len(rows), BLOCK))
+
+
+def spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """``count`` of the rows, evenly spread over all of them; all where there are no more."""
+    return rows if len(rows) <= count else rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
 
 
 def _scan_milliseconds(subject: Subject, probes: Probes, point: Point) -> float:
@@ -104,13 +125,13 @@ def smallest_dimension(sample: np.ndarray, queries: np.ndarray, fit: Fit, target
     """
     import torch
 
-    probes, held = Probes.over(queries, [sample]), Held(sample.astype(np.float16))
+    probes, held = Probes.over(queries, pieces(sample)), Held(sample.astype(np.float16))
     dims = dimensions(sample.shape[1], fit.axes.shape[1])
     notes: list[str] = []
     for number, dim in enumerate(dims):
         pca = fit.pca(dim)
         scores = torch.from_numpy(pca.apply(queries)) @ torch.from_numpy(pca.apply(sample)).T
-        rows = torch.topk(scores, min(CANDIDATES[0], len(sample))).indices.numpy()
+        rows = torch.topk(scores, min(STANDARD, len(sample))).indices.numpy()
         found = probes.recall(exact_scores(held, queries, rows))
         if found >= target:
             return dims[number:], notes

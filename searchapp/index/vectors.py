@@ -6,19 +6,18 @@ with a unit query is the cosine.
 
 from __future__ import annotations
 
-import mmap
 import os
-import resource
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from searchapp.index.manifest import Segment
+from searchapp.index.mapped import MappedFiles
 
 BLOCK = 8_192  # rows held in memory at a time
-RUN = 4  # rows of one segment from which one indexed read is cheaper than a copy of each
 
 
 class Stored(Protocol):
@@ -57,7 +56,6 @@ class Vectors:
         self._folder = folder
         self._segments = segments
         self._bases = np.array([segment.base for segment in segments], dtype=np.int64)
-        self._maps: dict[int, np.ndarray] = {}
 
     def blocks(self, size: int = BLOCK, start: int = 0) -> Iterator[np.ndarray]:
         """Yield the vectors from row ``start`` on as float32 blocks (at most size, dim) of unit rows, by plain reads.
@@ -84,9 +82,11 @@ class Vectors:
         """The fp16 vectors (len(rows), dim) of the given row numbers; only their pages are read."""
         if not len(rows):
             return np.empty((0, self.dim), dtype="<f2")
-        if len(self._segments) == 1 and self._mapped:
-            found: np.ndarray = self._map(0)[rows]
-            return found
+        if self._mapped:
+            items, shifts = self._items
+            found = items[rows * self.dim + shifts[np.searchsorted(self._bases, rows, side="right") - 1]]
+            vectors: np.ndarray = found.view("<f2").reshape(len(rows), self.dim)
+            return vectors
         out = np.empty((len(rows), self.dim), dtype="<f2")
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
@@ -95,15 +95,7 @@ class Vectors:
         for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
             number = int(numbers[begin])
             places = ascending[begin:end] - self._bases[number]
-            if not self._mapped:
-                self._read(number, places.tolist(), order[begin:end].tolist(), out)
-                continue
-            source = self._map(number)
-            if end - begin >= RUN:
-                out[order[begin:end]] = source[places]
-            else:
-                for target, place in zip(order[begin:end].tolist(), places.tolist(), strict=True):
-                    out[target] = source[place]
+            self._read(number, places.tolist(), order[begin:end].tolist(), out)
         return out
 
     def sample(self, size: int, seed: int = 0) -> np.ndarray:
@@ -134,32 +126,35 @@ class Vectors:
             for place, target in zip(places, targets, strict=True):
                 os.preadv(file.fileno(), [into[target * size : (target + 1) * size]], place * size)
 
-    def _map(self, number: int) -> np.ndarray:
-        if number not in self._maps:
-            segment = self._segments[number]
-            _allow_files(len(self._segments))
-            with (self._folder / segment.vectors).open("rb") as file:
-                pages = mmap.mmap(file.fileno(), segment.count * self.dim * 2, access=mmap.ACCESS_READ)
-            if hasattr(mmap, "MADV_RANDOM"):  # read the pages asked for, not their neighbours
-                pages.madvise(mmap.MADV_RANDOM)
-            self._maps[number] = np.frombuffer(pages, dtype="<f2").reshape(segment.count, self.dim)
-        return self._maps[number]
+    @cached_property
+    def _items(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every run of ``dim`` numbers in the mapped files as one item, by the number it begins with.
+
+        With it, for each segment, what is added to ``dim`` times a row for the number that its vector begins with.
+        """
+        files = MappedFiles(
+            [self._folder / segment.vectors for segment in self._segments],
+            [segment.count * self.dim * 2 for segment in self._segments],
+        )
+        size = 2 * self.dim
+        count = (len(files.bytes) - size) // 2 + 1
+        items = np.ndarray((count,), dtype=f"V{size}", buffer=files.bytes, strides=(2,))
+        return items, files.starts // 2 - self._bases * self.dim
 
 
-def _allow_files(count: int) -> None:
-    """Raise this process's limit of open files where every segment's file could not be: a mapping keeps it open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * count + 512  # rows are mapped too
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+def widen(stored: np.ndarray, room: np.ndarray | None = None) -> np.ndarray:
+    """Fp16 to float32, into the first numbers of ``room`` where it is given, a flat array.
 
-
-def widen(stored: np.ndarray) -> np.ndarray:
-    """Fp16 to float32. NumPy converts 2 or 3 numbers a nanosecond less than PyTorch, where it is half of rescoring."""
+    NumPy converts 2 or 3 numbers a nanosecond less than PyTorch, where it is half of rescoring.
+    """
     import torch
 
-    wide: np.ndarray = torch.from_numpy(np.ascontiguousarray(stored, dtype=np.float16)).float().numpy()
+    narrow = torch.from_numpy(np.ascontiguousarray(stored, dtype=np.float16))
+    if room is None:
+        wide: np.ndarray = narrow.float().numpy()
+        return wide
+    wide = room[: stored.size].reshape(stored.shape)
+    torch.from_numpy(wide).copy_(narrow)
     return wide
 
 

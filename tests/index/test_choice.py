@@ -54,8 +54,8 @@ def test_small_is_exact_and_large_is_frugal() -> None:
         pairs = applicable(rows, dim, None, Targets())
         assert pairs
         for rule, choice in pairs:
-            if rule.safety:
-                assert bytes_of(rule, choice.pca or dim) <= 4 * dim / FRUGAL
+            if not rule.exact:
+                assert bytes_of(rule, choice.pca or dim, rows) <= 4 * dim / FRUGAL
             else:
                 assert rows * dim * 4 <= 1 << 32
     assert EXACT_LIMIT < 150_000 * 256
@@ -82,7 +82,7 @@ def test_what_is_stored_is_what_brute_force_finds(index: Path, made: Synthetic, 
 def test_a_type_that_misses_on_the_sample_is_replaced_and_that_is_said(
     index: Path, made: Synthetic, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = Rule("product codes", "PQ2x4", 0.01, 0, safety=9)
+    bad = Rule("product codes", "PQ2x4", 0.01, 0)
     monkeypatch.setattr("searchapp.index.choice.TABLE", (TABLE[0], bad))
     ann = reindex(index, factory="auto").ann
     assert ann is not None and ann.factory == "Flat"
