@@ -16,6 +16,7 @@ from searchapp.index.vectors import Stored, widen
 
 TIE = 4e-6  # cosines closer than this may be in the wrong order: the rounding of float32 sums over thousands of terms
 CHUNK = 1 << 17  # numbers converted at a time: with their fp16 form less than a megabyte, which stays in the cache
+SPARE = 8  # rows found beyond the k asked for where scores are exact: most ties end among them
 DEEPER = 4  # how much deeper a search looks that could not tell its last hit from what was left out
 _kept = threading.local()
 Find = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]  # (numbers of queries, depth) -> scores, rows
@@ -30,22 +31,30 @@ def best(
     most. With ``exact`` its scores are cosines up to rounding, and only near-ties among them are scored again.
     """
     everyone = np.arange(len(queries))
+    depth = min(k + SPARE if exact else depth, limit)
+    scores, rows = find(everyone, depth)
     if not exact:
-        return _rescored(find, vectors, queries, everyone, k, min(depth, limit), limit)
-    scores, rows = find(everyone, min(k + 1, limit))
-    close = (np.diff(scores, axis=1) > -TIE) & (rows[:, 1:] >= 0)
+        return _rescored(find, vectors, queries, everyone, rows, k, depth, limit)
+    close = (np.diff(scores[:, : k + 1], axis=1) > -TIE) & (rows[:, 1 : k + 1] >= 0)
     doubtful = np.flatnonzero(close.any(1))
-    scores, rows = ordered(scores, rows, k)
+    found = ordered(scores, rows, k)
     if len(doubtful):
-        again = _rescored(find, vectors, queries, doubtful, k, min(k + 32, limit), limit)
-        scores[doubtful], rows[doubtful] = again
-    return scores, rows
+        again = _rescored(find, vectors, queries, doubtful, rows[doubtful], k, depth, limit)
+        found[0][doubtful], found[1][doubtful] = again
+    return found
 
 
 def _rescored(
-    find: Find, vectors: Stored, queries: np.ndarray, chosen: np.ndarray, k: int, depth: int, limit: int
+    find: Find,
+    vectors: Stored,
+    queries: np.ndarray,
+    chosen: np.ndarray,
+    candidates: np.ndarray,
+    k: int,
+    depth: int,
+    limit: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    _, candidates = find(chosen, depth)
+    """The best of the candidates of some queries, ``depth`` of each; more of them where the last may be tied."""
     cosines = exact_scores(vectors, queries[chosen], candidates)
     scores, rows = ordered(cosines, candidates, k)
     if depth < limit:
@@ -54,7 +63,8 @@ def _rescored(
         if tied.any():
             deeper = min(DEEPER * depth, limit)
             again = np.flatnonzero(tied)
-            scores[again], rows[again] = _rescored(find, vectors, queries, chosen[again], k, deeper, limit)
+            _, more = find(chosen[again], deeper)
+            scores[again], rows[again] = _rescored(find, vectors, queries, chosen[again], more, k, deeper, limit)
     return scores, rows
 
 
@@ -103,9 +113,22 @@ def nearest(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, n
 
 def ordered(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Sort by score, best first, then by row; cut or pad to k, with row -1 and score -inf."""
-    scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
+    scores = np.where(rows < 0, -np.inf, scores).astype(np.float32, copy=False)
+    if rows.shape[1] <= 4 * k:
+        return _sorted(scores, rows, k)
+    queries = np.arange(len(rows))[:, None]
+    few = np.argpartition(scores, -k, axis=1)[:, -k:]  # the worst of them first
+    tied = (scores >= scores[queries, few[:, :1]]).sum(1) > k  # with one that was left out
+    found = _sorted(scores[queries, few], rows[queries, few], k)
+    if tied.any():
+        found[0][tied], found[1][tied] = _sorted(scores[tied], rows[tied], k)
+    return found
+
+
+def _sorted(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
-    scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+    queries = np.arange(len(rows))[:, None]
+    scores, rows = scores[queries, order], rows[queries, order]
     short = k - rows.shape[1]
     if short > 0:
         scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
