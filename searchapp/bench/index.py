@@ -23,7 +23,7 @@ from searchapp.index.ann import import_faiss
 from searchapp.index.calibrate import Probes
 from searchapp.index.choice import Targets
 from searchapp.index.rescore import exact_scores
-from searchapp.index.vectors import BLOCK, Held
+from searchapp.index.vectors import MOST_BLOCK, Held
 
 SINGLE = 40  # queries asked one by one in a round
 BATCH = 256
@@ -125,8 +125,8 @@ def _built(
 
 
 def _pieces(rows: int) -> Iterator[np.ndarray]:
-    for begin in range(0, rows, BLOCK):
-        yield np.arange(begin, min(begin + BLOCK, rows))
+    for begin in range(0, rows, MOST_BLOCK):
+        yield np.arange(begin, min(begin + MOST_BLOCK, rows))
 
 
 def _measured(

@@ -20,6 +20,7 @@ from searchapp.index import VectorIndex
 from searchapp.index.ann import AnnIndex, add, check_factory, import_faiss, train, training_rows
 from searchapp.index.calibrate import DEPTH, Subject
 from searchapp.index.choice import BREADTHS, SHARES, lists_in, power_of_two, rotation, start
+from searchapp.index.reduction import reduced_sample
 from searchapp.index.vectors import Held
 
 OTHERS = ("usearch", "hnswlib")
@@ -100,7 +101,7 @@ def ours(index: VectorIndex, seconds: float) -> Contender:
 def _faiss(factory: str, index: VectorIndex, held: Held, began: float) -> Contender:
     choice = start(factory, reduced=False)
     dim = index.manifest.dim
-    raw = train(choice, index.vectors.sample(training_rows(factory, dim)))
+    raw = train(choice, reduced_sample(index.vectors, training_rows(factory, dim)))
     add(choice, raw, index.vectors.blocks())
     seconds = time.process_time() - began
     ann = AnnIndex(raw, {})

@@ -16,10 +16,10 @@ from searchapp.index.ann import AnnIndex
 from searchapp.index.choice import CANDIDATES, ladder
 from searchapp.index.reduction import Pca
 from searchapp.index.rescore import TIE, best, exact_scores
-from searchapp.index.vectors import Stored
+from searchapp.index.vectors import Copied, Stored
 
 DEPTH = 10  # recall is measured at this many hits
-TIMED, TIMED_ROWS = 40, 8_000  # queries timed one by one, and vectors read for them: fewer queries where each has many
+TIMED, TIMED_ROWS = 40, 8_000  # queries timed one by one, and vectors held for them: fewer queries where each has many
 
 
 @dataclass(frozen=True)
@@ -76,22 +76,22 @@ class Point:
 
 @dataclass(frozen=True)
 class Subject:
-    """An index that is measured: FAISS's part, the reduction in front of it, and the vectors behind it.
-
-    ``live`` are the same vectors as a reader of the index has them, for the queries that are timed.
-    """
+    """An index that is measured: FAISS's part, the reduction in front of it, and the vectors behind it."""
 
     ann: AnnIndex
     reduction: Pca | None
     vectors: Stored
-    live: Stored | None = None
+
+    def reduced(self, queries: np.ndarray) -> np.ndarray:
+        """Queries as the first stage takes them."""
+        return self.reduction.apply(queries) if self.reduction is not None else queries
 
     def search(self, queries: np.ndarray, k: int, candidates: int) -> tuple[np.ndarray, np.ndarray]:
         """Search as a reader of the index would."""
-        reduced = self.reduction.apply(queries) if self.reduction is not None else queries
+        reduced = self.reduced(queries)
         return best(
             lambda chosen, depth: self.ann.search(reduced[chosen], depth),
-            self.vectors if self.live is None else self.live,
+            self.vectors,
             queries,
             k,
             max(candidates, k),
@@ -105,7 +105,7 @@ def sweep(
 ) -> Iterator[list[Point]]:
     """For each step of search parameters, its recall with every depth of rescoring: one search, not yet timed."""
     queries = probes.queries
-    reduced = subject.reduction.apply(queries) if subject.reduction is not None else queries
+    reduced = subject.reduced(queries)
     for parameters in steps:
         subject.ann.set(parameters)
         most = min(max(depths), subject.ann.rows)
@@ -118,9 +118,10 @@ def timed(subject: Subject, probes: Probes, point: Point) -> Point:
     """The point with the CPU time of one query at a time, median of up to ``TIMED``."""
     subject.ann.set(point.parameters)
     spent = []
-    count = max(1, min(TIMED, TIMED_ROWS // max(point.candidates, 1)))
-    subject.search(probes.queries[:1], DEPTH, point.candidates)  # finds the caches cold, and files not yet mapped
-    for query in probes.queries[-count:]:
+    queries = probes.queries[: max(1, min(TIMED, TIMED_ROWS // max(point.candidates, 1)))]
+    found = subject.ann.search(subject.reduced(queries), min(max(point.candidates, 2 * DEPTH), subject.ann.rows))[1]
+    subject = replace(subject, vectors=Copied(subject.vectors, found[found >= 0]))
+    for query in queries:
         began = time.process_time()
         subject.search(query[None], DEPTH, point.candidates)
         spent.append(time.process_time() - began)

@@ -21,7 +21,7 @@ from searchapp.index.durable import FileEntry
 from searchapp.index.lists import spillable, write_lists
 from searchapp.index.manifest import Ann, Build, Manifest, Reduction
 from searchapp.index.queries import Ask, asked, imagined, read_probes, write_probes
-from searchapp.index.reduction import Fit, Pca, check_dimension, fit
+from searchapp.index.reduction import Fit, Pca, check_dimension, fit, reduced_blocks, reduced_sample
 from searchapp.index.rows import Rows
 from searchapp.index.screen import SAMPLE, dimensions, screen, smallest_dimension
 from searchapp.index.store import Store
@@ -234,6 +234,7 @@ class _Work:
             self._tell(f"fitting PCA {self._manifest.dim} → {dim}")
             began = time.perf_counter()
             self._fit = fit(self._vectors, dim, device=self._device)
+            give_back_freed_memory()
             self._reducing += time.perf_counter() - began
         return self._fit
 
@@ -262,13 +263,7 @@ class _Work:
             if choice.factory == "Flat":
                 write_flat(draft, reduced_blocks(vectors.blocks(), pca), manifest.rows, dim)
             else:
-                sample = np.empty((min(manifest.rows, training_rows(choice.factory, dim)), dim), dtype=np.float32)
-                begin = 0
-                for block in reduced_blocks(vectors.sampled_blocks(len(sample)), pca):
-                    sample[begin : begin + len(block)] = block
-                    begin += len(block)
-                index = train(choice, sample, self._device)
-                del sample
+                index = train(choice, reduced_sample(vectors, training_rows(choice.factory, dim), pca), self._device)
                 if spillable(index):
                     write_lists(draft, index, reduced_blocks(vectors.blocks(), pca), self._store.data)
                 else:  # codes of a few bytes a vector, or graphs, which FAISS makes in memory only
@@ -279,12 +274,5 @@ class _Work:
         prove(path, choice, manifest.rows, next(reduced_blocks(vectors.blocks(1), pca)))
         self._files.update(entries)
         self._tell(f"measuring {choice}")
-        live = Vectors(self._store.data, manifest.segments, manifest.dim)
-        subject = Subject(open_ann(path, choice.parameters), pca, vectors, live)
+        subject = Subject(open_ann(path, choice.parameters), pca, vectors)
         return name, calibrate(subject, probes, choice.factory, self._wanted.targets.recall)
-
-
-def reduced_blocks(blocks: Iterator[np.ndarray], pca: Pca | None) -> Iterator[np.ndarray]:
-    """Blocks of vectors as they go into an index."""
-    for block in blocks:
-        yield pca.apply(block) if pca is not None else block

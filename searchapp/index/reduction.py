@@ -9,7 +9,7 @@ whatever the number of rows; where few axes are wanted of many, subspace iterati
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.index.durable import Draft
-from searchapp.index.vectors import Vectors
+from searchapp.index.vectors import Held, Vectors
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,23 @@ class Pca:
         buffer = io.BytesIO()
         np.save(buffer, self.components, allow_pickle=False)
         draft.write(buffer.getvalue())
+
+
+def reduced_blocks(blocks: Iterable[np.ndarray], pca: Pca | None) -> Iterator[np.ndarray]:
+    """Blocks of vectors as they go into an index."""
+    for block in blocks:
+        yield pca.apply(block) if pca is not None else block
+
+
+def reduced_sample(vectors: Vectors | Held, size: int, pca: Pca | None = None) -> np.ndarray:
+    """At most ``size`` of the vectors as they go into an index: float32 (n, dim), to train it with."""
+    dim = vectors.dim if pca is None else pca.components.shape[1]
+    sample = np.empty((min(size, vectors.rows), dim), dtype=np.float32)
+    begin = 0
+    for block in reduced_blocks(vectors.sampled_blocks(len(sample)), pca):
+        sample[begin : begin + len(block)] = block
+        begin += len(block)
+    return sample
 
 
 def read_pca(path: Path, shape: tuple[int, int], explained_variance: float) -> Pca:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from searchapp.encoder.memory import give_back_freed_memory
 from searchapp.index.ann import AnnIndex, add, train, training_rows
 from searchapp.index.calibrate import DEPTH, TIMED, Point, Probes, Subject, calibrate
-from searchapp.index.choice import STANDARD, Choice, Rule, bytes_of, made
-from searchapp.index.reduction import Fit, Pca
+from searchapp.index.choice import STANDARD, Choice, Rule, bytes_of, made, start
+from searchapp.index.reduction import Fit, Pca, reduced_blocks, reduced_sample
 from searchapp.index.rescore import exact_scores
-from searchapp.index.vectors import BLOCK, Held
+from searchapp.index.vectors import Held
 
 SAMPLE = 20_000  # rows that the rules are tried on
 DEEPENING = 0.4  # power of the number of rows that the candidates needed for a recall grow with (docs/log.md)
@@ -38,7 +39,7 @@ class Trial:
 
 def screen(
     pairs: Sequence[tuple[Rule, Choice]],
-    sample: np.ndarray,
+    sample: Held,
     rows: int,
     queries: np.ndarray,
     target: float,
@@ -47,95 +48,75 @@ def screen(
     """The choices in the order in which they are to be built, and a sentence for each that missed on the sample.
 
     First the smallest of those that reached the target in nearly the shortest time, then the others that reached it,
-    the fastest first; then exact search if it is among them, else the one that missed by least. ``sample`` is unit
-    float32 (n, dim), of ``rows``.
+    the fastest first; then exact search if it is among them, else the one that missed by least. ``sample`` are
+    some of ``rows`` vectors.
     """
-    probes = Probes.over(queries, pieces(sample))
-    held = Held(sample.astype(np.float16))
+    probes = Probes.over(queries, sample.blocks())
     trials = [
         Trial(*pair)
         if pair[0].exact
-        else _tried(*pair, sample, rows, probes, held, projection(pair[1].pca) if pair[1].pca else None, target)
+        else _tried(*pair, sample, rows, probes, projection(pair[1].pca) if pair[1].pca else None, target)
         for pair in pairs
     ]
     reached = [trial for trial in trials if trial.point and trial.point.recall >= target]
     missed = [trial for trial in trials if trial.point and trial.point.recall < target]
     notes = [
-        f"{trial.choice} reached recall {trial.point.recall:.3f} of {target:g} on {len(sample):,} vectors"
+        f"{trial.choice} reached recall {trial.point.recall:.3f} of {target:g} on {sample.rows:,} vectors"
         for trial in missed
         if trial.point
     ]
     shortest = NEARLY * min((trial.expected for trial in reached), default=0.0)
-    dim = sample.shape[1]
     exact = [trial for trial in trials if trial.point is None]
     rest = exact or sorted(missed, key=lambda trial: trial.point.recall if trial.point else 0)[-1:]
-    return [*sorted(reached, key=lambda trial: trial.rank(shortest, dim, rows)), *rest], notes
+    return [*sorted(reached, key=lambda trial: trial.rank(shortest, sample.dim, rows)), *rest], notes
 
 
 def _tried(
-    rule: Rule,
-    choice: Choice,
-    sample: np.ndarray,
-    rows: int,
-    probes: Probes,
-    held: Held,
-    pca: Pca | None,
-    target: float,
+    rule: Rule, choice: Choice, sample: Held, rows: int, probes: Probes, pca: Pca | None, target: float
 ) -> Trial:
     """Build a choice over the sample, with as many lists as suit it, and measure it there."""
-    small = made(rule, len(sample), sample.shape[1], choice.pca)
-    reduced = pca.apply(sample) if pca else sample
-    index = train(small, spread(reduced, training_rows(small.factory, reduced.shape[1])))
-    add(small, index, pieces(reduced))
-    subject = Subject(AnnIndex(index, {}), pca, held)
+    give_back_freed_memory()
+    small = made(rule, sample.rows, sample.dim, choice.pca)
+    index = train(small, reduced_sample(sample, training_rows(small.factory, choice.pca or sample.dim), pca))
+    add(small, index, reduced_blocks(sample.blocks(), pca))
+    subject = Subject(AnnIndex(index, {}), pca, sample)
     point = calibrate(subject, probes, small.factory, target)
     scan = _scan_milliseconds(subject, probes, point)
-    larger = rows / len(sample)
+    larger = rows / sample.rows
     rescoring = (point.milliseconds - scan) * larger**DEEPENING
     return Trial(rule, choice, point, scan * larger**rule.growth + rescoring)
-
-
-def pieces(rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows in blocks, so that what is computed from one is never as large as all of them."""
-    return (rows[begin : begin + BLOCK] for begin in range(0, len(rows), BLOCK))
-
-
-def spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """``count`` of the rows, evenly spread over all of them; all where there are no more."""
-    return rows if len(rows) <= count else rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
 
 
 def _scan_milliseconds(subject: Subject, probes: Probes, point: Point) -> float:
     """CPU time of the first stage alone, one query at a time, median: the part that grows with the rows."""
     queries = probes.queries[:TIMED]
-    reduced = subject.reduction.apply(queries) if subject.reduction is not None else queries
     spent = []
-    for query in reduced:
+    for query in subject.reduced(queries):
         began = time.process_time()
         subject.ann.search(query[None], min(max(point.candidates, DEPTH), subject.ann.rows))
         spent.append(time.process_time() - began)
     return 1_000 * float(np.median(spent))
 
 
-def smallest_dimension(sample: np.ndarray, queries: np.ndarray, fit: Fit, target: float) -> tuple[list[int], list[str]]:
+def smallest_dimension(sample: Held, queries: np.ndarray, fit: Fit, target: float) -> tuple[list[int], list[str]]:
     """The reductions from the smallest one on that reaches the target on the sample, and what the smaller ones reached.
 
     Measured is recall@10 after the best candidates of exact search in the reduced space are scored again. Empty where
     none reaches the target.
     """
-    import torch
-
-    probes, held = Probes.over(queries, pieces(sample)), Held(sample.astype(np.float16))
-    dims = dimensions(sample.shape[1], fit.axes.shape[1])
+    probes = Probes.over(queries, sample.blocks())
+    dims = dimensions(sample.dim, fit.axes.shape[1])
     notes: list[str] = []
     for number, dim in enumerate(dims):
         pca = fit.pca(dim)
-        scores = torch.from_numpy(pca.apply(queries)) @ torch.from_numpy(pca.apply(sample)).T
-        rows = torch.topk(scores, min(STANDARD, len(sample))).indices.numpy()
-        found = probes.recall(exact_scores(held, queries, rows))
+        exact = start("Flat", reduced=False)
+        index = train(exact, np.empty((0, dim), dtype=np.float32))
+        add(exact, index, reduced_blocks(sample.blocks(), pca))
+        _, rows = index.search(pca.apply(queries), min(STANDARD, sample.rows))
+        found = probes.recall(exact_scores(sample, queries, rows))
         if found >= target:
             return dims[number:], notes
-        notes.append(f"PCA {dim} reached recall {found:.3f} of {target:g} on {len(sample):,} vectors")
+        notes.append(f"PCA {dim} reached recall {found:.3f} of {target:g} on {sample.rows:,} vectors")
     return [], notes
 
 

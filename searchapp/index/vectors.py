@@ -17,7 +17,13 @@ import numpy as np
 from searchapp.index.manifest import Segment
 from searchapp.index.mapped import MappedFiles
 
-BLOCK = 8_192  # rows held in memory at a time
+BLOCK_NUMBERS = 1 << 20  # numbers (rows x dim) held in memory at a time while all rows are gone through
+LEAST_BLOCK, MOST_BLOCK = 256, 8_192  # rows
+
+
+def block_rows(dim: int) -> int:
+    """How many rows of ``dim`` numbers make a block: 4 MB as float32, where that are neither too few nor too many."""
+    return max(LEAST_BLOCK, min(MOST_BLOCK, BLOCK_NUMBERS // dim))
 
 
 class Stored(Protocol):
@@ -33,12 +39,40 @@ class Held:
     """A ``Stored`` in memory."""
 
     def __init__(self, vectors: np.ndarray) -> None:
-        self.dim = vectors.shape[1]
+        self.rows, self.dim = vectors.shape
         self._vectors = vectors
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All of them as unit float32 blocks."""
+        yield from self.sampled_blocks(self.rows)
+
+    def sampled_blocks(self, size: int) -> Iterator[np.ndarray]:
+        """At most ``size`` of them, evenly spread, as unit float32 blocks."""
+        chosen = np.linspace(0, self.rows - 1, min(size, self.rows)).astype(np.int64)
+        step = block_rows(self.dim)
+        for begin in range(0, len(chosen), step):
+            yield unit(widen(self._vectors[chosen[begin : begin + step]]))
 
     def stored(self, rows: np.ndarray) -> np.ndarray:
         """The vectors of the given rows."""
         found: np.ndarray = self._vectors[rows]
+        return found
+
+
+class Copied:
+    """A ``Stored`` with some rows of another in memory, as quick as files that are mapped and read already."""
+
+    def __init__(self, vectors: Stored, rows: np.ndarray) -> None:
+        self.dim = vectors.dim
+        self._vectors, self._rows = vectors, np.unique(rows)
+        self._copies = vectors.stored(self._rows)
+
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of the given rows; from the other where one is not among the copies."""
+        places = np.minimum(np.searchsorted(self._rows, rows), len(self._rows) - 1)
+        if not len(self._rows) or not np.array_equal(self._rows[places], rows):
+            return self._vectors.stored(rows)
+        found: np.ndarray = self._copies[places]
         return found
 
 
@@ -57,11 +91,12 @@ class Vectors:
         self._segments = segments
         self._bases = np.array([segment.base for segment in segments], dtype=np.int64)
 
-    def blocks(self, size: int = BLOCK, start: int = 0) -> Iterator[np.ndarray]:
+    def blocks(self, size: int | None = None, start: int = 0) -> Iterator[np.ndarray]:
         """Yield the vectors from row ``start`` on as float32 blocks (at most size, dim) of unit rows, by plain reads.
 
         Memory-mapped pages would count as this process's memory; what is read here is gone after each block.
         """
+        size = size or block_rows(self.dim)
         for segment in self._segments:
             path = self._folder / segment.vectors
             for begin in range(max(0, start - segment.base), segment.count, size):
@@ -98,19 +133,21 @@ class Vectors:
             self._read(number, places.tolist(), order[begin:end].tolist(), out)
         return out
 
-    def sample(self, size: int, seed: int = 0) -> np.ndarray:
-        """At most ``size`` distinct random rows, unit float32, in row order: the first rows would train worse."""
-        return np.concatenate([np.zeros((0, self.dim), dtype=np.float32), *self.sampled_blocks(size, seed)])
+    def sample(self, size: int, seed: int = 0) -> Held:
+        """At most ``size`` distinct random rows, in row order."""
+        rows = self.sampled(size, seed)
+        return Held(Vectors(self._folder, self._segments, self.dim, mapped=False).stored(rows))
 
     def sampled_blocks(self, size: int, seed: int = 0) -> Iterator[np.ndarray]:
-        """The same in blocks of at most ``BLOCK`` rows; all rows where there are no more than ``size``."""
+        """At most ``size`` distinct random rows, in row order, as unit float32 blocks: the first would train worse."""
         if self.rows <= size:
             yield from self.blocks()
             return
         rows = self.sampled(size, seed)
         reader = Vectors(self._folder, self._segments, self.dim, mapped=False)
-        for begin in range(0, size, BLOCK):
-            yield reader.gather(rows[begin : begin + BLOCK])
+        step = block_rows(self.dim)
+        for begin in range(0, size, step):
+            yield reader.gather(rows[begin : begin + step])
 
     def sampled(self, size: int, seed: int = 0) -> np.ndarray:
         """The numbers of at most ``size`` distinct random rows, ascending."""
