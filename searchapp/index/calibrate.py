@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from searchapp.index.ann import AnnIndex
+from searchapp.index.ann import AnnIndex, shortlist
 from searchapp.index.choice import CANDIDATES, ladder
 from searchapp.index.reduction import Pca
 from searchapp.index.rescore import TIE, best, exact_scores
@@ -61,22 +61,31 @@ class Point:
 
 @dataclass(frozen=True)
 class Subject:
-    """An index that is measured: FAISS's part, the reduction in front of it, and the vectors behind it."""
+    """An index that is measured: FAISS's part, the reduction in front of it, and the vectors behind it.
+
+    ``alive`` is a mask over its rows where some are gone: these are not found, as a reader would not find them.
+    """
 
     ann: AnnIndex
     reduction: Pca | None
     vectors: Stored
+    alive: np.ndarray | None = None
+
+    @property
+    def count(self) -> int:
+        """Rows that can be found."""
+        return self.ann.rows if self.alive is None else int(self.alive.sum())
 
     def search(self, queries: np.ndarray, k: int, candidates: int) -> tuple[np.ndarray, np.ndarray]:
         """Search as a reader of the index would."""
         reduced = self.reduction.apply(queries) if self.reduction is not None else queries
         return best(
-            lambda chosen, depth: self.ann.search(reduced[chosen], depth),
+            lambda chosen, depth: shortlist(self.ann, reduced[chosen], depth, self.alive),
             self.vectors,
             queries,
             k,
             max(candidates, k),
-            self.ann.rows,
+            self.count,
             exact=candidates == 0,
         )
 
@@ -89,8 +98,7 @@ def sweep(
     reduced = subject.reduction.apply(queries) if subject.reduction is not None else queries
     for parameters in steps:
         subject.ann.set(parameters)
-        most = min(max(depths), subject.ann.rows)
-        _, rows = subject.ann.search(reduced, most)
+        _, rows = shortlist(subject.ann, reduced, min(max(depths), subject.count), subject.alive)
         cosines = exact_scores(subject.vectors, queries, rows)
         yield [Point(parameters, depth, probes.recall(cosines[:, :depth])) for depth in depths]
 

@@ -99,8 +99,8 @@ class Fit:
 
 
 def fit(vectors: Vectors, most: int, seed: int = 0, device: str = "cpu") -> Fit:
-    """Find the ``most`` leading axes of all rows, or of random ones if there are many."""
-    check_dimension(most, vectors.dim, vectors.rows)
+    """Find the ``most`` leading axes of all rows that are there, or of random ones if there are many."""
+    check_dimension(most, vectors.dim, vectors.count)
     moment, mean = moments(vectors.sampled_blocks(fit_rows(vectors.dim), seed), vectors.dim, device)
     return Fit(leading_axes(moment, most, seed), moment, mean)
 
