@@ -47,21 +47,12 @@ def drawn(text: str) -> Source:
 def stored(path: Path) -> Source:
     """The vectors of an index, deleted documents left out, and its own probe queries."""
     index = VectorIndex.open(path)
-    manifest, alive = index.manifest, index.alive
-
-    def blocks() -> Iterator[np.ndarray]:
-        first = 0
-        for block in index.vectors.blocks():
-            kept = block if alive is None else block[alive[first : first + len(block)]]
-            first += len(block)
-            if len(kept):
-                yield kept
-
+    manifest, vectors = index.manifest, index.vectors.among(index.alive)
     if manifest.probes is None:
-        queries, origin = imagined(index.vectors), "made up from stored vectors"
+        queries, origin = imagined(vectors), "made up from stored vectors"
     else:
         queries, origin = read_probes(index.store.path(manifest.probes), manifest.dim), "fragments of the documents"
-    return Source(path.name, manifest.dim, blocks, queries, origin)
+    return Source(path.name, manifest.dim, vectors.living, queries, origin)
 
 
 def saved(path: Path, queries: Path | None) -> Source:

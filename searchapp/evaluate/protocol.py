@@ -145,8 +145,8 @@ def _groups(index: VectorIndex) -> tuple[np.ndarray, int]:
     """Number the documents by title and text, int64 (rows,), and count those that repeat an earlier one."""
     digests = []
     for number in range(len(index.manifest.segments)):
-        batch = index.rows.batch(number)
-        for title, text in zip(batch.column("title"), batch.column("text"), strict=True):
+        titles, texts = (index.rows.column(number, name) for name in ("title", "text"))
+        for title, text in zip(titles, texts, strict=True):
             content = f"{title.as_py()}\0{text.as_py()}".encode()
             digests.append(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little"))
     distinct, group = np.unique(np.array(digests, dtype=np.uint64), return_inverse=True)

@@ -87,7 +87,8 @@ def add(
         store.publish_rejections()
         folded = fold(store, progress.stage)
         if folded is not None:
-            return replace(summary, manifest=folded.manifest, folded=True, notices=folded.notices)
+            notices = (*summary.notices, *folded.notices)
+            return replace(summary, manifest=folded.manifest, folded=True, notices=notices)
     return summary
 
 
@@ -126,6 +127,8 @@ class _Run:
         self._store, self._encoder, self._progress, self._size = store, encoder, progress, size
         self._manifest = completed(store, start)
         self._vectors = Vectors(store.data, start.segments, start.dim)
+        self._bases = np.array([segment.base for segment in start.segments], dtype=np.int64)
+        self._damage: dict[int, str | None] = {}  # of the vectors of a segment, once one of them was to be copied
         self._gone = read_gone(store.data, start)
         self._index = _Known(store.data, self._manifest.segments, ~self._gone)
         self._segments = start.staged.segments if start.staged else ()
@@ -161,6 +164,7 @@ class _Run:
             manifest, self._counts["added"], self._counts["changed"], self._counts["unchanged"],
             rejected=self._reasons.total(), encoded=self._encoded, resumed=self._resumed,
             reasons=dict(self._reasons), tokens=self._tokens, seconds=time.perf_counter() - began,
+            notices=self._notices(),
         )  # fmt: skip
 
     def _take(self, item: Document | Rejected) -> int:
@@ -186,9 +190,27 @@ class _Run:
             self._staged.met[staged] = True
             self._resumed += 1
             return 0
-        vector = row if self._index.has(row, marks, TEXT) else None
+        vector = row if row is not None and self._index.has(row, marks, TEXT) and self._sound(row) else None
         self._pending[item.id] = (item, vector)
         return len(item.text) if vector is None else 0
+
+    def _sound(self, row: int) -> bool:
+        """Whether the file of a row's vector is as it was written: a copy would give damage a checksum that holds."""
+        number = int(np.searchsorted(self._bases, row, side="right")) - 1
+        if number not in self._damage:
+            name = self._manifest.segments[number].vectors
+            self._damage[number] = self._store.check([name]).get(name)
+        return self._damage[number] is None
+
+    def _notices(self) -> tuple[str, ...]:
+        """What was found wrong with stored vectors; their text was encoded again where they were to be copied."""
+        root = self._store.root
+        return tuple(
+            f"{problem}; no vector was copied from it, the others in it are mended by "
+            f"`searchapp verify {root} --repair`"
+            for problem in self._damage.values()
+            if problem is not None
+        )
 
     def _reject(self, item: Rejected) -> None:
         self._reasons[kind_of_reason(item.reason)] += 1

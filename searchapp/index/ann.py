@@ -11,13 +11,17 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.index.choice import Choice, lists_in
 from searchapp.index.durable import Draft
+from searchapp.index.rescore import ordered
+
+if TYPE_CHECKING:
+    from searchapp.index.gpu import ExactSearch
 
 TRAINING_ROWS_A_LIST = 40  # FAISS warns below 39
 TRAINING_ROWS = 50_000  # for codebooks and quantiser ranges
@@ -241,6 +245,23 @@ class AnnIndex:
         for _ in outer:
             parameters = faiss.SearchParametersPreTransform(index_params=parameters)
         return parameters
+
+
+def shortlist(
+    stage: AnnIndex | ExactSearch, queries: np.ndarray, depth: int, allowed: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best allowed rows by the index's own scores; more are asked for where its type takes no mask."""
+    covered = stage.rows
+    if allowed is None or stage.filters:
+        return stage.search(queries, min(depth, covered), allowed)
+    there = int(allowed.sum())
+    asked = min(covered, math.ceil(1.2 * depth * covered / max(1, there)))
+    while True:
+        scores, rows = stage.search(queries, asked)
+        rows = np.where((rows >= 0) & allowed[np.maximum(rows, 0)], rows, -1)
+        if asked == covered or ((rows >= 0).sum(1) >= min(depth, there)).all():
+            return ordered(scores, rows, depth)
+        asked = min(covered, 4 * asked)
 
 
 def layers(index: Any) -> list[Any]:

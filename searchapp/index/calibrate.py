@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from searchapp.index.ann import AnnIndex
+from searchapp.index.ann import AnnIndex, shortlist
 from searchapp.index.choice import CANDIDATES, ladder
 from searchapp.index.reduction import Pca
 from searchapp.index.rescore import TIE, best, exact_scores
@@ -76,11 +76,20 @@ class Point:
 
 @dataclass(frozen=True)
 class Subject:
-    """An index that is measured: FAISS's part, the reduction in front of it, and the vectors behind it."""
+    """An index that is measured: FAISS's part, the reduction in front of it, and the vectors behind it.
+
+    ``alive`` is a mask over its rows where some are gone: these are not found, as a reader would not find them.
+    """
 
     ann: AnnIndex
     reduction: Pca | None
     vectors: Stored
+    alive: np.ndarray | None = None
+
+    @property
+    def count(self) -> int:
+        """Rows that can be found."""
+        return self.ann.rows if self.alive is None else int(self.alive.sum())
 
     def reduced(self, queries: np.ndarray) -> np.ndarray:
         """Queries as the first stage takes them."""
@@ -90,12 +99,12 @@ class Subject:
         """Search as a reader of the index would."""
         reduced = self.reduced(queries)
         return best(
-            lambda chosen, depth: self.ann.search(reduced[chosen], depth),
+            lambda chosen, depth: shortlist(self.ann, reduced[chosen], depth, self.alive),
             self.vectors,
             queries,
             k,
             max(candidates, k),
-            self.ann.rows,
+            self.count,
             exact=candidates == 0,
         )
 
@@ -108,8 +117,7 @@ def sweep(
     reduced = subject.reduced(queries)
     for parameters in steps:
         subject.ann.set(parameters)
-        most = min(max(depths), subject.ann.rows)
-        _, rows = subject.ann.search(reduced, most)
+        _, rows = shortlist(subject.ann, reduced, min(max(depths), subject.count), subject.alive)
         cosines = exact_scores(subject.vectors, queries, rows)
         yield [probes.point(parameters, depth, cosines) for depth in depths]
 
@@ -119,7 +127,8 @@ def timed(subject: Subject, probes: Probes, point: Point) -> Point:
     subject.ann.set(point.parameters)
     spent = []
     queries = probes.queries[: max(1, min(TIMED, TIMED_ROWS // max(point.candidates, 1)))]
-    found = subject.ann.search(subject.reduced(queries), min(max(point.candidates, 2 * DEPTH), subject.ann.rows))[1]
+    depth = min(max(point.candidates, 2 * DEPTH), subject.count)
+    _, found = shortlist(subject.ann, subject.reduced(queries), depth, subject.alive)
     subject = replace(subject, vectors=Copied(subject.vectors, found[found >= 0]))
     for query in queries:
         began = time.process_time()

@@ -16,15 +16,16 @@ from searchapp.encoder.memory import give_back_freed_memory
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann import add, check_factory, open_ann, prove, train, training_rows, write_flat, write_index
 from searchapp.index.calibrate import Point, Probes, Subject, calibrate
-from searchapp.index.choice import Choice, Targets, applicable, check_targets, start
+from searchapp.index.choice import Choice, Rule, Targets, applicable, check_targets, start
 from searchapp.index.durable import FileEntry
 from searchapp.index.lists import spillable, write_lists
 from searchapp.index.manifest import Ann, Build, Manifest, Reduction
-from searchapp.index.queries import Ask, asked, imagined, read_probes, write_probes
+from searchapp.index.queries import PROBES, Ask, asked, imagined, read_probes, write_probes
 from searchapp.index.reduction import Fit, Pca, check_dimension, fit, reduced_blocks, reduced_sample
 from searchapp.index.rows import Rows
 from searchapp.index.screen import SAMPLE, dimensions, screen, smallest_dimension
 from searchapp.index.store import Store
+from searchapp.index.tombstones import read_gone
 from searchapp.index.vectors import Vectors
 
 Stage = Callable[[str], None]
@@ -66,6 +67,8 @@ def derive(
     """
     if store.manifest is None or store.manifest.rows == 0:
         raise IndexStoreError(f"{store.root} holds no vectors to index; run `searchapp build`")
+    if store.manifest.documents == 0:
+        raise IndexStoreError(f"{store.root} is empty; add documents first: searchapp add {store.root} SOURCE...")
     return store.commit(derived(store, store.manifest, pca, factory, stage, targets=targets, ask=ask, device=device))
 
 
@@ -80,14 +83,15 @@ def derived(
     ask: Ask | None = None,
     device: str = "cpu",
 ) -> Manifest:
-    """What ``derive`` would commit after a manifest with at least one row, whose files need not be committed yet.
+    """What ``derive`` would commit after a manifest with a document, whose files need not be committed yet.
 
-    No document is encoded. ``pca`` and ``factory`` are as in ``Wanted``; ``targets`` are by default those that the
-    state was made with. ``ask`` encodes probe queries where there are none yet. ``device`` computes what can be
-    computed on a GPU: the reduction, the exact hits of the probes, and training where FAISS has a GPU.
+    Rows that are gone keep their numbers in it, but it is neither trained nor measured on them. No document is encoded.
+    ``pca`` and ``factory`` are as in ``Wanted``; ``targets`` are by default those that the state was made with. ``ask``
+    encodes probe queries where there are none yet. ``device`` computes what can be computed on a GPU: the reduction,
+    the exact hits of the probes, and training where FAISS has a GPU.
     """
     wanted = Wanted(pca, factory, targets or Targets.of(manifest.build.targets))
-    wanted.check(manifest.dim, manifest.rows)
+    wanted.check(manifest.dim, manifest.documents)
     return _Work(store, manifest, wanted, stage or (lambda _: None), ask, device).run()
 
 
@@ -100,7 +104,8 @@ class _Work:
         self._store, self._manifest, self._wanted, self._ask = store, manifest, wanted, ask
         self._told = tell
         self._device = device
-        self._vectors = Vectors(store.data, manifest.segments, manifest.dim, mapped=False)
+        alive = None if manifest.tombstones is None else ~read_gone(store.data, manifest)
+        self._vectors = Vectors(store.data, manifest.segments, manifest.dim, mapped=False, alive=alive)
         self._files: dict[str, FileEntry] = {}
         self._reductions: dict[int, tuple[Pca, Reduction]] = {}
         self._fit: Fit | None = None
@@ -113,7 +118,7 @@ class _Work:
         target = self._wanted.targets.recall
         queries, probes_name = self._queries()
         self._tell("finding the exact hits of the probe queries")
-        probes = Probes.over(queries, self._vectors.blocks(), self._device)
+        probes = Probes.over(queries, self._vectors.living(), self._device)
         built: list[tuple[Choice, str, Point]] = []
         for choice in self._choices(queries):
             if built:
@@ -170,7 +175,7 @@ class _Work:
         if self._ask is None or self._exact():
             return imagined(self._vectors), None
         self._tell("encoding probe queries")
-        queries = asked(Rows(self._store.data, manifest.segments), manifest.rows, self._ask)
+        queries = asked(Rows(self._store.data, manifest.segments), self._vectors.sampled(PROBES), self._ask)
         with self._store.draft("probes") as (name, draft, entries):
             write_probes(draft, queries)
         self._files.update(entries)
@@ -178,11 +183,17 @@ class _Work:
 
     def _exact(self) -> bool:
         """Whether the index will be exact, so that there is nothing to measure but its speed."""
-        wanted, manifest = self._wanted, self._manifest
+        wanted = self._wanted
         if wanted.factory != "auto" or isinstance(wanted.pca, str):
             return not wanted.pca and wanted.factory == "Flat"
-        pairs = applicable(manifest.rows, manifest.dim, wanted.pca, wanted.targets)
-        return all(choice.candidates == 0 for _, choice in pairs)
+        return all(choice.candidates == 0 for _, choice in self._pairs(wanted.pca))
+
+    def _pairs(self, reduced: int | None) -> list[tuple[Rule, Choice]]:
+        """The rules worth trying for the documents that are there; rows that are gone take memory all the same."""
+        targets, count = self._wanted.targets, self._vectors.count
+        if targets.memory is not None:
+            targets = replace(targets, memory=targets.memory * count / self._manifest.rows)
+        return applicable(count, self._manifest.dim, reduced, targets)
 
     def _choices(self, queries: np.ndarray) -> Iterator[Choice]:
         """What is to be built, in this order, until one reaches its target."""
@@ -200,7 +211,7 @@ class _Work:
             choice = start(wanted.factory, bool(reduced))
             yield replace(choice, pca=reduced or None)
             return
-        pairs = applicable(manifest.rows, manifest.dim, reduced, wanted.targets)
+        pairs = self._pairs(reduced)
         if len(pairs) < 2:
             yield from (choice for _, choice in pairs)
             return
@@ -218,7 +229,7 @@ class _Work:
 
     def _smallest(self, queries: np.ndarray) -> list[int]:
         """The reductions worth building for ``--pca auto``, the smallest first."""
-        dims = dimensions(self._manifest.dim, self._manifest.rows)
+        dims = dimensions(self._manifest.dim, self._vectors.count)
         if not dims:
             return []
         self._fitted(dims[-1])
@@ -274,5 +285,5 @@ class _Work:
         prove(path, choice, manifest.rows, next(reduced_blocks(vectors.blocks(1), pca)))
         self._files.update(entries)
         self._tell(f"measuring {choice}")
-        subject = Subject(open_ann(path, choice.parameters), pca, vectors)
+        subject = Subject(open_ann(path, choice.parameters), pca, vectors, vectors.alive)
         return name, calibrate(subject, probes, choice.factory, self._wanted.targets.recall)

@@ -56,7 +56,7 @@ def rebuilt(store: Store, manifest: Manifest, stage: Stage) -> Folded:
     Where documents are too few for them, everything is searched exactly, and that is said.
     """
     build = manifest.build
-    if manifest.rows:
+    if manifest.documents:
         try:
             return Folded(store.commit(derived(store, manifest, build.pca, build.factory, stage)))
         except IndexStoreError as error:

@@ -5,14 +5,13 @@ Rows that came after the FAISS index was made are compared exactly beside it; ro
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.ann import AnnIndex, open_ann
+from searchapp.index.ann import AnnIndex, open_ann, shortlist
 from searchapp.index.choice import STANDARD
 from searchapp.index.filter import Filter
 from searchapp.index.gpu import ExactSearch, devices, fits
@@ -150,7 +149,7 @@ class VectorIndex:
         def find(chosen: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
             if not covered:
                 return self._compare(queries[chosen], depth, beside)
-            found = self._candidates(reduced[chosen], depth, within)
+            found = shortlist(self.ann, reduced[chosen], depth, within)
             if not len(beside):
                 return found
             near = self._compare(queries[chosen], depth, beside)
@@ -163,20 +162,6 @@ class VectorIndex:
         depth = max(standard, 4 * k) if candidates is None else max(candidates, k)
         limit = end if allowed is None else int(allowed[:end].sum())
         return best(find, self.vectors, queries, k, depth, limit, exact=exact)
-
-    def _candidates(self, queries: np.ndarray, depth: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """The best allowed rows by the FAISS index's own scores; more are asked for where its type takes no mask."""
-        covered = self.ann.rows
-        if allowed is None or self.ann.filters:
-            return self.ann.search(queries, min(depth, covered), allowed)
-        there = int(allowed.sum())
-        asked = min(covered, math.ceil(1.2 * depth * covered / max(1, there)))
-        while True:
-            scores, rows = self.ann.search(queries, asked)
-            rows = np.where((rows >= 0) & allowed[np.maximum(rows, 0)], rows, -1)
-            if asked == covered or ((rows >= 0).sum(1) >= min(depth, there)).all():
-                return ordered(scores, rows, depth)
-            asked = min(covered, 4 * asked)
 
     def _compare(self, queries: np.ndarray, depth: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best of the given rows, ascending, by comparing every query with each of them, in blocks."""

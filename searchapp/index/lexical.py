@@ -111,11 +111,8 @@ def _parameter(name: str, given: float | None, standing: float, low: float, high
 
 def _passages(rows: Rows, number: int) -> Iterator[str]:
     """Title and text of a segment's documents, one at a time."""
-    batch = rows.batch(number)
-    for title, text in zip(batch.column("title"), batch.column("text"), strict=True):
-        with rows.decoding(number):
-            passage = joined(title.as_py(), text.as_py())
-        yield passage
+    for title, text in zip(rows.column(number, "title"), rows.column(number, "text"), strict=True):
+        yield joined(title.as_py(), text.as_py())
 
 
 class LexicalIndex:

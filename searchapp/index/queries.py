@@ -25,10 +25,9 @@ SPREAD = 0.75  # cosine of a made-up query to the vector it is made from
 Ask = Callable[[list[str]], np.ndarray]  # texts of queries -> unit vectors
 
 
-def asked(rows: Rows, count: int, ask: Ask, seed: int = 0) -> np.ndarray:
-    """Encode ``PROBES`` fragments of random documents, of ``count``, as queries: unit float32 (n, dim)."""
+def asked(rows: Rows, chosen: np.ndarray, ask: Ask, seed: int = 0) -> np.ndarray:
+    """Encode fragments of the chosen documents, by row, as queries: unit float32 (n, dim)."""
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(count, size=min(PROBES, count), replace=False))
     texts = [fragment(rows.read(int(row)).text, rng) for row in chosen]
     return unit(np.array(ask(texts), dtype=np.float32))
 
@@ -43,8 +42,8 @@ def fragment(text: str, rng: np.random.Generator) -> str:
 
 
 def imagined(vectors: Vectors, seed: int = 1) -> np.ndarray:
-    """Queries made up from the stored vectors: unit float32 (n, dim)."""
-    return imagined_of(vectors.gather, vectors.rows, seed)
+    """Queries made up from the stored vectors that are there: unit float32 (n, dim)."""
+    return imagined_of(lambda places: vectors.gather(vectors.nth(places)), vectors.count, seed)
 
 
 def imagined_of(gather: Callable[[np.ndarray], np.ndarray], rows: int, seed: int = 1) -> np.ndarray:

@@ -60,7 +60,7 @@ def reduced_blocks(blocks: Iterable[np.ndarray], pca: Pca | None) -> Iterator[np
 def reduced_sample(vectors: Vectors | Held, size: int, pca: Pca | None = None) -> np.ndarray:
     """At most ``size`` of the vectors as they go into an index: float32 (n, dim), to train it with."""
     dim = vectors.dim if pca is None else pca.components.shape[1]
-    sample = np.empty((min(size, vectors.rows), dim), dtype=np.float32)
+    sample = np.empty((min(size, vectors.count), dim), dtype=np.float32)
     begin = 0
     for block in reduced_blocks(vectors.sampled_blocks(len(sample)), pca):
         sample[begin : begin + len(block)] = block
@@ -116,8 +116,8 @@ class Fit:
 
 
 def fit(vectors: Vectors, most: int, seed: int = 0, device: str = "cpu") -> Fit:
-    """Find the ``most`` leading axes of all rows, or of random ones if there are many."""
-    check_dimension(most, vectors.dim, vectors.rows)
+    """Find the ``most`` leading axes of all rows that are there, or of random ones if there are many."""
+    check_dimension(most, vectors.dim, vectors.count)
     moment, mean = moments(vectors.sampled_blocks(fit_rows(vectors.dim), seed), vectors.dim, device)
     return Fit(leading_axes(moment, most, seed), moment, mean)
 

@@ -27,7 +27,7 @@ def reindex(
     """
     with Store.write(path) as store:
         manifest = store.manifest
-        if manifest is not None and manifest.state == "ready" and not manifest.rows:
+        if manifest is not None and manifest.state == "ready" and not manifest.documents:
             raise IndexStoreError(f"{path} is empty; add documents first: searchapp add {path} SOURCE...")
         if manifest is None or not manifest.rows or manifest.state == "encoding":
             raise IndexStoreError(

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+COLUMNS = ("id", "title", "text", "metadata", "fields")
+
+
 def write_rows(draft: Draft, documents: Sequence[Document]) -> None:
     """Write one segment's documents.
 
@@ -105,6 +108,14 @@ def as_float(value: int | float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
+def _document(identifier: str, title: str, text: str, metadata: str) -> Document:
+    return Document(identifier, text, title, json.loads(metadata))
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 class Rows:
     """Random access to the documents of all segments by row number."""
 
@@ -113,9 +124,11 @@ class Rows:
         self.segments = segments
         self._bases = np.array([segment.base for segment in segments], dtype=np.int64)
         self._open: dict[int, pa.RecordBatch] = {}
+        self._texts: dict[int, tuple[pa.RecordBatch, list[pa.Array]]] = {}  # all but the typed metadata
+        self._columns: dict[tuple[int, str], pa.Array] = {}
 
     def batch(self, number: int) -> pa.RecordBatch:
-        """The record batch of one segment; opened once."""
+        """The record batch of one segment; opened once. Its values need not be sound: ``read`` and ``column`` look."""
         if number not in self._open:
             import pyarrow as pa
 
@@ -124,24 +137,38 @@ class Rows:
             try:
                 batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
                 batch.validate()
-            except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+                if batch.num_rows != self.segments[number].count:
+                    raise ValueError(f"{batch.num_rows} rows, expected {self.segments[number].count}")
+                columns = [batch.column(name) for name in COLUMNS]
+                tuple(field.name for field in columns[-1].type)  # of metadata, which are text as well
+            except (pa.ArrowException, OSError, ValueError, KeyError) as error:
                 raise IndexStoreError(
-                    f"data/{path.name} cannot be read as documents ({str(error).splitlines()[0]}); "
-                    "run `searchapp verify` on the index"
+                    f"{path} cannot be read as documents ({_first_line(error)}); "
+                    f"mend it with `searchapp verify {self._folder.parent} --repair`"
                 ) from error
             self._open[number] = batch
         return self._open[number]
 
+    def column(self, number: int, name: str) -> pa.Array:
+        """One column of a segment, proved to be sound once: Arrow ends the process where it follows a wrong offset."""
+        if (number, name) not in self._columns:
+            column = self.batch(number).column(name)
+            with self.decoding(number):
+                column.validate(full=True)
+            self._columns[number, name] = column
+        return self._columns[number, name]
+
     def read(self, row: int) -> Document:
         """The document of a row."""
         number = int(np.searchsorted(self._bases, row, side="right")) - 1
-        batch, offset = self.batch(number), int(row - self._bases[number])
-
-        def value(name: str) -> Any:
-            return batch.column(name)[offset].as_py()
-
+        if number not in self._texts:
+            texts = self.batch(number).select(COLUMNS[:4])
+            self._texts[number] = texts, texts.columns
+        texts, columns = self._texts[number]
+        place = int(row - self._bases[number])
         with self.decoding(number):
-            return Document(value("id"), value("text"), value("title"), json.loads(value("metadata")))
+            texts.slice(place, 1).validate(full=True)
+            return _document(*(column[place].as_py() for column in columns))
 
     @contextmanager
     def decoding(self, number: int) -> Iterator[None]:
@@ -162,19 +189,20 @@ class Rows:
 
     def documents(self, number: int, mask: np.ndarray | None = None) -> list[Document]:
         """The documents of one segment in row order: all of them, or where ``mask`` is true."""
-        batch = self.batch(number) if mask is None else self.kept(number, mask)
-        columns = (batch.column(name).to_pylist() for name in ("id", "text", "title", "metadata"))
+        columns = [self.column(number, name) for name in COLUMNS[:4]]
+        if mask is not None:
+            columns = [column.filter(mask) for column in columns]
         with self.decoding(number):
-            return [Document(row[0], row[1], row[2], json.loads(row[3])) for row in zip(*columns, strict=True)]
+            return [_document(*row) for row in zip(*(column.to_pylist() for column in columns), strict=True)]
 
     def ids(self, number: int) -> list[str]:
         """All ids of one segment, in row order."""
-        with self.decoding(number):
-            return self.batch(number).column("id").to_pylist()
+        found: list[str] = self.column(number, "id").to_pylist()
+        return found
 
     def fields(self) -> list[pa.StructArray]:
         """The typed metadata columns, a struct array for each segment."""
-        return [self.batch(number).column("fields") for number in range(len(self.segments))]
+        return [self.column(number, "fields") for number in range(len(self.segments))]
 
 
 def _allow_files(count: int) -> None:

@@ -61,7 +61,7 @@ def screen(
     reached = [trial for trial in trials if trial.point and trial.point.recall >= target]
     missed = [trial for trial in trials if trial.point and trial.point.recall < target]
     notes = [
-        f"{trial.choice} reached recall {trial.point.recall:.3f} of {target:g} on {sample.rows:,} vectors"
+        f"{trial.choice} reached recall {trial.point.recall:.3f} of {target:g} on {sample.count:,} vectors"
         for trial in missed
         if trial.point
     ]
@@ -76,13 +76,13 @@ def _tried(
 ) -> Trial:
     """Build a choice over the sample, with as many lists as suit it, and measure it there."""
     give_back_freed_memory()
-    small = made(rule, sample.rows, sample.dim, choice.pca)
+    small = made(rule, sample.count, sample.dim, choice.pca)
     index = train(small, reduced_sample(sample, training_rows(small.factory, choice.pca or sample.dim), pca))
     add(small, index, reduced_blocks(sample.blocks(), pca))
     subject = Subject(AnnIndex(index, {}), pca, sample)
     point = calibrate(subject, probes, small.factory, target)
     scan = _scan_milliseconds(subject, probes, point)
-    larger = rows / sample.rows
+    larger = rows / sample.count
     rescoring = (point.milliseconds - scan) * larger**DEEPENING
     return Trial(rule, choice, point, scan * larger**rule.growth + rescoring)
 
@@ -112,11 +112,11 @@ def smallest_dimension(sample: Held, queries: np.ndarray, fit: Fit, target: floa
         exact = start("Flat", reduced=False)
         index = train(exact, np.empty((0, dim), dtype=np.float32))
         add(exact, index, reduced_blocks(sample.blocks(), pca))
-        _, rows = index.search(pca.apply(queries), min(STANDARD, sample.rows))
+        _, rows = index.search(pca.apply(queries), min(STANDARD, sample.count))
         found = probes.recall(exact_scores(sample, queries, rows))
         if found >= target:
             return dims[number:], notes
-        notes.append(f"PCA {dim} reached recall {found:.3f} of {target:g} on {sample.rows:,} vectors")
+        notes.append(f"PCA {dim} reached recall {found:.3f} of {target:g} on {sample.count:,} vectors")
     return [], notes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,21 +54,22 @@ def tune(index: VectorIndex, queries: np.ndarray | None = None, stage: Stage | N
     """Measure the settings of an index with its probe queries, or with unit query vectors (n, dim) of the user's."""
     manifest, tell = index.manifest, stage or (lambda _: None)
     ann = manifest.ann
-    if ann is None or not ann.rows:
+    alive = None if ann is None or index.alive is None else index.alive[: ann.rows]
+    if ann is None or not ann.rows or (alive is not None and not alive.any()):
         root = index.store.root
         raise IndexStoreError(
             f"{root} has too few documents ({manifest.documents:,}) for the FAISS index it was made with, so there is "
             f"nothing to tune; add some with `searchapp add {root} SOURCE...`, then `searchapp compact {root}`"
         )
-    origin = "of the user's"
+    origin, vectors = "of the user's", index.vectors.among(index.alive)
     if queries is None and manifest.probes is not None:
         queries = read_probes(index.store.path(manifest.probes), manifest.dim)
         origin = "fragments of the documents"
     if queries is None:
-        queries, origin = imagined(index.vectors), "made up from stored vectors"
+        queries, origin = imagined(vectors), "made up from stored vectors"
     tell("finding the exact hits")
-    probes = Probes.over(queries, _first(index.vectors.blocks(), ann.rows))
-    subject = Subject(open_ann(index.store.path(ann.file), ann.parameters), index.reduction, index.vectors)
+    probes = Probes.over(queries, vectors.living(ann.rows))
+    subject = Subject(open_ann(index.store.path(ann.file), ann.parameters), index.reduction, vectors, alive)
     exact = ann.candidates == 0
     current = timed(subject, probes, _measured(subject, probes, ann.parameters, ann.candidates))
     points = [current]
@@ -93,15 +94,6 @@ def _measured(subject: Subject, probes: Probes, parameters: dict[str, int], cand
     if candidates == 0:
         return Point(parameters, 0, 1.0)
     return next(sweep(subject, probes, [parameters], [candidates]))[0]
-
-
-def _first(blocks: Iterator[np.ndarray], rows: int) -> Iterator[np.ndarray]:
-    """The first ``rows`` rows of all blocks: what the FAISS index covers."""
-    for block in blocks:
-        if rows <= 0:
-            return
-        yield block[:rows]
-        rows -= len(block)
 
 
 def settle(path: Path, before: Manifest, point: Point, queries: int) -> Manifest:

@@ -39,16 +39,16 @@ class Held:
     """A ``Stored`` in memory."""
 
     def __init__(self, vectors: np.ndarray) -> None:
-        self.rows, self.dim = vectors.shape
+        self.count, self.dim = vectors.shape
         self._vectors = vectors
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All of them as unit float32 blocks."""
-        yield from self.sampled_blocks(self.rows)
+        yield from self.sampled_blocks(self.count)
 
     def sampled_blocks(self, size: int) -> Iterator[np.ndarray]:
         """At most ``size`` of them, evenly spread, as unit float32 blocks."""
-        chosen = np.linspace(0, self.rows - 1, min(size, self.rows)).astype(np.int64)
+        chosen = np.linspace(0, self.count - 1, min(size, self.count)).astype(np.int64)
         step = block_rows(self.dim)
         for begin in range(0, len(chosen), step):
             yield unit(widen(self._vectors[chosen[begin : begin + step]]))
@@ -81,12 +81,25 @@ class Vectors:
 
     Rows are read from memory-mapped files, or, with ``mapped`` false, by a call each: slower by a microsecond, but what
     is mapped counts as this process's memory, and measuring an index while it is built touches every page.
+
+    ``alive`` is a mask over the rows, false where one is gone: these are read like any other, but never among the
+    ``count`` rows that ``living`` and every sample are of.
     """
 
-    def __init__(self, folder: Path, segments: Sequence[Segment], dim: int, *, mapped: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        segments: Sequence[Segment],
+        dim: int,
+        *,
+        mapped: bool = True,
+        alive: np.ndarray | None = None,
+    ) -> None:
         self.dim = dim
         self._mapped = mapped
         self.rows = sum(segment.count for segment in segments)
+        self.alive = alive
+        self.count = self.rows if alive is None else int(alive.sum())
         self._folder = folder
         self._segments = segments
         self._bases = np.array([segment.base for segment in segments], dtype=np.int64)
@@ -103,6 +116,26 @@ class Vectors:
                 count = min(size, segment.count - begin)
                 flat = np.fromfile(path, dtype="<f2", count=count * self.dim, offset=begin * self.dim * 2)
                 yield unit(widen(flat.reshape(count, self.dim)))
+
+    def among(self, alive: np.ndarray | None) -> Vectors:
+        """The same vectors with another mask of the rows that are there."""
+        return Vectors(self._folder, self._segments, self.dim, mapped=self._mapped, alive=alive)
+
+    def living(self, end: int | None = None) -> Iterator[np.ndarray]:
+        """Yield the rows that are there, all or those before row ``end``, as float32 blocks of unit rows."""
+        begin, end = 0, self.rows if end is None else end
+        for block in self.blocks():
+            if begin >= end:
+                return
+            inside = block[: end - begin]
+            kept = inside if self.alive is None else inside[self.alive[begin : begin + len(inside)]]
+            begin += len(block)
+            if len(kept):
+                yield kept
+
+    def nth(self, places: np.ndarray) -> np.ndarray:
+        """The numbers of rows that are there, by their place (from 0 to ``count`` - 1) among these."""
+        return places if self.alive is None else np.flatnonzero(self.alive)[places]
 
     def raw(self, number: int, kept: np.ndarray) -> bytes:
         """The stored bytes of one segment's rows where the mask ``kept`` is true."""
@@ -134,14 +167,14 @@ class Vectors:
         return out
 
     def sample(self, size: int, seed: int = 0) -> Held:
-        """At most ``size`` distinct random rows, in row order."""
+        """At most ``size`` distinct random rows that are there, in row order."""
         rows = self.sampled(size, seed)
         return Held(Vectors(self._folder, self._segments, self.dim, mapped=False).stored(rows))
 
     def sampled_blocks(self, size: int, seed: int = 0) -> Iterator[np.ndarray]:
-        """At most ``size`` distinct random rows, in row order, as unit float32 blocks: the first would train worse."""
-        if self.rows <= size:
-            yield from self.blocks()
+        """At most ``size`` distinct random rows that are there, as unit float32 blocks: the first would train worse."""
+        if self.count <= size:
+            yield from self.living()
             return
         rows = self.sampled(size, seed)
         reader = Vectors(self._folder, self._segments, self.dim, mapped=False)
@@ -150,10 +183,10 @@ class Vectors:
             yield reader.gather(rows[begin : begin + step])
 
     def sampled(self, size: int, seed: int = 0) -> np.ndarray:
-        """The numbers of at most ``size`` distinct random rows, ascending."""
-        if self.rows <= size:
-            return np.arange(self.rows)
-        return np.sort(np.random.default_rng(seed).choice(self.rows, size=size, replace=False))
+        """The numbers of at most ``size`` distinct random rows that are there, ascending."""
+        if self.count <= size:
+            return self.nth(np.arange(self.count))
+        return self.nth(np.sort(np.random.default_rng(seed).choice(self.count, size=size, replace=False)))
 
     def _read(self, number: int, places: list[int], targets: list[int], out: np.ndarray) -> None:
         """Read rows of one segment into the target rows of ``out``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from searchapp.errors import IndexStoreError, SearchAppError
 from searchapp.index import Filter, VectorIndex, build, verify
 from searchapp.index.durable import Disk
+from searchapp.index.rows import Rows
 from searchapp.index.store import Store
 from tests.index.conftest import HashEncoder
 from tests.index.test_build import QUERIES, Stop, StoppingDisk, hits
@@ -290,3 +292,42 @@ def test_the_time_of_a_reduction_goes_with_it(tmp_path: Path, corpus, hash_encod
     path = str(corpus())
     assert "reduce" in build([path], tmp_path / "ix", hash_encoder, pca=4).manifest.build.seconds
     assert "reduce" not in build([path], tmp_path / "ix", hash_encoder).manifest.build.seconds
+
+
+def test_any_damage_to_stored_documents_is_said_with_what_mends_it(tmp_path: Path, corpus) -> None:
+    """Bytes anywhere in the file are changed; Arrow follows a wrong offset out of the file, and ends the process."""
+    build([str(corpus(20))], tmp_path / "ix", HashEncoder(), lexical=False)
+    path = tmp_path / "ix" / "data" / Store.open(tmp_path / "ix").manifest.segments[0].rows
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    expected = re.escape(f"mend it with `searchapp verify {tmp_path / 'ix'} --repair`")
+    said: list[str] = []
+    for _ in range(200):
+        damaged = bytearray(whole)
+        begin = int(rng.integers(0, len(whole) - 8))
+        damaged[begin : begin + 8] = rng.bytes(8)
+        path.unlink()
+        path.write_bytes(damaged)
+        rows = VectorIndex.open(tmp_path / "ix").rows
+        for read in (lambda rows: [rows.read(row) for row in range(20)], Rows.fields, lambda rows: rows.documents(0)):
+            try:
+                read(rows)
+            except IndexStoreError as error:
+                said.append(str(error))
+                assert re.search(expected, said[-1]), said[-1]
+                assert "\n" not in said[-1]
+    assert any(f"{path} cannot be read as documents" in text for text in said)
+    assert any(f"data/{path.name} holds damaged documents" in text for text in said)
+
+
+def test_documents_that_cannot_be_opened_are_one_line_for_the_user(tmp_path: Path, corpus, capsys) -> None:
+    from searchapp.cli.main import main
+
+    build([str(corpus(20))], tmp_path / "ix", HashEncoder(), lexical=False)
+    path = tmp_path / "ix" / "data" / Store.open(tmp_path / "ix").manifest.segments[0].rows
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(SystemExit) as end:
+        main(["delete", str(tmp_path / "ix"), "--filter", "year > 2000"])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{path} cannot be read as documents" in line
+    assert f"`searchapp verify {tmp_path / 'ix'} --repair`" in line

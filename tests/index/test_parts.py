@@ -105,4 +105,4 @@ def test_gather_and_sample_read_the_right_rows(tmp_path: Path) -> None:
     lengths = np.linalg.norm(whole, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors.gather(np.array(wanted)), (whole / lengths)[wanted], rtol=1e-6)
     np.testing.assert_allclose(np.concatenate([*vectors.blocks(2)]), whole / lengths, rtol=1e-6)
-    assert vectors.sample(4).rows == 4
+    assert vectors.sample(4).count == 4

@@ -211,6 +211,27 @@ def test_unchanged_texts_keep_their_vector_when_metadata_change(tmp_path: Path, 
     assert found(tmp_path / "ix", HashEncoder().vector("x"), 10, "year == 2004") == []
 
 
+def test_a_damaged_vector_is_not_copied_under_a_checksum_that_holds(tmp_path: Path, corpus) -> None:
+    path = corpus(12)
+    build([str(path)], tmp_path / "ix", HashEncoder(), segment_size=6)
+    segment = Store.open(tmp_path / "ix").manifest.segments[0]
+    stored = tmp_path / "ix" / "data" / segment.vectors
+    raw = bytearray(stored.read_bytes())
+    raw[4 * 2 * HashEncoder.dim] ^= 64  # in the vector of d4
+    stored.write_bytes(raw)
+    path.write_text(path.read_text().replace('"year": 2004', '"year": 1904').replace('"year": 2008', '"year": 1908'))
+    encoder = HashEncoder()
+    done = add([str(path)], tmp_path / "ix", encoder)
+    assert (done.changed, done.encoded, encoder.encoded) == (2, 1, ["title 4 text number 4"])
+    (notice,) = done.notices
+    assert f"data/{segment.vectors} does not match its checksum" in notice
+    assert f"`searchapp verify {tmp_path / 'ix'} --repair`" in notice
+    true = HashEncoder().vector("title 4 text number 4").astype(np.float16)
+    np.testing.assert_array_equal(VectorIndex.open(tmp_path / "ix").vectors.stored(np.array([12])), true)
+    (problem,) = verify(tmp_path / "ix")
+    assert segment.vectors in problem
+
+
 def test_an_add_that_was_killed_encodes_only_what_is_left_and_is_seen_all_at_once(tmp_path: Path, corpus) -> None:
     build([str(corpus(10))], tmp_path / "ix", HashEncoder())
     more = str(corpus(60, "more.jsonl"))
