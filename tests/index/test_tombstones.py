@@ -127,7 +127,7 @@ def test_probe_queries_are_words_of_documents_that_are_there(tmp_path: Path) -> 
 
 
 def test_lists_are_as_many_as_what_is_there_can_train(crossed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lists = Rule("lists", "IVF{lists},SQ8", 1, 24, safety=3)
+    lists = Rule("lists", "IVF{lists},SQ8", 1, 24, lists=4)
     monkeypatch.setattr("searchapp.index.choice.EXACT_LIMIT", 0)
     monkeypatch.setattr("searchapp.index.choice.TABLE", (lists,))
     delete(crossed, [str(row) for row in range(400, 2_000, 10)])
