@@ -131,12 +131,11 @@ def test_lists_are_as_many_as_what_is_there_can_train(crossed: Path, monkeypatch
     monkeypatch.setattr("searchapp.index.choice.EXACT_LIMIT", 0)
     monkeypatch.setattr("searchapp.index.choice.TABLE", (lists,))
     delete(crossed, [str(row) for row in range(400, 2_000, 10)])
-    ann = reindex(crossed, factory="auto", targets=Targets(memory=2_000 * (DIM + 24))).ann
-    assert (
-        ann is not None and ann.factory == "IVF32,SQ8"
-    )  # 2,000 rows would have 128, and 40 documents cannot train them
+    memory = 2_000 * (DIM + 24 + 4 * DIM * 32 / 40)  # of which the last are the centroids
+    ann = reindex(crossed, factory="auto", targets=Targets(memory=memory)).ann
+    assert ann is not None and ann.factory == "IVF32,SQ8"  # 2,000 rows have 128; 40 documents cannot train them
     with pytest.raises(IndexStoreError, match="no index of 2,000 vectors"):
-        reindex(crossed, factory="auto", targets=Targets(memory=2_000 * (DIM + 24) - 100))
+        reindex(crossed, factory="auto", targets=Targets(memory=memory - 100))
 
 
 def test_an_index_of_which_all_is_gone_says_how_it_gets_documents(crossed: Path) -> None:
