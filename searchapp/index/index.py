@@ -151,6 +151,7 @@ class VectorIndex:
             if not covered:
                 return self._compare(queries[chosen], depth, beside)
             found = self._candidates(reduced[chosen], depth, within)
+            found = self._filled(*found, queries[chosen], k, within)
             if not len(beside):
                 return found
             near = self._compare(queries[chosen], depth, beside)
@@ -177,6 +178,18 @@ class VectorIndex:
             if asked == covered or ((rows >= 0).sum(1) >= min(depth, there)).all():
                 return ordered(scores, rows, depth)
             asked = min(covered, 4 * asked)
+
+    def _filled(
+        self, scores: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The candidates of queries; where lists or a graph led to fewer than k, though there are more, of all rows."""
+        short = rows[:, min(k, rows.shape[1]) - 1] < 0
+        if short.any():
+            there = np.arange(self.ann.rows) if allowed is None else np.flatnonzero(allowed)
+            short &= (rows >= 0).sum(1) < min(k, len(there))
+        if short.any():
+            scores[short], rows[short] = ordered(*self._compare(queries[short], rows.shape[1], there), rows.shape[1])
+        return scores, rows
 
     def _compare(self, queries: np.ndarray, depth: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best of the given rows, ascending, by comparing every query with each of them, in blocks."""

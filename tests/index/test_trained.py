@@ -31,7 +31,7 @@ FILTERS = {  # half of the documents, a tenth, nearly none, none; those from FAI
     None: lambda _: True,
     "year >= 5": lambda fields: fields["year"] >= 5,
     "year == 3": lambda fields: fields["year"] == 3,
-    'lang == "fr"': lambda fields: fields["lang"] == "fr",
+    'lang == "fr"': lambda fields: fields.get("lang") == "fr",
     "year == 99": lambda _: False,
 }
 KINDS = ("add", "delete", "add", "touch", "reindex", "delete_where", "compact")
@@ -59,10 +59,14 @@ def some(rng: np.random.Generator, count: int, begin: int) -> dict[str, dict]:
 
 
 def changed(rng: np.random.Generator, model: Model) -> dict[str, dict]:
-    """Other texts for some documents, and the same ones again for others."""
-    chosen = rng.permutation(list(model.documents))
-    same = {str(key): model.documents[key] for key in chosen[:20]}
-    return same | {str(key): {**model.documents[key], "text": text_of(rng)} for key in chosen[20:80]}
+    """Other texts for some documents."""
+    chosen = rng.permutation(list(model.documents))[:60]
+    return {str(key): {**model.documents[key], "text": text_of(rng)} for key in chosen}
+
+
+def same(rng: np.random.Generator, model: Model) -> dict[str, dict]:
+    """Some documents as they are."""
+    return {str(key): model.documents[key] for key in rng.permutation(list(model.documents))[:20]}
 
 
 @pytest.mark.parametrize("name", TYPES)
@@ -93,7 +97,7 @@ def run(folder: Path, name: str, rng: np.random.Generator, documents: int, round
         if kind == "add":
             new = some(rng, 140, number) | changed(rng, sequence.model)
             number += 140
-            what = [new]
+            what = [same(rng, sequence.model) | new]
         elif kind == "delete":
             what = [[*map(str, rng.choice(list(sequence.model.documents), 250, replace=False)), "unknown"]]
         elif kind == "reindex":
@@ -157,17 +161,42 @@ def require_hits(model: Model, names: np.ndarray, queries: np.ndarray, scores, r
 
 
 def require_found(sequence: Sequence, new: list[str]) -> None:
-    """Every new document is the best hit of its own vector, or one with the same text that stands before it is."""
+    """Every new document is the best hit of its own vector, or one with the same text that stands before it is.
+
+    Once they are folded into a trained index, it may miss one in a hundred.
+    """
     if not new:
         return
     texts = [sequence.model.documents[key]["text"] for key in new]
     index = VectorIndex.open(sequence.root)
-    scores, rows = index.search_vectors(WordEncoder().encode_queries(texts), 3)
-    for key, text, hits, best in zip(new, texts, rows, scores, strict=True):
-        found = [index.rows.read(int(row)) for row in hits]
-        assert found[0].text == text and best[0] > 0.999, key
-        same = [name for name, fields in sequence.model.documents.items() if fields["text"] == text]
-        assert [item.id for item in found if item.text == text] == same[:3], key
+    scores, rows = index.search_vectors(WordEncoder().encode_queries(texts), 1)
+    best = [index.rows.read(int(row)) for row in rows[:, 0]]
+    first = {fields["text"]: key for key, fields in reversed(sequence.model.documents.items())}
+    missed = [
+        key
+        for key, text, score, item in zip(new, texts, scores[:, 0], best, strict=True)
+        if (item.text, item.id) != (text, first[text]) or score < 0.999
+    ]
+    assert len(missed) <= (0 if index.manifest.fresh else len(new) // 100), missed
+
+
+@pytest.mark.parametrize("name", ["lists of 8-bit codes", "graph"])
+def test_as_many_are_found_as_are_asked_for(tmp_path: Path, name: str) -> None:
+    """A few lists hold fewer; a graph of many copies leads nowhere else."""
+    rng = np.random.default_rng(5)
+    first = some(rng, 500, 0) | {f"c{number}": {"text": "t0-1 t0-2 c-3 c-4", "year": 0} for number in range(120)}
+    factory, pca = TYPES[name]
+    low = Targets(recall=0.3)  # so that few lists are visited
+    sequence = Sequence(tmp_path, WordEncoder, 600, first, factory=factory, pca=pca, lexical=False, targets=low)
+    query = WordEncoder().vector("t0-1 t0-2 c-3 c-4")
+    for _ in range(2):
+        for filter, passes in FILTERS.items():
+            for k in (50, 200, 700):
+                passing = Filter(filter) if filter else None
+                _, rows = VectorIndex.open(sequence.root).search_vectors(query, k, filter=passing)
+                assert (rows >= 0).sum() == len(sequence.model.search(query, k, passes)), (filter, k)
+        sequence.delete([f"d{number}" for number in range(0, 500, 3)])(False)
+        sequence.add(some(rng, 30, 500))(False)
 
 
 @pytest.mark.parametrize("name", TYPES)
