@@ -150,6 +150,7 @@ class VectorIndex:
             if not covered:
                 return self._compare(queries[chosen], depth, beside)
             found = shortlist(self.ann, reduced[chosen], depth, within)
+            found = self._filled(*found, queries[chosen], k, within)
             if not len(beside):
                 return found
             near = self._compare(queries[chosen], depth, beside)
@@ -162,6 +163,18 @@ class VectorIndex:
         depth = max(standard, 4 * k) if candidates is None else max(candidates, k)
         limit = end if allowed is None else int(allowed[:end].sum())
         return best(find, self.vectors, queries, k, depth, limit, exact=exact)
+
+    def _filled(
+        self, scores: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The candidates of queries; where lists or a graph led to fewer than k, though there are more, of all rows."""
+        short = rows[:, min(k, rows.shape[1]) - 1] < 0
+        if short.any():
+            there = np.arange(self.ann.rows) if allowed is None else np.flatnonzero(allowed)
+            short &= (rows >= 0).sum(1) < min(k, len(there))
+        if short.any():
+            scores[short], rows[short] = ordered(*self._compare(queries[short], rows.shape[1], there), rows.shape[1])
+        return scores, rows
 
     def _compare(self, queries: np.ndarray, depth: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best of the given rows, ascending, by comparing every query with each of them, in blocks."""

@@ -52,7 +52,7 @@ class Index:
         Until then this object sees the state it was opened on, whatever writers do. Raises ModelError when the index
         was built again by another encoder.
         """
-        newest = VectorIndex.open(self.vectors.store.root)
+        newest = VectorIndex.open(self.vectors.store.root, self.vectors.device)
         if newest.manifest.number == self.vectors.manifest.number:
             return False
         loaded = self._given or self.__dict__.get("encoder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +40,9 @@ class LosingDisk(Disk):
                 self.now[path] = token = object()
                 self.content[token] = path.read_bytes()
         self.durable = dict(self.now)
+        self._new = [
+            place for place in (root, root / "data") if not place.exists()
+        ]  # gone until their parent is synced
 
     def _step(self) -> None:
         self.steps += 1
@@ -70,6 +74,7 @@ class LosingDisk(Disk):
         if self.forget != "directories":
             self.durable = {place: token for place, token in self.durable.items() if place.parent != path}
             self.durable |= {place: token for place, token in self.now.items() if place.parent == path}
+            self._new = [place for place in self._new if place.parent != path]
         self._step()
 
     def link(self, source: Path, target: Path) -> None:
@@ -101,4 +106,8 @@ class LosingDisk(Disk):
                 content = self.content[token]
                 if content is None:
                     content = rng.choice([b"", b"\0" * rng.randrange(1, 500)])
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
+        for place in self._new:
+            if rng.choice([True, False]):
+                shutil.rmtree(place, ignore_errors=True)

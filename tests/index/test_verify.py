@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from searchapp.errors import IndexStoreError
-from searchapp.index import VectorIndex, build, verify
+from searchapp.index import VectorIndex, add, build, delete, verify
 from searchapp.index.store import Store
 from tests.index.conftest import HashEncoder
+from tests.index.power import Unsynced
 
 
 @pytest.fixture
@@ -23,19 +24,46 @@ def index(tmp_path: Path, corpus, hash_encoder: HashEncoder) -> Path:
     return tmp_path / "ix"
 
 
-def test_every_flipped_byte_is_found(index: Path) -> None:
+@pytest.fixture
+def every_kind(tmp_path: Path, corpus, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An index with every kind of file: trained, reduced, added to, deleted from, and an add that was stopped."""
+
+    class Dies(HashEncoder):
+        def encode_counted(self, texts, *args, **options):
+            if self.encoded:
+                raise KeyboardInterrupt
+            return super().encode_counted(texts, *args, **options)
+
+    monkeypatch.setattr("searchapp.index.store.Disk", Unsynced)
+    build([str(corpus(40))], tmp_path / "ix", HashEncoder(), segment_size=16, factory="IVF2,SQ8", pca=6)
+    (tmp_path / "more.jsonl").write_text('{"_id": "d3", "text": "new"}\n{broken\n{"_id": "n", "text": "newer"}\n')
+    add([str(tmp_path / "more.jsonl")], tmp_path / "ix", HashEncoder())
+    with pytest.raises(KeyboardInterrupt):
+        add([str(corpus(60, "most.jsonl"))], tmp_path / "ix", Dies(), segment_size=8)
+    delete(tmp_path / "ix", ["d5"])
+    return tmp_path / "ix"
+
+
+def test_every_flipped_byte_is_found(every_kind: Path) -> None:
+    """Of any file of any state that is kept: 5 in each, the rest of 500 in random ones."""
+    assert verify(every_kind) == []
     rng = np.random.default_rng(0)
-    files = sorted((index / "data").iterdir())
-    for _ in range(100):
-        path = files[rng.integers(len(files))]
-        raw = bytearray(path.read_bytes())
+    files = sorted(path for path in every_kind.rglob("*") if path.is_file() and path.stat().st_size)
+    manifest = Store.open(every_kind).manifest
+    assert manifest.staged is not None and manifest.tombstones is not None
+    kinds = {path.name.split("-")[0] for path in files} | {path.suffix for path in files}
+    assert kinds >= {"rows", "vectors", "marks", "deleted", "rejected", "faiss", "pca", "probes", "lexical"}
+    assert kinds >= {"manifest", ".json", ".copy", ".jsonl"}
+    chosen = [path for path in files for _ in range(5)]
+    chosen += [files[number] for number in rng.integers(len(files), size=500 - len(chosen))]
+    assert len(chosen) == 500
+    for path in chosen:
+        raw = path.read_bytes()
         place, bit = int(rng.integers(len(raw))), 1 << int(rng.integers(8))
-        raw[place] ^= bit
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ bit]) + raw[place + 1 :])
+        assert any(path.name in problem for problem in verify(every_kind)), (path.name, place)
         path.write_bytes(raw)
-        assert any(path.name in problem for problem in verify(index)), (path.name, place)
-        raw[place] ^= bit
-        path.write_bytes(raw)
-    assert verify(index) == []
+    assert verify(every_kind) == []
 
 
 def test_a_damaged_newest_manifest_is_passed_over_and_said(index: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from searchapp.errors import SearchAppError
-from searchapp.index import build
+from searchapp.index import build, reindex
 from searchapp.search import Index
 
 
@@ -42,3 +43,11 @@ def test_fewer_hits_than_asked_for(place: Path) -> None:
     index = Index.open(place)
     assert len(index.search("bees", k=2, candidates=0)) == 2
     assert len(index.search("bees", k=50)) == 5
+
+
+def test_a_refreshed_index_is_searched_where_it_was(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place, tmp_path / "ix")
+    index = Index.open(tmp_path / "ix", device="cuda:1")
+    reindex(tmp_path / "ix", pca=2)
+    assert index.refresh()
+    assert index.vectors.device == "cuda:1"
