@@ -28,7 +28,7 @@ FLAT = "Flat"
 OURS = "searchapp auto"
 LINKS = 16  # of a node in the graphs of usearch and hnswlib; FAISS's HNSW16 has as many
 CONSTRUCTION = 128  # breadth of the search while a graph is built
-RESCORED = (0, 100, 400)  # candidates, for a FAISS type that compresses
+RESCORED = (0, 50, 100, 200, 400, 800)  # candidates, for a FAISS type that compresses
 OUR_DEPTHS = (None, 40, 100, 200, 400, 800)  # None: as the index is set
 Setting = dict[str, int]
 Search = Callable[[np.ndarray], np.ndarray]  # unit queries (n, dim) -> rows (n, DEPTH)
@@ -51,11 +51,14 @@ class Contender:
 
 def standard(rows: int, dim: int) -> list[str]:
     """The rivals that are measured where none is named: exact, lists, graphs, codes, a reduction, other libraries."""
-    lists, turned = power_of_two(4 * math.sqrt(rows)), rotation(dim)
-    fast = "RaBitQfs" if dim <= 1_024 else "RaBitQ"
+    lists, few = power_of_two(4 * math.sqrt(rows)), power_of_two(math.sqrt(rows))
+    turned, half, codes = rotation(dim), max(1, dim // 2), max(1, dim // 4)
+    bits = "RaBitQfs" if dim <= 1_024 else "RaBitQ"
     return [
-        FLAT, "SQ8", f"IVF{lists},Flat", f"IVF{lists},SQ8", f"PCA{max(1, dim // 2)},SQ8", f"{turned},{fast}",
-        f"{turned},IVF{lists // 4 or 1},{fast}", f"PQ{dim // 4 or 1}x4fs", "HNSW16,SQ8", *OTHERS,
+        FLAT, "SQ8", f"IVF{lists},Flat", f"IVF{lists},SQ8", f"PCA{half},SQ8", "HNSW16,SQ8",
+        f"{turned},{bits}", f"{turned},IVF{few},RaBitQfs",
+        f"PQ{codes}x4fs", f"{turned},PQ{codes}x4fs", f"{turned},IVF{few},PQ{codes}x4fs",
+        f"PCAR{2 * codes},PQ{codes}x4fs", f"PCAR{2 * codes},IVF{few},PQ{codes}x4fs", *OTHERS,
     ]  # fmt: skip
 
 

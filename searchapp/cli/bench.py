@@ -96,7 +96,7 @@ def index(
     ] = None,
     rival: Annotated[
         list[str] | None,
-        typer.Option(help="A FAISS factory string, usearch or hnswlib; repeat it. Default: Flat and ten others."),
+        typer.Option(help="A FAISS factory string, usearch or hnswlib; repeat it. Default: Flat and 14 others."),
     ] = None,
     recall: options.Recall = None,
     memory: options.Memory = None,

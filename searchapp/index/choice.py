@@ -70,15 +70,14 @@ TABLE = (
     Rule("codes of 2, reduced to 1/8", PAIRS, 1 / 4, 1, 1 / 8, least_dim=2_048),
     Rule("lists of codes of 2", LISTED, 1 / 4, 8, 1, 1, MANY, most_dim=1_024),
     Rule("lists of codes of 2, reduced to 1/2", LISTED, 1 / 4, 8, 1 / 2, 1, MANY, least_dim=128, most_dim=2_048),
-    Rule("lists of codes of 2, reduced to 1/8", LISTED, 1 / 4, 8, 1 / 8, 1, MANY, least_dim=2_048),
-    Rule("more lists of codes of 2, reduced to 1/8", LISTED, 1 / 4, 8, 1 / 8, 4, MANY, least_dim=2_048),
+    Rule("lists of codes of 2, reduced to 1/8", LISTED, 1 / 4, 8, 1 / 8, 4, MANY, least_dim=2_048),
     Rule("lists of 8-bit codes", "IVF{lists},SQ8", 1, 8, lists=4, least_rows=20_000),
     Rule("lists of 8-bit codes, reduced to 1/8", "IVF{lists},SQ8", 1, 8, 1 / 8, 4, 20_000, 2_048),
     Rule("graph over 8-bit codes", "HNSW32,SQ8", 1, 276, least_rows=20_000),
 )  # fmt: skip
 CANDIDATES = (50, 100, 150, 200, 300, 400, 600, 800, 1_600)  # rows rescored, the fewest that suffice are taken
 STANDARD = 100  # rescored before anything is measured
-SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the lists that are visited
+SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 16, 3 / 32, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 1)  # of the lists that are visited
 STEP = 8  # dimensions are kept in multiples of it
 BREADTHS = (32, 64, 128, 256, 512)  # efSearch of a graph
 
