@@ -77,7 +77,7 @@ TABLE = (
 )  # fmt: skip
 CANDIDATES = (50, 100, 150, 200, 300, 400, 600, 800, 1_600)  # rows rescored, the fewest that suffice are taken
 STANDARD = 100  # rescored before anything is measured
-SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 16, 3 / 32, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 1)  # of the lists that are visited
+SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 16, 3 / 32, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 1)  # of the lists visited
 STEP = 8  # dimensions are kept in multiples of it
 BREADTHS = (32, 64, 128, 256, 512)  # efSearch of a graph
 
