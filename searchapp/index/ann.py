@@ -94,10 +94,12 @@ def write_flat(draft: Draft, blocks: Iterator[np.ndarray], rows: int, dim: int) 
 
 def train(choice: Choice, sample: np.ndarray, device: str = "cpu") -> Any:
     """Make and train an index on a random sample, float32 (n, dim). Raises IndexStoreError with too few rows."""
+    from searchapp.index.clusters import hush
     from searchapp.index.gpu import train_on
 
     faiss = import_faiss()
     index = faiss.index_factory(sample.shape[1], choice.factory, faiss.METRIC_INNER_PRODUCT)
+    hush(index)
     try:
         train_on(index, sample, device)
     except RuntimeError as error:

@@ -17,6 +17,7 @@ from searchapp.errors import IndexStoreError
 from searchapp.index.ann import add, check_factory, open_ann, prove, train, training_rows, write_flat, write_index
 from searchapp.index.calibrate import Point, Probes, Subject, calibrate
 from searchapp.index.choice import Choice, Rule, Targets, applicable, check_targets, start
+from searchapp.index.clusters import sparse
 from searchapp.index.durable import FileEntry
 from searchapp.index.lists import spillable, write_lists
 from searchapp.index.manifest import Ann, Build, Manifest, Reduction
@@ -274,7 +275,12 @@ class _Work:
             if choice.factory == "Flat":
                 write_flat(draft, reduced_blocks(vectors.blocks(), pca), manifest.rows, dim)
             else:
-                index = train(choice, reduced_sample(vectors, training_rows(choice.factory, dim), pca), self._device)
+                sample = reduced_sample(vectors, training_rows(choice.factory, dim), pca)
+                index = train(choice, sample, self._device)
+                if self._wanted.factory != "auto":  # whose lists and codes are as many as suit the vectors
+                    found = sparse(choice.factory, index, len(sample))
+                    self._notes += [note for note in found if note not in self._notes]
+                del sample
                 if spillable(index):
                     write_lists(draft, index, reduced_blocks(vectors.blocks(), pca), self._store.data)
                 else:  # codes of a few bytes a vector, or graphs, which FAISS makes in memory only

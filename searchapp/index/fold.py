@@ -11,9 +11,9 @@ from searchapp.errors import IndexStoreError
 from searchapp.index.ann import add, prove, read_whole, write_index
 from searchapp.index.choice import Choice
 from searchapp.index.derive import derived
-from searchapp.index.drift import drift_notice, measured_recall
+from searchapp.index.drift import drift, drift_notice
 from searchapp.index.index import VectorIndex
-from searchapp.index.manifest import Ann, Drift, Manifest
+from searchapp.index.manifest import Ann, Manifest
 from searchapp.index.store import Store
 
 FRESH_NUMBERS = 1 << 24  # numbers (rows x dim) compared exactly with each query: a few milliseconds of one core
@@ -69,7 +69,6 @@ def rebuilt(store: Store, manifest: Manifest, stage: Stage) -> Folded:
 def _extended(store: Store, manifest: Manifest, ann: Ann) -> Manifest:
     """The manifest with a FAISS index to which the fresh rows were added."""
     before = VectorIndex(store, manifest)
-    trained = manifest.drift.trained if manifest.drift else measured_recall(before)
     whole = read_whole(store.path(ann.file))
     blocks = before.vectors.blocks(start=ann.rows)
     choice = Choice(ann.factory, ann.candidates, ann.parameters)
@@ -80,5 +79,4 @@ def _extended(store: Store, manifest: Manifest, ann: Ann) -> Manifest:
     first = before.vectors.gather(np.arange(1))
     prove(store.path(name), choice, manifest.rows, projection.apply(first) if projection else first)
     after = manifest.with_files(ann=replace(ann, file=name, rows=manifest.rows), files=files)
-    now = measured_recall(VectorIndex(store, after))
-    return replace(after, drift=Drift(trained, now, manifest.rows))
+    return replace(after, drift=drift(before, VectorIndex(store, after)))

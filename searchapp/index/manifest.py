@@ -84,11 +84,15 @@ class Staged:
 
 @dataclass(frozen=True)
 class Drift:
-    """Recall@10 against exact search over stored vectors: of the index as trained, and after rows were folded in."""
+    """Recall@10 against exact search, by the same queries: of the index as trained, and after rows were folded in.
+
+    ``first`` is how many rows the index had when it was first asked; 0 in what was measured by other queries.
+    """
 
     trained: float
     now: float
     rows: int  # at the time of ``now``
+    first: int = 0
 
 
 @dataclass(frozen=True)
