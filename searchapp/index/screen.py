@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from searchapp.index.vectors import Held
 
 SAMPLE = 20_000  # rows that the rules are tried on
 DEEPENING = 0.4  # power of the number of rows that the candidates needed for a recall grow with (docs/log.md)
+FINALISTS, CLOSE = 3, 3.0  # how many are built over all rows where these times the shortest time are expected
 NEARLY = 1.1  # times the shortest time, within which a smaller index is preferred
 EIGHTHS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the dimensions: the reductions that `auto` tries
 
@@ -30,6 +31,7 @@ class Trial:
     choice: Choice
     point: Point | None = None
     expected: float = float("inf")
+    close: bool = False  # so near to the fastest that only building it over all rows can tell
 
     def rank(self, shortest: float, dim: int, rows: int) -> tuple[float, float]:
         """What trials are sorted by: those up to ``shortest`` milliseconds by size, all others by time after them."""
@@ -65,10 +67,15 @@ def screen(
         for trial in missed
         if trial.point
     ]
-    shortest = NEARLY * min((trial.expected for trial in reached), default=0.0)
+    shortest = min((trial.expected for trial in reached), default=0.0)
+    order = sorted(reached, key=lambda trial: trial.rank(NEARLY * shortest, sample.dim, rows))
+    order = [
+        replace(trial, close=number < FINALISTS and trial.expected <= CLOSE * shortest)
+        for number, trial in enumerate(order)
+    ]
     exact = [trial for trial in trials if trial.point is None]
     rest = exact or sorted(missed, key=lambda trial: trial.point.recall if trial.point else 0)[-1:]
-    return [*sorted(reached, key=lambda trial: trial.rank(shortest, sample.dim, rows)), *rest], notes
+    return [*order, *rest], notes
 
 
 def _tried(
