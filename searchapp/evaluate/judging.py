@@ -13,6 +13,7 @@ from searchapp.evaluate.collection import Qrels, read_qrels, read_query_texts
 from searchapp.evaluate.run import read_lines
 
 SPLIT = "test"
+ORIGIN = "drawn-from.json"  # beside the pool: the index it was drawn from
 LEVELS = {0: "not relevant", 1: "partly", 2: "relevant"}
 
 
@@ -60,6 +61,14 @@ class Judging:
     def file(self) -> Path:
         """Where the judgements are."""
         return self.folder / "qrels" / f"{SPLIT}.tsv"
+
+    @property
+    def index(self) -> str | None:
+        """The index the pool was drawn from; None where that is not written down, or not readable."""
+        try:
+            return str(json.loads((self.folder / ORIGIN).read_text(encoding="utf-8"))["index"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def left(self) -> list[tuple[str, str]]:
         """The pairs neither judged nor skipped, in order."""

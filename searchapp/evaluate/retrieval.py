@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from searchapp.corpus import Document, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import EvaluationError
 from searchapp.evaluate.collection import Collection, Qrels
 from searchapp.evaluate.metrics import DEFAULT_METRICS, UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
+from searchapp.evaluate.run import check_ids
 from searchapp.index import Progress, Store, VectorIndex, build
 from searchapp.index.derive import Wanted, derive
 
@@ -278,6 +280,16 @@ def _deep(index: VectorIndex, setting: Setting, request: Request) -> list[str]:
 def run_path(path: Path, name: str, alone: bool) -> Path:
     """Where a setting's run goes: the path as given, or with the setting's name before its suffix."""
     return path if alone else path.with_name(f"{path.stem}.{name}{path.suffix}")
+
+
+def check_run_ids(collection: Collection, index: VectorIndex | None = None) -> None:
+    """Raise EvaluationError where an id of a collection, or of the index that is asked, cannot stand in a TREC run."""
+    if index is not None:
+        documents = (name for name in index.ids() if name is not None)
+    else:
+        items = (record.item for record in open_source(str(collection.corpus)).records())
+        documents = (item.id for item in items if isinstance(item, Document))
+    check_ids((query.id for query in collection.queries), documents)
 
 
 def check_writable(path: Path, option: str = "--run") -> None:

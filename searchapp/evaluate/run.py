@@ -7,7 +7,7 @@ import gzip
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +144,13 @@ def _run_lines(query: str, hits: Sequence[tuple[str, float]], tag: str) -> str:
         f"{query} Q0 {document} {rank} {value:.9g} {tag}\n"
         for rank, (document, value) in enumerate(zip(documents, values.tolist(), strict=True), 1)
     )
+
+
+def check_ids(queries: Iterable[str], documents: Iterable[str]) -> None:
+    """Raise EvaluationError for an id that cannot stand in a TREC run, before anything is computed for one."""
+    for what, ids in (("query id", queries), ("document id", documents)):
+        for identifier in ids:
+            _check_field(what, identifier)
 
 
 def _check_field(what: str, value: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from searchapp.encoder import Encoder
 from searchapp.errors import EvaluationError
 from searchapp.evaluate.collection import Query, read_query_texts
+from searchapp.evaluate.judging import ORIGIN
 from searchapp.evaluate.protocol import ids_of, present
 from searchapp.evaluate.run import read_lines
 from searchapp.index import VectorIndex
@@ -23,7 +24,7 @@ QUERIES = 50
 POOL = 10
 KNOWN_ITEM = "known-item"
 TITLE_WORDS = 3  # a title of fewer words is no query
-FILES = ("corpus.jsonl", "queries.jsonl", "pool.jsonl", "README.md")
+FILES = ("corpus.jsonl", "queries.jsonl", "pool.jsonl", ORIGIN, "README.md")
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ def _write(
             folder / "pool.jsonl",
             [{"query-id": query, "corpus-id": document} for query, found in pooled.items() for document in found],
         )
+        _lines(folder / ORIGIN, [{"index": str(index.store.root.resolve())}])
         if answers:
             judged = [f"{query}\t{document}\t1\n" for query, document in answers.items()]
             text = "query-id\tcorpus-id\tscore\n" + "".join(judged)
@@ -195,6 +197,6 @@ def _readme(folder: Path, index: VectorIndex, documents: int, queries: Sequence[
         f"# A test collection drawn from {index.store.root.name}\n\n"
         f"{documents:,} documents of {index.manifest.documents:,}, {len(queries)} queries. {origin}\n\n"
         f"Judge the pool with `searchapp evaluate judge {folder.name}`, which writes `qrels/test.tsv`; then "
-        f"`searchapp evaluate retrieval {folder.name}` (this corpus alone) or the same with `--index` (the whole "
-        "index).\n"
+        f"measure the index with `searchapp evaluate retrieval {folder.name} --index {index.store.root.name}`, or any "
+        "model over this corpus alone with `--model`.\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_own_queries_are_judged_stopped_taken_back_and_taken_up(
     run, answers, index: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
     (tmp_path / "q.txt").write_text("how do bees fly\nwhat has number 7\n")
-    folder = tmp_path / "own"
+    folder = tmp_path / "my own"
     assert run("evaluate", "init", folder, index, "--queries", tmp_path / "q.txt", "--pool", 3).code == 0
     pairs = Judging.open(folder).pairs
     assert {query for query, _ in pairs} == {"q1", "q2"}
@@ -78,9 +79,15 @@ def test_own_queries_are_judged_stopped_taken_back_and_taken_up(
     assert qrels.read_text().splitlines()[-1] == f"{pairs[2][0]}\t{pairs[2][1]}\t0"
     answers(*["1"] * len(pairs))
     assert f"{len(pairs)} judged, 0 left" in run("evaluate", "judge", folder).out
-    outcome = run("evaluate", "retrieval", folder, "--model", tiny_model, "--json")
+    answers("q")
+    [command] = [line for line in run("evaluate", "judge", folder).out.splitlines() if line.startswith("measure it:")]
+    program, *arguments = shlex.split(command.removeprefix("measure it:"))
+    assert program == "searchapp"
+    outcome = run(*arguments, "--json")
     assert outcome.code == 0, outcome.err
-    assert json.loads(outcome.out)["results"][0]["setting"]["split"] == "test"
+    setting = json.loads(outcome.out)["results"][0]["setting"]
+    assert setting["split"] == "test"
+    assert setting["model"] == str(tiny_model), "the model that was judged, not the bundled one"
 
 
 def test_undo_of_the_only_judgement_leaves_no_empty_file(run, answers, index: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import shutil
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from searchapp import Encoder
+from searchapp.index import build
 
 WORDS = "bees fly make honey hives search engine quality measure fox dog quick brown lazy web query passages".split()
 
@@ -175,3 +178,28 @@ def test_too_few_documents_for_a_pca_is_one_line(run, beir: Path, tmp_path: Path
     assert outcome.code == 2
     assert not outcome.out
     assert "--pca 121 needs at least 121 documents" in outcome.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("where", ["queries", "corpus", "index"])
+def test_an_id_that_cannot_stand_in_a_run_is_refused_before_anything_is_encoded(
+    run, beir: Path, tiny_model: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(beir, folder)
+    for path in folder.rglob("*.*"):
+        old, new = ("q3", "q 3") if where == "queries" else ("d7", "d 7")
+        path.write_text(re.sub(rf"\b{old}\b", new, path.read_text()))
+    given: list[object] = ["--model", tiny_model]
+    if where == "index":
+        build([str(folder / "corpus.jsonl")], tmp_path / "ix", Encoder.load(str(tiny_model)))
+        given = ["--index", tmp_path / "ix"]
+
+    def encode(*_: object, **__: object) -> None:
+        raise AssertionError("nothing is to be encoded")
+
+    monkeypatch.setattr(Encoder, "encode_counted", encode)
+    monkeypatch.setattr(Encoder, "encode_queries", encode)
+    outcome = run("evaluate", "retrieval", folder, *given, "--run", tmp_path / "a.run")
+    assert outcome.code == 2
+    [line] = outcome.err.splitlines()
+    assert f"{'query' if where == 'queries' else 'document'} id {new!r} is empty or contains white space" in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import textwrap
 from pathlib import Path
@@ -52,7 +53,7 @@ def init(
     say(f"{folder}: {made.documents:,} of {made.of:,} documents, {made.queries} queries, {made.pairs:,} pairs to judge")
     if made.known_item:
         say("the queries are titles, each answered by its document: a first estimate, higher than for real questions")
-        say(f"measure it:  searchapp evaluate retrieval {folder} --index {index}")
+        say(_measuring(folder, index))
     say(f"judge:       searchapp evaluate judge {folder}")
 
 
@@ -80,7 +81,12 @@ def judge(folder: Folder) -> None:
     judged, left_over = state.judged(), len(state.pairs) - state.judged()
     say(f"{judged:,} judged, {max(0, left_over):,} left" + (f"; judgements in {state.file}" if judged else ""))
     if judged:
-        say(f"measure it:  searchapp evaluate retrieval {folder}")
+        say(_measuring(folder, state.index or "INDEX"))  # for a folder drawn by an earlier version
+
+
+def _measuring(folder: Path, index: Path | str) -> str:
+    """How to measure the index that was judged; without it, the bundled model would be measured."""
+    return f"measure it:  {shlex.join(['searchapp', 'evaluate', 'retrieval', str(folder), '--index', str(index)])}"
 
 
 def _ask() -> str | None:

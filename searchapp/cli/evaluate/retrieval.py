@@ -88,7 +88,7 @@ def retrieval(
     """Search test collections and score the results, with 95 % bootstrap intervals over the queries."""
     from searchapp.encoder import Encoder
     from searchapp.evaluate import load_collection
-    from searchapp.evaluate.retrieval import Request, Setting, evaluate_index
+    from searchapp.evaluate.retrieval import Request, Setting, check_run_ids, evaluate_index
     from searchapp.search import Index
 
     if index is not None:
@@ -103,6 +103,9 @@ def retrieval(
     metrics = check_metrics(metric)
     check_outputs(run, per_query, markdown, report)
     opened = Index.open(index, device=device) if index is not None else None
+    if run is not None:
+        for collection in collections:
+            check_run_ids(collection, opened.vectors if opened else None)
     request = Request(
         metrics,
         instruction,
