@@ -72,4 +72,4 @@ def _eager() -> tuple:
     """Rules whose lists are far too many for 2,000 rows."""
     from searchapp.index.choice import TABLE, Rule
 
-    return (TABLE[0], Rule("lists", "IVF256,SQ8", 1, 24, safety=3), Rule("codes", "IVF256,PQ8", 1, 24, safety=3))
+    return (TABLE[0], Rule("lists", "IVF256,SQ8", 1, 24, lists=4), Rule("codes", "IVF256,PQ8", 1, 24, lists=4))
