@@ -76,6 +76,8 @@ class Store:
                 if not ready or found.manifest.state == "ready":
                     chosen = found
                     break
+        if begun is None and not problems and numbered(root):
+            return None  # a writer removed all that were listed before they could be read; there are newer ones
         if begun is None:
             raise IndexStoreError(_unusable(root, problems))
         if chosen is None:

@@ -17,6 +17,7 @@ import pytest
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, add, build, compact, delete
 from searchapp.index.durable import Disk
+from searchapp.index.states import states
 from searchapp.index.store import Store
 from tests.index.conftest import HashEncoder
 from tests.index.power import Unsynced
@@ -108,6 +109,17 @@ def test_readers_see_one_generation_while_a_writer_changes_every_document(
             delete(root, ["d7"])
     done.write_text("")
     assert [os.waitpid(reader, 0)[1] for reader in readers] == [0, 0]
+
+
+def test_a_reader_whose_list_of_states_is_out_of_date_looks_again(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if all the states it had listed were gone by the time it read them."""
+    lists = iter([[], [], None])
+    monkeypatch.setattr(
+        "searchapp.index.store.states", lambda root: iter(found) if (found := next(lists)) == [] else states(root)
+    )
+    assert Store.open(base / "ix").manifest is not None
+    with pytest.raises(StopIteration):
+        next(lists)
 
 
 def test_a_second_writer_is_refused_with_the_pid_and_readers_go_on(base: Path) -> None:
