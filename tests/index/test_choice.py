@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, reindex
-from searchapp.index.ann import AnnIndex, add, train
-from searchapp.index.choice import EXACT_LIMIT, FRUGAL, TABLE, Rule, Targets, applicable, bytes_of, start
+from searchapp.index.ann import AnnIndex, add, check_factory, train
+from searchapp.index.calibrate import Probes
+from searchapp.index.choice import EXACT_LIMIT, FRUGAL, TABLE, Rule, Targets, applicable, bytes_of, lists_in, start
+from searchapp.index.choice import made as made_of
 from searchapp.index.manifest import Manifest
 from searchapp.index.reindex import reindex as make_anew
 from searchapp.index.store import Store
@@ -66,6 +69,74 @@ def test_no_fast_scan_of_flat_codes_where_its_sums_overflow() -> None:
         for reduced in (None, 0, dim):
             for _, choice in applicable(300_000, dim, reduced, Targets(memory=1e12)):
                 assert choice.pca or not choice.factory.endswith(",RaBitQfs") or "IVF" in choice.factory
+
+
+@pytest.mark.parametrize("dim", [1, 3, 8, 17, 100, 127, 128, 384, 1_000, 1_025, 2_049, 4_096])
+def test_whatever_the_rules_come_to_faiss_can_make(dim: int) -> None:
+    rows = 300_000
+    for reduced in (None, 0, max(1, dim // 3)):
+        for rule, choice in applicable(rows, dim, reduced, Targets(memory=1e12, latency=1)):
+            size = choice.pca or dim
+            assert choice.pca is None or choice.pca < dim
+            check_factory(choice.factory, size)
+            small = made_of(rule, 5_000, dim, choice.pca)
+            if lists_in(small.factory):
+                assert lists_in(small.factory) < lists_in(choice.factory)
+
+
+def test_bytes_of_a_vector_are_estimated_as_written(made: Synthetic) -> None:
+    """Of what each vector adds; rotations, codebooks and centroids are there once."""
+    import faiss
+
+    vectors = np.concatenate([*made.blocks()])
+    for rule in TABLE:
+        choice = made_of(rule, 100, DIM, None)  # few lists: they are filled up to a multiple of 32
+        size = choice.pca or DIM
+        kept = np.ascontiguousarray(vectors[:, :size])
+        index, sizes = train(choice, kept), []
+        for half in (kept[: ROWS // 2], kept[ROWS // 2 :]):
+            add(choice, index, iter([half]))
+            sizes.append(len(faiss.serialize_index(index)))
+        written = (sizes[1] - sizes[0]) / (ROWS / 2)
+        assert written == pytest.approx(rule.per_dim * size + rule.fixed, rel=0.2, abs=1.5), choice.factory
+
+
+def test_a_target_is_reached_with_an_error_to_spare() -> None:
+    rng = np.random.default_rng(0)
+    shares = rng.choice([0.9, 1.0], size=300)  # a mean of 0.95, and a standard error of 0.003
+    probes = Probes(np.zeros((300, 4), dtype=np.float32), np.zeros(300, dtype=np.float32), 10)
+    cosines = np.where(np.arange(10) < np.round(10 * shares)[:, None], 1.0, -1.0)
+    point = probes.point({}, 10, cosines)
+    assert point.recall == pytest.approx(shares.mean())
+    assert point.error == pytest.approx(shares.std() / np.sqrt(300))
+
+
+def test_what_a_sample_cannot_tell_apart_is_built_and_measured(
+    index: Path, large: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from searchapp.index import derive
+
+    honest, slow = derive.calibrate, []
+
+    def slowed(subject, probes, factory, target):  # noqa: ANN202
+        """The first index that is built over all vectors takes long."""
+        slow.append(factory)
+        point = honest(subject, probes, factory, target)
+        return replace(point, milliseconds=9.0 if len(slow) == 1 else 1.0)
+
+    monkeypatch.setattr("searchapp.index.derive.calibrate", slowed)
+    monkeypatch.setattr("searchapp.index.choice.TABLE", (Rule("a", "SQ8", 1, 0), Rule("b", "HNSW8,SQ8", 1, 80)))
+    monkeypatch.setattr("searchapp.index.screen.CLOSE", 1e9)
+    manifest = reindex(index, factory="auto", targets=Targets(memory=1e9))
+    assert len(slow) == 2 and manifest.ann is not None
+    assert manifest.ann.factory == slow[1]
+    assert f"{slow[0]} took 9.00 ms a query over all vectors" in manifest.ann.notes
+    assert [name.split("-")[0] for name in manifest.files].count("faiss") == 1
+    assert len([*(index / "data").glob("faiss-*")]) <= 1
+    monkeypatch.setattr("searchapp.index.screen.CLOSE", 0.0)
+    slow.clear()
+    reindex(index, factory="auto", targets=Targets(memory=1e9))
+    assert len(slow) == 1
 
 
 def test_what_is_stored_is_what_brute_force_finds(index: Path, made: Synthetic, large: None) -> None:
