@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from searchapp.index import VectorIndex
-from searchapp.index.ann import import_faiss
+from searchapp.index.ann import import_faiss, set_parameters
 from searchapp.index.rescore import exact_scores
 
 ROUNDS = 180
@@ -71,6 +71,7 @@ def main() -> None:
     index = VectorIndex.open(path)
     ann = index.manifest.ann or sys.exit("no search index")
     raw = faiss.read_index(str(index.store.path(ann.file)), faiss.IO_FLAG_MMAP_IFC)
+    set_parameters(raw, ann.parameters)
     depth = max(ann.candidates, 40) if ann.candidates else 10
     print(f"{ann.factory}, {index.manifest.rows:,} x {index.manifest.dim}: opened in {1e3 * np.median(opening):.1f} ms")  # noqa: T201
     for size, rounds in ((1, ROUNDS), (256, 9)):

@@ -146,7 +146,7 @@ def _measured(
             found = contender.at(setting)(asked)
             recall = truth.recall(exact_scores(index.vectors, asked, found))
             same = tuple(sorted((key, value) for key, value in setting.items() if key != "candidates"))
-            if recall < best.get(same, 0.0) + WORTH and not contender.name.startswith(OURS):
+            if recall < best.get(same, -1.0) + WORTH and not contender.name.startswith(OURS):
                 continue  # more candidates take longer, and find no more
             best[same] = recall
             points.append(_Point(contender, setting, recall, [], []))

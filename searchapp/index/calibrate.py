@@ -136,7 +136,7 @@ def timed(subject: Subject, probes: Probes, point: Point) -> Point:
     queries = probes.queries[: max(1, min(TIMED, TIMED_ROWS // max(point.candidates, 1)))]
     depth = min(max(point.candidates, 2 * DEPTH), subject.count)
     _, found = shortlist(subject.ann, subject.reduced(queries), depth, subject.alive)
-    subject = replace(subject, vectors=Copied(subject.vectors, found[found >= 0]))
+    subject = replace(subject, vectors=Copied(subject.vectors, np.maximum(found, 0)))
     for query in queries:
         began = time.process_time()
         subject.search(query[None], DEPTH, point.candidates)

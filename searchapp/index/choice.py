@@ -57,17 +57,17 @@ class Rule:
 # Plain RaBitQ above 1,024 dimensions: its fast-scan variant sums bytes in 16 bits, and recall falls to 0.04 at 4,096.
 # The reduction is our own, uncentred and renormalised: FAISS's PCA centres both sides, which moves inner products.
 PAIRS, LISTED = "{rotation},PQ{pairs}x4fs", "{rotation},IVF{lists},PQ{pairs}x4fs"
-MANY = 100_000  # rows from which lists pay
+SOME, MANY = 1_000, 100_000  # rows that codebooks want, and from which on lists of codes pay
 TABLE = (
     Rule("exact", "Flat", 4, 0),
     Rule("1-bit codes", "{rotation},RaBitQfs", 1 / 8, 8, most_dim=1_024),
     Rule("1-bit codes", "{rotation},RaBitQ", 1 / 8, 8, least_dim=1_025),
-    Rule("codes of 4 dimensions", "{rotation},PQ{fours}x4fs", 1 / 8, 1),
-    Rule("codes of 2", PAIRS, 1 / 4, 1, most_dim=1_024),
-    Rule("codes of 2, reduced to 5/8", PAIRS, 1 / 4, 1, 5 / 8, least_dim=128, most_dim=1_024),
-    Rule("codes of 2, reduced to 1/2", PAIRS, 1 / 4, 1, 1 / 2, least_dim=128, most_dim=2_048),
-    Rule("codes of 2, reduced to 1/4", PAIRS, 1 / 4, 1, 1 / 4, least_dim=512),
-    Rule("codes of 2, reduced to 1/8", PAIRS, 1 / 4, 1, 1 / 8, least_dim=2_048),
+    Rule("codes of 4 dimensions", "{rotation},PQ{fours}x4fs", 1 / 8, 1, least_rows=SOME),
+    Rule("codes of 2", PAIRS, 1 / 4, 1, least_rows=SOME, most_dim=1_024),
+    Rule("codes of 2, reduced to 5/8", PAIRS, 1 / 4, 1, 5 / 8, 0, SOME, 128, 1_024),
+    Rule("codes of 2, reduced to 1/2", PAIRS, 1 / 4, 1, 1 / 2, 0, SOME, 128, 2_048),
+    Rule("codes of 2, reduced to 1/4", PAIRS, 1 / 4, 1, 1 / 4, 0, SOME, 512),
+    Rule("codes of 2, reduced to 1/8", PAIRS, 1 / 4, 1, 1 / 8, 0, SOME, 2_048),
     Rule("lists of codes of 2", LISTED, 1 / 4, 8, 1, 1, MANY, most_dim=1_024),
     Rule("lists of codes of 2, reduced to 1/2", LISTED, 1 / 4, 8, 1 / 2, 1, MANY, least_dim=128, most_dim=2_048),
     Rule("lists of codes of 2, reduced to 1/8", LISTED, 1 / 4, 8, 1 / 8, 4, MANY, least_dim=2_048),
@@ -143,8 +143,12 @@ def applicable(rows: int, dim: int, reduced: int | None, targets: Targets) -> li
         if rule.kept < 1 and reduced is not None:
             continue
         choice = made(rule, rows, dim, reduced)
-        bounded = rule.least_rows <= rows and rule.least_dim <= given <= rule.most_dim
-        if bounded and bytes_of(rule, choice.pca or dim, rows) * rows <= budget(rule, rows, dim, targets):
+        bounded = max(rule.least_rows, choice.pca or 0) <= rows and rule.least_dim <= given <= rule.most_dim
+        size = choice.pca or dim
+        taken = bytes_of(rule, size, rows) * rows
+        if targets.memory is not None:  # which is for all of it; the usual budget is for what grows with the rows
+            taken += matrix(choice.factory, size)
+        if bounded and taken <= budget(rule, rows, dim, targets):
             found.append((rule, choice))
     exact = [(rule, choice) for rule, choice in found if rule.exact]
     if exact and rows * given <= EXACT_LIMIT and targets.latency is None:
@@ -178,6 +182,11 @@ def budget(rule: Rule, rows: int, dim: int, targets: Targets) -> float:
 def bytes_of(rule: Rule, size: int, rows: int) -> float:
     """Bytes a vector takes in an index of this type over ``rows`` of ``size`` dimensions, estimated."""
     return rule.per_dim * size + rule.fixed + 4 * size * lists_for(rule, rows) / rows
+
+
+def matrix(factory: str, size: int) -> int:
+    """Bytes of the matrix that turns vectors of ``size`` dimensions, which is there once; Hadamard's needs none."""
+    return 4 * size * size if factory.startswith("RR") else 0
 
 
 def start(factory: str, reduced: bool) -> Choice:

@@ -13,7 +13,7 @@ from typing import Any
 from searchapp.index.ann import import_faiss
 
 ADVISED = 39  # vectors a cluster, by FAISS
-INNER = ("index", "base_index", "storage", "quantizer", "q1")  # where FAISS's types hold another one
+INNER = ("index", "base_index", "refine_index", "storage", "quantizer", "q1")  # where FAISS's types hold another one
 CODES = ("pq", "rq", "prq")  # where they hold what makes codes
 
 

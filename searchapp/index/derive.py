@@ -126,6 +126,7 @@ class _Work:
         self._fit: Fit | None = None
         self._notes: list[str] = []
         self._reducing = 0.0
+        self._reached = False  # whether what was built has the recall that is wanted
 
     def run(self) -> Manifest:
         """Choose, build and measure; where a choice misses its target, or may not be the fastest, another follows."""
@@ -135,9 +136,10 @@ class _Work:
         probes = Probes.over(queries, self._vectors.living(), self._device)
         built: list[_Built] = []
         for choice, close in self._choices(queries):
-            if any(one.reaches(self._wanted.targets.recall) for one in built) and not close:
+            if self._reached and not close:
                 break
             built.append(self._built(choice, probes))
+            self._reached |= built[-1].reaches(self._wanted.targets.recall)
         if not built:
             raise IndexStoreError(
                 f"no index of {self._manifest.rows:,} vectors of {self._manifest.dim} dimensions fits into "
@@ -170,10 +172,14 @@ class _Work:
 
     def _best(self, built: list[_Built]) -> _Built:
         """The smallest that reaches the target in nearly the shortest time, else the best recall; notes the others."""
-        target = self._wanted.targets.recall
+        target, latency = self._wanted.targets.recall, self._wanted.targets.latency
         reached = [one for one in built if one.reaches(target)]
-        shortest = NEARLY * min((one.point.milliseconds for one in reached), default=0.0)
-        near = [one for one in reached if one.point.milliseconds <= shortest]
+        reached = [one for one in reached if self._within(one)] or reached
+        shortest = min((one.point.milliseconds for one in reached), default=0.0)
+        longest = NEARLY * shortest
+        if latency is not None and shortest <= latency:
+            longest = min(longest, latency)
+        near = [one for one in reached if one.point.milliseconds <= longest]
         best = min(near, key=lambda one: one.size) if near else max(built, key=lambda one: one.point.recall)
         for one in built:
             if not one.reaches(target):
@@ -182,6 +188,12 @@ class _Work:
             elif one is not best:
                 self._notes.append(f"{one.choice} took {one.point.milliseconds:.2f} ms a query over all vectors")
         return best
+
+    def _within(self, one: _Built) -> bool:
+        """Whether an index keeps to the memory and the latency that are wanted."""
+        targets = self._wanted.targets
+        small = targets.memory is None or one.size * self._manifest.rows <= targets.memory
+        return small and (targets.latency is None or one.point.milliseconds <= targets.latency)
 
     def _complain(self, point: Point, size: float) -> None:
         """Note each target that was missed."""
@@ -227,6 +239,8 @@ class _Work:
         if isinstance(pca, str):
             for dim in [*self._smallest(queries), 0]:
                 yield from self._with(dim, queries)
+                if self._reached:
+                    return
         else:
             yield from self._with(pca, queries)
 

@@ -41,9 +41,15 @@ class MappedFiles:
     def __init__(self, paths: Sequence[Path], sizes: Sequence[int]) -> None:
         pages = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
         self.starts = np.concatenate([[0], np.cumsum(pages)]).astype(np.int64)[:-1]
-        whole = sum(pages)
+        whole = sum(pages) or mmap.PAGESIZE
         libc = _libc()
-        address = _checked(libc.mmap(None, whole, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _unreserved(), -1, 0))
+        try:
+            address = _checked(libc.mmap(None, whole, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _unreserved(), -1, 0))
+        except OSError as error:
+            raise IndexStoreError(
+                f"{whole:,} bytes of vectors cannot be mapped ({error}); raise the limit of this process's addresses "
+                "(ulimit -v)"
+            ) from error
         held = (ctypes.c_ubyte * whole).from_address(address)
         weakref.finalize(held, libc.munmap, address, whole).atexit = False
         for path, size, start in zip(paths, sizes, self.starts.tolist(), strict=True):

@@ -90,12 +90,13 @@ def _tried(
     point = calibrate(subject, probes, small.factory, target)
     scan = _scan_milliseconds(subject, probes, point)
     larger = rows / sample.count
-    rescoring = (point.milliseconds - scan) * larger**DEEPENING
+    rescoring = max(0.0, point.milliseconds - scan) * larger**DEEPENING
     return Trial(rule, choice, point, scan * larger**rule.growth + rescoring)
 
 
 def _scan_milliseconds(subject: Subject, probes: Probes, point: Point) -> float:
     """CPU time of the first stage alone, one query at a time, median: the part that grows with the rows."""
+    subject.ann.set(point.parameters)
     queries = probes.queries[:TIMED]
     spent = []
     for query in subject.reduced(queries):

@@ -139,6 +139,51 @@ def test_what_a_sample_cannot_tell_apart_is_built_and_measured(
     assert len(slow) == 1
 
 
+@pytest.mark.parametrize(("rows", "dim"), [(2, 16), (5, 8), (12, 32), (50, 256), (50, 768), (700, 96)])
+def test_few_documents_are_no_reason_to_fail(tmp_path: Path, rows: int, dim: int) -> None:
+    made = Synthetic(rows, dim, topics=2)
+    index_of(tmp_path / "ix", made.blocks(), dim, made.queries(20))
+    for targets in (Targets(latency=5), Targets(memory=4.0 * rows * dim + 1e5)):
+        ann = reindex(tmp_path / "ix", factory="auto", targets=targets).ann
+        assert ann is not None and ann.measured["recall"] >= 0.99
+
+
+def test_the_smallest_reduction_is_the_last_that_is_tried(tmp_path: Path, large: None) -> None:
+    made, stages = Synthetic(6_000, 128, topics=60), []
+    index_of(tmp_path / "ix", made.blocks(), 128, made.queries(100))
+    targets = Targets(recall=0.8, memory=250_000)
+    manifest = make_anew(tmp_path / "ix", pca="auto", factory="auto", targets=targets, stage=stages.append)
+    assert manifest.ann is not None and manifest.reduction is not None
+    built = [stage for stage in stages if stage.startswith("building")]
+    assert built and all(f"x {manifest.reduction.dim}" in stage for stage in built)
+
+
+@pytest.mark.parametrize(
+    ("targets", "measured", "chosen"),
+    [
+        (Targets(latency=1.0), {"SQ8": (0.97, 100), "SQ4": (1.04, 50)}, "SQ8"),
+        (Targets(latency=2.0), {"SQ8": (0.97, 100), "SQ4": (1.04, 50)}, "SQ4"),
+        (Targets(memory=95.0 * ROWS), {"SQ8": (0.90, 100), "SQ4": (1.04, 90)}, "SQ4"),
+        (Targets(memory=80.0 * ROWS), {"SQ8": (0.90, 100), "SQ4": (1.04, 90)}, "SQ8"),
+        (Targets(), {"SQ8": (1.0, 100), "SQ4": (1.2, 50)}, "SQ8"),
+    ],
+)
+def test_of_finalists_the_one_that_keeps_to_what_was_asked(
+    index: Path, targets: Targets, measured: dict[str, tuple[float, int]], chosen: str
+) -> None:
+    from searchapp.index.calibrate import Point
+    from searchapp.index.choice import Choice
+    from searchapp.index.derive import Wanted, _Built, _Work
+
+    with Store.write(index) as store:
+        work = _Work(store, store.manifest, Wanted(targets=targets), lambda _: None, None, "cpu")
+        built = [
+            _Built(Choice(name, 50, {}), name, Point({}, 50, 0.995, milliseconds), size)
+            for name, (milliseconds, size) in measured.items()
+        ]
+        assert work._best(built).choice.factory == chosen  # noqa: SLF001
+
+
 def test_what_is_stored_is_what_brute_force_finds(index: Path, made: Synthetic, large: None) -> None:
     manifest = reindex(index, factory="auto")
     ann = manifest.ann
