@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from searchapp.encoder.memory import give_back_freed_memory
+from searchapp.encoder.memory import freed_memory_returned, give_back_freed_memory
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann import add, check_factory, open_ann, prove, train, training_rows, write_flat, write_index
 from searchapp.index.calibrate import Point, Probes, Subject, calibrate
@@ -93,7 +93,8 @@ def derived(
     """
     wanted = Wanted(pca, factory, targets or Targets.of(manifest.build.targets))
     wanted.check(manifest.dim, manifest.documents)
-    return _Work(store, manifest, wanted, stage or (lambda _: None), ask, device).run()
+    with freed_memory_returned():
+        return _Work(store, manifest, wanted, stage or (lambda _: None), ask, device).run()
 
 
 @dataclass(frozen=True)
@@ -285,7 +286,6 @@ class _Work:
             self._tell(f"fitting PCA {self._manifest.dim} → {dim}")
             began = time.perf_counter()
             self._fit = fit(self._vectors, dim, device=self._device)
-            give_back_freed_memory()
             self._reducing += time.perf_counter() - began
         return self._fit
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from searchapp.encoder.memory import give_back_freed_memory
 from searchapp.index.ann import AnnIndex, add, train, training_rows
 from searchapp.index.calibrate import DEPTH, TIMED, Point, Probes, Subject, calibrate
 from searchapp.index.choice import STANDARD, Choice, Rule, bytes_of, made, start
@@ -82,7 +81,6 @@ def _tried(
     rule: Rule, choice: Choice, sample: Held, rows: int, probes: Probes, pca: Pca | None, target: float
 ) -> Trial:
     """Build a choice over the sample, with as many lists as suit it, and measure it there."""
-    give_back_freed_memory()
     small = made(rule, sample.count, sample.dim, choice.pca)
     index = train(small, reduced_sample(sample, training_rows(small.factory, choice.pca or sample.dim), pca))
     add(small, index, reduced_blocks(sample.blocks(), pca))
