@@ -19,6 +19,7 @@ from searchapp.index.mapped import MappedFiles
 
 BLOCK_NUMBERS = 1 << 20  # numbers (rows x dim) held in memory at a time while all rows are gone through
 LEAST_BLOCK, MOST_BLOCK = 256, 8_192  # rows
+ALONE = 32_768  # numbers that PyTorch converts on one thread: on busy cores waking others takes milliseconds
 
 
 def block_rows(dim: int) -> int:
@@ -224,7 +225,9 @@ def widen(stored: np.ndarray, room: np.ndarray | None = None) -> np.ndarray:
         wide: np.ndarray = narrow.float().numpy()
         return wide
     wide = room[: stored.size].reshape(stored.shape)
-    torch.from_numpy(wide).copy_(narrow)
+    target, source = torch.from_numpy(wide).view(-1), narrow.view(-1)
+    for begin in range(0, stored.size, ALONE):
+        target[begin : begin + ALONE].copy_(source[begin : begin + ALONE])
     return wide
 
 
