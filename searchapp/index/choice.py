@@ -52,8 +52,8 @@ class Rule:
         return 0.7 if self.lists else 0.2 if "HNSW" in self.factory else 1.0
 
 
-# Codes of 4 bits for 2 dimensions (FAISS's fast-scan product quantiser) over renormalised PCA axes turned at random are
-# the fastest at equal recall and bytes on all vectors measured. Not turned they need up to 4 times as many candidates.
+# Codes of 4 bits for 2 dimensions are FAISS's fast-scan product quantiser over renormalised PCA axes, turned at random:
+# with axes of very different variance they would need up to 4 times the candidates; with others it costs little.
 # Plain RaBitQ above 1,024 dimensions: its fast-scan variant sums bytes in 16 bits, and recall falls to 0.04 at 4,096.
 # The reduction is our own, uncentred and renormalised: FAISS's PCA centres both sides, which moves inner products.
 PAIRS, LISTED = "{rotation},PQ{pairs}x4fs", "{rotation},IVF{lists},PQ{pairs}x4fs"

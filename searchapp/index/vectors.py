@@ -23,7 +23,7 @@ ALONE = 32_768  # numbers that PyTorch converts on one thread: on busy cores wak
 
 
 def block_rows(dim: int) -> int:
-    """How many rows of ``dim`` numbers make a block: 4 MB as float32, where that are neither too few nor too many."""
+    """How many rows of ``dim`` numbers make a block: 4 MB as float32, within bounds."""
     return max(LEAST_BLOCK, min(MOST_BLOCK, BLOCK_NUMBERS // dim))
 
 
@@ -216,7 +216,7 @@ class Vectors:
 def widen(stored: np.ndarray, room: np.ndarray | None = None) -> np.ndarray:
     """Fp16 to float32, into the first numbers of ``room`` where it is given, a flat array.
 
-    NumPy converts 2 or 3 numbers a nanosecond less than PyTorch, where it is half of rescoring.
+    By PyTorch: NumPy takes 5 to 7 times as long (docs/log.md), which would be most of rescoring.
     """
     import torch
 
