@@ -23,7 +23,7 @@ from searchapp.evaluate.tuning import BASES, METRIC, tune_fusion
 from searchapp.index import VectorIndex, build
 from searchapp.search import Fusion, Plan, run
 from searchapp.search.fusion import fuse
-from searchapp.search.stage import Stage
+from searchapp.search.ranking import Stage
 
 PLAIN = Fusion()
 

@@ -32,8 +32,8 @@ from texts import TEXTS, read_pairs, read_paragraphs
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from searchapp.adapt.losses import mntp_loss
-from searchapp.adapt.masking import mask_tokens
+from searchapp.adapt.objectives.losses import mntp_loss
+from searchapp.adapt.objectives.masking import mask_tokens
 
 log = logging.getLogger("training")
 

@@ -27,11 +27,11 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 from searchapp import Encoder
+from searchapp.adapt.config import Stage, make_stage
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.probe import Training as ProbeTraining
-from searchapp.adapt.probe import probe, read_task
-from searchapp.adapt.settings import Stage, make_stage
-from searchapp.adapt.stage import run_stage
+from searchapp.adapt.probing.linear_probe import Training as ProbeTraining
+from searchapp.adapt.probing.linear_probe import probe, read_task
+from searchapp.adapt.run import run_stage
 from searchapp.evaluate.collection import load_collection
 from searchapp.evaluate.retrieval import Setting, evaluate_collection
 

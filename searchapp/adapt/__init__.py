@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from searchapp.adapt.losses import info_nce, mntp_loss
-from searchapp.adapt.masking import Masked, mask_tokens
+from searchapp.adapt.objectives.losses import info_nce, mntp_loss
+from searchapp.adapt.objectives.masking import Masked, mask_tokens
 
 __all__ = ["Masked", "info_nce", "mask_tokens", "mntp_loss"]

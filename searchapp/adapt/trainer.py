@@ -19,9 +19,9 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from searchapp.adapt.parallel import total, world
-from searchapp.adapt.task import Task
-from searchapp.adapt.trainee import Trainee
+from searchapp.adapt.distributed import total, world
+from searchapp.adapt.model import Trainee
+from searchapp.adapt.objectives.task import Task
 from searchapp.errors import AdaptError
 
 HISTORY, COMPLETE = "history.json", "complete"  # files of a checkpoint; the second is written last

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from searchapp.encoder import Encoder
-from searchapp.encoder.export import export
+from searchapp.encoder.export.export import export
 from searchapp.errors import SearchAppError
 
 RIVALS = ("sentence-transformers", "hf")

@@ -19,11 +19,11 @@ from searchapp.bench.sources import Source
 from searchapp.bench.vectors import index_of
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex, reindex
-from searchapp.index.ann import import_faiss
-from searchapp.index.calibrate import Probes
-from searchapp.index.choice import Targets
-from searchapp.index.rescore import exact_scores
-from searchapp.index.vectors import MOST_BLOCK, Held
+from searchapp.index.ann.calibration import Probes
+from searchapp.index.ann.rescore import exact_scores
+from searchapp.index.ann.rules import Targets
+from searchapp.index.ann.searcher import import_faiss
+from searchapp.index.storage.vectors import MOST_BLOCK, Held
 
 SINGLE = 40  # queries asked one by one in a round
 BATCH = 256

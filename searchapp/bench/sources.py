@@ -14,8 +14,8 @@ from searchapp.bench.vectors import Synthetic, array_blocks
 from searchapp.encoder import Encoder
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex
-from searchapp.index.queries import fragment, imagined, imagined_of, read_probes
-from searchapp.index.vectors import unit
+from searchapp.index.ann.queries import fragment, imagined, imagined_of, read_probes
+from searchapp.index.storage.vectors import unit
 
 WORDS = 60  # of a passage
 QUERIES = 400

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.corpus import Document
-from searchapp.index.manifest import Build, Manifest
-from searchapp.index.queries import write_probes
-from searchapp.index.segment import write_segment
-from searchapp.index.store import Store
+from searchapp.index.ann.queries import write_probes
+from searchapp.index.storage.manifest import Build, Manifest
+from searchapp.index.storage.segment import write_segment
+from searchapp.index.storage.store import Store
 
 BLOCK = 8_192
 

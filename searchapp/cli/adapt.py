@@ -15,7 +15,7 @@ from searchapp.errors import AdaptError
 
 if TYPE_CHECKING:
     from searchapp.adapt.data import PairFile
-    from searchapp.adapt.stage import Record
+    from searchapp.adapt.run import Record
 
 app = typer.Typer(
     help="Turn a decoder language model into an embedder: train it on your text and your pairs.\n\n"
@@ -223,9 +223,9 @@ PLACED = ("model", "text", "pairs", "more", "to", "adapter", "instruction", "sym
 
 def _run(kind: str, given: dict[str, Any]) -> None:
     """Make the settings of a stage from a command's options, run it, and say what came of it."""
-    from searchapp.adapt.parallel import launched
-    from searchapp.adapt.settings import make_stage
-    from searchapp.adapt.stage import run_stage
+    from searchapp.adapt.config import make_stage
+    from searchapp.adapt.distributed import launched
+    from searchapp.adapt.run import run_stage
     from searchapp.cli.progress import Steps as Bar
 
     with together(), Bar() as bar:
@@ -267,7 +267,7 @@ def pair_files(given: dict[str, Any]) -> list[PairFile]:
 
 def report(record: Record, out: Callable[[str], None] = say) -> None:
     """Print what a run came to: the curve as a table, its speed, and what to do with it."""
-    from searchapp.adapt.curve import table as curve
+    from searchapp.adapt.loss_curve import table as curve
 
     content = record.content
     if record.already_done:

@@ -12,7 +12,7 @@ from searchapp.cli.console import bytes_text, notice, say, seconds_text
 
 if TYPE_CHECKING:
     from searchapp.index import Summary
-    from searchapp.index.manifest import Lexical, Manifest
+    from searchapp.index.storage.manifest import Lexical, Manifest
 
 
 def build(

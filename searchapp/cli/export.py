@@ -37,8 +37,8 @@ def export(
 ) -> None:
     """Merge a model with its adapters into a checkpoint for sentence-transformers and for searchapp."""
     from searchapp.encoder import Encoder
-    from searchapp.encoder.export import check_target
-    from searchapp.encoder.export import export as write
+    from searchapp.encoder.export.export import check_target
+    from searchapp.encoder.export.export import export as write
     from searchapp.errors import ModelError
 
     check_target(to, overwrite=overwrite)  # said before a model is loaded

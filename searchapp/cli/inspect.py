@@ -14,7 +14,7 @@ from searchapp.cli.console import bytes_text, notice, plural, say, say_json
 
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
-    from searchapp.index.manifest import Manifest
+    from searchapp.index.storage.manifest import Manifest
 
 
 def info(index: options.Directory, json: options.Json = False) -> None:
@@ -152,7 +152,7 @@ def _repair(index: Path, sources: list[str], device: str) -> None:
     from searchapp.cli.progress import Bar
     from searchapp.index import recorded_encoder
     from searchapp.index import repair as repair_index
-    from searchapp.index.recorded import recorded_backend
+    from searchapp.index.encoder_match import recorded_backend
 
     def load(manifest: Manifest) -> Encoder:
         return recorded_encoder(manifest, index, device, backend=recorded_backend(manifest))

@@ -16,7 +16,7 @@ def together() -> Iterator[None]:
 
     Before the processes have met, all of them find the same thing wrong: the first one says it.
     """
-    from searchapp.adapt.parallel import launched, leave, world
+    from searchapp.adapt.distributed import launched, leave, world
 
     try:
         yield

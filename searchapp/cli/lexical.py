@@ -31,7 +31,7 @@ def lexical(
     Words that were counted the same way are not counted again; what is not given stays as it is.
     """
     from searchapp.index import Analyser, Store, VectorIndex
-    from searchapp.index.lexical import add_lexical, analyser_of, remove_lexical
+    from searchapp.index.lexical.bm25 import add_lexical, analyser_of, remove_lexical
 
     before = VectorIndex.open(index).manifest.lexical
     if remove:

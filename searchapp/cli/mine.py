@@ -13,7 +13,7 @@ from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json
 
 if TYPE_CHECKING:
-    from searchapp.adapt.mine import Candidate, Score, Search, Summary
+    from searchapp.adapt.hard_negatives import Candidate, Score, Search, Summary
     from searchapp.search import Index
 
 
@@ -46,8 +46,8 @@ def mine(
     from tqdm import tqdm
 
     from searchapp.adapt.data import PairFile, read_pairs
-    from searchapp.adapt.mine import Choice, check_target, write_mined
-    from searchapp.adapt.mine import mine as mine_pairs
+    from searchapp.adapt.hard_negatives import Choice, check_target, write_mined
+    from searchapp.adapt.hard_negatives import mine as mine_pairs
     from searchapp.search import Index
 
     choice = Choice(count, skip, depth, max_share, margin, sample, seed, titles)
@@ -83,7 +83,7 @@ def report(to: Path, summary: Summary) -> None:
 
 def _asking(index: Index, instruction: str | None) -> tuple[Search, Score]:
     """How the index is searched, and how its encoder scores a text for a query: by the cosine, as hits are scored."""
-    from searchapp.adapt.mine import Candidate
+    from searchapp.adapt.hard_negatives import Candidate
 
     def search(queries: list[str], k: int) -> list[list[Candidate]]:
         answers = index.answer(queries, k, instruction=instruction)

@@ -12,7 +12,7 @@ from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, seconds_text, table
 
 if TYPE_CHECKING:
-    from searchapp.adapt.probe import ProbeResult
+    from searchapp.adapt.probing.linear_probe import ProbeResult
 
 
 def probe(
@@ -54,8 +54,8 @@ def probe(
     json: options.Json = False,
 ) -> None:
     """Train a linear layer on a frozen model's word vectors, and score it, with 95 % intervals over the sentences."""
-    from searchapp.adapt.probe import Training, read_task
-    from searchapp.adapt.probe import probe as measure
+    from searchapp.adapt.probing.linear_probe import Training, read_task
+    from searchapp.adapt.probing.linear_probe import probe as measure
     from searchapp.encoder import Encoder
 
     training = Training(steps=steps, batch=batch, rate=rate, seed=seed, seeds=seeds)

@@ -15,7 +15,7 @@ from searchapp.cli.launch import together
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
-    from searchapp.adapt.recipe import Recipe, RecipeStage
+    from searchapp.adapt.recipe.recipe import Recipe, RecipeStage
 
 RecipeName = Annotated[
     str,
@@ -39,10 +39,10 @@ Only = Annotated[
 
 def run(recipe: RecipeName, to: To = None, changes: Set = None, only: Only = None) -> None:
     """Run the stages of a recipe in order. One that was stopped goes on where it was; a complete one is kept."""
-    from searchapp.adapt.parallel import launched
-    from searchapp.adapt.recipe import run_recipe
-    from searchapp.adapt.recipe_file import read_recipe
-    from searchapp.adapt.stage import run_stage
+    from searchapp.adapt.distributed import launched
+    from searchapp.adapt.recipe.recipe import run_recipe
+    from searchapp.adapt.recipe.toml import read_recipe
+    from searchapp.adapt.run import run_stage
     from searchapp.cli.progress import Steps
 
     try:
@@ -74,7 +74,7 @@ def check(
 
     A shipped recipe as it is names data that only its user has: it is checked without them.
     """
-    from searchapp.adapt.recipe_file import find_recipe, read_recipe, shipped_recipes
+    from searchapp.adapt.recipe.toml import find_recipe, read_recipe, shipped_recipes
 
     try:
         as_shipped = not changes and find_recipe(recipe).resolve() in {
@@ -101,7 +101,7 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this recipe, to be copied.", show_default=False)] = None,
 ) -> None:
     """List the recipes that come with searchapp, or print one of them."""
-    from searchapp.adapt.recipe_file import find_recipe, shipped_recipes
+    from searchapp.adapt.recipe.toml import find_recipe, shipped_recipes
 
     if name is not None:
         say(find_recipe(name).read_text(encoding="utf-8").rstrip())
@@ -129,8 +129,8 @@ def _refuse(error: SearchAppError) -> NoReturn:
 
 
 def _content(recipe: Recipe) -> dict[str, Any]:
-    from searchapp.adapt.recipe import describe_model
-    from searchapp.adapt.settings import flat
+    from searchapp.adapt.config import flat
+    from searchapp.adapt.recipe.recipe import describe_model
 
     return {
         "recipe": recipe.name,
@@ -153,7 +153,7 @@ def _content(recipe: Recipe) -> dict[str, Any]:
 
 
 def _show(recipe: Recipe) -> None:
-    from searchapp.adapt.recipe import describe_model
+    from searchapp.adapt.recipe.recipe import describe_model
 
     say(f"recipe    {recipe.name}")
     say(f"base      {recipe.base}: {describe_model(recipe.base)}")
@@ -185,7 +185,7 @@ def _size(path: Path) -> str:
 
 def _rows(recipe: Recipe) -> list[list[str]]:
     """A column for each stage, a row for each setting that decides what is learned."""
-    from searchapp.adapt.settings import flat
+    from searchapp.adapt.config import flat
 
     rows = [["", *(stage.name for stage in recipe.stages)]]
     rows.append(["kind", *(stage.kind for stage in recipe.stages)])

@@ -17,7 +17,7 @@ from searchapp.errors import SearchAppError
 if TYPE_CHECKING:
     import numpy as np
 
-    from searchapp.index.calibrate import Point
+    from searchapp.index.ann.calibration import Point
     from searchapp.index.tune import Curve
 
 
@@ -81,7 +81,7 @@ def tune(
     """Measure recall@10 against exact search and time for many settings, print the curve, perhaps store one of them."""
     from searchapp.cli.progress import Bar
     from searchapp.index import VectorIndex
-    from searchapp.index.choice import Targets
+    from searchapp.index.ann.rules import Targets
     from searchapp.index.tune import draw, settle
     from searchapp.index.tune import tune as measure
 

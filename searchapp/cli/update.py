@@ -38,7 +38,7 @@ def add(
     from searchapp.encoder import Encoder
     from searchapp.index import VectorIndex, recorded_encoder
     from searchapp.index import add as add_to
-    from searchapp.index.recorded import recorded_backend
+    from searchapp.index.encoder_match import recorded_backend
 
     for source in sources:
         open_source(source)  # a missing file is said before a model is loaded

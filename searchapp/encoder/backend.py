@@ -10,9 +10,9 @@ import numpy as np
 
 from searchapp.encoder.attention import NAME, borders
 from searchapp.encoder.batching import BUDGET, PACKED_BUDGET, pad, require_known
-from searchapp.encoder.memory import keep_freed_memory
 from searchapp.encoder.pooling import token_weights, weigh
-from searchapp.encoder.tokenisation import Tokens
+from searchapp.encoder.tokenization import Tokens
+from searchapp.heap import keep_freed_memory
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,7 @@ from searchapp.encoder.fingerprint import fingerprint
 from searchapp.encoder.inference import Told, ahead, embed
 from searchapp.encoder.settings import Settings, read_settings
 from searchapp.encoder.template import choose
-from searchapp.encoder.tokenisation import Tokenisation, Tokens
+from searchapp.encoder.tokenization import Tokenisation, Tokens
 from searchapp.encoder.window import SHARD, Pair, Window, windows
 from searchapp.encoder.workers import Team
 from searchapp.errors import ModelError

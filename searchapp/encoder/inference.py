@@ -12,7 +12,7 @@ import numpy as np
 
 from searchapp.encoder.backend import Backend, Collect
 from searchapp.encoder.batching import take
-from searchapp.encoder.tokenisation import Tokens
+from searchapp.encoder.tokenization import Tokens
 from searchapp.errors import ModelError
 
 LEAST_BUDGET = 16  # positions: when not even that fits, no smaller batch will

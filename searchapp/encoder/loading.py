@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchapp.encoder import attention as packing
-from searchapp.encoder.bidirectional import find_leak, find_mixing, make_bidirectional
 from searchapp.encoder.checkpoint import Checkpoint, refuse
+from searchapp.encoder.probes import find_leak, find_mixing, make_bidirectional
 from searchapp.encoder.settings import Settings, read_json
 from searchapp.errors import ModelError
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from searchapp.encoder.backend import Collect, layout
 from searchapp.encoder.batching import BUDGET, pad
-from searchapp.encoder.bidirectional import find_leak
 from searchapp.encoder.pooling import weigh
+from searchapp.encoder.probes import find_leak
 from searchapp.encoder.settings import Settings
-from searchapp.encoder.tokenisation import Tokens
+from searchapp.encoder.tokenization import Tokens
 from searchapp.errors import ModelError
 
 HIDDEN = -1e30  # added to the score of a padded position; infinity would overflow when it is rounded to bfloat16

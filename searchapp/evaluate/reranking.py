@@ -14,8 +14,8 @@ from searchapp.evaluate.collection import Qrels
 from searchapp.evaluate.metrics import UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Ranking
 from searchapp.evaluate.run import Run, ranking
-from searchapp.evaluate.words import Words
 from searchapp.rerank import Advance, Reranker
+from searchapp.rerank.bm25 import Words
 from searchapp.search import Fusion, Stage
 from searchapp.search.fusion import fuse
 

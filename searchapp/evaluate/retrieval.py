@@ -19,7 +19,7 @@ from searchapp.evaluate.metrics import DEFAULT_METRICS, UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
 from searchapp.evaluate.run import check_ids
 from searchapp.index import Progress, Store, VectorIndex, build
-from searchapp.index.derive import Wanted, derive
+from searchapp.index.ann.select import Wanted, derive
 
 if TYPE_CHECKING:
     from searchapp.rerank import Advance, Reranker

@@ -14,7 +14,7 @@ from searchapp.evaluate.collection import Collection
 from searchapp.evaluate.metrics import Estimate, score
 from searchapp.evaluate.protocol import examine, ranked
 from searchapp.index import VectorIndex
-from searchapp.index.rescore import ordered
+from searchapp.index.ann.rescore import ordered
 from searchapp.search import Fusion, Plan, Stage, run
 from searchapp.search.fusion import blend, sides
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from searchapp.index.add import Added, add
-from searchapp.index.analyser import Analyser
 from searchapp.index.build import Progress, Summary, build
 from searchapp.index.compact import Compacted, compact
 from searchapp.index.delete import Deleted, delete
+from searchapp.index.encoder_match import recorded_encoder
 from searchapp.index.filter import Filter
-from searchapp.index.index import VectorIndex
-from searchapp.index.recorded import recorded_encoder
+from searchapp.index.lexical.analyzer import Analyser
+from searchapp.index.reader import VectorIndex
 from searchapp.index.reindex import reindex
 from searchapp.index.repair import Repaired, repair
-from searchapp.index.store import Store
+from searchapp.index.storage.store import Store
 from searchapp.index.verify import Report, examine, verify
 
 __all__ = [

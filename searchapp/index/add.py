@@ -20,14 +20,15 @@ from searchapp.corpus import Document, Rejected, Source, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import IndexStoreError
 from searchapp.index.build import PENDING_REJECTIONS, Progress, Silent, absolute, kind_of_reason, records
-from searchapp.index.fold import fold
-from searchapp.index.ids import IdTable
-from searchapp.index.lexical import covering
-from searchapp.index.manifest import Addition, Manifest, Segment, Staged
-from searchapp.index.marks import ID, METADATA, TEXT, mark, read_marks
-from searchapp.index.recorded import recorded_backend, require_match
-from searchapp.index.rows import Rows
-from searchapp.index.segment import (
+from searchapp.index.encoder_match import recorded_backend, require_match
+from searchapp.index.extend import fold
+from searchapp.index.lexical.bm25 import covering
+from searchapp.index.storage.deletions import read_gone, write_tombstones
+from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.hashes import ID, METADATA, TEXT, mark, read_marks
+from searchapp.index.storage.ids import IdTable
+from searchapp.index.storage.manifest import Addition, Manifest, Segment, Staged
+from searchapp.index.storage.segment import (
     SEGMENT_CHARACTERS,
     SEGMENT_DOCUMENTS,
     Files,
@@ -36,9 +37,8 @@ from searchapp.index.segment import (
     write_rejections,
     write_segment,
 )  # fmt: skip
-from searchapp.index.store import Store
-from searchapp.index.tombstones import read_gone, write_tombstones
-from searchapp.index.vectors import Vectors
+from searchapp.index.storage.store import Store
+from searchapp.index.storage.vectors import Vectors
 
 
 @dataclass(frozen=True)

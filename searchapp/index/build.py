@@ -22,20 +22,26 @@ from searchapp.corpus import Document, Rejected, Source, open_source
 from searchapp.corpus.document import JOINER
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
-from searchapp.encoder.memory import give_back_freed_memory
 from searchapp.errors import CorpusError, IndexStoreError
-from searchapp.index.analyser import Analyser
-from searchapp.index.choice import Targets
-from searchapp.index.derive import Wanted, derive
-from searchapp.index.durable import FileEntry
-from searchapp.index.ids import IdTable
-from searchapp.index.lexical import add_lexical
-from searchapp.index.manifest import Build, Manifest
-from searchapp.index.marks import ID, read_marks
-from searchapp.index.recorded import recorded_backend
-from searchapp.index.rows import Rows
-from searchapp.index.segment import SEGMENT_CHARACTERS, SEGMENT_DOCUMENTS, encode, write_rejections, write_segment
-from searchapp.index.store import REJECTED, Store
+from searchapp.heap import give_back_freed_memory
+from searchapp.index.ann.rules import Targets
+from searchapp.index.ann.select import Wanted, derive
+from searchapp.index.encoder_match import recorded_backend
+from searchapp.index.lexical.analyzer import Analyser
+from searchapp.index.lexical.bm25 import add_lexical
+from searchapp.index.storage.directory import FileEntry
+from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.hashes import ID, read_marks
+from searchapp.index.storage.ids import IdTable
+from searchapp.index.storage.manifest import Build, Manifest
+from searchapp.index.storage.segment import (
+    SEGMENT_CHARACTERS,
+    SEGMENT_DOCUMENTS,
+    encode,
+    write_rejections,
+    write_segment,
+)
+from searchapp.index.storage.store import REJECTED, Store
 
 PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
 PACKAGES = (

@@ -13,15 +13,15 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.build import Progress, Silent
 from searchapp.index.drift import drifted
-from searchapp.index.fold import rebuilt
-from searchapp.index.lexical import covering
-from searchapp.index.manifest import Manifest, Segment
-from searchapp.index.marks import read_marks, write_marks
-from searchapp.index.rows import Rows, write_batches, write_rows
-from searchapp.index.segment import SEGMENT_DOCUMENTS, Files, completed
-from searchapp.index.store import Store
-from searchapp.index.tombstones import read_gone
-from searchapp.index.vectors import Vectors
+from searchapp.index.extend import rebuilt
+from searchapp.index.lexical.bm25 import covering
+from searchapp.index.storage.deletions import read_gone
+from searchapp.index.storage.documents import Rows, write_batches, write_rows
+from searchapp.index.storage.hashes import read_marks, write_marks
+from searchapp.index.storage.manifest import Manifest, Segment
+from searchapp.index.storage.segment import SEGMENT_DOCUMENTS, Files, completed
+from searchapp.index.storage.store import Store
+from searchapp.index.storage.vectors import Vectors
 
 MERGED_BYTES = 64_000_000  # of documents that are held in memory to be put together
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.index.filter import Filter
-from searchapp.index.ids import IdTable
-from searchapp.index.manifest import Manifest
-from searchapp.index.marks import ID, read_marks
-from searchapp.index.rows import Rows
-from searchapp.index.segment import completed
-from searchapp.index.store import Store
-from searchapp.index.tombstones import read_gone, write_tombstones
+from searchapp.index.storage.deletions import read_gone, write_tombstones
+from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.hashes import ID, read_marks
+from searchapp.index.storage.ids import IdTable
+from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.segment import completed
+from searchapp.index.storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from searchapp.index.calibrate import DEPTH, Probes
-from searchapp.index.index import VectorIndex
-from searchapp.index.manifest import Drift, Manifest
-from searchapp.index.queries import imagined_of, read_probes
+from searchapp.index.ann.calibration import DEPTH, Probes
+from searchapp.index.ann.queries import imagined_of, read_probes
+from searchapp.index.reader import VectorIndex
+from searchapp.index.storage.manifest import Drift, Manifest
 
 LOSS = 0.02  # of recall, from which on it is said
 

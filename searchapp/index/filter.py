@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from searchapp.errors import SearchAppError
-from searchapp.index.rows import as_float, kind_of
+from searchapp.index.storage.documents import as_float, kind_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

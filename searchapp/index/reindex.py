@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.choice import Targets
-from searchapp.index.derive import Stage, Wanted, derive
-from searchapp.index.manifest import Manifest
-from searchapp.index.store import Store
+from searchapp.index.ann.rules import Targets
+from searchapp.index.ann.select import Stage, Wanted, derive
+from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.store import Store
 
 
 def reindex(

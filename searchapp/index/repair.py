@@ -19,17 +19,17 @@ from searchapp.corpus import Document, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.build import Progress, Silent
-from searchapp.index.fold import rebuilt
-from searchapp.index.lexical import covering
-from searchapp.index.manifest import Manifest, Segment, Tombstones
-from searchapp.index.marks import ID, METADATA, TEXT, mark, marks_of, read_marks
-from searchapp.index.recorded import require_match
-from searchapp.index.rows import Rows
-from searchapp.index.segment import Files, encode, write_segment
-from searchapp.index.states import damage, states
-from searchapp.index.store import Store
-from searchapp.index.tombstones import read_gone, write_tombstones
-from searchapp.index.vectors import Vectors
+from searchapp.index.encoder_match import require_match
+from searchapp.index.extend import rebuilt
+from searchapp.index.lexical.bm25 import covering
+from searchapp.index.storage.commits import damage, states
+from searchapp.index.storage.deletions import read_gone, write_tombstones
+from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.hashes import ID, METADATA, TEXT, mark, marks_of, read_marks
+from searchapp.index.storage.manifest import Manifest, Segment, Tombstones
+from searchapp.index.storage.segment import Files, encode, write_segment
+from searchapp.index.storage.store import Store
+from searchapp.index.storage.vectors import Vectors
 from searchapp.index.verify import examine
 
 Load = Callable[[Manifest], Encoder]

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.ann import open_ann
-from searchapp.index.calibrate import Point, Probes, Subject, sweep, timed
-from searchapp.index.choice import CANDIDATES, ladder
-from searchapp.index.derive import Stage
-from searchapp.index.index import VectorIndex
-from searchapp.index.manifest import Manifest
-from searchapp.index.queries import imagined, read_probes
-from searchapp.index.store import Store
+from searchapp.index.ann.calibration import Point, Probes, Subject, sweep, timed
+from searchapp.index.ann.queries import imagined, read_probes
+from searchapp.index.ann.rules import CANDIDATES, ladder
+from searchapp.index.ann.searcher import open_ann
+from searchapp.index.ann.select import Stage
+from searchapp.index.reader import VectorIndex
+from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.store import Store
 
 DEPTHS = (40, *CANDIDATES)  # a search for ten hits rescores 40 at least
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from searchapp.errors import SearchAppError
 from searchapp.index.drift import drift_notice
-from searchapp.index.index import VectorIndex
-from searchapp.index.manifest import Manifest
-from searchapp.index.states import Found, copy_of, damage, states
-from searchapp.index.store import REJECTED, Store
-from searchapp.index.tombstones import read_gone
+from searchapp.index.reader import VectorIndex
+from searchapp.index.storage.commits import Found, copy_of, damage, states
+from searchapp.index.storage.deletions import read_gone
+from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.store import REJECTED, Store
 
 PROBES = 5  # stored vectors that are searched for
 CANDIDATES = 10_000  # rows rescored where the index is not exact

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from searchapp.search.fusion import Fusion
 from searchapp.search.hit import Answer, Hit, Place
-from searchapp.search.index import Index
 from searchapp.search.passage import Passage, best_passages
 from searchapp.search.pipeline import Plan, run
-from searchapp.search.stage import Stage
+from searchapp.search.ranking import Stage
+from searchapp.search.searcher import Index
 
 __all__ = ["Answer", "Fusion", "Hit", "Index", "Passage", "Place", "Plan", "Stage", "best_passages", "run"]

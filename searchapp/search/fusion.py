@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from searchapp.errors import SearchAppError
-from searchapp.index.manifest import Lexical
-from searchapp.index.rescore import ordered
-from searchapp.search.stage import Stage
+from searchapp.index.ann.rescore import ordered
+from searchapp.index.storage.manifest import Lexical
+from searchapp.search.ranking import Stage
 
 METHODS = ("rrf", "weighted")
 NORMALISATIONS = ("minmax", "zscore")

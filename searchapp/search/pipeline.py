@@ -11,10 +11,10 @@ import numpy as np
 from searchapp.corpus import passage_of
 from searchapp.errors import SearchAppError
 from searchapp.index import Filter, VectorIndex
-from searchapp.index.rescore import ordered
+from searchapp.index.ann.rescore import ordered
 from searchapp.rerank import Advance, Reranker
 from searchapp.search.fusion import Fusion, fuse
-from searchapp.search.stage import Stage
+from searchapp.search.ranking import Stage
 
 RERANKED = 100  # candidates a reranker sees
 

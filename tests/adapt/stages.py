@@ -6,7 +6,7 @@ import json
 import random
 from pathlib import Path
 
-from searchapp.adapt.settings import Stage, make_stage
+from searchapp.adapt.config import Stage, make_stage
 
 WORDS = "bees fly make honey hives search engine quality measure fox dog quick brown lazy web query passages".split()
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchapp.adapt.batches import batches
 from searchapp.adapt.data import PairFile
+from searchapp.adapt.sampler import batches
 from searchapp.errors import AdaptError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from searchapp.adapt.columns import Sentence, find_split, read_columns, to_iob2
+from searchapp.adapt.probing.conll import Sentence, find_split, read_columns, to_iob2
 from searchapp.errors import AdaptError
 
 CONLL2003 = """-DOCSTART- -X- O O

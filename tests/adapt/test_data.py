@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchapp.adapt.data import Pair, PairFile, hash_file, read_pairs, read_texts
-from searchapp.adapt.tables import as_pair, pair_table, text_table
+from searchapp.adapt.dataset import as_pair, pair_table, text_table
 from searchapp.errors import AdaptError
 
 prose = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from searchapp.adapt import gradcache, losses
+from searchapp.adapt.config import Stage
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.settings import Stage
-from searchapp.adapt.task import MntpTask, SimcseTask, SupervisedTask, Task, tokenisation
-from searchapp.adapt.trainee import Trainee, load_trainee
+from searchapp.adapt.model import Trainee, load_trainee
+from searchapp.adapt.objectives import gradcache, losses
+from searchapp.adapt.objectives.task import MntpTask, SimcseTask, SupervisedTask, Task, tokenisation
 from tests.adapt.stages import small, write_pairs, write_text
 from tests.models import make_checkpoint
 

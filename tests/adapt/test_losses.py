@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from searchapp.adapt import info_nce, losses, mask_tokens, mntp_loss
+from searchapp.adapt import info_nce, mask_tokens, mntp_loss
+from searchapp.adapt.objectives import losses
 from searchapp.errors import SearchAppError
 
 
@@ -117,8 +118,8 @@ PLACES = {
 
 def _trainee(base: str, adapter: str, attention: str, merged: list[str]):
     """A trainee whose LoRA weights are those of a stored adapter."""
-    from searchapp.adapt.settings import Training
-    from searchapp.adapt.trainee import load_trainee
+    from searchapp.adapt.config import Training
+    from searchapp.adapt.model import load_trainee
 
     stored = json.loads((Path(adapter) / "adapter_config.json").read_text())
     training = Training(
@@ -149,7 +150,7 @@ def _fixture(root: Path, family: str, prefix: str):
 def test_our_mntp_equals_the_original(
     shared: Path, family: str, batch: str, attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.adapt.trainee import load_head
+    from searchapp.adapt.model import load_head
 
     monkeypatch.chdir(shared / "parity")
     data, items = _fixture(shared / "parity", family, f"{batch}/")
@@ -175,8 +176,8 @@ def test_our_contrastive_training_equals_the_original(
     shared: Path, family: str, kind: str, attention: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Losses, vectors and the norm of every LoRA gradient; SimCSE pools padding, as the released script does."""
-    from searchapp.adapt.gradcache import contrastive_backward
-    from searchapp.encoder.tokenisation import Tokens
+    from searchapp.adapt.objectives.gradcache import contrastive_backward
+    from searchapp.encoder.tokenization import Tokens
 
     monkeypatch.chdir(shared / "parity")
     data, items = _fixture(shared / "parity", family, f"{kind}/")
@@ -318,8 +319,8 @@ def test_the_loss_over_pairs_is_the_sum_of_its_parts(vectors) -> None:
     """InfoNCE, the teacher within the batch and scores in the rows, each by hand, at two dimensions."""
     from scipy.special import rel_entr, softmax
 
-    from searchapp.adapt.settings import Supervised
-    from searchapp.adapt.task import Rows, supervised_loss
+    from searchapp.adapt.config import Supervised
+    from searchapp.adapt.objectives.task import Rows, supervised_loss
 
     stage = Supervised(
         scale=6.0, matryoshka=(4, 8), margin=0.1, teacher="t", teacher_weight=0.7, teacher_scale=9.0, row_weight=1.3

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from searchapp.adapt.data import Pair, PairFile, read_pairs
-from searchapp.adapt.mine import Candidate, Choice, Mined, Summary, mine, write_mined
+from searchapp.adapt.hard_negatives import Candidate, Choice, Mined, Summary, mine, write_mined
 from searchapp.errors import AdaptError, SearchAppError
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from searchapp.adapt import masking, packing
-from searchapp.adapt import task as task_module
-from searchapp.adapt.settings import Training
-from searchapp.adapt.task import MntpTask, mask_token_id
-from searchapp.adapt.trainee import load_trainee
-from searchapp.encoder.bidirectional import make_bidirectional
+from searchapp.adapt.config import Training
+from searchapp.adapt.model import load_trainee
+from searchapp.adapt.objectives import masking, packing
+from searchapp.adapt.objectives import task as task_module
+from searchapp.adapt.objectives.task import MntpTask, mask_token_id
+from searchapp.encoder.probes import make_bidirectional
 from searchapp.errors import AdaptError
 from tests.adapt.stages import small, write_text
 from tests.models import FAMILIES, make_checkpoint, make_config
@@ -204,7 +204,7 @@ MASKS = ["blank", "eos", " bees", "honey"]
 def test_the_mask_token_never_changes_the_saved_tokenizer(tiny_model: Path, tmp_path: Path, wanted: str) -> None:
     from tokenizers import Tokenizer
 
-    from searchapp.adapt.stage import run_stage
+    from searchapp.adapt.run import run_stage
 
     text = write_text(tmp_path / "text.txt", 12)
     try:

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import torch
 
-from searchapp.adapt import curve
-from searchapp.adapt import stage as stage_module
+from searchapp.adapt import loss_curve as curve
+from searchapp.adapt import run as stage_module
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.stage import run_stage
+from searchapp.adapt.run import run_stage
 from searchapp.errors import AdaptError
 from tests.adapt.stages import small, write_pairs, write_text
 
@@ -138,8 +138,8 @@ def test_two_processes_train_as_one(two: Path, tiny_model: Path, tmp_path: Path,
 
 def test_the_negatives_were_not_shared_evenly(two: Path, tiny_model: Path, tmp_path: Path) -> None:
     """Else the test above shows less than it seems to."""
-    from searchapp.adapt.tables import as_pair
-    from searchapp.adapt.task import Rows, _take
+    from searchapp.adapt.dataset import as_pair
+    from searchapp.adapt.objectives.task import Rows, _take
 
     _, task = _run(two, tiny_model, tmp_path / "one", "supervised")
     counts = []

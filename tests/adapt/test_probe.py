@@ -12,9 +12,17 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from searchapp import Encoder
-from searchapp.adapt.columns import Sentence
-from searchapp.adapt.probe import ProbeData, Training, label_words, probe, read_task, score_labels, train_layer
-from searchapp.adapt.words import WordVectors
+from searchapp.adapt.probing.conll import Sentence
+from searchapp.adapt.probing.linear_probe import (
+    ProbeData,
+    Training,
+    label_words,
+    probe,
+    read_task,
+    score_labels,
+    train_layer,
+)
+from searchapp.adapt.probing.word_vectors import WordVectors
 from searchapp.errors import AdaptError, ModelError
 
 

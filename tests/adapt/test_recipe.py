@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from searchapp.adapt.recipe import RecipeError, describe_model, run_recipe
-from searchapp.adapt.recipe_file import find_recipe, read_recipe, shipped_recipes
-from searchapp.adapt.settings import flat
+from searchapp.adapt.config import flat
+from searchapp.adapt.recipe.recipe import RecipeError, describe_model, run_recipe
+from searchapp.adapt.recipe.toml import find_recipe, read_recipe, shipped_recipes
 from searchapp.errors import AdaptError
 
 # Typed out from the research note on the original (configurations at 312adcf, scripts' defaults, the paper).

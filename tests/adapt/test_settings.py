@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from searchapp.adapt.settings import STAGES, flat, make_stage
+from searchapp.adapt.config import STAGES, flat, make_stage
 from searchapp.errors import AdaptError
 
 

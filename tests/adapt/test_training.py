@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from searchapp import Encoder
-from searchapp.adapt import stage as stage_module
+from searchapp.adapt import run as stage_module
+from searchapp.adapt.config import flat
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.settings import flat
-from searchapp.adapt.stage import Record, run_stage
+from searchapp.adapt.run import Record, run_stage
 from searchapp.errors import AdaptError, ModelError
 from tests.adapt.stages import LINEARS, small, write_pairs, write_text
 from tests.models import make_checkpoint
@@ -63,7 +63,7 @@ def runs(root: Path, tiny_model: Path) -> dict[str, Record]:
 @pytest.fixture(autouse=True)
 def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than training here; the runs that all tests share have had theirs drawn."""
-    from searchapp.adapt import curve
+    from searchapp.adapt import loss_curve as curve
 
     monkeypatch.setattr(curve, "draw", lambda *_, **__: None)
 
@@ -309,7 +309,7 @@ def test_a_stopped_run_goes_on_exactly(root: Path, tiny_model: Path, tmp_path: P
 def test_a_run_that_stopped_behind_its_last_step_goes_on(
     root: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.adapt import curve
+    from searchapp.adapt import loss_curve as curve
 
     def stop(*_: Any, **__: Any) -> None:
         raise Stopped
@@ -338,7 +338,7 @@ def test_unfinished_checkpoints_never_push_out_the_last_whole_one(root: Path, ti
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_weights(
     root: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.adapt import losses
+    from searchapp.adapt.objectives import losses
 
     calls, real = [0], losses.mntp_loss
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from searchapp import Encoder
-from searchapp.adapt.words import align, word_vectors
+from searchapp.adapt.probing.word_vectors import align, word_vectors
 from searchapp.errors import ModelError
 from tests.models import LINES, make_checkpoint
 
@@ -83,7 +83,7 @@ def test_batch_mates_and_padding_move_nothing(
     together = word_vectors(tiny_encoder, SENTENCES, tmp_path / "all").vectors
     alone = [word_vectors(tiny_encoder, [words], tmp_path / f"{n}").vectors for n, words in enumerate(SENTENCES)]
     np.testing.assert_allclose(together, np.concatenate(alone), atol=2e-3)
-    monkeypatch.setattr("searchapp.adapt.words.WINDOW", 2)
+    monkeypatch.setattr("searchapp.adapt.probing.word_vectors.WINDOW", 2)
     windows = word_vectors(tiny_encoder, SENTENCES, tmp_path / "windows").vectors
     np.testing.assert_allclose(together, windows, atol=2e-3)
 

@@ -84,7 +84,7 @@ def test_an_index_is_measured_without_what_was_deleted(run, tmp_path: Path, monk
 
 
 def test_texts_are_encoded_and_auto_compresses(run, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("searchapp.index.choice.EXACT_LIMIT", 0)
+    monkeypatch.setattr("searchapp.index.ann.rules.EXACT_LIMIT", 0)
     outcome = run("bench", "index", "--texts", "python:stdlib", "--model", tiny_model, "--documents", 300, "--rounds",
                   1, "--rival", "Flat", "--json", "--memory", "20KB")  # fmt: skip
     assert outcome.code == 0, outcome.err

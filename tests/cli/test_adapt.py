@@ -36,7 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 @pytest.fixture
 def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    from searchapp.adapt import curve
+    from searchapp.adapt import loss_curve as curve
 
     monkeypatch.chdir(place)
     monkeypatch.setattr(curve, "draw", lambda *_, **__: None)

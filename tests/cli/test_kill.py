@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from searchapp.index.store import Store
+from searchapp.index.storage.store import Store
 from tests.program import start
 
 WORDS = "bees fly make honey hives search engine quality measure fox dog quick brown lazy web query passages".split()

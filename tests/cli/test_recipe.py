@@ -37,7 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
         progress(1, settings.training.steps, {"loss": 1.0, "learning_rate": 0.1, "tokens": 5})
         return SimpleNamespace(directory=to, already_done=settings.name == "mntp")
 
-    monkeypatch.setattr("searchapp.adapt.stage.run_stage", run_stage)
+    monkeypatch.setattr("searchapp.adapt.run.run_stage", run_stage)
     return made
 
 

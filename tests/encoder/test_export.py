@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from searchapp import Encoder
-from searchapp.encoder.export import export
+from searchapp.encoder.export.export import export
 from searchapp.encoder.template import Template
 from searchapp.errors import ModelError
 from tests.models import make_adapter, make_checkpoint

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from searchapp.encoder.memory import keep_freed_memory
+from searchapp.heap import keep_freed_memory
 
 SCRIPT = """
 import contextlib, sys
 import numpy as np
-from searchapp.encoder.memory import freed_memory_returned, give_back_freed_memory, keep_freed_memory
+from searchapp.heap import freed_memory_returned, give_back_freed_memory, keep_freed_memory
 
 def megabytes():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchapp import Encoder
-from searchapp.encoder import tokenisation
+from searchapp.encoder import tokenization as tokenisation
 from searchapp.encoder.settings import Settings
 from searchapp.encoder.template import Template
-from searchapp.encoder.tokenisation import Tokenisation
+from searchapp.encoder.tokenization import Tokenisation
 from searchapp.errors import ModelError
 from tests.models import LINES
 

@@ -9,7 +9,7 @@ import pytest
 
 from searchapp.evaluate.candidates import load_candidates
 from searchapp.evaluate.metrics import score
-from searchapp.evaluate.words import Words
+from searchapp.rerank.bm25 import Words
 
 NDCG = {"scifact": 0.6767, "cranfield": 0.4835, "npl": 0.4378, "med": 0.6631, "cacm": 0.4659, "checkthat2020": 0.9067,
         "xquad-en": 0.9681}  # fmt: skip

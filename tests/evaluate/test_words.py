@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from searchapp.evaluate.words import Words
-from searchapp.index.analyser import Analyser
+from searchapp.index.lexical.analyzer import Analyser
+from searchapp.rerank.bm25 import Words
 
 TEXTS = ["bees make honey", "honey honey and more honey from bees", "a fox", "the quick brown fox jumps", "and"]
 

@@ -7,7 +7,7 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-from searchapp.index.durable import Disk
+from searchapp.index.storage.directory import Disk
 
 
 class PowerLoss(BaseException):

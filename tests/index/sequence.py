@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from searchapp.index import add, build, compact, delete, reindex
-from searchapp.index.store import Store
+from searchapp.index.storage.store import Store
 from tests.index.conftest import HashEncoder
 from tests.index.model import Model, write
 from tests.index.power import Unsynced
@@ -86,7 +86,7 @@ class Sequence:
 def stopped(change: Change, step: int) -> None:
     """Run a change up to this durable step."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("searchapp.index.store.Disk", lambda: StoppingUnsynced(step))
+        patch.setattr("searchapp.index.storage.store.Disk", lambda: StoppingUnsynced(step))
         try:
             change(True)
         except Stop:

@@ -11,13 +11,13 @@ import pytest
 from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, reindex
-from searchapp.index.ann import AnnIndex, add, check_factory, train
-from searchapp.index.calibrate import Probes
-from searchapp.index.choice import EXACT_LIMIT, FRUGAL, TABLE, Rule, Targets, applicable, bytes_of, lists_in, start
-from searchapp.index.choice import made as made_of
-from searchapp.index.manifest import Manifest
+from searchapp.index.ann.calibration import Probes
+from searchapp.index.ann.rules import EXACT_LIMIT, FRUGAL, TABLE, Rule, Targets, applicable, bytes_of, lists_in, start
+from searchapp.index.ann.rules import made as made_of
+from searchapp.index.ann.searcher import AnnIndex, add, check_factory, train
 from searchapp.index.reindex import reindex as make_anew
-from searchapp.index.store import Store
+from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.store import Store
 from searchapp.index.tune import settle, tune
 
 ROWS, DIM = 4_000, 96
@@ -37,7 +37,7 @@ def index(tmp_path: Path, made: Synthetic) -> Path:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules as for an index too large for exact search."""
-    monkeypatch.setattr("searchapp.index.choice.EXACT_LIMIT", 0)
+    monkeypatch.setattr("searchapp.index.ann.rules.EXACT_LIMIT", 0)
 
 
 def true_recall(path: Path, queries: np.ndarray) -> float:
@@ -114,7 +114,7 @@ def test_a_target_is_reached_with_an_error_to_spare() -> None:
 def test_what_a_sample_cannot_tell_apart_is_built_and_measured(
     index: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.index import derive
+    from searchapp.index.ann.searcher import select as derive
 
     honest, slow = derive.calibrate, []
 
@@ -124,16 +124,16 @@ def test_what_a_sample_cannot_tell_apart_is_built_and_measured(
         point = honest(subject, probes, factory, target)
         return replace(point, milliseconds=9.0 if len(slow) == 1 else 1.0)
 
-    monkeypatch.setattr("searchapp.index.derive.calibrate", slowed)
-    monkeypatch.setattr("searchapp.index.choice.TABLE", (Rule("a", "SQ8", 1, 0), Rule("b", "HNSW8,SQ8", 1, 80)))
-    monkeypatch.setattr("searchapp.index.screen.CLOSE", 1e9)
+    monkeypatch.setattr("searchapp.index.ann.select.calibrate", slowed)
+    monkeypatch.setattr("searchapp.index.ann.rules.TABLE", (Rule("a", "SQ8", 1, 0), Rule("b", "HNSW8,SQ8", 1, 80)))
+    monkeypatch.setattr("searchapp.index.ann.trials.CLOSE", 1e9)
     manifest = reindex(index, factory="auto", targets=Targets(memory=1e9))
     assert len(slow) == 2 and manifest.ann is not None
     assert manifest.ann.factory == slow[1]
     assert f"{slow[0]} took 9.00 ms a query over all vectors" in manifest.ann.notes
     assert [name.split("-")[0] for name in manifest.files].count("faiss") == 1
     assert len([*(index / "data").glob("faiss-*")]) <= 1
-    monkeypatch.setattr("searchapp.index.screen.CLOSE", 0.0)
+    monkeypatch.setattr("searchapp.index.ann.trials.CLOSE", 0.0)
     slow.clear()
     reindex(index, factory="auto", targets=Targets(memory=1e9))
     assert len(slow) == 1
@@ -171,9 +171,9 @@ def test_the_smallest_reduction_is_the_last_that_is_tried(tmp_path: Path, large:
 def test_of_finalists_the_one_that_keeps_to_what_was_asked(
     index: Path, targets: Targets, measured: dict[str, tuple[float, int]], chosen: str
 ) -> None:
-    from searchapp.index.calibrate import Point
-    from searchapp.index.choice import Choice
-    from searchapp.index.derive import Wanted, _Built, _Work
+    from searchapp.index.ann.calibration import Point
+    from searchapp.index.ann.rules import Choice
+    from searchapp.index.ann.select import Wanted, _Built, _Work
 
     with Store.write(index) as store:
         work = _Work(store, store.manifest, Wanted(targets=targets), lambda _: None, None, "cpu")
@@ -199,11 +199,11 @@ def test_a_type_that_misses_on_the_sample_is_replaced_and_that_is_said(
     index: Path, made: Synthetic, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = Rule("product codes", "PQ2x4", 0.01, 0)
-    monkeypatch.setattr("searchapp.index.choice.TABLE", (TABLE[0], bad))
+    monkeypatch.setattr("searchapp.index.ann.rules.TABLE", (TABLE[0], bad))
     ann = reindex(index, factory="auto").ann
     assert ann is not None and ann.factory == "Flat"
     assert any("PQ2x4 reached recall 0." in note and "4,000 vectors" in note for note in ann.notes)
-    monkeypatch.setattr("searchapp.index.choice.TABLE", (bad,))
+    monkeypatch.setattr("searchapp.index.ann.rules.TABLE", (bad,))
     ann = reindex(index, factory="auto").ann
     assert ann is not None and ann.factory == "PQ2x4"
     assert any("0.99 was asked for" in note for note in ann.notes)
@@ -212,7 +212,7 @@ def test_a_type_that_misses_on_the_sample_is_replaced_and_that_is_said(
 def test_a_type_that_only_shines_on_the_sample_is_replaced(
     index: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.index import derive
+    from searchapp.index.ann.searcher import select as derive
 
     honest = derive.calibrate
 
@@ -220,7 +220,7 @@ def test_a_type_that_only_shines_on_the_sample_is_replaced(
         point = honest(subject, probes, factory, target)
         return point if factory == "Flat" else derive.Point(point.parameters, point.candidates, 0.5, point.milliseconds)
 
-    monkeypatch.setattr("searchapp.index.derive.calibrate", dimmed)
+    monkeypatch.setattr("searchapp.index.ann.select.calibrate", dimmed)
     manifest = reindex(index, factory="auto")
     assert manifest.ann is not None and manifest.ann.factory == "Flat"
     assert any("reached recall 0.500 of 0.99 over all vectors" in note for note in manifest.ann.notes)

@@ -9,9 +9,9 @@ import pytest
 
 from searchapp.bench.vectors import Synthetic, array_blocks, index_of
 from searchapp.index import reindex
-from searchapp.index.ann import train
-from searchapp.index.choice import Choice
-from searchapp.index.clusters import sparse
+from searchapp.index.ann.kmeans import sparse
+from searchapp.index.ann.rules import Choice
+from searchapp.index.ann.searcher import train
 
 ROWS, DIM = 600, 32
 FACTORIES = (  # "np": without the annealing of codes that takes FAISS half a minute
@@ -61,8 +61,8 @@ def test_a_build_says_it_in_its_notes_and_trials_say_nothing(
     assert "IVF128,SQ8 is trained on 15 vectors a list; 39 and more are advised" in ann.notes
     ann = reindex(tmp_path / "ix", factory="IVF16,SQ8").ann
     assert ann is not None and not any("advised" in note for note in ann.notes)
-    monkeypatch.setattr("searchapp.index.choice.EXACT_LIMIT", 0)
-    monkeypatch.setattr("searchapp.index.choice.TABLE", _eager())
+    monkeypatch.setattr("searchapp.index.ann.rules.EXACT_LIMIT", 0)
+    monkeypatch.setattr("searchapp.index.ann.rules.TABLE", _eager())
     ann = reindex(tmp_path / "ix", factory="auto").ann
     assert ann is not None and not any("advised" in note for note in ann.notes)
     assert capfd.readouterr().err == ""
@@ -70,6 +70,6 @@ def test_a_build_says_it_in_its_notes_and_trials_say_nothing(
 
 def _eager() -> tuple:
     """Rules whose lists are far too many for 2,000 rows."""
-    from searchapp.index.choice import TABLE, Rule
+    from searchapp.index.ann.rules import TABLE, Rule
 
     return (TABLE[0], Rule("lists", "IVF256,SQ8", 1, 24, lists=4), Rule("codes", "IVF256,PQ8", 1, 24, lists=4))

@@ -13,9 +13,9 @@ import pytest
 
 from searchapp.errors import IndexStoreError, SearchAppError
 from searchapp.index import Filter, VectorIndex, build, verify
-from searchapp.index.durable import Disk
-from searchapp.index.rows import Rows
-from searchapp.index.store import Store
+from searchapp.index.storage.directory import Disk
+from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.store import Store
 from tests.index.conftest import HashEncoder
 from tests.index.test_build import QUERIES, Stop, StoppingDisk, hits
 
@@ -65,10 +65,10 @@ def test_a_disk_that_fills_inside_faiss_commits_nothing(
         def __exit__(self, *error):
             return self.made.__exit__(*error)
 
-    monkeypatch.setattr("searchapp.index.store.Disk", FullDisk)
+    monkeypatch.setattr("searchapp.index.storage.store.Disk", FullDisk)
     with pytest.raises(IndexStoreError, match="no space left"):
         build([path], tmp_path / "ix", HashEncoder(), factory=factory)
-    monkeypatch.setattr("searchapp.index.store.Disk", Disk)
+    monkeypatch.setattr("searchapp.index.storage.store.Disk", Disk)
     assert Store.open(tmp_path / "ix").manifest.state == "encoded"
     again = HashEncoder()
     build([path], tmp_path / "ix", again, factory=factory)
@@ -103,10 +103,10 @@ def test_an_overwrite_keeps_the_old_index_until_the_new_one_is_ready_and_resumes
     new = str(corpus(40, "new.jsonl"))
     for step in (12, 20, 28):
         disk = StoppingDisk(step)
-        monkeypatch.setattr("searchapp.index.store.Disk", lambda disk=disk: disk)
+        monkeypatch.setattr("searchapp.index.storage.store.Disk", lambda disk=disk: disk)
         with pytest.raises(Stop):
             build([new], tmp_path / "ix", HashEncoder("new"), segment_size=5, overwrite=True)
-        monkeypatch.setattr("searchapp.index.store.Disk", Disk)
+        monkeypatch.setattr("searchapp.index.storage.store.Disk", Disk)
         old = VectorIndex.open(tmp_path / "ix")
         assert old.manifest.rows == 30
         assert any("unfinished build" in notice for notice in old.store.notices)
@@ -209,10 +209,10 @@ def test_rejections_survive_a_lost_file_and_an_interrupted_build(
     lines = [json.dumps({"_id": str(i), "text": f"t {i}"}) if i % 2 else "{broken" for i in range(60)]
     path.write_text("\n".join(lines))
     disk = StoppingDisk(40)
-    monkeypatch.setattr("searchapp.index.store.Disk", lambda: disk)
+    monkeypatch.setattr("searchapp.index.storage.store.Disk", lambda: disk)
     with pytest.raises(Stop):
         build([str(path)], tmp_path / "ix", HashEncoder(), segment_size=4)
-    monkeypatch.setattr("searchapp.index.store.Disk", Disk)
+    monkeypatch.setattr("searchapp.index.storage.store.Disk", Disk)
     (tmp_path / "ix" / "rejected.jsonl").unlink(missing_ok=True)
     build([str(path)], tmp_path / "ix", HashEncoder(), segment_size=4)
     written = [json.loads(line)["line"] for line in (tmp_path / "ix" / "rejected.jsonl").read_text().splitlines()]
@@ -235,7 +235,7 @@ def test_new_parent_directories_are_made_durable(tmp_path: Path, monkeypatch: py
             synced.append(path)
             super().sync_directory(path)
 
-    monkeypatch.setattr("searchapp.index.store.Disk", Watching)
+    monkeypatch.setattr("searchapp.index.storage.store.Disk", Watching)
     with Store.write(tmp_path / "deep" / "er" / "ix"):
         pass
     assert {tmp_path, tmp_path / "deep", tmp_path / "deep" / "er"} <= set(synced)

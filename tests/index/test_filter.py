@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from searchapp.corpus import Document
 from searchapp.errors import SearchAppError
 from searchapp.index import Filter, VectorIndex, build
-from searchapp.index.rows import _columns
+from searchapp.index.storage.documents import _columns
 from tests.index.conftest import HashEncoder
 
 ROWS = [
@@ -100,7 +100,7 @@ def test_numbers_compare_as_in_python(rows: list[dict], operator: str, value: in
 def test_a_filtered_search_equals_brute_force_on_what_passes(
     tmp_path: Path, corpus, factory: str, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("searchapp.index.index.FEW", max(few, 1))
+    monkeypatch.setattr("searchapp.index.reader.FEW", max(few, 1))
     encoder = HashEncoder()
     build([str(corpus(200))], tmp_path / "ix", encoder, factory=factory, segment_size=64)
     index = VectorIndex.open(tmp_path / "ix")

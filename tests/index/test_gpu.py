@@ -9,9 +9,9 @@ import pytest
 
 from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.index import VectorIndex, reindex
-from searchapp.index.calibrate import Probes
-from searchapp.index.gpu import ExactSearch, faiss_gpus, fits, kmeans, seed_lists, train_on
-from searchapp.index.reduction import fit_pca, leading_axes, moments
+from searchapp.index.ann.calibration import Probes
+from searchapp.index.ann.gpu import ExactSearch, faiss_gpus, fits, kmeans, seed_lists, train_on
+from searchapp.index.ann.pca import fit_pca, leading_axes, moments
 
 ROWS, DIM = 3_000, 32
 PLACES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -93,7 +93,7 @@ def test_few_axes_of_many_span_what_a_full_decomposition_does(monkeypatch: pytes
     moment, _ = moments(np.array_split(rows, 3), 300, place)
     stored = rows.astype(np.float64)
     spectrum = np.linalg.eigvalsh(stored.T @ stored / len(rows))[::-1]
-    monkeypatch.setattr("searchapp.index.reduction.WHOLE", 100)
+    monkeypatch.setattr("searchapp.index.ann.pca.WHOLE", 100)
     axes = leading_axes(moment, 40).cpu().numpy()
     np.testing.assert_allclose(axes.T @ axes, np.eye(40), atol=1e-6)
     kept = np.trace(axes.T @ (stored.T @ stored / len(rows)) @ axes)

@@ -13,8 +13,8 @@ import Stemmer
 
 from searchapp.errors import IndexStoreError, SearchAppError
 from searchapp.index import Analyser, Filter, Store, VectorIndex, add, build, compact, delete, repair, verify
-from searchapp.index.lexical import add_lexical, remove_lexical
-from searchapp.index.postings import MOST
+from searchapp.index.lexical.bm25 import add_lexical, remove_lexical
+from searchapp.index.lexical.postings import MOST
 
 WORDS = "bees fly make honey hives search engines measure quality ranking the of foxes jumping lazily über 2024".split()
 
@@ -145,7 +145,9 @@ def test_a_filter_hides_documents_and_leaves_the_statistics(full) -> None:
 def test_one_batch_is_many_queries(full, monkeypatch) -> None:
     index = VectorIndex.open(full[0])
     together = index.lexical.search(QUERIES, 20)
-    monkeypatch.setattr("searchapp.index.lexical.HELD", 50)  # a chunk for nearly each query, and weights thrown away
+    monkeypatch.setattr(
+        "searchapp.index.lexical.bm25.HELD", 50
+    )  # a chunk for nearly each query, and weights thrown away
     index = VectorIndex.open(full[0])
     apart = index.lexical.search(QUERIES, 20)
     for one, other in zip(together, apart, strict=True):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.mapped import MappedFiles
-from searchapp.index.vectors import Copied, Held, block_rows
+from searchapp.index.storage.mmap import MappedFiles
+from searchapp.index.storage.vectors import Copied, Held, block_rows
 
 SIZES = (1, mmap.PAGESIZE, 3 * mmap.PAGESIZE + 7, 0, 2)
 

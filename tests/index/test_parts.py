@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchapp.index.ann import open_ann, write_flat
-from searchapp.index.ids import IdTable
-from searchapp.index.manifest import Segment
-from searchapp.index.reduction import fit_pca
-from searchapp.index.vectors import Vectors
+from searchapp.index.ann.pca import fit_pca
+from searchapp.index.ann.searcher import open_ann, write_flat
+from searchapp.index.storage.ids import IdTable
+from searchapp.index.storage.manifest import Segment
+from searchapp.index.storage.vectors import Vectors
 
 
 class Buffer(io.BytesIO):
@@ -84,7 +84,7 @@ def test_ids_are_told_apart_like_in_a_dict(ids: list[str], merge_at: int) -> Non
 
 
 def test_ids_that_share_a_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("searchapp.index.ids.digest", lambda _: 7)
+    monkeypatch.setattr("searchapp.index.storage.ids.digest", lambda _: 7)
     kept = ["a", "b", "c"]
     table = IdTable(lambda row: kept[row], merge_at=2)
     for row, identifier in enumerate(kept):

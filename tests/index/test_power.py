@@ -12,8 +12,8 @@ import pytest
 
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, add, build, compact, delete, reindex, verify
-from searchapp.index.calibrate import Point
-from searchapp.index.store import Store
+from searchapp.index.ann.calibration import Point
+from searchapp.index.storage.store import Store
 from searchapp.index.tune import settle
 from tests.index.conftest import HashEncoder
 from tests.index.power import LosingDisk, PowerLoss, Unsynced
@@ -60,8 +60,8 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def made(folder: Path, patch: pytest.MonkeyPatch, factory: str) -> Path:
     """An index that has been built, added to and deleted from; the files of its generation are few and small."""
-    patch.setattr("searchapp.index.store.Disk", Unsynced)
-    patch.setattr("searchapp.index.queries.PROBES", 5)
+    patch.setattr("searchapp.index.storage.store.Disk", Unsynced)
+    patch.setattr("searchapp.index.ann.queries.PROBES", 5)
     first = _write(folder / "docs.jsonl", [{"_id": f"d{i}", "text": f"text {i}", "n": i} for i in range(20)])
     pca = None if factory == "Flat" else 8
     build([first], folder / "ix", HashEncoder(), segment_size=8, factory=factory, pca=pca)
@@ -78,7 +78,7 @@ def operations(base: Path) -> dict[str, Operation]:
 
     def folding(root: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("searchapp.index.fold.FRESH_NUMBERS", 1)
+            patch.setattr("searchapp.index.extend.FRESH_NUMBERS", 1)
             add([update], root, HashEncoder(), segment_size=4)
 
     def tuned(root: Path) -> None:
@@ -103,7 +103,7 @@ def stopped(base: Path, name: str, run: Operation, disk_of: Callable[[Path], Los
         shutil.copytree(base / "ix", root)
     disk = disk_of(root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("searchapp.index.store.Disk", lambda: disk)
+        patch.setattr("searchapp.index.storage.store.Disk", lambda: disk)
         try:
             run(root)
         except PowerLoss:

@@ -16,9 +16,9 @@ import pytest
 
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, add, build, compact, delete
-from searchapp.index.durable import Disk
-from searchapp.index.states import states
-from searchapp.index.store import Store
+from searchapp.index.storage.commits import states
+from searchapp.index.storage.directory import Disk
+from searchapp.index.storage.store import Store
 from tests.index.conftest import HashEncoder
 from tests.index.power import Unsynced
 from tests.index.test_power import base, look, operations, state_of
@@ -71,7 +71,7 @@ def test_a_killed_update_leaves_the_old_state_or_the_new(base: Path, name: str) 
 @pytest.mark.slow
 def test_two_hundred_kills(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each operation fifty are killed before they are over, however many it takes to begin."""
-    monkeypatch.setattr("searchapp.index.store.Disk", Disk)
+    monkeypatch.setattr("searchapp.index.storage.store.Disk", Disk)
     for name in ("add", "delete", "compact", "reindex"):
         assert kills(base, name, 200, enough=50) == 50
 
@@ -80,7 +80,7 @@ def test_readers_see_one_generation_while_a_writer_changes_every_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each add gives all documents the same number: a reader that sees two of them has seen a mixture."""
-    monkeypatch.setattr("searchapp.index.store.Disk", Unsynced)
+    monkeypatch.setattr("searchapp.index.storage.store.Disk", Unsynced)
     source, root, done = tmp_path / "docs.jsonl", tmp_path / "ix", tmp_path / "done"
 
     def write(number: int) -> str:
@@ -115,7 +115,8 @@ def test_a_reader_whose_list_of_states_is_out_of_date_looks_again(base: Path, mo
     """As if all the states it had listed were gone by the time it read them."""
     lists = iter([[], [], None])
     monkeypatch.setattr(
-        "searchapp.index.store.states", lambda root: iter(found) if (found := next(lists)) == [] else states(root)
+        "searchapp.index.storage.store.states",
+        lambda root: iter(found) if (found := next(lists)) == [] else states(root),
     )
     assert Store.open(base / "ix").manifest is not None
     with pytest.raises(StopIteration):

@@ -11,7 +11,7 @@ import pytest
 
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, add, build, delete, repair, verify
-from searchapp.index.store import Store
+from searchapp.index.storage.store import Store
 from tests.index.conftest import HashEncoder
 from tests.index.power import Unsynced
 from tests.index.test_power import state_of
@@ -20,7 +20,7 @@ from tests.index.test_power import state_of
 @pytest.fixture
 def index(tmp_path: Path, corpus, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An index with every kind of file: reduced, added to, deleted from, with rejected records."""
-    monkeypatch.setattr("searchapp.index.store.Disk", Unsynced)
+    monkeypatch.setattr("searchapp.index.storage.store.Disk", Unsynced)
     build([str(corpus(40))], tmp_path / "ix", HashEncoder(), segment_size=16, pca=6)
     more = tmp_path / "more.jsonl"
     rows = [{"_id": f"d{i}", "text": f"new {i}", "n": i} for i in range(36, 44)]

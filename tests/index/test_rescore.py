@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchapp.index.manifest import Segment
-from searchapp.index.rescore import TIE, best, exact_scores
-from searchapp.index.vectors import Vectors
+from searchapp.index.ann.rescore import TIE, best, exact_scores
+from searchapp.index.storage.manifest import Segment
+from searchapp.index.storage.vectors import Vectors
 
 
 def store(folder: Path, whole: np.ndarray, sizes: list[int]) -> Vectors:
@@ -50,7 +50,7 @@ def test_the_size_of_the_chunks_changes_no_bit(tmp_path: Path, monkeypatch: pyte
     vectors, queries = store(tmp_path, unit_rows(rng, 60, 32), [60]), unit_rows(rng, 5, 32)
     rows = rng.integers(0, 60, size=(5, 20))
     whole = exact_scores(vectors, queries, rows)
-    monkeypatch.setattr("searchapp.index.rescore.CHUNK", chunk)
+    monkeypatch.setattr("searchapp.index.ann.rescore.CHUNK", chunk)
     np.testing.assert_array_equal(exact_scores(vectors, queries, rows), whole)
 
 

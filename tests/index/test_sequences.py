@@ -71,9 +71,9 @@ def run_sequence(first: dict, steps: list, segment: int, fresh: int, few: int) -
     folder = Path(tempfile.mkdtemp())
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("searchapp.index.store.Disk", Unsynced)
-            patch.setattr("searchapp.index.fold.FRESH_NUMBERS", fresh)
-            patch.setattr("searchapp.index.index.FEW", few)
+            patch.setattr("searchapp.index.storage.store.Disk", Unsynced)
+            patch.setattr("searchapp.index.extend.FRESH_NUMBERS", fresh)
+            patch.setattr("searchapp.index.reader.FEW", few)
             sequence = Sequence(folder, HashEncoder, segment, first)
             require_same(VectorIndex.open(sequence.root), sequence.model)
             for (kind, *what), stop in steps:

@@ -12,10 +12,10 @@ from searchapp.bench.sources import stored
 from searchapp.bench.vectors import Synthetic, array_blocks, index_of
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, build, delete, reindex
-from searchapp.index.ann import read_whole
-from searchapp.index.choice import Rule, Targets
-from searchapp.index.queries import imagined
-from searchapp.index.store import Store
+from searchapp.index.ann.queries import imagined
+from searchapp.index.ann.rules import Rule, Targets
+from searchapp.index.ann.searcher import read_whole
+from searchapp.index.storage.store import Store
 from searchapp.index.tune import tune
 from tests.index.conftest import HashEncoder
 
@@ -128,8 +128,8 @@ def test_probe_queries_are_words_of_documents_that_are_there(tmp_path: Path) -> 
 
 def test_lists_are_as_many_as_what_is_there_can_train(crossed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lists = Rule("lists", "IVF{lists},SQ8", 1, 24, lists=4)
-    monkeypatch.setattr("searchapp.index.choice.EXACT_LIMIT", 0)
-    monkeypatch.setattr("searchapp.index.choice.TABLE", (lists,))
+    monkeypatch.setattr("searchapp.index.ann.rules.EXACT_LIMIT", 0)
+    monkeypatch.setattr("searchapp.index.ann.rules.TABLE", (lists,))
     delete(crossed, [str(row) for row in range(400, 2_000, 10)])
     memory = 2_000 * (DIM + 24 + 4 * DIM * 32 / 40)  # of which the last are the centroids
     ann = reindex(crossed, factory="auto", targets=Targets(memory=memory)).ann

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from searchapp.index import Filter, VectorIndex, verify
-from searchapp.index.choice import Targets
+from searchapp.index.ann.rules import Targets
 from tests.index.model import Model
 from tests.index.power import Unsynced
 from tests.index.sequence import Sequence, stopped
@@ -40,11 +40,11 @@ KINDS = ("add", "delete", "add", "touch", "reindex", "delete_where", "compact")
 @pytest.fixture(autouse=True)
 def _large(monkeypatch: pytest.MonkeyPatch) -> None:
     """What belongs to large indexes happens to small ones."""
-    monkeypatch.setattr("searchapp.index.store.Disk", Unsynced)
-    monkeypatch.setattr("searchapp.index.choice.EXACT_LIMIT", 0)
-    monkeypatch.setattr("searchapp.index.index.FEW", 50)
-    monkeypatch.setattr("searchapp.index.fold.FRESH_NUMBERS", 300 * DIM)
-    monkeypatch.setattr("searchapp.index.queries.PROBES", PROBES)
+    monkeypatch.setattr("searchapp.index.storage.store.Disk", Unsynced)
+    monkeypatch.setattr("searchapp.index.ann.rules.EXACT_LIMIT", 0)
+    monkeypatch.setattr("searchapp.index.reader.FEW", 50)
+    monkeypatch.setattr("searchapp.index.extend.FRESH_NUMBERS", 300 * DIM)
+    monkeypatch.setattr("searchapp.index.ann.queries.PROBES", PROBES)
 
 
 def some(rng: np.random.Generator, count: int, begin: int) -> dict[str, dict]:

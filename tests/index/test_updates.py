@@ -12,8 +12,8 @@ import pytest
 
 from searchapp.errors import IndexStoreError, ModelError
 from searchapp.index import Filter, VectorIndex, add, build, compact, delete, examine, reindex, verify
-from searchapp.index.lexical import add_lexical
-from searchapp.index.store import Store
+from searchapp.index.lexical.bm25 import add_lexical
+from searchapp.index.storage.store import Store
 from searchapp.index.tune import tune
 from tests.index.conftest import HashEncoder
 from tests.index.model import write
@@ -22,7 +22,7 @@ from tests.index.power import Unsynced
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("searchapp.index.store.Disk", Unsynced)
+    monkeypatch.setattr("searchapp.index.storage.store.Disk", Unsynced)
 
 
 def found(root: Path, query: np.ndarray, k: int, filter: str | None = None) -> list[tuple[str, float]]:
@@ -304,7 +304,7 @@ def test_drift_is_noticed_and_said_with_what_mends_it(tmp_path: Path, monkeypatc
                     vectors[row] = 0.2 * vectors[row] + super().encode_counted([text.split(",")[0]]).vectors[0]
             return Encoded(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), len(texts))
 
-    monkeypatch.setattr("searchapp.index.fold.FRESH_NUMBERS", 1000)
+    monkeypatch.setattr("searchapp.index.extend.FRESH_NUMBERS", 1000)
     clusters = {f"a{i}": {"text": f"cluster {i % 64}, {i}"} for i in range(2000)}
     build([write(tmp_path / "a.jsonl", clusters)], tmp_path / "ix", Topics(), factory="IVF64,SQ8")
     few = set_nprobe(tmp_path / "ix", 2)
@@ -331,7 +331,7 @@ def test_drift_is_measured_by_the_queries_an_index_was_chosen_by(
     import faiss
 
     from searchapp.bench.vectors import Synthetic, array_blocks, index_of
-    from searchapp.index.queries import imagined_of
+    from searchapp.index.ann.queries import imagined_of
 
     made = Synthetic(2_400, HashEncoder.dim, topics=40)
     vectors, probes = np.concatenate([*made.blocks()]), made.queries(200)
@@ -353,8 +353,8 @@ def test_drift_is_measured_by_the_queries_an_index_was_chosen_by(
         return float((index.search_vectors(queries, 10, candidates=100)[0] >= least - 1e-5).mean())
 
     trained = true_recall()
-    monkeypatch.setattr("searchapp.index.recorded.differing", lambda *_: [])
-    monkeypatch.setattr("searchapp.index.fold.FRESH_NUMBERS", 100)
+    monkeypatch.setattr("searchapp.index.encoder_match.differing", lambda *_: [])
+    monkeypatch.setattr("searchapp.index.extend.FRESH_NUMBERS", 100)
     for number in (1, 2):
         more = {f"m{number}-{i}": {"text": f"{number} {i}"} for i in range(300)}
         drift = add([write(tmp_path / "more.jsonl", more)], tmp_path / "ix", HashEncoder()).manifest.drift

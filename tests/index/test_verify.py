@@ -13,7 +13,7 @@ import pytest
 
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, add, build, delete, verify
-from searchapp.index.store import Store
+from searchapp.index.storage.store import Store
 from tests.index.conftest import HashEncoder
 from tests.index.power import Unsynced
 
@@ -34,7 +34,7 @@ def every_kind(tmp_path: Path, corpus, monkeypatch: pytest.MonkeyPatch) -> Path:
                 raise KeyboardInterrupt
             return super().encode_counted(texts, *args, **options)
 
-    monkeypatch.setattr("searchapp.index.store.Disk", Unsynced)
+    monkeypatch.setattr("searchapp.index.storage.store.Disk", Unsynced)
     build([str(corpus(40))], tmp_path / "ix", HashEncoder(), segment_size=16, factory="IVF2,SQ8", pca=6)
     (tmp_path / "more.jsonl").write_text('{"_id": "d3", "text": "new"}\n{broken\n{"_id": "n", "text": "newer"}\n')
     add([str(tmp_path / "more.jsonl")], tmp_path / "ix", HashEncoder())
@@ -116,7 +116,7 @@ def test_a_wholly_damaged_index_is_not_thrown_away(index: Path, tmp_path: Path) 
 
 def test_a_second_writer_is_refused_with_the_first_ones_pid(index: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from searchapp.index.store import Store\n"
+        "import sys, time; from pathlib import Path; from searchapp.index.storage.store import Store\n"
         f"with Store.write(Path({str(index)!r})):\n print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ})

@@ -36,7 +36,7 @@ def tune(
     from searchapp.evaluate import load_collection, parse_metric
     from searchapp.evaluate.tuning import BASES, tune_fusion
     from searchapp.index import Store
-    from searchapp.index.lexical import with_fusion
+    from searchapp.index.lexical.bm25 import with_fusion
     from searchapp.search import Index
 
     parse_metric(metric)

@@ -1,0 +1,294 @@
+"""The model that is trained: a bidirectional decoder with its earlier adapters merged, and fresh LoRA on it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from searchapp.adapt.config import Training
+from searchapp.encoder.batching import pad
+from searchapp.encoder.checkpoint import Checkpoint, locate
+from searchapp.encoder.loading import choose_device, load_model, load_tokenizer
+from searchapp.encoder.pooling import pool
+from searchapp.encoder.settings import FILE, Settings, read_settings
+from searchapp.encoder.template import choose
+from searchapp.encoder.tokenization import Tokens
+from searchapp.errors import AdaptError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+CONVENTIONS = (FILE, "llm2vec_config.json", "modules.json")  # what says how a checkpoint pools
+DROPOUTS = ("attention_dropout", "attn_dropout")
+
+
+class Trainee(nn.Module):
+    """Runs the decoder; what is called (and wrapped, for several processes) in training."""
+
+    def __init__(
+        self, decoder: PeftModel | Any, tokenizer: Any, settings: Settings, checkpoint: Checkpoint, training: Training
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.checkpoint = checkpoint
+        self.training_settings = training
+
+    @property
+    def config(self) -> Any:
+        """The decoder's own configuration."""
+        return self.decoder.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.decoder.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the frozen weights."""
+        return self.decoder.get_input_embeddings().weight.dtype
+
+    def forward(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        positions: torch.Tensor | None = None,
+        spans: torch.Tensor | None = None,
+        lengths: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Last hidden states (n, length, dim), or the pooled vectors (n, dim) when ``spans`` and ``lengths`` are given.
+
+        Of ``ids`` (n, length); ``mask`` is (n, length), or additive (n, 1, length, length).
+        """
+        given = {} if positions is None else {"position_ids": positions}
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.training_settings.autocast):
+            hidden = self.decoder(input_ids=ids, attention_mask=mask, use_cache=False, **given).last_hidden_state
+        if spans is None or lengths is None:
+            return hidden
+        return pool(hidden, spans, lengths, self.settings.pooling)
+
+    def rows(self, batch: Sequence[Tokens]) -> dict[str, torch.Tensor]:
+        """Tokenised texts as what ``forward`` takes: padded on the right, with the span to pool."""
+        ids, mask = pad([item.ids for item in batch], self.tokenizer, self.config.vocab_size)
+        made = {
+            "ids": torch.from_numpy(ids),
+            "mask": torch.from_numpy(mask.astype(np.int64)),
+            "spans": torch.tensor([[item.start, item.end] for item in batch]),
+            "lengths": torch.tensor([len(item.ids) for item in batch]),
+        }
+        return {name: value.to(self.device) for name, value in made.items()}
+
+    def save(self, directory: Path) -> None:
+        """Write what was trained: the adapter, or the whole decoder; with tokenizer and settings beside it."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.save_weights(directory)
+        self.tokenizer.save_pretrained(directory)
+        self.settings.save(directory)
+
+    def save_weights(self, directory: Path) -> None:
+        """Write the trained weights alone, as safetensors."""
+        # No embedding is trained alone, and to find that out peft would ask the hub.
+        options = {"save_embedding_layers": False} if self.training_settings.train == "lora" else {}
+        self.decoder.save_pretrained(str(directory), **options)
+        (directory / "README.md").unlink(missing_ok=True)  # peft's model card, unfilled
+        config = directory / "adapter_config.json"
+        if config.exists():  # peft writes sets in an order that changes from run to run
+            content = json.loads(config.read_text(encoding="utf-8"))
+            content["target_modules"] = sorted(content["target_modules"])
+            config.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
+
+    def load_weights(self, directory: Path) -> None:
+        """Read back what ``save_weights`` wrote."""
+        from safetensors.torch import load_file
+
+        if self.training_settings.train == "lora":
+            from peft import set_peft_model_state_dict
+
+            result = set_peft_model_state_dict(self.decoder, load_file(directory / "adapter_model.safetensors"))
+            wrong = list(result.unexpected_keys) + [key for key in result.missing_keys if "lora_" in key]
+        else:
+            tensors: dict[str, torch.Tensor] = {}
+            for path in sorted(directory.glob("model*.safetensors")):
+                tensors |= load_file(path)
+            result = self.decoder.load_state_dict(tensors, strict=False)
+            wrong = list(result.unexpected_keys)
+        if wrong:
+            raise AdaptError(f"{directory} holds other weights than this run trains (first: {wrong[0]}); start again")
+
+
+def load_trainee(
+    model: str,
+    training: Training,
+    *,
+    adapters: Sequence[str] = (),
+    pooling: str | None = None,
+    attention_dropout: float | None = None,
+) -> Trainee:
+    """Load a base with its adapters merged, prove its attention, and put fresh trainable weights on it.
+
+    The language model head is not among them: it stays frozen (the original trains it unintentionally and throws it
+    away). Raises ModelError for a model that cannot be made bidirectional.
+    """
+    import os
+
+    checkpoint = locate(model, list(adapters))
+    reference = _reference(checkpoint) if training.train == "lora" else ""
+    settings = read_settings(checkpoint.settings, list(checkpoint.adapters))
+    settings = settings.with_options(bidirectional=training.bidirectional)
+    if pooling is not None:
+        settings = settings.with_options(pooling=pooling)
+    if not any((checkpoint.settings / name).exists() for name in CONVENTIONS):
+        settings = settings.with_options(span="offsets")  # exact; counting is for checkpoints trained by it
+    device = choose_device(training.device)
+    place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
+    dtype = training.dtype if training.train == "lora" else "float32"
+    if dtype == "auto":  # on a CPU gradients are worth more than speed
+        dtype = "bfloat16" if device.startswith("cuda") else "float32"
+    decoder = load_model(
+        checkpoint, bidirectional=training.bidirectional, attention=training.attention, dtype=dtype, device=place
+    )
+    tokenizer = load_tokenizer(checkpoint.tokenizer)
+    if settings.template is None:
+        settings = settings.with_options(
+            template=choose(checkpoint.base_name, decoder.config.model_type, tokenizer.eos_token)
+        )
+    if attention_dropout is not None:
+        _set_dropout(decoder, attention_dropout)
+    if training.gradient_checkpointing:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # its new name is not in transformers 5.2
+            decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        decoder.enable_input_require_grads()
+    if training.train == "all":
+        decoder.requires_grad_(True)
+        return Trainee(decoder, tokenizer, settings, checkpoint, training)
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=training.lora_r,
+        lora_alpha=training.lora_alpha,
+        lora_dropout=training.lora_dropout,
+        target_modules=linear_layers(decoder),
+        bias="none",
+        task_type=None,
+    )
+    torch.manual_seed(training.seed)  # the same first weights in every process
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of GPT-2's kind of linear layer; of a property that transformers renamed
+        wrapped = get_peft_model(decoder, lora)
+    wrapped.peft_config["default"].base_model_name_or_path = reference
+    return Trainee(wrapped, tokenizer, settings, checkpoint, training)
+
+
+def linear_layers(decoder: Any) -> list[str]:
+    """Names (their last parts) of all linear layers inside the decoder's blocks: the seven of Llama, and their like."""
+    from transformers.pytorch_utils import Conv1D
+
+    names = {
+        name.rsplit(".", 1)[-1]
+        for name, module in decoder.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and any(part.isdigit() for part in name.split("."))
+    }
+    if not names:
+        raise AdaptError(
+            f"{decoder.config.model_type} has no linear layers that LoRA can be put on; choose another model"
+        )
+    return sorted(names)
+
+
+def _set_dropout(decoder: Any, rate: float) -> None:
+    """Set the dropout on attention probabilities in every block, under whichever name the family has it."""
+    changed = 0
+    for module in decoder.modules():
+        for name in DROPOUTS if not type(module).__name__.endswith("Attention") else (*DROPOUTS, "dropout"):
+            found = getattr(module, name, None)
+            if isinstance(found, int | float):
+                setattr(module, name, rate)
+            elif isinstance(found, nn.Dropout):
+                found.p = rate
+            else:
+                continue
+            changed += 1
+    if not changed and rate:
+        raise AdaptError(
+            f"{decoder.config.model_type} has no attention dropout to set; give attention_dropout 0 and raise "
+            "lora_dropout, from which the two views then differ"
+        )
+
+
+def _reference(checkpoint: Checkpoint) -> str:
+    """The base as the new adapter names it: a hub id as it is, a directory by its absolute path.
+
+    An adapter names one base. With adapters that were given beside the model it is the last of them, where that leads
+    to the same weights. Raises AdaptError where it does not: loaded again, the result would lack what it was trained
+    on.
+    """
+    name = checkpoint.name
+    if checkpoint.extra_adapters:
+        name = checkpoint.extra_adapters[-1]
+        if _parts(locate(name)) != _parts(checkpoint):
+            raise AdaptError(
+                f"adapter {name} does not name {checkpoint.name} and the adapters before it as its base, so the result "
+                f"could not be loaded again; merge them first: searchapp export {checkpoint.name} --adapter … --to DIR"
+            )
+    place = Path(name).expanduser()
+    return str(place.resolve()) if name != "bundled" and place.exists() else name
+
+
+def _parts(checkpoint: Checkpoint) -> list[Path]:
+    return [place.resolve() for place in (checkpoint.weights, *checkpoint.adapters)]
+
+
+def load_head(trainee: Trainee) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The frozen language model head: a function from hidden states (n, dim) to logits (n, vocabulary).
+
+    A tied head is the input embedding; another is read from the checkpoint's own files. What a family does to its
+    logits after the head (Granite divides, Cohere multiplies, Gemma 2 caps) is done here too.
+    """
+    config = trainee.config
+    tensors = _head_tensors(trainee)
+    weight = tensors["weight"].detach().to(trainee.device, trainee.dtype)
+    bias = tensors["bias"].detach().to(trainee.device, trainee.dtype) if "bias" in tensors else None
+    factor = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+
+    def head(states: torch.Tensor) -> torch.Tensor:
+        logits = nn.functional.linear(states.to(weight.dtype), weight, bias).float() * factor
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+    return head
+
+
+def _head_tensors(trainee: Trainee) -> dict[str, torch.Tensor]:
+    from safetensors import safe_open
+    from transformers import AutoModelForCausalLM
+
+    embedding = trainee.decoder.get_input_embeddings().weight
+    if getattr(trainee.config, "tie_word_embeddings", False):
+        return {"weight": embedding.detach().clone() if embedding.requires_grad else embedding}
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(trainee.config)
+    output = skeleton.get_output_embeddings()
+    name = next(name for name, module in skeleton.named_modules() if module is output)
+    names = (name, "lm_head", "embed_out")  # GPT-NeoX's files still have the last, which transformers renames
+    found = {}
+    for path in sorted(trainee.checkpoint.weights.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 - not a dictionary
+                if key.removesuffix(".weight").removesuffix(".bias") in names:
+                    found[key.rsplit(".", 1)[-1]] = file.get_tensor(key)
+    if "weight" not in found:
+        raise AdaptError(
+            f"{trainee.checkpoint.weights} has no {name}.weight: without its language model head it cannot be trained "
+            "to predict tokens; give the causal language model's own checkpoint"
+        )
+    return found

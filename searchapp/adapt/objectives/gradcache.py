@@ -1,0 +1,112 @@
+"""Contrastive gradients in bounded memory: vectors first, then the loss, then each chunk once more with gradients.
+
+The loss needs the vectors of the whole batch, the gradients need the activations of whatever is differentiated. So
+the vectors are made without activations, the loss gives the gradient of each vector, and every chunk is run again to
+carry its part of it to the weights (GradCache, arXiv 2101.06983, section 3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from searchapp.adapt.distributed import world
+
+if TYPE_CHECKING:
+    from searchapp.adapt.model import Trainee
+    from searchapp.encoder.tokenization import Tokens
+
+SEED_SPAN = 1_000_003  # keeps the seeds of parts, ranks and steps apart
+
+
+def part_seed(seed: int, step: int, part: int) -> int:
+    """Seed of the dropout in one forward pass: a function of where it stands, so that a resumed run draws the same."""
+    return (step_seed(seed, step) * SEED_SPAN + world()[0] * 65_537 + part) % (1 << 63)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Seed of what every process draws alike in a step."""
+    return seed * SEED_SPAN + step
+
+
+def contrastive_backward(
+    model: Any,
+    trainee: Trainee,
+    groups: Sequence[Sequence[Tokens]],
+    loss_of: Callable[[list[torch.Tensor]], torch.Tensor],
+    *,
+    chunk: int,
+    seed: int,
+    step: int,
+) -> torch.Tensor:
+    """Add the gradients of a loss over pooled vectors to the trained weights; return the loss, detached.
+
+    ``groups`` are tokenised texts by role (queries, positives, negatives); ``loss_of`` takes their vectors, one tensor
+    (n, dim) a group. ``model`` is the trainee, or what wraps it for several processes. With ``chunk`` 0 each group is
+    one forward pass and its activations are kept; else ``chunk`` texts at a time, twice. The gradients are the same;
+    only dropout is drawn differently. With several processes the loss has to be that of the whole batch: what a
+    process adds is the share of its own texts, and the mean that the wrapper takes is made up for.
+    """
+    parts = _parts(groups, chunk)
+    keep = chunk == 0
+    made = []
+    for number, part in enumerate(parts):
+        with torch.set_grad_enabled(keep):
+            made.append(_run(model, trainee, groups, part, part_seed(seed, step, number)))
+    leaves = [
+        torch.zeros((len(group), made[0].shape[1]), device=made[0].device, dtype=torch.float32) for group in groups
+    ]
+    for part, vectors in zip(parts, made, strict=True):
+        for row, (group, place) in enumerate(part):
+            leaves[group][place] = vectors[row].detach().float()
+    for leaf in leaves:
+        leaf.requires_grad_()
+    loss = loss_of(leaves)
+    loss.backward()
+    factor = world()[1]  # data parallel wrappers average over processes what has to be summed
+
+    def gradient(part: Sequence[tuple[int, int]]) -> torch.Tensor:
+        rows = [leaves[group].grad[place] for group, place in part]  # type: ignore[index]
+        return torch.stack(rows) * factor
+
+    if keep:
+        torch.autograd.backward(
+            made, [gradient(part).to(vectors.dtype) for part, vectors in zip(parts, made, strict=True)]
+        )
+        return loss.detach()
+    for number, part in enumerate(parts):
+        with exchanging(model, last=number == len(parts) - 1):
+            vectors = _run(model, trainee, groups, part, part_seed(seed, step, number))
+            vectors.backward(gradient(part).to(vectors.dtype))
+    return loss.detach()
+
+
+def _parts(groups: Sequence[Sequence[Tokens]], chunk: int) -> list[list[tuple[int, int]]]:
+    """(group, place) of the texts of each forward pass: one pass a group, or chunks of neighbours in length."""
+    places = [[(number, place) for place in range(len(group))] for number, group in enumerate(groups)]
+    if not chunk:
+        return [part for part in places if part]
+    everything = [item for part in places for item in part]
+    order = np.argsort([-len(groups[group][place].ids) for group, place in everything], kind="stable")
+    ordered = [everything[i] for i in order]
+    return [ordered[start : start + chunk] for start in range(0, len(ordered), chunk)]
+
+
+def _run(
+    model: Any, trainee: Trainee, groups: Sequence[Sequence[Tokens]], part: Sequence[tuple[int, int]], seed: int
+) -> torch.Tensor:
+    torch.manual_seed(seed)
+    vectors: torch.Tensor = model(**trainee.rows([groups[group][place] for group, place in part]))
+    return vectors
+
+
+def exchanging(model: Any, *, last: bool) -> AbstractContextManager[None]:
+    """Gradients are exchanged between processes once, with the last part."""
+    if last or not hasattr(model, "no_sync"):
+        return nullcontext()
+    context: AbstractContextManager[None] = model.no_sync()
+    return context

@@ -1,0 +1,136 @@
+"""The second stage of search: exact cosines of the candidates, and an order of hits that is the same every time.
+
+FAISS sums an inner product in another order for another batch size, so equal vectors may get scores that differ in
+the last bit, and which of several equal ones it keeps is chance. Here one kernel scores every pair alike, and a search
+whose last hit could be tied with what was left out looks deeper.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from searchapp.index.storage.vectors import Stored, widen
+
+TIE = 4e-6  # cosines closer than this may be in the wrong order: the rounding of float32 sums over thousands of terms
+CHUNK = 1 << 17  # numbers converted at a time: with their fp16 form less than a megabyte, which stays in the cache
+SPARE = 8  # rows found beyond the k asked for where scores are exact: most ties end among them
+DEEPER = 4  # how much deeper a search looks that could not tell its last hit from what was left out
+_kept = threading.local()
+Find = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]  # (numbers of queries, depth) -> scores, rows
+
+
+def best(
+    find: Find, vectors: Stored, queries: np.ndarray, k: int, depth: int, limit: int, *, exact: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best rows of each unit query: cosines float32 and rows int64, (n, k), padded with -inf and -1.
+
+    ``find`` gives the candidates of some of the queries, best first, ``depth`` (at least k) for each, ``limit`` at
+    most. With ``exact`` its scores are cosines up to rounding, and only near-ties among them are scored again.
+    """
+    everyone = np.arange(len(queries))
+    depth = min(k + SPARE if exact else depth, limit)
+    scores, rows = find(everyone, depth)
+    if not exact:
+        return _rescored(find, vectors, queries, everyone, rows, k, depth, limit)
+    close = (np.diff(scores[:, : k + 1], axis=1) > -TIE) & (rows[:, 1 : k + 1] >= 0)
+    doubtful = np.flatnonzero(close.any(1))
+    found = ordered(scores, rows, k)
+    if len(doubtful):
+        again = _rescored(find, vectors, queries, doubtful, rows[doubtful], k, depth, limit)
+        found[0][doubtful], found[1][doubtful] = again
+    return found
+
+
+def _rescored(
+    find: Find,
+    vectors: Stored,
+    queries: np.ndarray,
+    chosen: np.ndarray,
+    candidates: np.ndarray,
+    k: int,
+    depth: int,
+    limit: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best of the candidates of some queries, ``depth`` of each; more of them where the last may be tied."""
+    cosines = exact_scores(vectors, queries[chosen], candidates)
+    scores, rows = ordered(cosines, candidates, k)
+    if depth < limit:
+        tied = (cosines[:, -1] >= scores[:, -1] - TIE) & (candidates[:, -1] >= 0)
+        tied &= cosines.shape[1] > k  # with no candidate beyond the k asked for, there is nothing to tell them by
+        if tied.any():
+            deeper = min(DEEPER * depth, limit)
+            again = np.flatnonzero(tied)
+            _, more = find(chosen[again], deeper)
+            scores[again], rows[again] = _rescored(find, vectors, queries, chosen[again], more, k, deeper, limit)
+    return scores, rows
+
+
+def exact_scores(vectors: Stored, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The cosine of each unit query (n, dim) with each of its rows (n, m), float32; -inf where a row is -1.
+
+    The stored fp16 numbers are widened and summed as float32, and divided by the length that rounding left them with.
+    """
+    count, width = rows.shape
+    scores = np.empty(rows.shape, dtype=np.float32)
+    places = np.maximum(rows, 0)
+    size = max(vectors.dim, CHUNK)
+    across = max(1, min(width, size // vectors.dim))
+    down = max(1, size // (vectors.dim * across))
+    room = _room(size)
+    for top in range(0, count, down):
+        asked = queries[top : top + down, None]
+        for left in range(0, width, across):
+            part = places[top : top + down, left : left + across]
+            found = widen(vectors.stored(part.ravel()), room).reshape(*part.shape, vectors.dim)
+            lengths = np.sqrt(np.vecdot(found, found))
+            products = np.vecdot(found, asked)
+            scores[top : top + down, left : left + across] = products / np.where(lengths > 0, lengths, 1)
+    scores[rows < 0] = -np.inf
+    return scores
+
+
+def _room(size: int) -> np.ndarray:
+    """Float32 numbers to work in, kept by each thread: new pages would cost as much as the products."""
+    room: np.ndarray | None = getattr(_kept, "room", None)
+    if room is None or len(room) < size:
+        room = _kept.room = np.empty(size, dtype=np.float32)
+    return room
+
+
+def nearest(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of many and all that are as good up to rounding, in no order; padded with row -1."""
+    if scores.shape[1] <= k:
+        return scores, rows
+    least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+    kept = scores >= least - TIE
+    order = np.argsort(~kept, axis=1, kind="stable")[:, : int(kept.sum(1).max())]
+    rows = np.take_along_axis(np.where(kept, rows, -1), order, 1)
+    return np.take_along_axis(np.where(kept, scores, -np.inf), order, 1), rows
+
+
+def ordered(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sort by score, best first, then by row; cut or pad to k, with row -1 and score -inf."""
+    scores = np.where(rows < 0, -np.inf, scores).astype(np.float32, copy=False)
+    if rows.shape[1] <= 4 * k:
+        return _sorted(scores, rows, k)
+    queries = np.arange(len(rows))[:, None]
+    few = np.argpartition(scores, -k, axis=1)[:, -k:]  # the worst of them first
+    tied = (scores >= scores[queries, few[:, :1]]).sum(1) > k  # with one that was left out
+    found = _sorted(scores[queries, few], rows[queries, few], k)
+    if tied.any():
+        found[0][tied], found[1][tied] = _sorted(scores[tied], rows[tied], k)
+    return found
+
+
+def _sorted(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    queries = np.arange(len(rows))[:, None]
+    scores, rows = scores[queries, order], rows[queries, order]
+    short = k - rows.shape[1]
+    if short > 0:
+        scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
+        rows = np.pad(rows, ((0, 0), (0, short)), constant_values=-1)
+    return scores, rows

@@ -1,0 +1,41 @@
+"""The encoder that an index records: loaded again, and any other refused by the parts that differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from searchapp.encoder import Encoder
+from searchapp.encoder.fingerprint import differing
+from searchapp.errors import ModelError
+from searchapp.index.storage.manifest import Manifest
+
+
+def recorded_encoder(manifest: Manifest, root: Path, device: str = "auto", *, backend: str = "torch") -> Encoder:
+    """Load the encoder recorded in an index. Raises ModelError when it is gone or no longer the same.
+
+    Any ``backend`` may ask an index; documents are encoded by ``recorded_backend``, so that all of them are alike.
+    """
+    reference = dict(manifest.encoder["reference"])
+    model, dtype = reference.pop("model"), manifest.encoder["dtype"]
+    try:
+        encoder = Encoder.load(model, device=device, dtype=dtype, backend=backend, **reference)
+    except ModelError as error:
+        raise ModelError(f"the model of {root} cannot be loaded: {error}") from error
+    require_match(manifest, root, encoder)
+    return encoder
+
+
+def recorded_backend(manifest: Manifest) -> str:
+    """What ran the model when the documents of an index were encoded."""
+    return str(manifest.encoder.get("backend", "torch"))
+
+
+def require_match(manifest: Manifest, root: Path, encoder: Encoder) -> None:
+    """Raise ModelError unless an encoder makes the vectors that an index holds."""
+    parts = differing(manifest.encoder["fingerprint"], encoder.fingerprint)
+    if parts:
+        raise ModelError(
+            f"{root} was made by another encoder than {encoder.reference['model']}: "
+            f"{', '.join(parts)} {'differs' if len(parts) == 1 else 'differ'}; "
+            "use the model it was built with, or build it again"
+        )

@@ -1,0 +1,3 @@
+"""Keyword search: analysis of text, postings, BM25."""
+
+from __future__ import annotations

@@ -1,0 +1,283 @@
+"""BM25 over the documents of an index. bm25s scores; what it scores with is put together for the words of a query.
+
+bm25s keeps a finished weight for each word of each document. Such a matrix is stale with the first document added or
+deleted, because every weight depends on the whole corpus. So frequencies are stored, segment by segment, and weights
+are made from them when a word is asked for: adding counts the new documents' words alone, deleting counts nothing, and
+the statistics are always those of the documents that are there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from searchapp.corpus.document import joined
+from searchapp.errors import IndexStoreError
+from searchapp.index.lexical.analyzer import Analyser
+from searchapp.index.lexical.postings import Postings, term_hash, write_postings
+from searchapp.index.storage.directory import FileEntry
+from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.manifest import Lexical, Manifest, Segment
+from searchapp.index.storage.store import Store, damage
+
+K1, B = 0.9, 0.4  # Anserini's, which BM25 baselines are mostly run with
+HELD = 20_000_000  # postings whose weights are kept, or put before bm25s at once: 160 MB
+
+
+def add_lexical(
+    store: Store,
+    analyser: Analyser | None = None,
+    *,
+    k1: float | None = None,
+    b: float | None = None,
+    stage: Callable[[str], None] | None = None,
+) -> Manifest:
+    """Bring the BM25 part up to date and commit it: words are counted for segments without postings, or with hurt ones.
+
+    What is None stays as it was, or is the default. A change of ``analyser`` counts all segments again.
+    """
+    manifest = store.manifest
+    if manifest is None or manifest.rows == 0:
+        raise IndexStoreError(f"{store.root} is empty; add documents first: searchapp add {store.root} SOURCE...")
+    before = manifest.lexical
+    wanted = analyser or (analyser_of(before) if before else Analyser())
+    part = Lexical(
+        files=before.files if before is not None and analyser_of(before) == wanted else {},
+        stemmer=wanted.stemmer,
+        stop_words=wanted.stop_words,
+        k1=_parameter("k1", k1, before.k1 if before else K1, 0, 1000),
+        b=_parameter("b", b, before.b if before else B, 0, 1),
+        fusion=before.fusion if before else None,
+    )
+    after = covering(store, manifest.with_files(lexical=part), check=True, stage=stage)
+    return manifest if after.lexical == before else store.commit(after)
+
+
+def covering(
+    store: Store, manifest: Manifest, *, check: bool = False, stage: Callable[[str], None] | None = None
+) -> Manifest:
+    """The manifest with postings for each of its segments, if it has a BM25 part at all; it is not committed.
+
+    Postings that are there are kept, with ``check`` only where their checksum holds.
+    """
+    part = manifest.lexical
+    if part is None:
+        return manifest
+    analyser, rows, kept = analyser_of(part), Rows(store.data, manifest.segments), {}
+    entries: dict[str, FileEntry] = {}
+    began = time.perf_counter()
+    for number, segment in enumerate(manifest.segments):
+        name = part.files.get(segment.rows)
+        if name is None or (check and damage(store.path(name), manifest.files[name])):
+            if stage is not None and not entries:
+                stage(f"counting the words of {manifest.rows:,} documents")
+            with store.draft("lexical") as (name, draft, more):
+                write_postings(draft, _passages(rows, number), analyser)
+            entries.update(more)
+        kept[segment.rows] = name
+    if not entries and kept == part.files:
+        return manifest
+    seconds = {**manifest.build.seconds, **({"words": time.perf_counter() - began} if check else {})}
+    build = replace(manifest.build, seconds=seconds)
+    return manifest.with_files(lexical=replace(part, files=kept), build=build, files=entries)
+
+
+def remove_lexical(store: Store) -> Manifest:
+    """Commit a state without a BM25 part."""
+    manifest = store.manifest
+    if manifest is None or manifest.lexical is None:
+        raise IndexStoreError(f"{store.root} has no BM25 part to remove")
+    return store.commit(manifest.with_files(lexical=None))
+
+
+def analyser_of(part: Lexical) -> Analyser:
+    """The analyser a BM25 part was made with."""
+    return Analyser(part.stemmer, part.stop_words)
+
+
+def _parameter(name: str, given: float | None, standing: float, low: float, high: float) -> float:
+    value = standing if given is None else given
+    if not low <= value <= high:
+        raise IndexStoreError(f"{name} is {value}; expected {low} to {high}")
+    return float(value)
+
+
+def _passages(rows: Rows, number: int) -> Iterator[str]:
+    """Title and text of a segment's documents, one at a time."""
+    for title, text in zip(rows.column(number, "title"), rows.column(number, "text"), strict=True):
+        yield joined(title.as_py(), text.as_py())
+
+
+class LexicalIndex:
+    """BM25 (Lucene's variant) over the rows of one state.
+
+    ``live`` bool (rows,) masks deleted documents out of results and statistics; None where none is deleted. Raises
+    IndexStoreError for an index without this part, or where it does not cover all of its documents.
+    """
+
+    def __init__(self, store: Store, manifest: Manifest, live: np.ndarray | None = None) -> None:
+        part = manifest.lexical
+        if part is None:
+            raise IndexStoreError(
+                f"{store.root} has no BM25 part, which --hybrid needs; add it with `searchapp lexical {store.root}`"
+            )
+        if any(segment.rows not in part.files for segment in manifest.segments):
+            raise IndexStoreError(
+                f"the BM25 part of {store.root} lacks some of its documents; "
+                f"complete it with `searchapp lexical {store.root}`"
+            )
+        self.part = part
+        self.rows = manifest.rows
+        self.analyser = analyser_of(part)
+        self._live = live
+        self._segments: Sequence[Segment] = manifest.segments
+        self._folder: Path = store.data
+        self._weights: OrderedDict[str, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._held = 0
+
+    def search(
+        self, queries: Sequence[str], k: int, *, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best rows of each query, best first: BM25 scores float32 and rows int64, both (n, k).
+
+        A document without any word of the query is no hit: rows are -1, and scores -inf, past the last. Equal scores
+        stand in row order. ``allowed`` bool (rows,) leaves documents out of the results, though not of the statistics.
+        """
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        asked = [self.analyser.terms(query) for query in queries]
+        mask = None if allowed is None else allowed.astype(np.float32)
+        for chunk in self._chunks(asked):
+            retriever = self._retriever(sorted({term for number in chunk for term in asked[number]}))
+            for number in chunk:
+                ids = retriever.get_tokens_ids(asked[number])
+                if ids:
+                    found = _best(retriever.get_scores_from_ids(ids, weight_mask=mask), k)
+                    scores[number, : len(found[0])], rows[number, : len(found[1])] = found
+        return scores, rows
+
+    def contributions(self, query: str, row: int) -> list[tuple[str, float]]:
+        """Each term of the query with what it adds to the score of a row, in the order of the query."""
+        counted: dict[str, float] = {}
+        for term in self.analyser.terms(query):
+            rows, weights = self._weight(term)
+            place = int(np.searchsorted(rows, row))
+            weight = float(weights[place]) if place < len(rows) and rows[place] == row else 0.0
+            counted[term] = counted.get(term, 0.0) + weight
+        return list(counted.items())
+
+    def problems(self) -> list[str]:
+        """What is wrong with the postings, one line each; none where every document's words add up to its length."""
+        found = []
+        for segment, postings in zip(self._segments, self._files, strict=True):
+            if not postings.adds_up():
+                found.append(f"data/{self.part.files[segment.rows]} does not add up to its documents' lengths")
+        return found
+
+    def _chunks(self, asked: Sequence[Sequence[str]]) -> Iterator[list[int]]:
+        """Numbers of queries that go together, so that their words' postings stay within ``HELD``."""
+        chunk: list[int] = []
+        together: dict[str, int] = {}
+        for number, terms in enumerate(asked):
+            new = {term: len(self._weight(term)[0]) for term in terms if term not in together}
+            if chunk and sum(together.values()) + sum(new.values()) > HELD:
+                yield chunk
+                chunk, together = [], {}
+                new = {term: len(self._weight(term)[0]) for term in terms}
+            together.update(new)
+            chunk.append(number)
+        if chunk:
+            yield chunk
+
+    def _retriever(self, terms: Sequence[str]) -> Any:
+        """A bm25s index of the given terms alone."""
+        import bm25s
+
+        parts = {term: part for term in terms if len((part := self._weight(term))[0])}
+        retriever = bm25s.BM25(k1=self.part.k1, b=self.part.b, method="lucene")
+        empty = (np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32))
+        rows, weights = zip(*(list(parts.values()) or [empty]), strict=True)
+        retriever.vocab_dict = {term: number for number, term in enumerate(parts)}
+        retriever.nonoccurrence_array = None
+        retriever.scores = {
+            "data": np.concatenate(weights),
+            "indices": np.concatenate(rows),
+            "indptr": np.cumsum([0, *(len(item) for item in rows)]),
+            "num_docs": self.rows,
+        }
+        return retriever
+
+    def _weight(self, term: str) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (int32, ascending) that hold a term, and its weight in each (float32); the last ones used are kept.
+
+        Lucene's variant of BM25: Kamphuis et al., "Which BM25 do you mean?", ECIR 2020, table 1.
+        """
+        if term in self._weights:
+            self._weights.move_to_end(term)
+            return self._weights[term]
+        rows, frequencies = self._postings(term)
+        count, lengths, mean = self._statistics
+        idf = np.log(1 + (count - len(rows) + 0.5) / (len(rows) + 0.5))
+        norm = self.part.k1 * (1 - self.part.b + self.part.b * lengths[rows] / mean)
+        weight = (rows, (idf * frequencies / (frequencies + norm)).astype(np.float32))
+        self._weights[term] = weight
+        self._held += len(rows)
+        while self._held > HELD and len(self._weights) > 1:
+            self._held -= len(self._weights.popitem(last=False)[1][0])
+        return weight
+
+    def _postings(self, term: str) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the documents that are there and hold a term, and how often each does."""
+        wanted = np.array([term_hash(term)], dtype=np.uint64)
+        rows, frequencies = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.uint16)]
+        for segment, postings in zip(self._segments, self._files, strict=True):
+            found = postings.find(wanted)[0]
+            if found is not None:
+                rows.append(found[0] + np.int32(segment.base))
+                frequencies.append(found[1])
+        row, frequency = np.concatenate(rows), np.concatenate(frequencies)
+        if self._live is not None:
+            kept = self._live[row]
+            row, frequency = row[kept], frequency[kept]
+        return row, frequency.astype(np.float64)
+
+    @cached_property
+    def _files(self) -> list[Postings]:
+        return [Postings(self._folder / self.part.files[item.rows], item.count) for item in self._segments]
+
+    @cached_property
+    def _statistics(self) -> tuple[int, np.ndarray, float]:
+        """How many documents are there, the length of each row in terms, and the mean length of those there."""
+        lengths = np.concatenate([np.zeros(0, dtype=np.int32), *(postings.lengths for postings in self._files)])
+        there = lengths if self._live is None else lengths[self._live]
+        return len(there), lengths, max(float(there.mean()) if len(there) else 0.0, 1e-9)
+
+
+def _best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k highest scores above 0 and their rows, best first; of equal ones the lowest rows, in row order."""
+    rows = np.flatnonzero(scores > 0)
+    values = scores[rows]
+    if len(rows) > k:
+        least = np.partition(values, -k)[-k]
+        above = np.flatnonzero(values > least)
+        chosen = np.concatenate([above, np.flatnonzero(values == least)[: k - len(above)]])
+        rows, values = rows[chosen], values[chosen]
+    order = np.lexsort((rows, -values))
+    return values[order], rows[order]
+
+
+def with_fusion(store: Store, fusion: dict[str, Any]) -> Manifest:
+    """Commit how the dense and the lexical side are to be fused in this index when nothing else is asked for."""
+    manifest = store.manifest
+    if manifest is None or manifest.lexical is None:
+        raise IndexStoreError(
+            f"{store.root} has no BM25 part, so there is nothing to fuse; add it with `searchapp lexical {store.root}`"
+        )
+    return store.commit(manifest.with_files(lexical=replace(manifest.lexical, fusion=fusion)))

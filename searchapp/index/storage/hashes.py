@@ -1,0 +1,55 @@
+"""What tells documents apart, in 24 bytes each: 64-bit hashes of the id, of what is embedded, and of the metadata.
+
+One file a segment, the three arrays one after the other. An update finds its rows by the first and tells by the others
+whether a document has changed, without reading texts; a lost file of rows is filled again by them from its source.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from searchapp.corpus.document import Document
+from searchapp.errors import IndexStoreError
+from searchapp.index.storage.directory import Draft
+from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.ids import digest
+from searchapp.index.storage.manifest import Segment
+
+ID, TEXT, METADATA = range(3)
+
+
+def mark(document: Document) -> tuple[int, int, int]:
+    """The three hashes of a document. The order of its metadata's keys does not count."""
+    metadata = json.dumps(dict(document.metadata), ensure_ascii=False, sort_keys=True)
+    return digest(document.id), digest(f"{document.title}\0{document.text}"), digest(metadata)
+
+
+def write_marks(draft: Draft, marks: np.ndarray) -> None:
+    """Write one segment's marks, uint64 (3, documents)."""
+    draft.write(np.ascontiguousarray(marks, dtype="<u8").tobytes())
+
+
+def marks_of(documents: Sequence[Document]) -> np.ndarray:
+    """The marks of several documents, uint64 (3, documents)."""
+    return np.array([mark(document) for document in documents], dtype=np.uint64).reshape(-1, 3).T
+
+
+def read_marks(folder: Path, rows: Rows, segments: Sequence[Segment]) -> np.ndarray:
+    """The marks of all rows, uint64 (3, rows); made from the documents where a segment has none yet."""
+    parts = [np.zeros((3, 0), dtype=np.uint64)]
+    for number, segment in enumerate(segments):
+        if not segment.marks:
+            parts.append(marks_of(rows.documents(number)))
+            continue
+        found = np.fromfile(folder / segment.marks, dtype="<u8")
+        if found.size != 3 * segment.count:
+            raise IndexStoreError(
+                f"data/{segment.marks} holds {found.size} numbers, expected {3 * segment.count}; "
+                "run `searchapp verify` on the index"
+            )
+        parts.append(found.reshape(3, segment.count))
+    return np.concatenate(parts, axis=1)

@@ -1,0 +1,294 @@
+"""A manifest: the whole state of an index as one readable JSON file, behind the checksum of its own text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from searchapp.index.storage.directory import FileEntry
+from searchapp.index.storage.migrate import FORMAT, migrate
+
+STATES = ("encoding", "encoded", "ready")
+T = TypeVar("T")
+
+
+class Torn(Exception):
+    """A manifest whose text does not match its checksum: a write that never finished, or damage."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """``count`` documents from row ``base`` on: an Arrow file of rows, fp16 vectors, and marks; all immutable.
+
+    ``marks`` (see ``searchapp.index.storage.hashes``) is empty in what format 1 wrote, until the index is next written.
+    """
+
+    rows: str
+    vectors: str
+    base: int
+    count: int
+    marks: str = ""
+
+    def names(self) -> list[str]:
+        """Its files."""
+        return [name for name in (self.rows, self.vectors, self.marks) if name]
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """The rows that are gone: a bitmap in ``file``, kept a second time in ``copy``, for nothing else could mend it."""
+
+    file: str
+    copy: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What the last ``add`` of some sources brought, and the files of records it rejected."""
+
+    sources: tuple[dict[str, str], ...]
+    added: int
+    changed: int
+    unchanged: int
+    rejected: int
+    reasons: dict[str, int] = field(default_factory=dict)
+    rejections: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its sources."""
+        return [source["name"] for source in self.sources]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What an ``add`` that has not finished has encoded: no part of the state yet. Bases count from 0."""
+
+    sources: tuple[str, ...]
+    segments: tuple[Segment, ...] = ()
+    rejections: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Documents encoded."""
+        return sum(segment.count for segment in self.segments)
+
+    def names(self) -> list[str]:
+        """Its files."""
+        return [*(name for segment in self.segments for name in segment.names()), *self.rejections]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Recall@10 against exact search, by the same queries: of the index as trained, and after rows were folded in.
+
+    ``first`` is how many rows the index had when it was first asked; 0 in what was measured by other queries.
+    """
+
+    trained: float
+    now: float
+    rows: int  # at the time of ``now``
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A projection of the stored vectors, kept in ``file``; ``explained_variance`` is the share it keeps (0 to 1)."""
+
+    file: str
+    dim: int
+    explained_variance: float
+
+
+@dataclass(frozen=True)
+class Ann:
+    """A FAISS index over all rows: its file, factory string, search parameters and how many candidates to rescore.
+
+    ``measured`` is what the probe queries gave when it was built or tuned: ``recall`` at 10 against exact search,
+    ``milliseconds`` a query alone on one thread, ``bytes`` a vector, ``queries`` asked. ``notes`` are the sentences the
+    choice came with, such as which type missed its target.
+    """
+
+    file: str
+    factory: str
+    rows: int
+    candidates: int
+    parameters: dict[str, int] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", tuple(self.notes))  # JSON has lists only
+
+
+@dataclass(frozen=True)
+class Lexical:
+    """The words of all documents for BM25: ``files`` names, for each segment's file of rows, its file of postings.
+
+    ``stemmer`` and ``stop_words`` made the terms; ``k1`` and ``b`` are BM25's own. ``fusion`` is how to fuse it with
+    the dense side, once that was tuned: the fields of ``searchapp.search.Fusion``, and what it was tuned on.
+    """
+
+    files: dict[str, str]
+    stemmer: str | None
+    stop_words: str | None
+    k1: float
+    b: float
+    fusion: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Build:
+    """What the build was asked for and how far it is: enough to go on, and to tell a different request apart."""
+
+    sources: tuple[dict[str, str], ...]
+    consumed: int = 0  # records read from the sources, rejected ones included
+    rejected: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0
+    pca: int | str | None = None  # a dimension, ``auto``, or none
+    factory: str = "auto"
+    targets: dict[str, float] = field(default_factory=dict)  # what was asked for: recall, memory, latency
+    overwrite: bool = False  # begun in the place of another index, which stays readable until this one is ready
+    segment_size: int | None = None  # fixed by the first run, so that a resumed build cuts as the first one did
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The state of an index after its ``number``-th commit.
+
+    ``encoder`` holds the model, its options, its fingerprint and prompts; ``dim`` is the length of a stored vector.
+    ``files`` names every file the state needs, with size and checksum.
+    """
+
+    encoder: dict[str, Any]
+    dim: int
+    build: Build
+    number: int = 0
+    state: str = "encoding"
+    rows: int = 0
+    segments: tuple[Segment, ...] = ()
+    rejections: tuple[str, ...] = ()  # of the build: files of JSON lines, one for each rejected record
+    tombstones: Tombstones | None = None
+    reduction: Reduction | None = None
+    ann: Ann | None = None
+    lexical: Lexical | None = None
+    probes: str | None = None  # a file of fp16 query vectors that every choice of index is measured with
+    additions: tuple[Addition, ...] = ()
+    staged: Staged | None = None
+    drift: Drift | None = None
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def documents(self) -> int:
+        """Documents that can be found: rows without the tombstones."""
+        return self.rows - (self.tombstones.count if self.tombstones else 0)
+
+    @property
+    def fresh(self) -> int:
+        """Rows that the FAISS index does not have yet; they are searched exactly beside it."""
+        return self.rows - (self.ann.rows if self.ann else 0)
+
+    @property
+    def rejected(self) -> int:
+        """Records rejected by the build and by every add."""
+        return self.build.rejected + sum(addition.rejected for addition in self.additions)
+
+    def with_files(self, **changes: Any) -> Manifest:
+        """Return a changed copy that lists only the files it names."""
+        files = changes.pop("files", {})
+        changed = replace(self, **changes)
+        known = {**self.files, **files}
+        return replace(changed, files={name: known[name] for name in changed.names()})
+
+    def bare(self, *lost: str, state: str = "encoded") -> Manifest:
+        """A copy without reduction and FAISS index, nor the probes and postings of which ``lost`` names the file."""
+        probes = None if self.probes in lost else self.probes
+        bare = self.with_files(state=state, reduction=None, ann=None, drift=None, probes=probes)
+        return bare.without_postings(*lost)
+
+    def without_postings(self, *lost: str) -> Manifest:
+        """A copy without the postings of which ``lost`` names the file."""
+        if self.lexical is None:
+            return self
+        files = {rows: name for rows, name in self.lexical.files.items() if name not in lost}
+        return self.with_files(lexical=replace(self.lexical, files=files))
+
+    def names(self) -> list[str]:
+        """The data files of this state."""
+        staged = self.staged.names() if self.staged else []
+        stored = [name for segment in self.segments for name in segment.names()]
+        gone = [self.tombstones.file, self.tombstones.copy] if self.tombstones else []
+        return [*stored, *staged, *gone, *self.rejected_files(), *self.derived()]
+
+    def derived(self) -> list[str]:
+        """The data files that can be made again from the segments."""
+        single = [part.file for part in (self.reduction, self.ann) if part is not None]
+        return [*single, *([self.probes] if self.probes is not None else []), *self.postings()]
+
+    def postings(self) -> list[str]:
+        """The files of words for BM25, in the order of the segments that have one."""
+        files = self.lexical.files if self.lexical is not None else {}
+        return [files[segment.rows] for segment in self.segments if segment.rows in files]
+
+    def rejected_files(self) -> list[str]:
+        """The files of rejected records: the build's, then each add's."""
+        return [*self.rejections, *(name for addition in self.additions for name in addition.rejections)]
+
+    def dump(self) -> bytes:
+        """Serialise: the first line is the checksum of the rest."""
+        body = json.dumps(asdict(self), indent=1, ensure_ascii=False).encode("utf-8")
+        return hashlib.blake2b(body, digest_size=16).hexdigest().encode("ascii") + b"\n" + body
+
+    @staticmethod
+    def load(path: Path) -> Manifest:
+        """Read a manifest. Raises Torn for damage and IndexStoreError for a format this version does not know."""
+        head, _, body = path.read_bytes().partition(b"\n")
+        if hashlib.blake2b(body, digest_size=16).hexdigest().encode("ascii") != head:
+            raise Torn(f"{path} does not match its checksum")
+        content = json.loads(body)
+        if not isinstance(content, dict):
+            raise Torn(f"{path} holds no JSON object")
+        return _parse(migrate(content, path.parent))
+
+
+def _parse(content: dict[str, Any]) -> Manifest:
+    build = dict(content["build"])
+    return Manifest(
+        **{
+            **content,
+            "build": Build(**{**build, "sources": tuple(build["sources"])}),
+            "rejections": tuple(content["rejections"]),
+            "segments": tuple(Segment(**segment) for segment in content["segments"]),
+            "tombstones": _one(Tombstones, content["tombstones"]),
+            "reduction": _one(Reduction, content["reduction"]),
+            "ann": _one(Ann, content["ann"]),
+            "additions": tuple(_addition(addition) for addition in content["additions"]),
+            "staged": _staged(content["staged"]),
+            "drift": _one(Drift, content["drift"]),
+            "lexical": Lexical(**content["lexical"]) if content.get("lexical") else None,
+            "files": {name: FileEntry(**entry) for name, entry in content["files"].items()},
+        }
+    )
+
+
+def _one(kind: type[T], content: dict[str, Any] | None) -> T | None:
+    return kind(**content) if content else None
+
+
+def _addition(content: dict[str, Any]) -> Addition:
+    return Addition(**{**content, "sources": tuple(content["sources"]), "rejections": tuple(content["rejections"])})
+
+
+def _staged(content: dict[str, Any] | None) -> Staged | None:
+    if not content:
+        return None
+    segments = tuple(Segment(**segment) for segment in content["segments"])
+    return Staged(tuple(content["sources"]), segments, tuple(content["rejections"]))

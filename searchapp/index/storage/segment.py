@@ -1,0 +1,78 @@
+"""Writing segments: the files of a run of documents, and of the records that could not become one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from searchapp.corpus import Document, Rejected, passage_of
+from searchapp.encoder import Encoder
+from searchapp.errors import ModelError
+from searchapp.index.storage.directory import FileEntry
+from searchapp.index.storage.documents import Rows, write_rows
+from searchapp.index.storage.hashes import marks_of, write_marks
+from searchapp.index.storage.manifest import Manifest, Segment
+from searchapp.index.storage.store import Store
+
+SEGMENT_DOCUMENTS = 8_192
+SEGMENT_CHARACTERS = 32_000_000  # a segment's texts are held in memory until it is committed
+Files = dict[str, FileEntry]
+
+
+def encode(
+    encoder: Encoder, documents: Sequence[Document], progress: Callable[[int, int], None] | None = None
+) -> tuple[np.ndarray, int]:
+    """Unit vectors float16 (n, dim) of documents, as they are stored, and how many tokens these had.
+
+    Raises ModelError where the model gives no number.
+    """
+    if not documents:
+        return np.zeros((0, encoder.dim), dtype="<f2"), 0
+    encoded = encoder.encode_counted(
+        [passage_of(document) for document in documents],
+        encoder.settings.document_instruction,
+        progress=progress,
+        dtype=np.dtype("<f2"),
+    )
+    finite = np.isfinite(encoded.vectors).all(1)
+    if not finite.all():
+        bad = documents[int(np.argmin(finite))].id
+        raise ModelError(f"the model gave a vector that is no number for document {bad!r}; try --dtype float32")
+    return encoded.vectors, encoded.tokens
+
+
+def write_segment(store: Store, documents: Sequence[Document], vectors: np.ndarray, base: int) -> tuple[Segment, Files]:
+    """Write documents and their vectors as a segment from row ``base`` on, without committing it."""
+    with store.draft("rows") as (rows, draft, files):
+        write_rows(draft, documents)
+    with store.draft("vectors") as (stored, draft, more):
+        draft.write(np.ascontiguousarray(vectors, dtype="<f2").tobytes())
+    with store.draft("marks") as (marks, draft, most):
+        write_marks(draft, marks_of(documents))
+    return Segment(rows, stored, base, len(documents), marks), {**files, **more, **most}
+
+
+def write_rejections(store: Store, rejections: Sequence[Rejected]) -> tuple[str, Files]:
+    """Write rejected records as JSON lines; returns the file's name and its entry."""
+    with store.draft("rejected") as (name, draft, files):
+        for item in rejections:
+            draft.write(json.dumps(asdict(item), ensure_ascii=False).encode("utf-8") + b"\n")
+    return name, files
+
+
+def completed(store: Store, manifest: Manifest) -> Manifest:
+    """The manifest with what every segment of a finished index has and that of an older format lacks: its marks."""
+    if all(segment.marks for segment in manifest.segments):
+        return manifest
+    rows, files, segments = Rows(store.data, manifest.segments), {}, []
+    for number, segment in enumerate(manifest.segments):
+        if not segment.marks:
+            with store.draft("marks") as (name, draft, entries):
+                write_marks(draft, marks_of(rows.documents(number)))
+            files.update(entries)
+            segment = replace(segment, marks=name)
+        segments.append(segment)
+    return manifest.with_files(segments=tuple(segments), files=files)

@@ -1,0 +1,239 @@
+"""The stored vectors: fp16, one file a segment, read in blocks while building and by row while rescoring.
+
+Rounding to fp16 moves a vector's length off 1; what comes out as float32 has length 1 again, so that an inner product
+with a unit query is the cosine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from searchapp.index.storage.manifest import Segment
+from searchapp.index.storage.mmap import MappedFiles
+
+BLOCK_NUMBERS = 1 << 20  # numbers (rows x dim) held in memory at a time while all rows are gone through
+LEAST_BLOCK, MOST_BLOCK = 256, 8_192  # rows
+ALONE = 32_768  # numbers that PyTorch converts on one thread: on busy cores waking others takes milliseconds
+
+
+def block_rows(dim: int) -> int:
+    """How many rows of ``dim`` numbers make a block: 4 MB as float32, within bounds."""
+    return max(LEAST_BLOCK, min(MOST_BLOCK, BLOCK_NUMBERS // dim))
+
+
+class Stored(Protocol):
+    """Fp16 vectors of ``dim`` numbers, by row number."""
+
+    dim: int
+
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors (len(rows), dim) of the given rows."""
+
+
+class Held:
+    """A ``Stored`` in memory."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.count, self.dim = vectors.shape
+        self._vectors = vectors
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All of them as unit float32 blocks."""
+        yield from self.sampled_blocks(self.count)
+
+    def sampled_blocks(self, size: int) -> Iterator[np.ndarray]:
+        """At most ``size`` of them, evenly spread, as unit float32 blocks."""
+        chosen = np.linspace(0, self.count - 1, min(size, self.count)).astype(np.int64)
+        step = block_rows(self.dim)
+        for begin in range(0, len(chosen), step):
+            yield unit(widen(self._vectors[chosen[begin : begin + step]]))
+
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of the given rows."""
+        found: np.ndarray = self._vectors[rows]
+        return found
+
+
+class Copied:
+    """A ``Stored`` with some rows of another in memory, as quick as files that are mapped and read already."""
+
+    def __init__(self, vectors: Stored, rows: np.ndarray) -> None:
+        self.dim = vectors.dim
+        self._vectors, self._rows = vectors, np.unique(rows)
+        self._copies = vectors.stored(self._rows)
+
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of the given rows; from the other where one is not among the copies."""
+        places = np.minimum(np.searchsorted(self._rows, rows), len(self._rows) - 1)
+        if not len(self._rows) or not np.array_equal(self._rows[places], rows):
+            return self._vectors.stored(rows)
+        found: np.ndarray = self._copies[places]
+        return found
+
+
+class Vectors:
+    """Float32 views of the segments' vectors; ``dim`` is their length.
+
+    Rows are read from memory-mapped files, or, with ``mapped`` false, by a call each: slower by a microsecond, but what
+    is mapped counts as this process's memory, and measuring an index while it is built touches every page.
+
+    ``alive`` is a mask over the rows, false where one is gone: these are read like any other, but never among the
+    ``count`` rows that ``living`` and every sample are of.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        segments: Sequence[Segment],
+        dim: int,
+        *,
+        mapped: bool = True,
+        alive: np.ndarray | None = None,
+    ) -> None:
+        self.dim = dim
+        self._mapped = mapped
+        self.rows = sum(segment.count for segment in segments)
+        self.alive = alive
+        self.count = self.rows if alive is None else int(alive.sum())
+        self._folder = folder
+        self._segments = segments
+        self._bases = np.array([segment.base for segment in segments], dtype=np.int64)
+
+    def blocks(self, size: int | None = None, start: int = 0) -> Iterator[np.ndarray]:
+        """Yield the vectors from row ``start`` on as float32 blocks (at most size, dim) of unit rows, by plain reads.
+
+        Memory-mapped pages would count as this process's memory; what is read here is gone after each block.
+        """
+        size = size or block_rows(self.dim)
+        for segment in self._segments:
+            path = self._folder / segment.vectors
+            for begin in range(max(0, start - segment.base), segment.count, size):
+                count = min(size, segment.count - begin)
+                flat = np.fromfile(path, dtype="<f2", count=count * self.dim, offset=begin * self.dim * 2)
+                yield unit(widen(flat.reshape(count, self.dim)))
+
+    def among(self, alive: np.ndarray | None) -> Vectors:
+        """The same vectors with another mask of the rows that are there."""
+        return Vectors(self._folder, self._segments, self.dim, mapped=self._mapped, alive=alive)
+
+    def living(self, end: int | None = None) -> Iterator[np.ndarray]:
+        """Yield the rows that are there, all or those before row ``end``, as float32 blocks of unit rows."""
+        begin, end = 0, self.rows if end is None else end
+        for block in self.blocks():
+            if begin >= end:
+                return
+            inside = block[: end - begin]
+            kept = inside if self.alive is None else inside[self.alive[begin : begin + len(inside)]]
+            begin += len(block)
+            if len(kept):
+                yield kept
+
+    def nth(self, places: np.ndarray) -> np.ndarray:
+        """The numbers of rows that are there, by their place (from 0 to ``count`` - 1) among these."""
+        return places if self.alive is None else np.flatnonzero(self.alive)[places]
+
+    def raw(self, number: int, kept: np.ndarray) -> bytes:
+        """The stored bytes of one segment's rows where the mask ``kept`` is true."""
+        flat = np.fromfile(self._folder / self._segments[number].vectors, dtype="<f2")
+        return flat.reshape(-1, self.dim)[kept].tobytes()
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Unit float32 (len(rows), dim) of the given row numbers."""
+        return unit(widen(self.stored(rows)))
+
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """The fp16 vectors (len(rows), dim) of the given row numbers; only their pages are read."""
+        if not len(rows):
+            return np.empty((0, self.dim), dtype="<f2")
+        if self._mapped:
+            items, shifts = self._items
+            found = items[rows * self.dim + shifts[np.searchsorted(self._bases, rows, side="right") - 1]]
+            vectors: np.ndarray = found.view("<f2").reshape(len(rows), self.dim)
+            return vectors
+        out = np.empty((len(rows), self.dim), dtype="<f2")
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        numbers = np.searchsorted(self._bases, ascending, side="right") - 1
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
+        for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+            number = int(numbers[begin])
+            places = ascending[begin:end] - self._bases[number]
+            self._read(number, places.tolist(), order[begin:end].tolist(), out)
+        return out
+
+    def sample(self, size: int, seed: int = 0) -> Held:
+        """At most ``size`` distinct random rows that are there, in row order."""
+        rows = self.sampled(size, seed)
+        return Held(Vectors(self._folder, self._segments, self.dim, mapped=False).stored(rows))
+
+    def sampled_blocks(self, size: int, seed: int = 0) -> Iterator[np.ndarray]:
+        """At most ``size`` distinct random rows that are there, as unit float32 blocks: the first would train worse."""
+        if self.count <= size:
+            yield from self.living()
+            return
+        rows = self.sampled(size, seed)
+        reader = Vectors(self._folder, self._segments, self.dim, mapped=False)
+        step = block_rows(self.dim)
+        for begin in range(0, size, step):
+            yield reader.gather(rows[begin : begin + step])
+
+    def sampled(self, size: int, seed: int = 0) -> np.ndarray:
+        """The numbers of at most ``size`` distinct random rows that are there, ascending."""
+        if self.count <= size:
+            return self.nth(np.arange(self.count))
+        return self.nth(np.sort(np.random.default_rng(seed).choice(self.count, size=size, replace=False)))
+
+    def _read(self, number: int, places: list[int], targets: list[int], out: np.ndarray) -> None:
+        """Read rows of one segment into the target rows of ``out``."""
+        size = 2 * self.dim
+        into = memoryview(out.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
+        with (self._folder / self._segments[number].vectors).open("rb", buffering=0) as file:
+            for place, target in zip(places, targets, strict=True):
+                os.preadv(file.fileno(), [into[target * size : (target + 1) * size]], place * size)
+
+    @cached_property
+    def _items(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every run of ``dim`` numbers in the mapped files as one item, by the number it begins with.
+
+        With it, for each segment, what is added to ``dim`` times a row for the number that its vector begins with.
+        """
+        files = MappedFiles(
+            [self._folder / segment.vectors for segment in self._segments],
+            [segment.count * self.dim * 2 for segment in self._segments],
+        )
+        size = 2 * self.dim
+        count = (len(files.bytes) - size) // 2 + 1
+        items = np.ndarray((count,), dtype=f"V{size}", buffer=files.bytes, strides=(2,))
+        return items, files.starts // 2 - self._bases * self.dim
+
+
+def widen(stored: np.ndarray, room: np.ndarray | None = None) -> np.ndarray:
+    """Fp16 to float32, into the first numbers of ``room`` where it is given, a flat array.
+
+    By PyTorch: NumPy takes 5 to 7 times as long (docs/log.md), which would be most of rescoring.
+    """
+    import torch
+
+    narrow = torch.from_numpy(np.ascontiguousarray(stored, dtype=np.float16))
+    if room is None:
+        wide: np.ndarray = narrow.float().numpy()
+        return wide
+    wide = room[: stored.size].reshape(stored.shape)
+    target, source = torch.from_numpy(wide).view(-1), narrow.view(-1)
+    for begin in range(0, stored.size, ALONE):
+        target[begin : begin + ALONE].copy_(source[begin : begin + ALONE])
+    return wide
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Give float32 rows length 1, in place; zero rows stay zero."""
+    norms = np.sqrt(np.vecdot(vectors, vectors))
+    norms[norms == 0] = 1
+    vectors /= norms[:, None]
+    return vectors

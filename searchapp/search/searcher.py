@@ -1,0 +1,156 @@
+"""An index that is asked in words: the stored vectors together with the encoder that made them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+from searchapp.encoder import Encoder
+from searchapp.errors import SearchAppError
+from searchapp.index import Filter, VectorIndex
+from searchapp.index.encoder_match import recorded_encoder, require_match
+from searchapp.rerank import Advance, Reranker, load_reranker
+from searchapp.search.fusion import Fusion, stored_fusion
+from searchapp.search.hit import Answer, Hit, Place
+from searchapp.search.pipeline import RERANKED, Plan, run
+from searchapp.search.ranking import Stage
+
+
+class Index:
+    """A finished index and its encoder, which is loaded when the first query comes."""
+
+    def __init__(self, vectors: VectorIndex, encoder: Encoder | None = None, device: str = "auto") -> None:
+        self.vectors = vectors
+        self._given = encoder
+        self._device = device
+        self._rerankers: dict[str, Reranker] = {}
+        if encoder is not None:
+            require_match(vectors.manifest, vectors.store.root, encoder)
+
+    @classmethod
+    def open(cls, path: str | Path, *, encoder: Encoder | None = None, device: str = "auto") -> Index:
+        """Open an index directory; ``encoder`` replaces the recorded one and must have made the same vectors.
+
+        Raises IndexStoreError for a directory that is no finished index, ModelError for an encoder that differs.
+        """
+        return cls(VectorIndex.open(path, device if device.startswith("cuda") else "cpu"), encoder, device)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder recorded in the index. Raises ModelError when it is gone or no longer the same."""
+        if self._given is not None:
+            return self._given
+        return recorded_encoder(self.vectors.manifest, self.vectors.store.root, self._device)
+
+    def refresh(self) -> bool:
+        """Move on to the newest state of the directory; says whether there was one. The encoder is kept.
+
+        Until then this object sees the state it was opened on, whatever writers do. Raises ModelError when the index
+        was built again by another encoder.
+        """
+        newest = VectorIndex.open(self.vectors.store.root, self.vectors.device)
+        if newest.manifest.number == self.vectors.manifest.number:
+            return False
+        loaded = self._given or self.__dict__.get("encoder")
+        if loaded is not None:
+            require_match(newest.manifest, newest.store.root, loaded)
+        self.vectors = newest
+        return True
+
+    @overload
+    def search(self, query: str, k: int = ..., **options: Any) -> list[Hit]: ...
+    @overload
+    def search(self, query: list[str], k: int = ..., **options: Any) -> list[list[Hit]]: ...
+    def search(self, query: str | list[str], k: int = 10, **options: Any) -> list[Hit] | list[list[Hit]]:
+        """Return the k best hits of a query, or such a list for each of several; options as in ``answer``."""
+        queries = [query] if isinstance(query, str) else query
+        hits = [list(answer.hits) for answer in self.answer(queries, k, **options)]
+        return hits[0] if isinstance(query, str) else hits
+
+    def answer(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        filter: str | None = None,
+        candidates: int | None = None,
+        instruction: str | None = None,
+        hybrid: bool | Fusion = False,
+        rerank: str | Reranker | None = None,
+        rerank_depth: int = RERANKED,
+        advance: Advance | None = None,
+    ) -> list[Answer]:
+        """Search several queries at once; fewer than k hits come back where fewer documents are there or pass.
+
+        ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
+        rescore, ``instruction`` what the encoder puts before each query. ``hybrid`` fuses the ranking with that of
+        BM25: True as the index was tuned, or else by reciprocal ranks. ``rerank`` is a reranker, or the model to load
+        one from (see ``searchapp.rerank``), for the best ``rerank_depth`` hits; ``advance`` is told of the pairs it has
+        scored. Raises SearchAppError for an empty query, for text that is not valid Unicode, and for numbers out of
+        range.
+        """
+        for query in queries:
+            if not query.strip():
+                raise SearchAppError("the query is empty; give at least one word")
+            _require_unicode("query", query)
+        if instruction is not None:
+            _require_unicode("instruction", instruction)
+        plan = Plan(
+            k=k,
+            candidates=candidates,
+            fusion=self._fusion(hybrid),
+            rerank_depth=rerank_depth,
+            filter=Filter(filter) if filter else None,
+        )
+        if rerank is not None:
+            plan = replace(plan, reranker=self._reranker(rerank))
+        encoder = self.encoder
+        began = time.perf_counter()
+        vectors = encoder.encode_queries(list(queries), instruction)
+        encoded = time.perf_counter()
+        stages = run(self.vectors, queries, vectors, plan, advance)
+        hits = [self._hits(stages, number) for number in range(len(queries))]
+        spent = sum(stage.seconds for stage in stages if stage.name == "reranked")
+        searched = time.perf_counter() - encoded - spent
+        return [Answer(*pair, encoded - began, searched, spent) for pair in zip(queries, hits, strict=True)]
+
+    def _fusion(self, hybrid: bool | Fusion) -> Fusion | None:
+        if not hybrid:
+            return None
+        lexical = self.vectors.lexical  # an index without words is refused here, before a model is loaded
+        return hybrid if isinstance(hybrid, Fusion) else stored_fusion(lexical.part) or Fusion()
+
+    def _reranker(self, given: str | Reranker) -> Reranker:
+        if not isinstance(given, str):
+            return given
+        if given not in self._rerankers:
+            self._rerankers = {given: load_reranker(given, device=self._device)}
+        return self._rerankers[given]
+
+    def _hits(self, stages: Sequence[Stage], query: int) -> tuple[Hit, ...]:
+        last, found = stages[-1], []
+        for place, row in enumerate(last.rows[query].tolist()):
+            if row >= 0:
+                document = self.vectors.rows.read(row)
+                places = {
+                    stage.name: Place(rank, score)
+                    for stage in stages
+                    if (rank := stage.rank(query, row)) is not None and (score := stage.score(query, row)) is not None
+                }
+                score = float(last.scores[query, place])
+                found.append(
+                    Hit(document.id, score, document.title, document.text, document.metadata, last.name, places)
+                )
+        return tuple(found)
+
+
+def _require_unicode(what: str, text: str) -> None:
+    """Refuse lone surrogates: what Python makes of command-line bytes that are not UTF-8, and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise SearchAppError(f"the {what} {text!r} is not valid Unicode; give it as UTF-8 text") from error
