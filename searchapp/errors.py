@@ -25,3 +25,11 @@ class EvaluationError(SearchAppError):
 
 class AdaptError(SearchAppError):
     """Training data or a setting of the recipe cannot be used."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of another library's error, for a message of one line; its type where it says nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

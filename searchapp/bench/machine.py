@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from searchapp.provenance import package_versions
 
 SIZES = {"cpu": 2_048, "cuda": 8_192}  # side of the square matrices that are multiplied
 REPEATS = 4
@@ -113,12 +114,6 @@ def describe(device: str, threads: int) -> dict[str, Any]:
         processor, flags = fields.get("model name", processor), fields.get("flags", "")
     except OSError:
         pass
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "device": torch.cuda.get_device_name(0) if device == "cuda" else "cpu",
         "processor": processor,
@@ -126,5 +121,5 @@ def describe(device: str, threads: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": threads,
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": package_versions(PACKAGES),
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from searchapp.atomic import write_text
 from searchapp.errors import EvaluationError
 from searchapp.evaluate.collection import Qrels, read_qrels, read_query_texts
 from searchapp.evaluate.run import read_lines
@@ -101,14 +101,9 @@ class Judging:
         return pair
 
     def _save(self) -> None:
-        draft = self.file.with_suffix(f".{os.getpid()}.tmp")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("w", encoding="utf-8") as out:
-                out.writelines(self._lines())
-                out.flush()
-                os.fsync(out.fileno())
-            draft.replace(self.file)
+            write_text(self.file, "".join(self._lines()), sync=True)
             if not self.qrels:
                 self.file.unlink()
         except OSError as error:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
+from searchapp.atomic import atomic_write
 from searchapp.errors import EvaluationError
 
 Run = dict[str, dict[str, float]]
@@ -76,19 +76,14 @@ def write_run(path: str | Path, run: Mapping[str, Sequence[tuple[str, float]]], 
     """
     path = Path(path)
     _check_field("tag", tag)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with gzip.open(temporary, "wb") if path.suffix == ".gz" else temporary.open("wb") as out:
+        with atomic_write(path) as raw, gzip.open(raw, "wb") if path.suffix == ".gz" else nullcontext(raw) as out:
             for query, hits in run.items():
                 out.write(_run_lines(query, hits, tag).encode())
-        temporary.replace(path)
     except OSError as error:
         raise EvaluationError(
             f"run {path} cannot be written: {error.strerror or error}; give a file in a folder you can write to"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):  # it is not there after the renaming, nor where it could not be made
-            temporary.unlink()
 
 
 def read_run(path: str | Path) -> Run:

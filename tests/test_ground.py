@@ -1,0 +1,73 @@
+"""The ground files: atomic writes, Unicode checks, versions, reasons."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from searchapp.atomic import atomic_write, write_text
+from searchapp.errors import reason_of
+from searchapp.provenance import package_versions
+from searchapp.unicode import find_surrogate
+
+
+def test_a_file_keeps_its_old_content_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "list.tsv"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
+        file.write(b"half of the ne")
+        assert path.read_text() == "old"
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["list.tsv"]
+    write_text(path, "ñew", sync=True)
+    assert path.read_bytes() == "ñew".encode()
+
+
+def test_a_new_file_takes_no_other_files_place(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    with atomic_write(path, new=True) as file:
+        file.write(b"first")
+    with pytest.raises(FileExistsError), atomic_write(path, new=True) as file:
+        file.write(b"second")
+    assert path.read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_new_file_where_the_file_system_has_no_hard_links(tmp_path, monkeypatch, taken):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "pairs.jsonl"
+    if taken:
+        path.write_bytes(b"first")
+        with pytest.raises(FileExistsError), atomic_write(path, new=True) as file:
+            file.write(b"second")
+    else:
+        with atomic_write(path, new=True) as file:
+            file.write(b"first")
+    assert path.read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+def test_lone_surrogates_are_found_where_they_stand():
+    assert find_surrogate("plain") is None
+    assert find_surrogate("\N{GRINNING FACE} é") is None
+    assert find_surrogate("ab\ud800c") == 2
+    assert find_surrogate(os.fsdecode(b"caf\xe9")) == 3
+
+
+def test_versions_are_of_what_is_installed():
+    import numpy
+
+    assert package_versions(["numpy", "no-such-package"]) == {"numpy": numpy.__version__}
+
+
+def test_the_reason_of_a_foreign_error_is_one_line():
+    assert reason_of(ValueError("first.\nsecond")) == "first"
+    assert reason_of(ValueError()) == "ValueError"
+    assert reason_of(FileNotFoundError(errno.ENOENT, "No such file or directory", "x")) == "No such file or directory"
