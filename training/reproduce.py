@@ -33,7 +33,7 @@ from searchapp.adapt.probing.linear_probe import Training as ProbeTraining
 from searchapp.adapt.probing.linear_probe import probe, read_task
 from searchapp.adapt.run import run_stage
 from searchapp.evaluate.collection import load_collection
-from searchapp.evaluate.retrieval import Setting, evaluate_collection
+from searchapp.evaluate.retrieval import IndexConfig, Request, evaluate_collection
 
 log = logging.getLogger("training")
 
@@ -111,7 +111,11 @@ def retrieval(encoder: Encoder, data: Path) -> dict[str, np.ndarray]:
         collection = load_collection(data / "retrieval" / name)
         with tempfile.TemporaryDirectory() as work:
             result = evaluate_collection(
-                collection, encoder, [Setting(factory="Flat")], Path(work) / "index", metrics=["nDCG@10"], depth=100
+                collection,
+                encoder,
+                [IndexConfig(factory="Flat")],
+                Path(work) / "index",
+                Request(metrics=["nDCG@10"], depth=100),
             )[0]
         found[name] = np.array(list(result.scores.per_query["nDCG@10"].values()))
     return found

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from searchapp.errors import EvaluationError
-from searchapp.evaluate.names import order_label
 
 if TYPE_CHECKING:
     from searchapp.evaluate.reranking import Reranked
     from searchapp.evaluate.retrieval import Result
+    from searchapp.evaluate.settings import RetrievalSetting
 
 
 def put_section(path: Path, title: str, body: str, head: str = "# Results\n") -> None:
@@ -41,8 +41,8 @@ def put_section(path: Path, title: str, body: str, head: str = "# Results\n") ->
 def retrieval_section(results: Sequence[Result]) -> str:
     """One table for each model: a row for each collection and setting, a column for each metric."""
     lines = []
-    for model in dict.fromkeys(result.setting["model"] for result in results):
-        own = [result for result in results if result.setting["model"] == model]
+    for model in dict.fromkeys(result.setting.model for result in results):
+        own = [result for result in results if result.setting.model == model]
         metrics = list(own[0].scores.per_query)
         lines += [f"Model: `{Path(model).name}`.", ""]
         lines += _head(["collection", "documents", "queries", "search", *metrics])
@@ -51,9 +51,9 @@ def retrieval_section(results: Sequence[Result]) -> str:
             lines.append(
                 _row(
                     [
-                        f"{setting['collection']} ({setting['split']})",
-                        f"{setting['documents']:,}",
-                        str(setting["queries"]),
+                        f"{setting.collection} ({setting.split})",
+                        f"{setting.data.documents:,}",
+                        str(setting.queries),
                         _search(setting),
                         *_cells(result),
                     ]
@@ -61,7 +61,7 @@ def retrieval_section(results: Sequence[Result]) -> str:
             )
         lines += [
             "",
-            *dict.fromkeys(f"- {result.setting['collection']}: {note}" for result in own for note in result.notes),
+            *dict.fromkeys(f"- {result.setting.collection}: {note}" for result in own for note in result.notes),
         ]
         lines.append("")
     return "\n".join([*lines, "In brackets: 95 % bootstrap interval over the queries."])
@@ -76,15 +76,15 @@ def reranking_section(results: Sequence[Reranked]) -> str:
         lines.append(
             _row(
                 [
-                    f"{setting['collection']} ({setting['split']})",
-                    str(setting["queries"]),
-                    f"{setting['candidates']:.1f}",
-                    order_label(setting),
+                    f"{setting.collection} ({setting.split})",
+                    str(setting.queries),
+                    f"{setting.candidates:.1f}",
+                    setting.label,
                     *_cells(result),
                 ]
             )
         )
-    notes = dict.fromkeys(f"- {result.setting['collection']}: {note}" for result in results for note in result.notes)
+    notes = dict.fromkeys(f"- {result.setting.collection}: {note}" for result in results for note in result.notes)
     return "\n".join([*lines, "", *notes, *([""] if notes else []), "In brackets: 95 % bootstrap interval."])
 
 
@@ -100,8 +100,8 @@ def _cells(result: Result | Reranked) -> list[str]:
     return [f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in result.scores.estimates().values()]
 
 
-def _search(setting: dict[str, Any]) -> str:
-    words = {"dense": "dense", "bm25": "BM25", "hybrid": "fusion"}[setting["method"]]
-    if setting["method"] != "bm25" and setting["pca"]:
-        words += f", PCA {setting['pca']}"
-    return words + (f" → {Path(setting['rerank']).name}" if setting["rerank"] else "")
+def _search(setting: RetrievalSetting) -> str:
+    words = {"dense": "dense", "bm25": "BM25", "hybrid": "fusion"}[setting.method]
+    if setting.method != "bm25" and setting.index.pca:
+        words += f", PCA {setting.index.pca}"
+    return words + (f" → {Path(setting.reranked_by.reranker).name}" if setting.reranked_by else "")

@@ -47,15 +47,6 @@ class Corpus:
     self_rule: str
     duplicate_rule: str
 
-    def describe(self) -> dict[str, object]:
-        """The object that stands in a result's setting."""
-        return {
-            "judged_documents": self.judged,
-            "judged_documents_unknown": self.unknown,
-            "self_documents": {"rule": self.self_rule, "same_id": self.same_id, "dropped": len(self.selves)},
-            "duplicates": {"rule": self.duplicate_rule, "documents": self.repeated},
-        }
-
     def sentences(self) -> list[str]:
         """What a reader of the figures has to know, one sentence each; nothing where nothing is out of the ordinary."""
         said = []

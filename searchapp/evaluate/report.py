@@ -10,9 +10,10 @@ from searchapp.corpus import Document
 from searchapp.evaluate import figures
 from searchapp.evaluate.collection import Collection, Qrels, Query
 from searchapp.evaluate.metrics import Scores
-from searchapp.evaluate.names import label, model_labels, order_label
+from searchapp.evaluate.names import model_labels
 from searchapp.evaluate.page import Page, table_html, text
 from searchapp.evaluate.protocol import Ranking
+from searchapp.evaluate.settings import RerankSetting, RetrievalSetting
 
 if TYPE_CHECKING:
     from searchapp.evaluate.candidates import Candidates
@@ -31,7 +32,7 @@ class Scored(Protocol):
     """What the tables and plots are made from."""
 
     @property
-    def setting(self) -> dict[str, Any]:
+    def setting(self) -> RetrievalSetting | RerankSetting:
         """All that decides the figures."""
         ...
 
@@ -61,9 +62,9 @@ def retrieval_report(folder: Path, results: Sequence[Result], collections: Seque
     from searchapp.evaluate.candidates import documents_of
 
     page = Page("How good the search is", _sizes(results))
-    for collection, own in _by_collection([(label(one.setting), one) for one in results]):
+    for collection, own in _by_collection([(one.setting.label, one) for one in results]):
         test = next(one for one in collections if one.name == collection)
-        _figures_of(page, f"{collection} ({own[0][1].setting['split']})", own)
+        _figures_of(page, f"{collection} ({own[0][1].setting.split})", own)
         _plots(page, collection, own)
         failing = _failing(own[0][1])
         wanted = _wanted(own[0][1], failing)
@@ -77,13 +78,12 @@ def retrieval_report(folder: Path, results: Sequence[Result], collections: Seque
 def reranking_report(folder: Path, results: Sequence[Reranked], loaded: Sequence[Candidates]) -> Path:
     """Write the report of a reranking evaluation into ``folder``; return the page's path."""
     page = Page("How good the order is", _sizes(results))
-    for collection, own in _by_collection([(order_label(one.setting), one) for one in results]):
+    for collection, own in _by_collection([(one.setting.label, one) for one in results]):
         given = next(one for one in loaded if one.name == collection)
-        _figures_of(page, f"{collection} ({own[0][1].setting['split']})", own)
-        if "first_stage_recall" in own[-1][1].setting:
-            setting = own[-1][1].setting
+        _figures_of(page, f"{collection} ({own[0][1].setting.split})", own)
+        if (first := own[-1][1].setting.first_stage) is not None:
             page.paragraph(
-                f"Recall@{setting['first_stage_depth']} of the first stage is {setting['first_stage_recall']:.4f}: "
+                f"Recall@{first.depth} of the first stage is {first.recall:.4f}: "
                 "no order of its documents can find more."
             )
         _intervals(page, collection, own)
@@ -161,22 +161,22 @@ def _by_collection(labelled: Sequence[tuple[str, Group]]) -> Iterator[tuple[str,
     """Yield each collection with its labelled results; the models' names go in front where there are several."""
     groups: dict[str, list[tuple[str, Group]]] = {}
     for words, one in labelled:
-        groups.setdefault(one.setting["collection"], []).append((words, one))
+        groups.setdefault(one.setting.collection, []).append((words, one))
     for collection, own in groups.items():
-        models = model_labels(sorted({str(one.setting["model"]) for _, one in own if one.setting["model"]}))
+        models = model_labels(sorted({str(one.setting.model) for _, one in own if one.setting.model}))
         several = len(models) > 1
         yield (
             collection,
             [
-                (f"{models[str(one.setting['model'])]}: {words}" if several and one.setting["model"] else words, one)
+                (f"{models[str(one.setting.model)]}: {words}" if several and one.setting.model else words, one)
                 for words, one in own
             ],
         )
 
 
 def _sizes(results: Sequence[Scored]) -> str:
-    models = dict.fromkeys(Path(str(one.setting["model"])).name for one in results if one.setting["model"])
-    collections = dict.fromkeys(f"{one.setting['collection']} ({one.setting['queries']} queries)" for one in results)
+    models = dict.fromkeys(Path(str(one.setting.model)).name for one in results if one.setting.model)
+    collections = dict.fromkeys(f"{one.setting.collection} ({one.setting.queries} queries)" for one in results)
     return f"Model: {', '.join(models)}. Collections: {', '.join(collections)}."
 
 
@@ -208,15 +208,15 @@ def _plots(page: Page, collection: str, own: Sequence[tuple[str, Result]]) -> No
     for _, one in own:
         estimate = one.scores.estimate(main)
         setting = one.setting
-        if setting["method"] == "dense" and not setting["rerank"]:
-            line = lines.setdefault(f"{Path(setting['model']).name}, {setting['factory']}", [])
-            line.append((setting["pca"] or setting["dim"], estimate.value, estimate.low, estimate.high))
+        if setting.method == "dense" and setting.reranked_by is None:
+            line = lines.setdefault(f"{Path(setting.model).name}, {setting.index.factory}", [])
+            line.append((setting.index.pca or setting.index.dim, estimate.value, estimate.low, estimate.high))
     _intervals(page, collection, own)
     lines = {label: points for label, points in lines.items() if len({point[0] for point in points}) > 1}
     if lines:
         page.figure(figures.against_dimension(f"{collection}-dimensions", main, lines))
     recall = next((name for name in own[0][1].scores.per_query if name.startswith(("Recall@", "R@"))), main)
-    points = [(name, one.setting["search_ms_per_query"], one.scores.estimate(recall).value) for name, one in own]
+    points = [(name, one.setting.search_ms_per_query, one.scores.estimate(recall).value) for name, one in own]
     page.figure(figures.against_latency(f"{collection}-latency", recall, points))
     _differences(page, collection, own)
     _histograms(page, collection, own)

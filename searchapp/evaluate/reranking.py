@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from searchapp.evaluate.collection import Qrels
 from searchapp.evaluate.metrics import UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Ranking
 from searchapp.evaluate.run import Run, ranking
+from searchapp.evaluate.settings import FirstStage, RerankSetting
 from searchapp.rerank import Advance, Reranker
 from searchapp.rerank.bm25 import Words
 from searchapp.search import Fusion, Stage
@@ -29,7 +30,7 @@ class Reranked:
     """One order of the candidates: ``setting`` says what made it, ``run`` is it, with its scores."""
 
     name: str
-    setting: dict[str, Any]
+    setting: RerankSetting
     scores: Scores
     run: Ranking
     qrels: Qrels
@@ -38,7 +39,7 @@ class Reranked:
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints for it."""
         metrics = {name: asdict(estimate) for name, estimate in self.scores.estimates().items()}
-        return {"setting": self.setting, "metrics": metrics}
+        return {"setting": self.setting.to_json(), "metrics": metrics}
 
 
 def evaluate_reranking(
@@ -55,42 +56,41 @@ def evaluate_reranking(
 
     Candidates of a run bring two results at least, before and after; ``depth`` (all of them without) is how many of a
     query's candidates the scorer sees, and those below keep their order behind them. Recall of the first stage at that
-    depth, which nothing after it can exceed, is in the setting as ``first_stage_recall``. With ``fusion`` BM25, with
+    depth, which nothing after it can exceed, is in the setting as ``first_stage``. With ``fusion`` BM25, with
     document frequencies over all candidates, and both together follow.
 
     Raises EvaluationError where a score is NaN.
     """
-    common = {
-        "collection": candidates.name,
-        "split": candidates.split,
-        "queries": len(candidates.qrels),
-        "candidates": sum(map(len, candidates.documents.values())) / max(1, len(candidates.documents)),
-        "depth": depth,
-        "fusion": None,
-    } | (_ceiling(candidates, depth) if candidates.before is not None else {})
+    common = RerankSetting(
+        candidates.name,
+        candidates.split,
+        len(candidates.qrels),
+        sum(map(len, candidates.documents.values())) / max(1, len(candidates.documents)),
+        depth,
+        kind="first stage",
+        first_stage=_first_stage(candidates, depth) if candidates.before is not None else None,
+    )
     asked = [*dict.fromkeys([*metrics, UNJUDGED])]
 
-    def result(name: str, run: Run, **more: Any) -> Reranked:
+    def result(name: str, run: Run, setting: RerankSetting) -> Reranked:
         measured = score(run, candidates.qrels, asked)
-        return Reranked(name, common | more, measured, _listed(run), candidates.qrels, candidates.left_out)
+        return Reranked(name, setting, measured, _listed(run), candidates.qrels, candidates.left_out)
 
     results = []
     if candidates.before is not None:
         given = {query: candidates.before[query] for query in candidates.documents}
-        results.append(result("before", given, model=None, kind="first stage", instruction=None))
+        results.append(result("before", given, common))
     began = time.perf_counter()
     after = _reordered(candidates, scorer, depth, advance)
-    spent = {
-        "seconds": time.perf_counter() - began,
-        "pairs": sum(len(n[:depth]) for n in candidates.documents.values()),
-    }
-    model = {"model": scorer.name, "instruction": instruction}
-    results.append(result("reranked", after, kind=scorer.kind, **model, **spent))
+    seconds = time.perf_counter() - began
+    pairs = sum(len(names[:depth]) for names in candidates.documents.values())
+    own = replace(common, kind=scorer.kind, model=scorer.name, instruction=instruction)
+    results.append(result("reranked", after, replace(own, seconds=seconds, pairs=pairs)))
     if fusion is not None:
         words = _reordered(candidates, Words(candidates.texts.values()), depth, None)
-        results.append(result("bm25", words, model=None, kind="bm25", instruction=None))
+        results.append(result("bm25", words, replace(common, kind="bm25")))
         both = _fused(candidates, after, words, fusion)
-        results.append(result("fusion", both, kind="fusion", **model | {"fusion": asdict(fusion)}))
+        results.append(result("fusion", both, replace(own, kind="fusion", fusion=fusion)))
     return results
 
 
@@ -149,10 +149,10 @@ def _listed(run: Run) -> Ranking:
     return listed
 
 
-def _ceiling(candidates: Candidates, depth: int | None) -> dict[str, Any]:
+def _first_stage(candidates: Candidates, depth: int | None) -> FirstStage:
     """Recall of what the scorer saw; a judged query without candidates counts 0."""
     seen = {query: {name: -float(place) for place, name in enumerate(names[:depth])} for query, names in
             candidates.documents.items()}  # fmt: skip
     most = depth or max(map(len, candidates.documents.values()))
     found = score(seen, candidates.qrels, [f"Recall@{most}"]).estimate(f"Recall@{most}")
-    return {"first_stage_recall": found.value, "first_stage_depth": most}
+    return FirstStage(found.value, most)

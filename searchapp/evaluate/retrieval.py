@@ -18,6 +18,7 @@ from searchapp.evaluate.collection import Collection, Qrels
 from searchapp.evaluate.metrics import DEFAULT_METRICS, UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
 from searchapp.evaluate.run import check_ids
+from searchapp.evaluate.settings import CollectionSetting, IndexSetting, RerankedBy, RetrievalSetting
 from searchapp.index import Progress, Store, VectorIndex, build
 from searchapp.index.ann.select import Wanted, derive
 
@@ -32,7 +33,7 @@ KINDS = {"bm25": "bm25", "fused": "hybrid", "reranked": "reranked"}
 
 
 @dataclass(frozen=True)
-class Setting:
+class IndexConfig:
     """One way to index the same vectors; ``pca`` is a dimension, 0 for none, None to leave it to the rule."""
 
     pca: int | None = None
@@ -66,13 +67,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """What one setting brought: ``setting`` says all that decides it, ``run`` the documents of each query in order.
+    """What one setting brought: ``setting`` is all that decides it, ``run`` the documents of each query in order.
 
     ``scores`` were measured against ``qrels``: those of the collection, but for documents that count as one.
     """
 
     name: str
-    setting: dict[str, Any]
+    setting: RetrievalSetting
     scores: Scores
     run: Ranking
     search_seconds: float
@@ -82,49 +83,49 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints for it."""
         metrics = {name: asdict(estimate) for name, estimate in self.scores.estimates().items()}
-        return {"setting": self.setting, "metrics": metrics}
+        return {"setting": self.setting.to_json(), "metrics": metrics}
 
 
 def evaluate_collection(
     collection: Collection,
     encoder: Encoder,
-    settings: Sequence[Setting],
+    configs: Sequence[IndexConfig],
     work: Path,
     request: Request | None = None,
     *,
     progress: Progress | None = None,
     advance: Advance | None = None,
 ) -> list[Result]:
-    """Encode a collection into an index at ``work`` once, then index, search and score it for every setting.
+    """Encode a collection into an index at ``work`` once, then index, search and score it for every configuration.
 
     An index that is there already, from the same corpus by the same encoder, is used as it is.
 
-    Raises IndexStoreError for a setting that does not fit the encoder before anything is encoded; whether there are
-    documents enough for it is known only after.
+    Raises IndexStoreError for a configuration that does not fit the encoder before anything is encoded; whether there
+    are documents enough for it is known only after.
     """
     request = request or Request()
-    for setting in settings:
-        Wanted(setting.pca, setting.factory).check(encoder.dim)
+    for config in configs:
+        Wanted(config.pca, config.factory).check(encoder.dim)
     build(
         [str(collection.corpus)],
         work,
         encoder,
-        pca=settings[0].pca,
-        factory=settings[0].factory,
+        pca=configs[0].pca,
+        factory=configs[0].factory,
         lexical=request.fusion is not None,
         progress=progress,
     )
     vectors = _encode_queries(collection, encoder, request.instruction)
     results: list[Result] = []
     corpus = None
-    for setting in settings:
+    for config in configs:
         with Store.write(work) as store:
             current = store.manifest.build if store.manifest else None
-            if current is None or (current.pca, current.factory) != (setting.pca, setting.factory):
-                derive(store, setting.pca, setting.factory)
+            if current is None or (current.pca, current.factory) != (config.pca, config.factory):
+                derive(store, config.pca, config.factory)
         index = VectorIndex.open(work)
         corpus = corpus or _examine(collection, index, request)
-        results += _measure(collection, index, corpus, vectors, setting, request, advance, lexical=not results)
+        results += _measure(collection, index, corpus, vectors, config, request, advance, lexical=not results)
     return results
 
 
@@ -141,9 +142,9 @@ def evaluate_index(
     request = request or Request()
     corpus = _examine(collection, index, request)
     reduction = index.manifest.reduction
-    setting = Setting(reduction.dim if reduction else None, index.manifest.build.factory, candidates)
+    config = IndexConfig(reduction.dim if reduction else None, index.manifest.build.factory, candidates)
     vectors = _encode_queries(collection, encoder, request.instruction)
-    return _measure(collection, index, corpus, vectors, setting, request, advance, lexical=True)
+    return _measure(collection, index, corpus, vectors, config, request, advance, lexical=True)
 
 
 def _examine(collection: Collection, index: VectorIndex, request: Request) -> Corpus:
@@ -159,7 +160,7 @@ def _measure(
     index: VectorIndex,
     corpus: Corpus,
     vectors: np.ndarray,
-    setting: Setting,
+    config: IndexConfig,
     request: Request,
     advance: Advance | None,
     *,
@@ -170,7 +171,7 @@ def _measure(
 
     plan = Plan(
         k=request.depth + (1 if corpus.selves else 0),  # one more, where one may be left out
-        candidates=setting.candidates,
+        candidates=config.candidates,
         fusion=request.fusion,
         reranker=request.reranker,
         rerank_depth=request.rerank_depth,
@@ -179,7 +180,7 @@ def _measure(
     # files are mapped and libraries loaded at the first search: that is not the time a query takes
     run(index, texts[:1], vectors[:1], replace(plan, reranker=None))
     stages = run(index, texts, vectors, plan, advance)
-    notes = (*corpus.sentences(), *_deep(index, setting, request))
+    notes = (*corpus.sentences(), *_deep(index, config, request))
     results: list[Result] = []
     for number, stage in enumerate(stages):
         kind = KINDS.get(stage.name, "dense")
@@ -191,85 +192,82 @@ def _measure(
             qrels,
             [*dict.fromkeys([*request.metrics, UNJUDGED])],
         )
-        described = {
-            **_describe(collection, index, corpus, setting, request, measured),
-            "method": kind,
-            "fusion": asdict(request.fusion) if kind == "hybrid" and request.fusion else None,
-            "rerank": None,
-            "search_ms_per_query": 1000 * seconds / max(1, len(vectors)),
-        }
-        name = {"dense": setting.name, "bm25": "bm25", "hybrid": f"{setting.name}-hybrid"}.get(kind, "")
+        setting = RetrievalSetting(
+            _describe_collection(collection, index, corpus, measured),
+            _describe_index(index, config, request),
+            kind,
+            1000 * seconds / max(1, len(vectors)),
+            request.fusion if kind == "hybrid" else None,
+        )
+        name = {"dense": config.name, "bm25": "bm25", "hybrid": f"{config.name}-hybrid"}.get(kind, "")
         if kind == "reranked" and request.reranker is not None:
             before = results[-1]
             name = f"{before.name}-reranked"
-            described |= {key: before.setting[key] for key in ("method", "fusion")}
-            described |= _reranking(request, request.reranker, before)
-        results.append(Result(name, described, measured, found, seconds, qrels, notes))
+            by = _reranked_by(request, request.reranker, before)
+            setting = replace(setting, method=before.setting.method, fusion=before.setting.fusion, reranked_by=by)
+        results.append(Result(name, setting, measured, found, seconds, qrels, notes))
     return [result for result in results if lexical or result.name != "bm25"]
 
 
-def _reranking(request: Request, reranker: Reranker, first: Result) -> dict[str, Any]:
-    """What a reranked result says beside: of what it is made, and the recall it cannot exceed."""
+def _reranked_by(request: Request, reranker: Reranker, first: Result) -> RerankedBy:
     ceiling = score(
         {query: dict(hits[: request.rerank_depth]) for query, hits in first.run.items()},
         first.qrels,
         [f"Recall@{request.rerank_depth}"],
     )
-    return {
-        "rerank": reranker.name,
-        "rerank_kind": reranker.kind,
-        "rerank_depth": request.rerank_depth,
-        "first_stage": first.name,
-        "first_stage_recall": ceiling.estimate(f"Recall@{request.rerank_depth}").value,
-    }
+    recall = ceiling.estimate(f"Recall@{request.rerank_depth}").value
+    return RerankedBy(reranker.name, reranker.kind, request.rerank_depth, first.name, recall)
 
 
-def _describe(
-    collection: Collection,
-    index: VectorIndex,
-    corpus: Corpus,
-    setting: Setting,
-    request: Request,
-    measured: Scores,
-) -> dict[str, Any]:
-    manifest = index.manifest
+def _describe_collection(
+    collection: Collection, index: VectorIndex, corpus: Corpus, measured: Scores
+) -> CollectionSetting:
+    return CollectionSetting(
+        collection.name,
+        collection.split,
+        measured.queries,
+        measured.missing,
+        collection.unknown_queries,
+        index.manifest.documents,
+        index.manifest.rejected,
+        corpus.judged,
+        corpus.unknown,
+        {"rule": corpus.self_rule, "same_id": corpus.same_id, "dropped": len(corpus.selves)},
+        {"rule": corpus.duplicate_rule, "documents": corpus.repeated},
+    )
+
+
+def _describe_index(index: VectorIndex, config: IndexConfig, request: Request) -> IndexSetting:
+    manifest, reduction = index.manifest, index.manifest.reduction
     asked = request.instruction
-    return {
-        "collection": collection.name,
-        "split": collection.split,
-        "queries": measured.queries,
-        "queries_missing": measured.missing,
-        "queries_unknown": collection.unknown_queries,
-        "documents": manifest.documents,
-        "documents_rejected": manifest.rejected,
-        **corpus.describe(),
-        "model": manifest.encoder["reference"]["model"],
-        "adapters": manifest.encoder["reference"]["adapters"],
-        "fingerprint": manifest.encoder["fingerprint"]["sha256"],
-        "instruction": asked if asked is not None else manifest.encoder["settings"]["query_instruction"],
-        "dim": manifest.dim,
-        "pca": manifest.reduction.dim if manifest.reduction else None,
-        "explained_variance": manifest.reduction.explained_variance if manifest.reduction else None,
-        "factory": manifest.ann.factory if manifest.ann else None,
-        "candidates": _rescored(index, setting, request),
-        "depth": request.depth,
-    }
+    return IndexSetting(
+        manifest.encoder["reference"]["model"],
+        manifest.encoder["reference"]["adapters"],
+        manifest.encoder["fingerprint"]["sha256"],
+        asked if asked is not None else manifest.encoder["settings"]["query_instruction"],
+        manifest.dim,
+        reduction.dim if reduction else None,
+        reduction.explained_variance if reduction else None,
+        manifest.ann.factory if manifest.ann else None,
+        _rescored(index, config, request),
+        request.depth,
+    )
 
 
-def _rescored(index: VectorIndex, setting: Setting, request: Request) -> int:
+def _rescored(index: VectorIndex, config: IndexConfig, request: Request) -> int:
     """How many rows of a query were compared with the stored vectors: at least as many as were retrieved."""
     standard = index.manifest.ann.candidates if index.manifest.ann else 0
-    if setting.candidates == 0 or (setting.candidates is None and standard == 0):
+    if config.candidates == 0 or (config.candidates is None and standard == 0):
         return 0
-    wanted = max(standard, 4 * request.depth) if setting.candidates is None else max(setting.candidates, request.depth)
+    wanted = max(standard, 4 * request.depth) if config.candidates is None else max(config.candidates, request.depth)
     return min(wanted, index.manifest.documents)
 
 
-def _deep(index: VectorIndex, setting: Setting, request: Request) -> list[str]:
+def _deep(index: VectorIndex, config: IndexConfig, request: Request) -> list[str]:
     """Say it where more was rescored than a search for ten hits would: that flatters the reduction."""
     standard = index.manifest.ann.candidates if index.manifest.ann else 0
-    rescored = _rescored(index, setting, request)
-    if setting.candidates is not None or rescored <= max(standard, 4 * 10):
+    rescored = _rescored(index, config, request)
+    if config.candidates is not None or rescored <= max(standard, 4 * 10):
         return []
     return [
         f"{rescored:,} documents a query are rescored, as {request.depth:,} are retrieved; a search for 10 rescores "

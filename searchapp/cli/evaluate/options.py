@@ -74,9 +74,9 @@ def write_per_query(path: Path, results: Iterable[tuple[str, Named]], texts: Map
                     values = {metric: column[query] for metric, column in columns.items()}
                     line = {
                         "setting": name,
-                        "collection": result.setting["collection"],
+                        "collection": result.setting.collection,
                         "query_id": query,
-                        "query": texts.get((result.setting["collection"], query)),
+                        "query": texts.get((result.setting.collection, query)),
                         "metrics": values,
                     }
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")

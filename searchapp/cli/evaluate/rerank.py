@@ -166,7 +166,7 @@ def _write(
     if run is not None:
         after = [result for result in results if result.name == "reranked"]
         for result in after:
-            place = run_path(run, result.setting["collection"], alone=len(after) == 1)
+            place = run_path(run, result.setting.collection, alone=len(after) == 1)
             write_run(place, result.run, "searchapp-reranked")
             notice(f"run written to {place}")
     if per_query is not None:
@@ -184,7 +184,6 @@ def _write(
 
 
 def _show(results: Sequence[Reranked]) -> None:
-    from searchapp.evaluate.names import order_label
 
     names = list(results[0].scores.per_query)
     rows = [["collection", "order", *names]]
@@ -193,29 +192,26 @@ def _show(results: Sequence[Reranked]) -> None:
         estimates = result.scores.estimates()
         rows.append(
             [
-                f"{setting['collection']} ({setting['split']})",
-                order_label(setting),
+                f"{setting.collection} ({setting.split})",
+                setting.label,
                 *(f"{one.value:.4f} [{one.low:.3f}, {one.high:.3f}]" for one in estimates.values()),
             ]
         )
     for sentence in dict.fromkeys(
-        f"{result.setting['collection']}: {note}" for result in results for note in result.notes
+        f"{result.setting.collection}: {note}" for result in results for note in result.notes
     ):
         say(sentence)
     say(table(rows))
     for result in results:
-        if result.name == "before":
-            say(
-                f"recall@{result.setting['first_stage_depth']} of the first stage: "
-                f"{result.setting['first_stage_recall']:.4f}, the ceiling of what reranking can reach"
-            )
+        if result.name == "before" and (first := result.setting.first_stage) is not None:
+            say(f"recall@{first.depth} of the first stage: {first.recall:.4f}, the ceiling of what reranking can reach")
     say(f"queries: {', '.join(_sizes(results))}; in brackets: 95 % bootstrap interval over the queries")
 
 
 def _sizes(results: Sequence[Reranked]) -> list[str]:
     sizes = {
-        result.setting["collection"]: f"{result.setting['collection']} {result.setting['queries']} "
-        f"with {result.setting['candidates']:.1f} candidates each"
+        result.setting.collection: f"{result.setting.collection} {result.setting.queries} "
+        f"with {result.setting.candidates:.1f} candidates each"
         for result in results
     }
     return list(sizes.values())

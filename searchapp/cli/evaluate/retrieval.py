@@ -26,7 +26,7 @@ from searchapp.errors import SearchAppError
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
     from searchapp.evaluate import Collection
-    from searchapp.evaluate.retrieval import Request, Result, Setting
+    from searchapp.evaluate.retrieval import IndexConfig, Request, Result
 
 SETTLED = ("model", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "dtype", "backend")
 
@@ -88,7 +88,7 @@ def retrieval(
     """Search test collections and score the results, with 95 % bootstrap intervals over the queries."""
     from searchapp.encoder import Encoder
     from searchapp.evaluate import load_collection
-    from searchapp.evaluate.retrieval import Request, Setting, check_run_ids, evaluate_index
+    from searchapp.evaluate.retrieval import IndexConfig, Request, check_run_ids, evaluate_index
     from searchapp.search import Index
 
     if index is not None:
@@ -122,7 +122,7 @@ def retrieval(
         results = evaluate_index(collections[0], opened.vectors, opened.encoder, request, candidates=candidates)
     else:
         dims: Sequence[int | None] = pca or [None]  # None: as the rule has it
-        settings = [Setting(dim, kind, candidates) for dim in dims for kind in factory or ["auto"]]
+        configs = [IndexConfig(dim, kind, candidates) for dim in dims for kind in factory or ["auto"]]
         for name in models:
             encoder = Encoder.load(
                 name,
@@ -136,7 +136,7 @@ def retrieval(
                 cache=cache,
             )
             for collection in collections:
-                results += _evaluate(collection, encoder, settings, request)
+                results += _evaluate(collection, encoder, configs, request)
             notice(f"model {name}: {encoder.description}")
     _write(results, run, per_query, report, markdown, collections)
     if json:
@@ -145,12 +145,14 @@ def retrieval(
         _show(results)
 
 
-def _evaluate(collection: Collection, encoder: Encoder, settings: Sequence[Setting], request: Request) -> list[Result]:
+def _evaluate(
+    collection: Collection, encoder: Encoder, configs: Sequence[IndexConfig], request: Request
+) -> list[Result]:
     from searchapp.cli.progress import Bar
     from searchapp.evaluate.retrieval import evaluate_collection
 
     with tempfile.TemporaryDirectory(prefix="searchapp-") as work, Bar() as bar:
-        return evaluate_collection(collection, encoder, settings, Path(work) / "index", request, progress=bar)
+        return evaluate_collection(collection, encoder, configs, Path(work) / "index", request, progress=bar)
 
 
 def _refuse_settled(context: typer.Context, datasets: Sequence[Path]) -> None:
@@ -207,7 +209,7 @@ def _show(results: Sequence[Result]) -> None:
     """Print one table for each collection and model."""
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
-        key = (result.setting["collection"], result.setting["split"], result.setting["model"])
+        key = (result.setting.collection, result.setting.split, result.setting.model)
         groups.setdefault(key, []).append(result)
     for number, group in enumerate(groups.values()):
         if number:
@@ -217,11 +219,10 @@ def _show(results: Sequence[Result]) -> None:
 
 
 def _show_group(results: Sequence[Result]) -> None:
-    from searchapp.evaluate.names import label
 
     first = results[0].setting
-    head = f"{first['collection']} ({first['split']}): {first['queries']} queries, {first['documents']:,} documents"
-    say(f"{head}, model {first['model']}")
+    head = f"{first.collection} ({first.split}): {first.queries} queries, {first.data.documents:,} documents"
+    say(f"{head}, model {first.model}")
     for sentence in _notes(results):
         say(sentence)
     names = list(results[0].scores.per_query)
@@ -231,30 +232,28 @@ def _show_group(results: Sequence[Result]) -> None:
         cells = [
             f"{estimates[name].value:.4f} [{estimates[name].low:.3f}, {estimates[name].high:.3f}]" for name in names
         ]
-        rows.append([label(result.setting), *cells, f"{result.setting['search_ms_per_query']:.2f}"])
+        rows.append([result.setting.label, *cells, f"{result.setting.search_ms_per_query:.2f}"])
     say(table(rows))
     for result in results:
-        if result.setting["rerank"]:
-            ceiling, seen = result.setting["first_stage_recall"], result.setting["rerank_depth"]
-            say(f"{label(result.setting)}: the {seen} documents it sees hold {ceiling:.4f} of the relevant ones")
+        if (by := result.setting.reranked_by) is not None:
+            said = f"the {by.depth} documents it sees hold {by.first_stage_recall:.4f} of the relevant ones"
+            say(f"{result.setting.label}: {said}")
 
 
 def _notes(results: Sequence[Result]) -> list[str]:
     """What a reader of the figures has to know, one sentence each."""
-    from searchapp.evaluate.names import label
-
     first = results[0].setting
     said = []
-    if first["documents_rejected"]:
+    if first.data.documents_rejected:
         said.append(
-            f"{first['documents_rejected']} documents could not be indexed (empty or malformed) and cannot be found"
+            f"{first.data.documents_rejected} documents could not be indexed (empty or malformed) and cannot be found"
         )
-    if first["queries_unknown"]:
-        said.append(f"{first['queries_unknown']} judged queries have no text in the queries file and are left out")
+    if first.data.queries_unknown:
+        said.append(f"{first.data.queries_unknown} judged queries have no text in the queries file and are left out")
     for result in results:
-        if result.setting["queries_missing"]:
+        if result.setting.data.queries_missing:
             said.append(
-                f"{result.setting['queries_missing']} judged queries are missing from the run of "
-                f"{label(result.setting)} and count as 0"
+                f"{result.setting.data.queries_missing} judged queries are missing from the run of "
+                f"{result.setting.label} and count as 0"
             )
     return [*said, *dict.fromkeys(note for result in results for note in result.notes)]
