@@ -8,8 +8,11 @@ from typing import Protocol
 class Progress(Protocol):
     """Work done in stages, each a count of units. Figures are what a reader wants to see beside the count."""
 
-    def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
-        """A stage begins, and the one before it has ended. ``total``: its units, where that is known."""
+    def stage(self, name: str, total: int | None = None, unit: str = "", done: int = 0) -> None:
+        """A stage begins, and the one before it has ended.
+
+        ``total``: its units, where that is known; ``done``: those that an earlier run did.
+        """
         ...
 
     def advance(self, count: int = 1, **figures: float) -> None:
@@ -24,7 +27,7 @@ class Progress(Protocol):
 class Silent:
     """A ``Progress`` that says nothing."""
 
-    def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
+    def stage(self, name: str, total: int | None = None, unit: str = "", done: int = 0) -> None:
         """Say nothing."""
 
     def advance(self, count: int = 1, **figures: float) -> None:

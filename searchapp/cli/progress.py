@@ -1,26 +1,33 @@
-"""Progress bars: of a build (documents, tokens a second, rejected) and of training (steps, loss)."""
+"""The one bar of the command line: it draws any ``Progress`` on standard error."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import TracebackType
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from searchapp.cli.console import notice
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+RATES = {"tokens"}  # figures of what was done, shown as a rate; all others are shown as they stand
+
 
 class Bar:
-    """Draws on standard error; where that is no terminal, a line at each stage is all."""
+    """Draws a ``searchapp.progress.Progress``; where standard error is no terminal, a line at each stage is all.
 
-    def __init__(self) -> None:
+    A stage without a unit is one step: it gets a line. With ``keep=False`` nothing is left on the screen, and nothing
+    is said where there is no terminal: for what is over in a moment.
+    """
+
+    def __init__(self, *, keep: bool = True) -> None:
+        self._keep = keep
         self._bar: tqdm | None = None
         self._began = time.perf_counter()
-        self._tokens = 0
-        self._rejected = 0
+        self._sums: dict[str, float] = {}
+        self._shown: dict[str, float] = {}
 
     def __enter__(self) -> Bar:
         return self
@@ -28,54 +35,60 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        self.close()
 
-    def stage(self, name: str) -> None:
+    def stage(self, name: str, total: int | None = None, unit: str = "", done: int = 0) -> None:
         """A stage begins."""
-        self._close()
-        if name != "encoding" or not sys.stderr.isatty():
-            notice(f"{name} …")
+        self.close()
+        self._began, self._sums, self._shown = time.perf_counter(), {}, {}
+        if not unit or not sys.stderr.isatty():
+            if self._keep:
+                notice(f"{name} …")
             return
-        self._began = time.perf_counter()
-        self._bar = tqdm(desc=name, unit="doc", unit_scale=True, dynamic_ncols=True, smoothing=0.1)
+        from tqdm import tqdm
 
-    def advance(self, documents: int, tokens: int) -> None:
-        """So many more documents were encoded."""
-        self._tokens += tokens
+        self._bar = tqdm(
+            desc=name,
+            total=total,
+            initial=done,
+            unit=unit,
+            unit_scale=True,
+            dynamic_ncols=True,
+            smoothing=0.1,
+            leave=self._keep,
+        )
+
+    def advance(self, count: int = 1, **figures: float) -> None:
+        """So many more units are done."""
+        for name, value in figures.items():
+            if name in RATES:
+                self._sums[name] = self._sums.get(name, 0.0) + value
+            else:
+                self._shown[name] = value
         if self._bar is not None:
-            if tokens or self._bar.n:
-                self._bar.update(documents)
-            else:  # already there when the build went on
-                self._bar.initial = documents
-                self._bar.n = documents
-            self._show()
+            self._bar.update(count)
+            self._draw_figures()
 
-    def position(self, documents: int, fraction: float, rejected: int) -> None:
-        """The sources have been read so far: this gives the total, and with it the time to go."""
-        self._rejected = rejected
-        if self._bar is not None and fraction > 0:
-            self._bar.total = max(documents, round(documents / fraction))
-            self._show()
-
-    def _show(self) -> None:
+    def expect(self, total: int, **figures: float) -> None:
+        """A better estimate of the total."""
+        self._shown.update(figures)
         if self._bar is not None:
-            rate = self._tokens / max(1e-6, time.perf_counter() - self._began)
-            self._bar.set_postfix_str(f"{rate:,.0f} tokens/s, {self._rejected} rejected")
+            self._bar.total = total
+            self._draw_figures()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """The last stage is over."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
-
-@contextmanager
-def counted(name: str, total: int, unit: str) -> Iterator[Callable[[int], object] | None]:
-    """Yield what is to be told of so many more units; a bar on standard error, and None where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with tqdm(desc=name, total=total, unit=unit, unit_scale=True, dynamic_ncols=True, leave=False) as bar:
-        yield bar.update
+    def _draw_figures(self) -> None:
+        if self._bar is None:
+            return
+        seconds = max(1e-6, time.perf_counter() - self._began)
+        rates = [f"{value / seconds:,.0f} {name}/s" for name, value in self._sums.items()]
+        shown = [f"{name} {value:,.4g}" for name, value in self._shown.items()]
+        self._bar.set_postfix_str(", ".join([*shown, *rates]))
 
 
 class Steps:
@@ -99,6 +112,8 @@ class Steps:
         if not sys.stderr.isatty():
             return
         if self._bar is None:  # the first step of a run that goes on is not the first of the stage
+            from tqdm import tqdm
+
             self._bar = tqdm(total=steps, initial=step - 1, unit="step", dynamic_ncols=True)
             self._began, self._tokens = time.perf_counter(), 0.0
         self._tokens += values["tokens"]

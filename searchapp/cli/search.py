@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -109,10 +108,9 @@ def _read_queries() -> list[str]:
 
 
 def _ask(index: Index, queries: list[str], wishes: Wishes) -> list[Answer]:
-    from searchapp.cli.progress import counted
+    from searchapp.cli.progress import Bar
 
-    pairs = len(queries) * min(wishes.rerank_depth, index.vectors.manifest.documents) if wishes.rerank else 0
-    with counted("reranking", pairs, "pair") if pairs else nullcontext() as advance:
+    with Bar(keep=False) as bar:
         return index.answer(
             queries,
             wishes.k,
@@ -122,7 +120,7 @@ def _ask(index: Index, queries: list[str], wishes: Wishes) -> list[Answer]:
             hybrid=wishes.hybrid or False,
             rerank=wishes.rerank,
             rerank_depth=wishes.rerank_depth,
-            advance=advance,
+            progress=bar,
         )
 
 

@@ -15,7 +15,8 @@ from searchapp.evaluate.metrics import UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Ranking
 from searchapp.evaluate.run import Run, ranking
 from searchapp.evaluate.settings import FirstStage, RerankSetting
-from searchapp.rerank import Advance, Reranker
+from searchapp.progress import Progress
+from searchapp.rerank import Reranker
 from searchapp.rerank.bm25 import Words
 from searchapp.search import Fusion, Stage
 from searchapp.search.fusion import fuse
@@ -50,7 +51,7 @@ def evaluate_reranking(
     instruction: str | None = None,
     depth: int | None = None,
     fusion: Fusion | None = None,
-    advance: Advance | None = None,
+    progress: Progress | None = None,
 ) -> list[Reranked]:
     """Put each query's candidates in the scorer's order and measure it.
 
@@ -81,7 +82,7 @@ def evaluate_reranking(
         given = {query: candidates.before[query] for query in candidates.documents}
         results.append(result("before", given, common))
     began = time.perf_counter()
-    after = _reordered(candidates, scorer, depth, advance)
+    after = _reordered(candidates, scorer, depth, progress)
     seconds = time.perf_counter() - began
     pairs = sum(len(names[:depth]) for names in candidates.documents.values())
     own = replace(common, kind=scorer.kind, model=scorer.name, instruction=instruction)
@@ -112,9 +113,11 @@ def _fused(candidates: Candidates, first: Run, second: Run, fusion: Fusion) -> R
     return run
 
 
-def _reordered(candidates: Candidates, scorer: Reranker, depth: int | None, advance: Advance | None) -> Run:
+def _reordered(candidates: Candidates, scorer: Reranker, depth: int | None, progress: Progress | None) -> Run:
     """Score block by block, so that memory does not grow with the collection."""
     run: Run = {}
+    if progress is not None:
+        progress.stage(candidates.name, sum(len(names[:depth]) for names in candidates.documents.values()), "pair")
     block: list[Any] = []
     size = 0
     for number, query in enumerate(candidates.queries, 1):
@@ -125,7 +128,7 @@ def _reordered(candidates: Candidates, scorer: Reranker, depth: int | None, adva
         asked = [[candidates.texts[name] for name in candidates.documents[one.id][:depth]] for one in block]
         # each text once, as a product's last digits depend on its row: equal texts are to have equal scores
         distinct = [list(dict.fromkeys(texts)) for texts in asked]
-        scores = scorer.score([one.text for one in block], distinct, advance=advance)
+        scores = scorer.score([one.text for one in block], distinct, progress=progress)
         for one, texts, known, found in zip(block, asked, distinct, scores, strict=True):
             score_of = dict(zip(known, found.tolist(), strict=True))
             run[one.id] = _with_tail(candidates.documents[one.id], [score_of[text] for text in texts])

@@ -19,11 +19,12 @@ from searchapp.evaluate.metrics import DEFAULT_METRICS, UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
 from searchapp.evaluate.run import check_ids
 from searchapp.evaluate.settings import CollectionSetting, IndexSetting, RerankedBy, RetrievalSetting
-from searchapp.index import Progress, Store, VectorIndex, build
+from searchapp.index import Store, VectorIndex, build
 from searchapp.index.ann.select import Wanted, derive
 
 if TYPE_CHECKING:
-    from searchapp.rerank import Advance, Reranker
+    from searchapp.progress import Progress
+    from searchapp.rerank import Reranker
     from searchapp.search.fusion import Fusion
 
 DEPTH = 1_000  # documents retrieved for each query, as trec_eval's MAP takes them
@@ -94,7 +95,6 @@ def evaluate_collection(
     request: Request | None = None,
     *,
     progress: Progress | None = None,
-    advance: Advance | None = None,
 ) -> list[Result]:
     """Encode a collection into an index at ``work`` once, then index, search and score it for every configuration.
 
@@ -125,7 +125,7 @@ def evaluate_collection(
                 derive(store, config.pca, config.factory)
         index = VectorIndex.open(work)
         corpus = corpus or _examine(collection, index, request)
-        results += _measure(collection, index, corpus, vectors, config, request, advance, lexical=not results)
+        results += _measure(collection, index, corpus, vectors, config, request, progress, lexical=not results)
     return results
 
 
@@ -136,7 +136,7 @@ def evaluate_index(
     request: Request | None = None,
     *,
     candidates: int | None = None,
-    advance: Advance | None = None,
+    progress: Progress | None = None,
 ) -> list[Result]:
     """Search an index that is already there. Raises EvaluationError when it lacks more than 5 % of what is judged."""
     request = request or Request()
@@ -144,7 +144,7 @@ def evaluate_index(
     reduction = index.manifest.reduction
     config = IndexConfig(reduction.dim if reduction else None, index.manifest.build.factory, candidates)
     vectors = _encode_queries(collection, encoder, request.instruction)
-    return _measure(collection, index, corpus, vectors, config, request, advance, lexical=True)
+    return _measure(collection, index, corpus, vectors, config, request, progress, lexical=True)
 
 
 def _examine(collection: Collection, index: VectorIndex, request: Request) -> Corpus:
@@ -162,7 +162,7 @@ def _measure(
     vectors: np.ndarray,
     config: IndexConfig,
     request: Request,
-    advance: Advance | None,
+    progress: Progress | None,
     *,
     lexical: bool,
 ) -> list[Result]:
@@ -179,7 +179,7 @@ def _measure(
     texts = [query.text for query in collection.queries]
     # files are mapped and libraries loaded at the first search: that is not the time a query takes
     run(index, texts[:1], vectors[:1], replace(plan, reranker=None))
-    stages = run(index, texts, vectors, plan, advance)
+    stages = run(index, texts, vectors, plan, progress)
     notes = (*corpus.sentences(), *_deep(index, config, request))
     results: list[Result] = []
     for number, stage in enumerate(stages):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from searchapp.index.add import Added, add
-from searchapp.index.build import Progress, Summary, build
+from searchapp.index.build import Summary, build
 from searchapp.index.compact import Compacted, compact
 from searchapp.index.delete import Deleted, delete
 from searchapp.index.encoder_match import recorded_encoder
@@ -21,7 +21,6 @@ __all__ = [
     "Compacted",
     "Deleted",
     "Filter",
-    "Progress",
     "Repaired",
     "Report",
     "Store",

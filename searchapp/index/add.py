@@ -19,7 +19,7 @@ import numpy as np
 from searchapp.corpus import Document, Rejected, Source, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import IndexStoreError
-from searchapp.index.build import PENDING_REJECTIONS, Progress, Silent, absolute, kind_of_reason, records
+from searchapp.index.build import PENDING_REJECTIONS, absolute, expect, kind_of_reason, records
 from searchapp.index.encoder_match import recorded_backend, require_match
 from searchapp.index.extend import fold
 from searchapp.index.lexical.bm25 import covering
@@ -39,6 +39,7 @@ from searchapp.index.storage.segment import (
 )  # fmt: skip
 from searchapp.index.storage.store import Store
 from searchapp.index.storage.vectors import Vectors
+from searchapp.progress import Progress, Silent
 
 
 @dataclass(frozen=True)
@@ -145,19 +146,19 @@ class _Run:
     def add(self, sources: Sequence[Source]) -> Added:
         """Read all of the sources, encode what is new, and commit it as the next state."""
         began = time.perf_counter()
-        self._progress.stage("encoding")
+        self._progress.stage("encoding", unit="doc")
         names = tuple(absolute(source.name) for source in sources)
         characters = 0
         for _, fraction, item in records(sources, skip=0):
             characters += self._take(item)
             full = len(self._pending) >= self._size or characters >= SEGMENT_CHARACTERS
             if full or len(self._rejections) >= PENDING_REJECTIONS:
-                self._progress.position(self._counts.total(), fraction, self._reasons.total())
+                expect(self._progress, self._counts.total(), fraction, self._reasons.total())
                 self._write()
                 staged = Staged(names, self._segments, self._rejected)
                 self._manifest = self._store.commit(self._manifest.with_files(staged=staged, files=self._files))
                 self._files, characters = {}, 0
-        self._progress.position(self._counts.total(), 1.0, self._reasons.total())
+        expect(self._progress, self._counts.total(), 1.0, self._reasons.total())
         self._write()
         manifest = self._finish(sources, names)
         return Added(
@@ -224,7 +225,7 @@ class _Run:
             vectors = np.empty((len(documents), self._manifest.dim), dtype="<f2")
             vectors[known >= 0] = self._vectors.stored(known[known >= 0])
             new = [document for document, row in zip(documents, known, strict=True) if row < 0]
-            vectors[known < 0], tokens = encode(self._encoder, new, self._progress.advance)
+            vectors[known < 0], tokens = encode(self._encoder, new, self._progress)
             segment, files = write_segment(self._store, documents, vectors, _count(self._segments))
             self._segments = (*self._segments, segment)
             self._staged.append(self._segments)

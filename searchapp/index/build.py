@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -42,6 +41,7 @@ from searchapp.index.storage.segment import (
     write_segment,
 )
 from searchapp.index.storage.store import REJECTED, Store
+from searchapp.progress import Progress, Silent
 
 PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
 PACKAGES = (
@@ -56,32 +56,6 @@ PACKAGES = (
     "bm25s",
     "PyStemmer",
 )
-
-
-class Progress(Protocol):
-    """What a build tells while it runs."""
-
-    def stage(self, name: str) -> None:
-        """A stage begins."""
-
-    def advance(self, documents: int, tokens: int) -> None:
-        """So many more documents were encoded."""
-
-    def position(self, documents: int, fraction: float, rejected: int) -> None:
-        """So many documents were read, which is this share (0 to 1) of the sources; so many records were rejected."""
-
-
-class Silent:
-    """A ``Progress`` that tells nothing."""
-
-    def stage(self, name: str) -> None:
-        """Do nothing."""
-
-    def advance(self, documents: int, tokens: int) -> None:
-        """Do nothing."""
-
-    def position(self, documents: int, fraction: float, rejected: int) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +154,12 @@ def _hurt(store: Store) -> bool:
     return True
 
 
+def expect(progress: Progress, documents: int, fraction: float, rejected: int) -> None:
+    """Say what the total will be, where ``documents`` are this share (0 to 1) of the sources."""
+    if fraction > 0:
+        progress.expect(max(documents, round(documents / fraction)), rejected=rejected)
+
+
 def absolute(name: str) -> str:
     """A source's name that holds from any working directory."""
     return str(Path(name).resolve()) if Path(name).exists() else name
@@ -263,10 +243,8 @@ class _Run:
 
     def encode(self, sources: Sequence[Source]) -> None:
         """Encode what is left of the sources and commit the state ``encoded``."""
-        self._progress.stage("encoding")
+        self._progress.stage("encoding", unit="doc", done=self._manifest.rows)
         self._remember_ids()
-        if self._manifest.rows:
-            self._progress.advance(self._manifest.rows, 0)
         began = time.perf_counter() - self._seconds
         done = self._manifest.build.consumed
         consumed, characters = done, 0
@@ -292,7 +270,7 @@ class _Run:
             raise CorpusError(self._nothing(sources))
 
     def _tell(self, fraction: float) -> None:
-        self._progress.position(self._manifest.rows + len(self._pending), fraction, self._reasons.total())
+        expect(self._progress, self._manifest.rows + len(self._pending), fraction, self._reasons.total())
 
     def _nothing(self, sources: Sequence[Source]) -> str:
         names = ", ".join(source.name for source in sources)
@@ -320,7 +298,7 @@ class _Run:
         manifest, segments, rejections, tokens = self._manifest, self._manifest.segments, self._manifest.rejections, 0
         files: dict[str, FileEntry] = {}
         if self._pending:
-            vectors, tokens = encode(self._encoder, self._pending, self._progress.advance)
+            vectors, tokens = encode(self._encoder, self._pending, self._progress)
             segment, files = write_segment(self._store, self._pending, vectors, manifest.rows)
             segments = (*segments, segment)
         if self._rejections:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.build import Progress, Silent
 from searchapp.index.drift import drifted
 from searchapp.index.extend import rebuilt
 from searchapp.index.lexical.bm25 import covering
@@ -22,6 +21,7 @@ from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.segment import SEGMENT_DOCUMENTS, Files, completed
 from searchapp.index.storage.store import Store
 from searchapp.index.storage.vectors import Vectors
+from searchapp.progress import Progress, Silent
 
 MERGED_BYTES = 64_000_000  # of documents that are held in memory to be put together
 

@@ -18,7 +18,6 @@ import numpy as np
 from searchapp.corpus import Document, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
-from searchapp.index.build import Progress, Silent
 from searchapp.index.encoder_match import require_match
 from searchapp.index.extend import rebuilt
 from searchapp.index.lexical.bm25 import covering
@@ -31,6 +30,7 @@ from searchapp.index.storage.segment import Files, encode, write_segment
 from searchapp.index.storage.store import Store
 from searchapp.index.storage.vectors import Vectors
 from searchapp.index.verify import examine
+from searchapp.progress import Progress, Silent
 
 Load = Callable[[Manifest], Encoder]
 
@@ -222,7 +222,7 @@ class _Repair:
             vectors[:] = self._vectors.stored(rows)
         if again := np.flatnonzero(stale & ~gone).tolist():
             self._progress.stage(f"encoding {len(again):,} documents again")
-            vectors[again], _ = encode(self._encoder, [documents[row] for row in again], self._progress.advance)
+            vectors[again], _ = encode(self._encoder, [documents[row] for row in again], self._progress)
             self.done.encoded += len(again)
             self.derive = True
             self._say(f"{len(again):,} vectors of data/{segment.vectors} encoded again")

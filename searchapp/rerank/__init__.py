@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from searchapp.rerank.loading import KINDS, load_reranker
-from searchapp.rerank.reranker import Advance, Reranker
+from searchapp.rerank.reranker import Reranker
 
-__all__ = ["KINDS", "Advance", "Reranker", "load_reranker"]
+__all__ = ["KINDS", "Reranker", "load_reranker"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from searchapp.encoder import Encoder
-from searchapp.rerank.reranker import Advance
+from searchapp.progress import Progress
 
 TOGETHER = 4_096  # texts that are looked at together
 KEPT = 16_384  # vectors of documents that are kept; the oldest go first
@@ -27,7 +27,7 @@ class BiEncoder:
         self._kept: dict[bytes, np.ndarray] = {}
 
     def score(
-        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, advance: Advance | None = None
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[np.ndarray]:
         """See ``Reranker``. A document that several queries share is encoded once, and its vector kept for a while."""
         asked = self._encoder.encode_queries(list(queries), self._instruction)
@@ -43,8 +43,8 @@ class BiEncoder:
             for number in range(begin, end + 1):
                 chosen = vectors[[places[text] for text in documents[number]]]
                 scores.append((chosen @ asked[number]).astype(np.float32))
-                if advance is not None:
-                    advance(len(documents[number]))
+                if progress is not None:
+                    progress.advance(len(documents[number]))
             begin = end + 1
         return scores
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from searchapp.index.lexical.analyzer import Analyser
 from searchapp.index.lexical.bm25 import K1
-from searchapp.rerank import Advance
+from searchapp.progress import Progress
 
 B = 0.75  # Robertson's. Candidates are of very different lengths; Anserini's 0.4 is made for passages of one size.
 
@@ -33,7 +33,7 @@ class Words:
             self._retriever.index(terms, show_progress=False)
 
     def score(
-        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, advance: Advance | None = None
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[np.ndarray]:
         """See ``Reranker``. A document without any word of the query scores 0."""
         scores = []
@@ -45,6 +45,6 @@ class Words:
             else:
                 found = np.zeros(len(rows), dtype=np.float32)
             scores.append(found)
-            if advance is not None:
-                advance(len(group))
+            if progress is not None:
+                progress.advance(len(group))
         return scores

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from searchapp.rerank.reranker import Advance, Reranker
+from searchapp.progress import Progress
+from searchapp.rerank.reranker import Reranker
 
 MOST = 2_000_000  # scores, of about 60 bytes each; the oldest go first
 STEP = 10_000  # scores read or written in one transaction
@@ -36,7 +37,7 @@ class Cached:
         self._broken = False
 
     def score(
-        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, advance: Advance | None = None
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[np.ndarray]:
         """See ``Reranker``; only what is not known is passed on."""
         keys = [self._keys(query, texts) for query, texts in zip(queries, documents, strict=True)]
@@ -45,13 +46,13 @@ class Cached:
         if self.kind == "listwise":
             missing = [list(range(len(line))) if gaps else [] for line, gaps in zip(keys, missing, strict=True)]
         asked = [number for number, gaps in enumerate(missing) if gaps]
-        if advance is not None:
-            advance(sum(len(line) for line in keys) - sum(len(gaps) for gaps in missing))
+        if progress is not None:
+            progress.advance(sum(len(line) for line in keys) - sum(len(gaps) for gaps in missing))
         if asked:
             given = self._reranker.score(
                 [queries[number] for number in asked],
                 [[documents[number][place] for place in missing[number]] for number in asked],
-                advance=advance,
+                progress=progress,
             )
             new = {
                 keys[number][place]: float(score)

@@ -9,9 +9,9 @@ import numpy as np
 
 from searchapp.encoder.batching import require_known
 from searchapp.encoder.checkpoint import Checkpoint
+from searchapp.progress import Progress
 from searchapp.rerank.pairs import BUDGET, Pair, pad_right, score_pairs
 from searchapp.rerank.prompt import Prompt, role_template, saved_prompt
-from searchapp.rerank.reranker import Advance
 from searchapp.rerank.weights import SCORE, digest, filler, load_headed, longest
 
 LENGTH = 1_024  # tokens of a pair, where the model takes as many
@@ -42,11 +42,11 @@ class Head:
         self.fingerprint = digest(checkpoint, self.kind, self._limit, self._instruction, precision)
 
     def score(
-        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, advance: Advance | None = None
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[np.ndarray]:
         """See ``Reranker``."""
         budget = BUDGET[self._model.device.type]
-        return score_pairs(self.name, queries, documents, self._tokenise, self._forward, budget, advance)
+        return score_pairs(self.name, queries, documents, self._tokenise, self._forward, budget, progress)
 
     def _tokenise(self, queries: Sequence[str], documents: Sequence[str]) -> list[Pair]:
         if self._prompt is not None:

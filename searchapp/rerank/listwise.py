@@ -17,9 +17,9 @@ import numpy as np
 from searchapp.encoder.batching import plan, require_known
 from searchapp.encoder.checkpoint import Checkpoint
 from searchapp.errors import ModelError
+from searchapp.progress import Progress
 from searchapp.rerank.pairs import BUDGET, pad_left
 from searchapp.rerank.prompt import chat_of, shorten
-from searchapp.rerank.reranker import Advance
 from searchapp.rerank.weights import LANGUAGE, digest, filler, load_headed, longest
 
 WINDOW, STRIDE = 20, 10
@@ -70,7 +70,7 @@ class Listwise:
         self.fingerprint = digest(checkpoint, *details)
 
     def score(
-        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, advance: Advance | None = None
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[np.ndarray]:
         """See ``Reranker``. The same window of all queries is asked together."""
         asked = [self._cut(query, self._query_limit) for query in queries]
@@ -88,8 +88,8 @@ class Listwise:
                 orders[number][start:end] = [before[place] for place in read_order(answer, end - start)]
                 if start == 0:
                     ends[number] = 0
-                    if advance is not None:
-                        advance(len(documents[number]))
+                    if progress is not None:
+                        progress.advance(len(documents[number]))
                 else:
                     ends[number] = ends[number] - self._stride
         scores = []

@@ -9,7 +9,7 @@ import numpy as np
 
 from searchapp.encoder.batching import plan
 from searchapp.errors import ModelError
-from searchapp.rerank.reranker import Advance
+from searchapp.progress import Progress
 
 BUDGET = {"cpu": 2_048, "cuda": 16_384}  # padded tokens in a batch
 WINDOW = 4_096  # pairs that are tokenised, sorted and held together
@@ -34,7 +34,7 @@ def score_pairs(
     tokenise: Tokenise,
     forward: Forward,
     budget: int,
-    advance: Advance | None = None,
+    progress: Progress | None = None,
 ) -> list[np.ndarray]:
     """Float32 scores of each query's documents, in order. No score depends on what shares its batch.
 
@@ -48,8 +48,8 @@ def score_pairs(
         sequences = tokenise([query for query, _ in window], [text for _, text in window])
         for chosen in plan([len(item.ids) for item in sequences], budget):
             scores[begin + chosen] = forward([sequences[place] for place in chosen])
-            if advance is not None:
-                advance(len(chosen))
+            if progress is not None:
+                progress.advance(len(chosen))
     if not np.isfinite(scores).all():
         raise ModelError(f"{name} gives scores that are no numbers; use float32")
     ends = np.cumsum([len(texts) for texts in documents], dtype=np.int64)

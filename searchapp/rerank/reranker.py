@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-Advance = Callable[[int], object]  # so many more pairs of a query and a document were scored
+from searchapp.progress import Progress
 
 
 class Reranker(Protocol):
@@ -22,7 +22,7 @@ class Reranker(Protocol):
     fingerprint: str
 
     def score(
-        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, advance: Advance | None = None
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[np.ndarray]:
         """Scores of each query's documents, in their order: float32, higher is better, finite.
 

@@ -13,9 +13,9 @@ from searchapp.encoder.batching import require_known
 from searchapp.encoder.checkpoint import Checkpoint
 from searchapp.encoder.settings import read_json
 from searchapp.errors import ModelError
+from searchapp.progress import Progress
 from searchapp.rerank.pairs import BUDGET, Pair, pad_left, score_pairs
 from searchapp.rerank.prompt import INSTRUCTION, Prompt, question, role_template, saved_prompt
-from searchapp.rerank.reranker import Advance
 from searchapp.rerank.weights import LANGUAGE, digest, filler, load_headed, longest
 
 LENGTH = 2_048  # tokens of a prompt, where the model takes as many
@@ -50,11 +50,11 @@ class YesNo:
         )
 
     def score(
-        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, advance: Advance | None = None
+        self, queries: Sequence[str], documents: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[np.ndarray]:
         """See ``Reranker``."""
         budget = BUDGET[self._model.device.type]
-        return score_pairs(self.name, queries, documents, self._tokenise, self._forward, budget, advance)
+        return score_pairs(self.name, queries, documents, self._tokenise, self._forward, budget, progress)
 
     def _tokenise(self, queries: Sequence[str], documents: Sequence[str]) -> list[Pair]:
         return [Pair(ids) for ids in self._prompt(queries, documents)]

@@ -12,7 +12,8 @@ from searchapp.corpus import passage_of
 from searchapp.errors import SearchAppError
 from searchapp.index import Filter, VectorIndex
 from searchapp.index.ann.rescore import ordered
-from searchapp.rerank import Advance, Reranker
+from searchapp.progress import Progress
+from searchapp.rerank import Reranker
 from searchapp.search.fusion import Fusion, fuse
 from searchapp.search.ranking import Stage
 
@@ -52,11 +53,11 @@ def run(
     queries: Sequence[str],
     vectors: np.ndarray | None,
     plan: Plan,
-    advance: Advance | None = None,
+    progress: Progress | None = None,
 ) -> list[Stage]:
     """Take the steps of a plan for a batch of queries; the last stage is the answer and is ``plan.k`` wide at most.
 
-    ``vectors`` are the queries' unit vectors (n, dim); None where the plan has ``dense=False``. ``advance`` is told of
+    ``vectors`` are the queries' unit vectors (n, dim); None where the plan has ``dense=False``. ``progress`` is told of
     the pairs a reranker has scored. Raises IndexStoreError where the index lacks a part the plan needs.
     """
     k = min(plan.k, max(1, index.manifest.documents))  # an empty index gives stages without a hit
@@ -76,7 +77,7 @@ def run(
             scores, rows = fuse(stages[-2], stages[-1], plan.fusion, depth)
             stages.append(Stage("fused", rows, scores, time.perf_counter() - began))
     if plan.reranker is not None:
-        stages.append(rerank(index, queries, stages[-1].cut(depth), plan.reranker, plan.rerank_depth, advance))
+        stages.append(rerank(index, queries, stages[-1].cut(depth), plan.reranker, plan.rerank_depth, progress))
     stages[-1] = stages[-1].cut(k)
     return stages
 
@@ -103,7 +104,7 @@ def rerank(
     stage: Stage,
     reranker: Reranker,
     depth: int,
-    advance: Advance | None = None,
+    progress: Progress | None = None,
 ) -> Stage:
     """Put the first ``depth`` rows of each query in the reranker's order, and leave the rest below them.
 
@@ -112,7 +113,9 @@ def rerank(
     """
     began = time.perf_counter()
     texts = [[passage_of(index.rows.read(int(row))) for row in line[:depth] if row >= 0] for line in stage.rows]
-    given = reranker.score(queries, texts, advance=advance)
+    if progress is not None:
+        progress.stage("reranking", sum(map(len, texts)), "pair")
+    given = reranker.score(queries, texts, progress=progress)
     scores = np.full(stage.rows.shape, -np.inf, dtype=np.float32)
     rows = stage.rows.copy()
     for line, points in enumerate(given):

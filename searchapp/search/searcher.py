@@ -13,7 +13,8 @@ from searchapp.encoder import Encoder
 from searchapp.errors import SearchAppError
 from searchapp.index import Filter, VectorIndex
 from searchapp.index.encoder_match import recorded_encoder, require_match
-from searchapp.rerank import Advance, Reranker, load_reranker
+from searchapp.progress import Progress
+from searchapp.rerank import Reranker, load_reranker
 from searchapp.search.fusion import Fusion, stored_fusion
 from searchapp.search.hit import Answer, Hit, Place
 from searchapp.search.pipeline import RERANKED, Plan, run
@@ -82,14 +83,14 @@ class Index:
         hybrid: bool | Fusion = False,
         rerank: str | Reranker | None = None,
         rerank_depth: int = RERANKED,
-        advance: Advance | None = None,
+        progress: Progress | None = None,
     ) -> list[Answer]:
         """Search several queries at once; fewer than k hits come back where fewer documents are there or pass.
 
         ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
         rescore, ``instruction`` what the encoder puts before each query. ``hybrid`` fuses the ranking with that of
         BM25: True as the index was tuned, or else by reciprocal ranks. ``rerank`` is a reranker, or the model to load
-        one from (see ``searchapp.rerank``), for the best ``rerank_depth`` hits; ``advance`` is told of the pairs it has
+        one from (see ``searchapp.rerank``), for the best ``rerank_depth`` hits; ``progress`` hears of the pairs it has
         scored. Raises SearchAppError for an empty query, for text that is not valid Unicode, and for numbers out of
         range.
         """
@@ -112,7 +113,7 @@ class Index:
         began = time.perf_counter()
         vectors = encoder.encode_queries(list(queries), instruction)
         encoded = time.perf_counter()
-        stages = run(self.vectors, queries, vectors, plan, advance)
+        stages = run(self.vectors, queries, vectors, plan, progress)
         hits = [self._hits(stages, number) for number in range(len(queries))]
         spent = sum(stage.seconds for stage in stages if stage.name == "reranked")
         searched = time.perf_counter() - encoded - spent

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.rerank.cache import Cached
+from tests.progress import Counted
 
 
 class Counter:
@@ -19,10 +20,10 @@ class Counter:
         self.kind, self.fingerprint = kind, fingerprint
         self.asked: list[str] = []
 
-    def score(self, queries, documents, *, advance=None):
+    def score(self, queries, documents, *, progress=None):
         self.asked += [text for texts in documents for text in texts]
-        if advance is not None:
-            advance(sum(map(len, documents)))
+        if progress is not None:
+            progress.advance(sum(map(len, documents)))
         return [np.array([len(text) + 0.1 for text in texts], dtype=np.float32) for texts in documents]
 
 
@@ -30,9 +31,9 @@ def test_what_is_known_is_not_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "c" / "scores.sqlite"
     first = Cached(Counter(), path).score(["q", "p"], [["a", "bb"], ["a"]])
     model = Counter()
-    told: list[int] = []
-    again = Cached(model, path).score(["q", "p"], [["bb", "ccc", "a"], ["a"]], advance=told.append)
-    assert model.asked == ["ccc"] and sum(told) == 4
+    told = Counted()
+    again = Cached(model, path).score(["q", "p"], [["bb", "ccc", "a"], ["a"]], progress=told)
+    assert model.asked == ["ccc"] and told.count == 4
     assert again[0].tolist() == [first[0][1], np.float32(3.1), first[0][0]] and again[1].dtype == np.float32
     other = Counter(fingerprint="two")
     Cached(other, path).score(["q"], [["a"]])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from searchapp.rerank import load_reranker
 from searchapp.rerank.listwise import Listwise, read_order
+from tests.progress import Counted
 from tests.rerankers import CHAT, add_words, make_causal
 
 
@@ -76,9 +77,9 @@ def test_a_perfect_model_brings_the_best_from_the_end_to_the_front(reranker: Lis
 def test_a_batch_is_as_good_as_single_lists(reranker: Listwise) -> None:
     queries = ["how do bees fly", "search"]
     lists = [[f"bees {number}" for number in range(4)], ["the quick brown fox", "a dog", "quality of search engines"]]
-    told: list[int] = []
-    together = reranker.score(queries, lists, advance=told.append)
-    assert sum(told) == 7
+    told = Counted()
+    together = reranker.score(queries, lists, progress=told)
+    assert told.count == 7
     for query, texts, scores in zip(queries, lists, together, strict=True):
         assert np.array_equal(reranker.score([query], [texts])[0], scores)
 

@@ -12,6 +12,7 @@ from searchapp.errors import IndexStoreError, SearchAppError
 from searchapp.index import Filter, VectorIndex, build, delete
 from searchapp.search import Fusion, Index, Plan, run
 from searchapp.search.fusion import fuse
+from tests.progress import Counted
 
 SUBJECTS = "bees foxes engines hives dogs queries".split()
 
@@ -24,10 +25,10 @@ class Longest:
     def __init__(self) -> None:
         self.shown: list[list[str]] = []
 
-    def score(self, queries, documents, *, advance=None):
+    def score(self, queries, documents, *, progress=None):
         self.shown = [list(texts) for texts in documents]
-        if advance is not None:
-            advance(sum(map(len, documents)))
+        if progress is not None:
+            progress.advance(sum(map(len, documents)))
         return [np.array([len(text) for text in texts], dtype=np.float32) for texts in documents]
 
 
@@ -50,9 +51,9 @@ QUERIES = ["bees and hives", "dogs", "unheard of"]
 def test_each_step_is_kept(place: Path, tiny_encoder) -> None:
     index = VectorIndex.open(place / "pca")
     vectors = tiny_encoder.encode_queries(QUERIES)
-    reranker, told = Longest(), []
+    reranker, told = Longest(), Counted()
     plan = Plan(k=15, fusion=Fusion(depth=40), reranker=reranker, rerank_depth=10, compressed=True)
-    stages = run(index, QUERIES, vectors, plan, told.append)
+    stages = run(index, QUERIES, vectors, plan, told)
     assert [stage.name for stage in stages] == ["compressed", "rescored", "bm25", "fused", "reranked"]
     compressed, rescored, lexical, fused, reranked = stages
     for stage in stages:
@@ -62,7 +63,9 @@ def test_each_step_is_kept(place: Path, tiny_encoder) -> None:
     assert np.array_equal(lexical.rows, index.lexical.search(QUERIES, 40)[1])
     assert np.array_equal(fused.rows, fuse(rescored, lexical, plan.fusion, 15)[1])
     assert (lexical.rows[2] == -1).all() and (fused.rows[2, :15] == rescored.rows[2, :15]).all()
-    assert sum(told) == 30 and [len(texts) for texts in reranker.shown] == [10, 10, 10]
+    assert (
+        told.stages == ["reranking"] and told.count == 30 and [len(texts) for texts in reranker.shown] == [10, 10, 10]
+    )
     for line in range(3):
         head, tail = reranked.rows[line, :10], reranked.rows[line, 10:]
         assert sorted(head) == sorted(fused.rows[line, :10]), "the reranker moved documents it had not seen"

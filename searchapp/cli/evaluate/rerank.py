@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -70,6 +68,7 @@ def rerank(
     json: options.Json = False,
 ) -> None:
     """Put candidates in a model's order and measure it, before and after where a first stage brought them."""
+    from searchapp.cli.progress import Bar
     from searchapp.evaluate.candidates import load_candidates
     from searchapp.evaluate.reranking import DEFAULT_METRICS, evaluate_reranking
 
@@ -107,9 +106,9 @@ def rerank(
     results: list[Reranked] = []
     for candidates in loaded:
         seen = (depth or None) if candidates.before is not None else None  # a given list is scored whole
-        with _counting(candidates, seen) as advance:
+        with Bar() as bar:
             results += evaluate_reranking(
-                candidates, scorer, metrics, instruction=instruction, depth=seen, fusion=fused, advance=advance
+                candidates, scorer, metrics, instruction=instruction, depth=seen, fusion=fused, progress=bar
             )
     _write(results, loaded, run, per_query, report, markdown)
     if json:
@@ -134,20 +133,6 @@ def _from_index(
         for query, answer in zip(collection.queries, answers, strict=True)
     }
     return load_candidates(dataset, split, run=found)
-
-
-@contextmanager
-def _counting(candidates: Candidates, depth: int | None) -> Iterator[Any]:
-    """A bar of scored pairs on standard error, where that is a terminal."""
-    total = sum(len(names[:depth]) for names in candidates.documents.values())
-    if not sys.stderr.isatty():
-        notice(f"scoring {total:,} pairs of {candidates.name} …")
-        yield None
-        return
-    from tqdm import tqdm
-
-    with tqdm(desc=candidates.name, total=total, unit="pair", unit_scale=True, dynamic_ncols=True) as bar:
-        yield bar.update
 
 
 def _write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -16,15 +16,14 @@ from searchapp.index.storage.documents import Rows, write_rows
 from searchapp.index.storage.hashes import marks_of, write_marks
 from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.store import Store
+from searchapp.progress import Progress
 
 SEGMENT_DOCUMENTS = 8_192
 SEGMENT_CHARACTERS = 32_000_000  # a segment's texts are held in memory until it is committed
 Files = dict[str, FileEntry]
 
 
-def encode(
-    encoder: Encoder, documents: Sequence[Document], progress: Callable[[int, int], None] | None = None
-) -> tuple[np.ndarray, int]:
+def encode(encoder: Encoder, documents: Sequence[Document], progress: Progress | None = None) -> tuple[np.ndarray, int]:
     """Unit vectors float16 (n, dim) of documents, as they are stored, and how many tokens these had.
 
     Raises ModelError where the model gives no number.
@@ -34,7 +33,7 @@ def encode(
     encoded = encoder.encode_counted(
         [passage_of(document) for document in documents],
         encoder.settings.document_instruction,
-        progress=progress,
+        progress=None if progress is None else lambda texts, tokens: progress.advance(texts, tokens=tokens),
         dtype=np.dtype("<f2"),
     )
     finite = np.isfinite(encoded.vectors).all(1)
