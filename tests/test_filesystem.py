@@ -193,3 +193,19 @@ def test_no_two_files_of_the_repository_differ_in_case_alone() -> None:
     package = Path(filesystem.__file__).parent
     names = [path.relative_to(package).as_posix() for path in package.rglob("*") if "__pycache__" not in path.parts]
     assert len({name.casefold() for name in names}) == len(names)
+
+
+def test_memory_that_cannot_be_measured_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from searchapp.bench import machine
+    from searchapp.errors import SearchAppError
+
+    assert 1 << 20 < machine.resident() < 1 << 40
+
+    def missing(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert machine.resident() > 1 << 20  # the most this process ever held
+    monkeypatch.setattr(machine, "resource", None)
+    with pytest.raises(SearchAppError, match="does not say how much memory"):
+        machine.resident()
