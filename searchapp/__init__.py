@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from searchapp import telemetry
+
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
     from searchapp.search import Index
 
 __version__ = "0.1.0"
 __all__ = ["Encoder", "Index", "__version__"]
+
+telemetry.switch_off()  # here, because nothing of searchapp imports another library before
 
 
 def __getattr__(name: str) -> Any:

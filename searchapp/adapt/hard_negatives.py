@@ -22,6 +22,7 @@ import numpy as np
 
 from searchapp.adapt.data import PAIR_ENDINGS, Pair
 from searchapp.errors import AdaptError
+from searchapp.filesystem import publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def write_mined(rows: Iterable[Mined], to: Path, *, count: int, overwrite: bool 
         if overwrite:
             temporary.replace(to)
         else:
-            os.link(temporary, to)  # unlike a renaming it fails where another program was faster
+            publish(temporary, to)  # unlike a renaming it fails where another program was faster
     except OSError as error:
         reason = error.strerror or error
         raise AdaptError(f"{to} cannot be written: {reason}; give a new file in a folder you can write to") from error

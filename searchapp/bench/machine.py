@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import platform
-import resource
 import sys
 import threading
 import time
@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from searchapp.errors import SearchAppError
+from searchapp.filesystem import resource
 from searchapp.provenance import package_versions
 
 SIZES = {"cpu": 2_048, "cuda": 8_192}  # side of the square matrices that are multiplied
@@ -80,8 +82,13 @@ def resident() -> int:
     """Bytes of memory that this process holds now; where the system does not say, the most it ever held."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * resource.getpagesize()
+        return pages * mmap.PAGESIZE
     except (OSError, ValueError, IndexError):
+        if resource is None:
+            raise SearchAppError(
+                "this system does not say how much memory a process holds (no /proc, no module resource); "
+                "run `searchapp bench` on Linux or macOS"
+            ) from None
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

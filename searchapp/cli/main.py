@@ -25,7 +25,6 @@ RESUMABLE = (("build",), ("demo",), ("add",), *(("adapt", stage) for stage in ("
 app = typer.Typer(
     name="searchapp",
     help="Semantic search over your own documents: build an index, search it, measure it.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

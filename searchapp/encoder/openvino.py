@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from searchapp import telemetry
 from searchapp.encoder.backend import Collect, layout
 from searchapp.encoder.batching import BUDGET, pad
 from searchapp.encoder.pooling import weigh
@@ -103,6 +104,7 @@ def _compile(model: Any, *, bfloat16: bool, threads: int) -> Any:
 
     from searchapp.encoder.loading import _quiet
 
+    telemetry.switch_off_openvino()
     try:
         import openvino
     except ImportError as error:

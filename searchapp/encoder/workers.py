@@ -97,7 +97,7 @@ class Worker:
     def _lost(self) -> None:
         code = self._process.wait()
         cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        advice = "; the machine may be out of memory" if code == -signal.SIGKILL else "; see its message above"
+        advice = "; the machine may be out of memory" if cause.endswith("SIGKILL") else "; see its message above"
         raise ModelError(f"the worker of {self.device} (process {self.process_id}) {cause}{advice}; run it again")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -256,3 +257,16 @@ def test_control_characters_of_documents_do_not_reach_the_terminal(run, tmp_path
     printed = run("search", tmp_path / "ix", "bees", "--json").out
     assert not set(printed) & set("\x1b\x07\x9b")
     assert json.loads(printed)["text"] == document["text"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("searchapp ver", {"verify"}), ("searchapp evaluate com", {"compare"}), ("searchapp zzz", set())],
+)
+def test_a_shell_is_told_how_a_command_goes_on(typed: str, found: set[str]) -> None:
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_SEARCHAPP_COMPLETE": "complete_bash"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from searchapp.cli import main; main()"], env={**os.environ, **asked},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, set(done.stdout.split()), done.stderr) == (0, found, "")

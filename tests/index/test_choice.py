@@ -12,7 +12,17 @@ from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, reindex
 from searchapp.index.ann.calibration import Probes
-from searchapp.index.ann.rules import EXACT_LIMIT, FRUGAL, TABLE, Rule, Targets, applicable, bytes_of, lists_in, start
+from searchapp.index.ann.rules import (
+    EXACT_LIMIT,
+    FRUGAL,
+    TABLE,
+    Rule,
+    Targets,
+    applicable,
+    bytes_of,
+    lists_in,
+    start,
+)
 from searchapp.index.ann.rules import made as made_of
 from searchapp.index.ann.searcher import AnnIndex, add, check_factory, train
 from searchapp.index.reindex import reindex as make_anew
@@ -114,7 +124,7 @@ def test_a_target_is_reached_with_an_error_to_spare() -> None:
 def test_what_a_sample_cannot_tell_apart_is_built_and_measured(
     index: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.index.ann.searcher import select as derive
+    from searchapp.index.ann import select as derive
 
     honest, slow = derive.calibrate, []
 
@@ -212,7 +222,7 @@ def test_a_type_that_misses_on_the_sample_is_replaced_and_that_is_said(
 def test_a_type_that_only_shines_on_the_sample_is_replaced(
     index: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.index.ann.searcher import select as derive
+    from searchapp.index.ann import select as derive
 
     honest = derive.calibrate
 

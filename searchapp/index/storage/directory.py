@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from searchapp import filesystem
 from searchapp.errors import IndexStoreError
 
 
@@ -69,7 +70,7 @@ class Disk:
 
     def link(self, source: Path, target: Path) -> None:
         """Give a synced file its final name; FileExistsError if another writer was first."""
-        os.link(source, target)
+        filesystem.publish(source, target)
 
     def replace(self, source: Path, target: Path) -> None:
         """Put a synced file in the place of another."""
@@ -81,11 +82,7 @@ class Disk:
 
     def sync_directory(self, path: Path) -> None:
         """Make the names in a directory durable."""
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        filesystem.sync_directory(path)
 
 
 def checksum(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from searchapp.corpus.document import Document
 from searchapp.errors import IndexStoreError
+from searchapp.filesystem import allow_open_files
 from searchapp.index.storage.directory import Draft
 from searchapp.index.storage.manifest import Segment
 
@@ -133,7 +133,7 @@ class Rows:
             import pyarrow as pa
 
             path = self._folder / self.segments[number].rows
-            _allow_files(len(self.segments))
+            allow_open_files(len(self.segments) + 512)  # a mapping keeps its file open
             try:
                 batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
                 batch.validate()
@@ -203,12 +203,3 @@ class Rows:
     def fields(self) -> list[pa.StructArray]:
         """The typed metadata columns, a struct array for each segment."""
         return [self.column(number, "fields") for number in range(len(self.segments))]
-
-
-def _allow_files(count: int) -> None:
-    """Raise this process's limit of open files where every segment's file could not be: a mapping keeps it open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + 512
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

@@ -20,6 +20,7 @@ from searchapp.errors import IndexStoreError
 
 MAP_FIXED = 0x10  # the same on Linux and macOS; Python does not name it
 FAILED = ctypes.c_void_p(-1).value
+CAN_MAP = hasattr(mmap, "MAP_ANONYMOUS") and os.name == "posix"  # not on Windows, where rows are read by a call each
 
 
 def _libc() -> ctypes.CDLL:

@@ -9,17 +9,17 @@ holds open; what none of these names is removed at the next commit.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from searchapp.errors import IndexStoreError
+from searchapp.filesystem import LOCK_BESIDE, hold, is_held, locked
 from searchapp.index.storage.commits import Found, copy_of, damage, numbered, states
 from searchapp.index.storage.directory import Disk, Draft, FileEntry, reaching
 from searchapp.index.storage.manifest import Manifest
@@ -86,7 +86,7 @@ class Store:
             problems.append(f"an unfinished build of {begun.manifest.rows:,} documents is not shown yet")
         try:
             held = chosen.path.open("rb")
-            fcntl.flock(held, fcntl.LOCK_SH)
+            hold(held)
         except FileNotFoundError:
             return None
         if os.fstat(held.fileno()).st_nlink == 0:
@@ -108,9 +108,8 @@ class Store:
                 raise IndexStoreError(f"{root} has files in it but is no index; choose another --index directory")
             _make(root, disk)
             lock = (root / "LOCK").open("a+b")  # comes first: it marks the directory as ours
-        with lock:
+        with lock, _alone(lock, root):
             with reaching(root):
-                _take(lock, root)
                 (root / "data").mkdir(exist_ok=True)
                 disk.sync_directory(root)
                 found = [_restored(one, root, disk) for one in states(root)]
@@ -250,15 +249,7 @@ def _restored(found: Found, root: Path, disk: Disk) -> Found:
 
 def _is_held(path: Path) -> bool:
     """Whether a reader has this state open, by its manifest or by the copy of it."""
-    for place in (path, copy_of(path)):
-        try:
-            with place.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            continue
-    return False
+    return any(is_held(place) for place in (path, copy_of(path)))
 
 
 def _is_ours(root: Path) -> bool:
@@ -269,7 +260,7 @@ def _is_ours(root: Path) -> bool:
         if path.name == "data" and path.is_dir():
             if not all(DATA_NAME.fullmatch(item.name) for item in path.iterdir()):
                 return False
-        elif path.name not in ("LOCK", REJECTED) and not TEMPORARY_NAME.fullmatch(path.name):
+        elif path.name not in ("LOCK", "LOCK" + LOCK_BESIDE, REJECTED) and not TEMPORARY_NAME.fullmatch(path.name):
             return False
     return True
 
@@ -291,13 +282,16 @@ def _unusable(root: Path, problems: list[str]) -> str:
     )
 
 
-def _take(lock: BinaryIO, root: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read(32).decode("ascii", "replace").strip() or "unknown"
-        raise IndexStoreError(f"{root} is being written by process {holder}; wait for it, or stop it") from None
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n".encode("ascii"))
-    lock.flush()
+@contextmanager
+def _alone(lock: BinaryIO, root: Path) -> Iterator[None]:
+    """Be the one writer of the index, named in the open file LOCK. Raises IndexStoreError where there is another."""
+    with ExitStack() as held:
+        with reaching(root):
+            if not held.enter_context(locked(lock, root / "LOCK")):
+                lock.seek(0)
+                holder = lock.read(32).decode("ascii", "replace").strip() or "unknown"
+                raise IndexStoreError(f"{root} is being written by process {holder}; wait for it, or stop it")
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n".encode("ascii"))
+            lock.flush()
+        yield

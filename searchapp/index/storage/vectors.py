@@ -6,7 +6,6 @@ with a unit query is the cosine.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
+from searchapp.filesystem import read_at
 from searchapp.index.storage.manifest import Segment
-from searchapp.index.storage.mmap import MappedFiles
+from searchapp.index.storage.mmap import CAN_MAP, MappedFiles
 
 BLOCK_NUMBERS = 1 << 20  # numbers (rows x dim) held in memory at a time while all rows are gone through
 LEAST_BLOCK, MOST_BLOCK = 256, 8_192  # rows
@@ -97,7 +97,7 @@ class Vectors:
         alive: np.ndarray | None = None,
     ) -> None:
         self.dim = dim
-        self._mapped = mapped
+        self._mapped = mapped and CAN_MAP
         self.rows = sum(segment.count for segment in segments)
         self.alive = alive
         self.count = self.rows if alive is None else int(alive.sum())
@@ -195,7 +195,7 @@ class Vectors:
         into = memoryview(out.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
         with (self._folder / self._segments[number].vectors).open("rb", buffering=0) as file:
             for place, target in zip(places, targets, strict=True):
-                os.preadv(file.fileno(), [into[target * size : (target + 1) * size]], place * size)
+                read_at(file, into[target * size : (target + 1) * size], place * size)
 
     @cached_property
     def _items(self) -> tuple[np.ndarray, np.ndarray]:
