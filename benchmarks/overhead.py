@@ -70,7 +70,7 @@ def main() -> None:
         opening.append(time.perf_counter() - began)
     index = VectorIndex.open(path)
     ann = index.manifest.ann or sys.exit("no search index")
-    raw = faiss.read_index(str(index.store.path(ann.file)), faiss.IO_FLAG_MMAP_IFC)
+    raw = faiss.read_index(str(index.snapshot.path(ann.file)), faiss.IO_FLAG_MMAP_IFC)
     set_parameters(raw, ann.parameters)
     depth = max(ann.candidates, 40) if ann.candidates else 10
     print(f"{ann.factory}, {index.manifest.rows:,} x {index.manifest.dim}: opened in {1e3 * np.median(opening):.1f} ms")  # noqa: T201

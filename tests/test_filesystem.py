@@ -43,8 +43,8 @@ sys.exit(code)
 """
 )
 HOLD = HIDDEN + (
-    "import time, pathlib\nfrom searchapp.index.storage.store import Store\n"
-    "with Store.write(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
+    "import time, pathlib\nfrom searchapp.index.storage.writer import Writer\n"
+    "with Writer.open(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
 )
 DOCUMENTS = [{"_id": "bees", "text": "bees make honey"}, {"_id": "fox", "text": "a fox jumps over a dog"}]
 

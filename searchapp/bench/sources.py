@@ -51,7 +51,7 @@ def stored(path: Path) -> Source:
     if manifest.probes is None:
         queries, origin = imagined(vectors), "made up from stored vectors"
     else:
-        queries, origin = read_probes(index.store.path(manifest.probes), manifest.dim), "fragments of the documents"
+        queries, origin = read_probes(index.snapshot.path(manifest.probes), manifest.dim), "fragments of the documents"
     return Source(path.name, manifest.dim, vectors.living, queries, origin)
 
 

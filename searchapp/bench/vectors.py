@@ -15,7 +15,7 @@ from searchapp.corpus import Document
 from searchapp.index.ann.queries import write_probes
 from searchapp.index.storage.manifest import Build, Manifest
 from searchapp.index.storage.segment import write_segment
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.writer import Writer
 
 BLOCK = 8_192
 
@@ -75,17 +75,17 @@ def index_of(path: Path, blocks: Iterator[np.ndarray], dim: int, probes: np.ndar
     """
     described = {"reference": {"model": "none", "adapters": []}, "fingerprint": {"sha256": "none"}, "dtype": "float32"}
     described["settings"] = {"pooling": "none", "document_max_length": 0, "max_length": 0, "bidirectional": True}
-    with Store.write(path) as store:
+    with Writer.open(path) as writer:
         manifest = Manifest(described, dim, Build(()))
         for block in blocks:
             base = manifest.rows
             documents = [Document(str(base + number), "-") for number in range(len(block))]
-            segment, files = write_segment(store, documents, block, base)
+            segment, files = write_segment(writer, documents, block, base)
             manifest = manifest.with_files(
                 segments=(*manifest.segments, segment), rows=base + len(block), files={**manifest.files, **files}
             )
         if probes is not None:
-            with store.draft("probes") as (name, draft, entries):
+            with writer.draft("probes") as (name, draft, entries):
                 write_probes(draft, probes)
             manifest = manifest.with_files(probes=name, files=entries)
-        store.commit(manifest.with_files(state="encoded"))
+        writer.commit(manifest.with_files(state="encoded"))

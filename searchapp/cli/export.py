@@ -102,6 +102,6 @@ def _require_match(index: VectorIndex, encoder: Encoder) -> None:
 
     if parts := differing(index.manifest.encoder["fingerprint"], encoder.fingerprint):
         raise ModelError(
-            f"{index.store.root} was made by another encoder than {encoder.checkpoint.name}: {', '.join(parts)} "
+            f"{index.snapshot.root} was made by another encoder than {encoder.checkpoint.name}: {', '.join(parts)} "
             f"{'differs' if len(parts) == 1 else 'differ'}; export the model it was built with, with the same options"
         )

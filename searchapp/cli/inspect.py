@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 
 def info(index: options.Directory, json: options.Json = False) -> None:
     """Show what an index holds and what made it."""
-    from searchapp.index import Store
+    from searchapp.index import Snapshot
     from searchapp.index.drift import drift_notice
 
-    store = Store.open(index)
-    manifest = store.manifest
-    assert manifest is not None  # noqa: S101 - Store.open raises instead
+    snapshot = Snapshot.open(index)
+    manifest = snapshot.manifest
     drift = drift_notice(manifest, index)
-    notices = [*store.notices, *([drift] if drift else [])]
+    notices = [*snapshot.notices, *([drift] if drift else [])]
     content: dict[str, Any] = {
         "path": str(index),
         "state": manifest.state,

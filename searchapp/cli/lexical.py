@@ -30,24 +30,24 @@ def lexical(
 
     Words that were counted the same way are not counted again; what is not given stays as it is.
     """
-    from searchapp.index import Analyser, Store, VectorIndex
+    from searchapp.index import Analyser, VectorIndex, Writer
     from searchapp.index.lexical.bm25 import add_lexical, analyser_of, remove_lexical
 
     before = VectorIndex.open(index).manifest.lexical
     if remove:
         if given := [value for value in (language, stemmer, stop_words, k1, b) if value is not None]:
             raise SearchAppError(f"--remove takes no other option (found {given[0]!r}); leave it out, or --remove")
-        with Store.update(index) as store:
-            remove_lexical(store)
+        with Writer.update(index) as writer:
+            remove_lexical(writer)
         say(f"{index} has no BM25 part any more")
         return
     analyser = Analyser.of_language(language) if language else analyser_of(before) if before else Analyser()
     for name, value in (("stemmer", stemmer), ("stop_words", stop_words)):
         if value is not None:
             analyser = replace(analyser, **{name: None if value == "none" else value})
-    with Store.update(index) as store:
-        start = store.manifest
-        manifest = add_lexical(store, analyser, k1=k1, b=b)
+    with Writer.update(index) as writer:
+        start = writer.manifest
+        manifest = add_lexical(writer, analyser, k1=k1, b=b)
     part = manifest.lexical
     if part is None:
         raise SearchAppError(f"{index} holds no documents; run `searchapp build`")

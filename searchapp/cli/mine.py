@@ -54,7 +54,7 @@ def mine(
     check_target(to, overwrite=overwrite)
     streams = [read_pairs(PairFile(path)) for path in pairs]  # a missing file is said before a model is loaded
     opened = Index.open(index, device=device)
-    for text in opened.vectors.store.notices:
+    for text in opened.vectors.snapshot.notices:
         notice(f"notice: {text}")
     search, score = _asking(opened, instruction)
     with tqdm(desc="mining", unit="query", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:

@@ -69,7 +69,7 @@ def search(
     from searchapp.search import Index
 
     opened = Index.open(index, device=device)
-    for text in opened.vectors.store.notices:
+    for text in opened.vectors.snapshot.notices:
         notice(f"notice: {text}")
     wishes = Wishes(
         k,

@@ -132,7 +132,7 @@ def _encoded(opened: object, path: Path, device: str) -> np.ndarray:
     lines = [line for line in lines if line]
     if not lines:
         raise SearchAppError(f"--queries {path} holds no query; give a text file, one query a line")
-    return recorded_encoder(opened.manifest, opened.store.root, device).encode_queries(lines)
+    return recorded_encoder(opened.manifest, opened.snapshot.root, device).encode_queries(lines)
 
 
 def _show(curve: Curve, chosen: Point | None, *, stored: bool) -> None:

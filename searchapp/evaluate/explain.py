@@ -93,7 +93,7 @@ def explain(
     found = np.flatnonzero(ids == document)
     if len(found) == 0:
         raise EvaluationError(
-            f"{index.store.root} holds no document {document!r}; give an id as `searchapp search` shows it"
+            f"{index.snapshot.root} holds no document {document!r}; give an id as `searchapp search` shows it"
         )
     row = int(found[-1])
     vectors = encoder.encode_queries([query], instruction)

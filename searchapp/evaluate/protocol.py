@@ -108,7 +108,7 @@ def _check_known(
 ) -> None:
     if unknown == len(judged):
         raise EvaluationError(
-            f"{index.store.root} holds none of the {len(judged):,} documents judged in {collection.path}; "
+            f"{index.snapshot.root} holds none of the {len(judged):,} documents judged in {collection.path}; "
             "evaluate the index of that collection"
         )
     if unknown > UNKNOWN_LIMIT * len(judged):

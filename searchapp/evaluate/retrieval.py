@@ -19,7 +19,7 @@ from searchapp.evaluate.metrics import DEFAULT_METRICS, UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
 from searchapp.evaluate.run import check_ids
 from searchapp.evaluate.settings import CollectionSetting, IndexSetting, RerankedBy, RetrievalSetting
-from searchapp.index import Store, VectorIndex, build
+from searchapp.index import VectorIndex, Writer, build
 from searchapp.index.ann.select import Wanted, derive
 
 if TYPE_CHECKING:
@@ -119,10 +119,10 @@ def evaluate_collection(
     results: list[Result] = []
     corpus = None
     for config in configs:
-        with Store.write(work) as store:
-            current = store.manifest.build if store.manifest else None
+        with Writer.open(work) as writer:
+            current = writer.manifest.build if writer.manifest else None
             if current is None or (current.pca, current.factory) != (config.pca, config.factory):
-                derive(store, config.pca, config.factory)
+                derive(writer, config.pca, config.factory)
         index = VectorIndex.open(work)
         corpus = corpus or _examine(collection, index, request)
         results += _measure(collection, index, corpus, vectors, config, request, progress, lexical=not results)

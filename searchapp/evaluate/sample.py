@@ -122,7 +122,7 @@ def _known_items(
             break
     if not asked:
         raise EvaluationError(
-            f"{index.store.root} holds no document with a title of {TITLE_WORDS} words or more to make a query of; "
+            f"{index.snapshot.root} holds no document with a title of {TITLE_WORDS} words or more to make a query of; "
             "give your own with --queries FILE"
         )
     return asked, answers
@@ -168,7 +168,7 @@ def _write(
             folder / "pool.jsonl",
             [{"query-id": query, "corpus-id": document} for query, found in pooled.items() for document in found],
         )
-        _lines(folder / ORIGIN, [{"index": str(index.store.root.resolve())}])
+        _lines(folder / ORIGIN, [{"index": str(index.snapshot.root.resolve())}])
         if answers:
             judged = [f"{query}\t{document}\t1\n" for query, document in answers.items()]
             text = "query-id\tcorpus-id\tscore\n" + "".join(judged)
@@ -194,9 +194,9 @@ def _readme(folder: Path, index: VectorIndex, documents: int, queries: Sequence[
         else "The queries are your own."
     )
     return (
-        f"# A test collection drawn from {index.store.root.name}\n\n"
+        f"# A test collection drawn from {index.snapshot.root.name}\n\n"
         f"{documents:,} documents of {index.manifest.documents:,}, {len(queries)} queries. {origin}\n\n"
         f"Judge the pool with `searchapp evaluate judge {folder.name}`, which writes `qrels/test.tsv`; then "
-        f"measure the index with `searchapp evaluate retrieval {folder.name} --index {index.store.root.name}`, or any "
-        "model over this corpus alone with `--model`.\n"
+        f"measure the index with `searchapp evaluate retrieval {folder.name} --index {index.snapshot.root.name}`, "
+        "or any model over this corpus alone with `--model`.\n"
     )

@@ -12,7 +12,8 @@ from searchapp.index.lexical.analyzer import Analyser
 from searchapp.index.reader import VectorIndex
 from searchapp.index.reindex import reindex
 from searchapp.index.repair import Repaired, repair
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 from searchapp.index.verify import Report, examine, verify
 
 __all__ = [
@@ -23,9 +24,10 @@ __all__ = [
     "Filter",
     "Repaired",
     "Report",
-    "Store",
+    "Snapshot",
     "Summary",
     "VectorIndex",
+    "Writer",
     "add",
     "build",
     "compact",

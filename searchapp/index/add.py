@@ -23,9 +23,9 @@ from searchapp.index.build import PENDING_REJECTIONS, absolute, expect, kind_of_
 from searchapp.index.encoder_match import recorded_backend, require_match
 from searchapp.index.extend import fold
 from searchapp.index.lexical.bm25 import covering
-from searchapp.index.storage.deletions import read_gone, write_tombstones
-from searchapp.index.storage.documents import Rows
-from searchapp.index.storage.hashes import ID, METADATA, TEXT, mark, read_marks
+from searchapp.index.storage.deletions import write_tombstones
+from searchapp.index.storage.directory import Disk
+from searchapp.index.storage.hashes import ID, METADATA, TEXT, mark
 from searchapp.index.storage.ids import IdTable
 from searchapp.index.storage.manifest import Addition, Manifest, Segment, Staged
 from searchapp.index.storage.segment import (
@@ -37,8 +37,8 @@ from searchapp.index.storage.segment import (
     write_rejections,
     write_segment,
 )  # fmt: skip
-from searchapp.index.storage.store import Store
-from searchapp.index.storage.vectors import Vectors
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress, Silent
 
 
@@ -67,6 +67,7 @@ def add(
     *,
     segment_size: int = SEGMENT_DOCUMENTS,
     progress: Progress | None = None,
+    disk: Disk | None = None,
 ) -> Added:
     """Add the documents of sources to a finished index; one whose id it has takes the place of that document.
 
@@ -75,18 +76,16 @@ def add(
     """
     progress = progress or Silent()
     opened = [open_source(source) for source in sources]
-    with Store.update(path) as store:
-        manifest = store.manifest
-        if manifest is None:
-            raise IndexStoreError(f"{path} holds nothing yet; run `searchapp build`")
+    with Writer.update(path, disk) as writer:
+        manifest = writer.state
         require_match(manifest, path, encoder)
         if (made := manifest.encoder["dtype"]) != encoder.dtype:
             raise IndexStoreError(f"{path} was made in {made}, this encoder is in {encoder.dtype}; give --dtype {made}")
         if (made := recorded_backend(manifest)) != encoder.backend.name:
             raise IndexStoreError(f"{path} was made by the backend {made}; load the encoder with backend={made!r}")
-        summary = _Run(store, manifest, encoder, segment_size, progress).add(opened)
-        store.publish_rejections()
-        folded = fold(store, progress.stage)
+        summary = _Run(writer, manifest, encoder, segment_size, progress).add(opened)
+        writer.publish_rejections()
+        folded = fold(writer, progress.stage)
         if folded is not None:
             notices = (*summary.notices, *folded.notices)
             return replace(summary, manifest=folded.manifest, folded=True, notices=notices)
@@ -96,10 +95,9 @@ def add(
 class _Known:
     """Documents that are stored already: which row has an id, whether it is the same document, whether it was met."""
 
-    def __init__(self, folder: Path, segments: Sequence[Segment], kept: np.ndarray) -> None:
-        self._folder = folder
-        self._rows = Rows(folder, segments)
-        self._marks = read_marks(folder, self._rows, segments)
+    def __init__(self, snapshot: Snapshot, kept: np.ndarray) -> None:
+        self._rows = snapshot.documents
+        self._marks = snapshot.hashes()
         self._ids = IdTable(lambda row: self._rows.read(row).id)
         rows = np.flatnonzero(kept)
         self._ids.extend(self._marks[ID][rows], rows)
@@ -112,28 +110,28 @@ class _Known:
         """Whether these parts of a document are those of a row."""
         return row is not None and all(int(self._marks[part][row]) == marks[part] for part in parts)
 
-    def append(self, segments: Sequence[Segment]) -> None:
-        """Take in the last of the segments, every document of which has been met."""
-        self._rows = Rows(self._folder, segments)
-        marks = read_marks(self._folder, self._rows, segments[-1:])
+    def append(self, snapshot: Snapshot) -> None:
+        """Take in the last segment of a snapshot, every document of which has been met."""
+        self._rows = snapshot.documents
+        marks = snapshot.hashes([len(snapshot.segments) - 1])
         self._ids.extend(marks[ID], len(self.met) + np.arange(marks.shape[1]))
         self._marks = np.concatenate([self._marks, marks], axis=1)
         self.met = np.concatenate([self.met, np.ones(marks.shape[1], dtype=bool)])
 
 
 class _Run:
-    """One run of an add over a store."""
+    """One run of an add over a writer."""
 
-    def __init__(self, store: Store, start: Manifest, encoder: Encoder, size: int, progress: Progress) -> None:
-        self._store, self._encoder, self._progress, self._size = store, encoder, progress, size
-        self._manifest = completed(store, start)
-        self._vectors = Vectors(store.data, start.segments, start.dim)
+    def __init__(self, writer: Writer, start: Manifest, encoder: Encoder, size: int, progress: Progress) -> None:
+        self._writer, self._encoder, self._progress, self._size = writer, encoder, progress, size
+        self._manifest = completed(writer, start)
+        self._snapshot = Snapshot.of(writer, self._manifest)
         self._bases = np.array([segment.base for segment in start.segments], dtype=np.int64)
         self._damage: dict[int, str | None] = {}  # of the vectors of a segment, once one of them was to be copied
-        self._gone = read_gone(store.data, start)
-        self._index = _Known(store.data, self._manifest.segments, ~self._gone)
+        self._gone = self._snapshot.deleted
+        self._index = _Known(self._snapshot, ~self._gone)
         self._segments = start.staged.segments if start.staged else ()
-        self._staged = _Known(store.data, self._segments, np.ones(_count(self._segments), dtype=bool))
+        self._staged = _Known(self._staged_snapshot(), np.ones(_count(self._segments), dtype=bool))
         self._pending: dict[str, tuple[Document, int | None]] = {}  # by id, with the row that has its vector
         self._replaced = np.zeros(start.rows, dtype=bool)
         self._rejections: list[Rejected] = []
@@ -142,6 +140,12 @@ class _Run:
         self._reasons: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._tokens = self._encoded = self._resumed = 0
+
+    def _staged_snapshot(self) -> Snapshot:
+        """What this add has written and not yet made a part of the index."""
+        return self._snapshot.at(
+            replace(self._manifest, segments=self._segments, rows=_count(self._segments), tombstones=None)
+        )
 
     def add(self, sources: Sequence[Source]) -> Added:
         """Read all of the sources, encode what is new, and commit it as the next state."""
@@ -156,7 +160,7 @@ class _Run:
                 expect(self._progress, self._counts.total(), fraction, self._reasons.total())
                 self._write()
                 staged = Staged(names, self._segments, self._rejected)
-                self._manifest = self._store.commit(self._manifest.with_files(staged=staged, files=self._files))
+                self._manifest = self._writer.commit(self._manifest.with_files(staged=staged, files=self._files))
                 self._files, characters = {}, 0
         expect(self._progress, self._counts.total(), 1.0, self._reasons.total())
         self._write()
@@ -200,12 +204,12 @@ class _Run:
         number = int(np.searchsorted(self._bases, row, side="right")) - 1
         if number not in self._damage:
             name = self._manifest.segments[number].vectors
-            self._damage[number] = self._store.check([name]).get(name)
+            self._damage[number] = self._snapshot.check([name]).get(name)
         return self._damage[number] is None
 
     def _notices(self) -> tuple[str, ...]:
         """What was found wrong with stored vectors; their text was encoded again where they were to be copied."""
-        root = self._store.root
+        root = self._writer.root
         return tuple(
             f"{problem}; no vector was copied from it, the others in it are mended by "
             f"`searchapp verify {root} --repair`"
@@ -223,18 +227,18 @@ class _Run:
             documents = [document for document, _ in self._pending.values()]
             known = np.array([-1 if row is None else row for _, row in self._pending.values()])
             vectors = np.empty((len(documents), self._manifest.dim), dtype="<f2")
-            vectors[known >= 0] = self._vectors.stored(known[known >= 0])
+            vectors[known >= 0] = self._snapshot.vectors.stored(known[known >= 0])
             new = [document for document, row in zip(documents, known, strict=True) if row < 0]
             vectors[known < 0], tokens = encode(self._encoder, new, self._progress)
-            segment, files = write_segment(self._store, documents, vectors, _count(self._segments))
+            segment, files = write_segment(self._writer, documents, vectors, _count(self._segments))
             self._segments = (*self._segments, segment)
-            self._staged.append(self._segments)
+            self._staged.append(self._staged_snapshot())
             self._files.update(files)
             self._tokens += tokens
             self._encoded += len(new)
             self._pending = {}
         if self._rejections:
-            name, files = write_rejections(self._store, self._rejections)
+            name, files = write_rejections(self._writer, self._rejections)
             self._rejected = (*self._rejected, name)
             self._files.update(files)
             self._rejections = []
@@ -257,7 +261,7 @@ class _Run:
         mask = np.concatenate(gone)
         tombstones = before.tombstones
         if mask.sum() != (tombstones.count if tombstones else 0):
-            tombstones, files = write_tombstones(self._store, mask)
+            tombstones, files = write_tombstones(self._writer, mask)
             self._files.update(files)
         build, rejections = before.build, before.rejections
         if list(names) == [source["name"] for source in build.sources]:  # what it rejected has been read again
@@ -265,12 +269,12 @@ class _Run:
         others = tuple(addition for addition in before.additions if tuple(addition.names) != names)
         listed = (*rejections, *(name for addition in others for name in addition.rejections), *self._rejected)
         if not self._files and listed == tuple(before.rejected_files()) and rows == before.rows and not before.staged:
-            return self._store.manifest or before  # nothing is new
+            return self._writer.manifest or before  # nothing is new
         after = before.with_files(
             rows=rows, segments=tuple(segments), tombstones=tombstones, staged=None, build=build,
             rejections=rejections, additions=(*others, record), files=self._files,
         )  # fmt: skip
-        return self._store.commit(covering(self._store, after))
+        return self._writer.commit(covering(self._writer, after))
 
 
 def _count(segments: Sequence[Segment]) -> int:

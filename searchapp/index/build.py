@@ -28,9 +28,8 @@ from searchapp.index.ann.select import Wanted, derive
 from searchapp.index.encoder_match import recorded_backend
 from searchapp.index.lexical.analyzer import Analyser
 from searchapp.index.lexical.bm25 import add_lexical
-from searchapp.index.storage.directory import FileEntry
-from searchapp.index.storage.documents import Rows
-from searchapp.index.storage.hashes import ID, read_marks
+from searchapp.index.storage.directory import Disk, FileEntry
+from searchapp.index.storage.hashes import ID
 from searchapp.index.storage.ids import IdTable
 from searchapp.index.storage.manifest import Build, Manifest
 from searchapp.index.storage.segment import (
@@ -40,7 +39,8 @@ from searchapp.index.storage.segment import (
     write_rejections,
     write_segment,
 )
-from searchapp.index.storage.store import REJECTED, Store
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import REJECTED, Writer
 from searchapp.progress import Progress, Silent
 
 PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
@@ -81,6 +81,7 @@ def build(
     overwrite: bool = False,
     segment_size: int = SEGMENT_DOCUMENTS,
     progress: Progress | None = None,
+    disk: Disk | None = None,
 ) -> Summary:
     """Build an index at ``path``, or go on with an interrupted build of the same sources and model.
 
@@ -93,7 +94,7 @@ def build(
     opened = [open_source(source) for source in sources]
     wanted = Wanted(pca, factory, targets or Targets())
     wanted.check(encoder.dim)
-    with Store.write(path) as store:
+    with Writer.open(path, disk) as writer:
         plan = Build(
             tuple(
                 {"name": absolute(source.name), "kind": source.kind, "identity": source.identity()} for source in opened
@@ -101,25 +102,25 @@ def build(
             overwrite=overwrite,
         )
         if overwrite and (
-            store.manifest is None or store.manifest.state == "ready" or not store.manifest.build.overwrite
+            writer.manifest is None or writer.manifest.state == "ready" or not writer.manifest.build.overwrite
         ):
             start = _fresh(encoder, plan)
         else:
-            _take_hurt(store)
-            start = _going_on(store, encoder, plan)
+            _take_damaged(writer)
+            start = _going_on(writer, encoder, plan)
         resumed_at = start.rows
         derived = start.state == "ready" and Wanted.of(start.build) == wanted
-        if derived and not _hurt(store):
-            manifest = add_lexical(store, analyser, stage=progress.stage) if lexical else start
+        if derived and not _has_damaged_caches(writer):
+            manifest = add_lexical(writer, analyser, stage=progress.stage) if lexical else start
             return Summary(manifest, 0, resumed_at, already_done=manifest == start)
         if start.state == "encoding":
-            _Run(store, start, encoder, segment_size, progress).encode(opened)
+            _Run(writer, start, encoder, segment_size, progress).encode(opened)
             give_back_freed_memory()
-        store.publish_rejections()
+        writer.publish_rejections()
         if lexical:
-            add_lexical(store, analyser, stage=progress.stage)
+            add_lexical(writer, analyser, stage=progress.stage)
         manifest = derive(
-            store,
+            writer,
             pca,
             factory,
             progress.stage,
@@ -130,27 +131,27 @@ def build(
     return Summary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
 
 
-def _take_hurt(store: Store) -> None:
+def _take_damaged(writer: Writer) -> None:
     """Go on from a state that lost nothing but derived files, as if these had not been made yet.
 
     Raises IndexStoreError where more is lost: to go on from the state before would drop what came after it.
     """
-    if store.hurt is None or store.hurt.manifest is None:
+    if writer.damaged is None or writer.damaged.manifest is None:
         return
-    manifest, lost = store.hurt.manifest, store.hurt.missing
+    manifest, lost = writer.damaged.manifest, writer.damaged.missing
     if not set(lost) <= set(manifest.derived()):
         raise IndexStoreError(
-            f"{store.root} is damaged: {store.hurt.problems[0]}; mend it with `searchapp verify {store.root} "
+            f"{writer.root} is damaged: {writer.damaged.problems[0]}; mend it with `searchapp verify {writer.root} "
             "--repair`, or start again with --overwrite"
         )
-    store.manifest = manifest.bare(*lost)
+    writer.manifest = manifest.bare(*lost)
 
 
-def _hurt(store: Store) -> bool:
+def _has_damaged_caches(writer: Writer) -> bool:
     """Whether a derived file of the state has changed since it was written; it is then made again."""
-    if store.manifest is None or not store.check(store.manifest.derived()):
+    if writer.manifest is None or not Snapshot.of(writer).check(writer.manifest.derived()):
         return False
-    store.keep_older = False  # the state before has the same files
+    writer.keep_older = False  # the state before has the same files
     return True
 
 
@@ -187,14 +188,14 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
+def _going_on(writer: Writer, encoder: Encoder, plan: Build) -> Manifest:
     """The state to go on from: the committed one if it was made from the same sources by the same encoder."""
-    manifest = store.manifest
+    manifest = writer.manifest
     if manifest is None:
-        if store.notices:
+        if writer.notices:
             raise IndexStoreError(
-                f"{store.root} is damaged: {store.notices[0]}; mend it with `searchapp verify {store.root} --repair`, "
-                "or start again with --overwrite"
+                f"{writer.root} is damaged: {writer.notices[0]}; "
+                f"mend it with `searchapp verify {writer.root} --repair`, or start again with --overwrite"
             )
         return _fresh(encoder, plan)
     if manifest.rows == 0:  # a corpus without a usable document: nothing to go on with, nothing to lose
@@ -203,39 +204,39 @@ def _going_on(store: Store, encoder: Encoder, plan: Build) -> Manifest:
     ways = "use another --index, or --overwrite to start again"
     if parts := differing(manifest.encoder["fingerprint"], encoder.fingerprint):
         raise IndexStoreError(
-            f"{store.root} holds {unfinished} made by {manifest.encoder['reference']['model']}, "
+            f"{writer.root} holds {unfinished} made by {manifest.encoder['reference']['model']}, "
             f"whose {', '.join(parts)} differ from {encoder.reference['model']}'s; {ways}"
         )
     if (made := manifest.encoder["dtype"]) != encoder.dtype:
         raise IndexStoreError(
-            f"{store.root} holds {unfinished} made in {made}, this run is in {encoder.dtype}; "
+            f"{writer.root} holds {unfinished} made in {made}, this run is in {encoder.dtype}; "
             f"give --dtype {made}, or {ways}"
         )
     if (made := recorded_backend(manifest)) != encoder.backend.name:
         raise IndexStoreError(
-            f"{store.root} holds {unfinished} made by the backend {made}, this run is by {encoder.backend.name}; "
+            f"{writer.root} holds {unfinished} made by the backend {made}, this run is by {encoder.backend.name}; "
             f"give --backend {made}, or {ways}"
         )
     before = [source["name"] for source in manifest.build.sources]
     if before != [source["name"] for source in plan.sources]:
-        raise IndexStoreError(f"{store.root} holds {unfinished} of other sources ({', '.join(before)}); {ways}")
+        raise IndexStoreError(f"{writer.root} holds {unfinished} of other sources ({', '.join(before)}); {ways}")
     changed = [new["name"] for old, new in zip(manifest.build.sources, plan.sources, strict=True) if old != new]
     if changed:
         if manifest.state == "ready":
-            ways = f"`searchapp add {store.root} {changed[0]}` takes in what changed; or {ways}"
-        raise IndexStoreError(f"{changed[0]} has changed since {store.root} was begun; {ways}")
+            ways = f"`searchapp add {writer.root} {changed[0]}` takes in what changed; or {ways}"
+        raise IndexStoreError(f"{changed[0]} has changed since {writer.root} was begun; {ways}")
     return manifest
 
 
 class _Run:
-    """One run of the encoding stage over a store."""
+    """One run of the encoding stage over a writer."""
 
-    def __init__(self, store: Store, start: Manifest, encoder: Encoder, size: int, progress: Progress) -> None:
-        self._store, self._encoder, self._progress = store, encoder, progress
+    def __init__(self, writer: Writer, start: Manifest, encoder: Encoder, size: int, progress: Progress) -> None:
+        self._writer, self._encoder, self._progress = writer, encoder, progress
         self._manifest = start
         self._size = start.build.segment_size or size
         self._pending: list[Document] = []
-        self._rows = Rows(store.data, start.segments)
+        self._snapshot = Snapshot.of(writer, start)
         self._ids = IdTable(self._id_of)
         self._reasons = Counter(start.build.reasons)
         self._seconds = start.build.seconds.get("encode", 0.0)
@@ -266,7 +267,7 @@ class _Run:
         empty = not self._pending and not self._manifest.rows
         self._commit(consumed, began, state="encoding" if empty else "encoded")
         if empty:
-            self._store.publish_rejections()
+            self._writer.publish_rejections()
             raise CorpusError(self._nothing(sources))
 
     def _tell(self, fraction: float) -> None:
@@ -278,15 +279,14 @@ class _Run:
             return f"{names} holds no documents; expected at least one"
         reason, count = self._reasons.most_common(1)[0]
         worst = f"all {self._reasons.total()} rejected, {count} of them for: {reason}"
-        return f"{names} holds no usable document: {worst}; see {self._store.root / REJECTED}"
+        return f"{names} holds no usable document: {worst}; see {self._writer.root / REJECTED}"
 
     def _remember_ids(self) -> None:
-        marks = read_marks(self._store.data, self._rows, self._manifest.segments)
-        self._ids.extend(marks[ID], np.arange(self._manifest.rows))
+        self._ids.extend(self._snapshot.hashes()[ID], np.arange(self._manifest.rows))
 
     def _id_of(self, row: int) -> str:
         waiting = row - self._manifest.rows
-        return self._pending[waiting].id if waiting >= 0 else self._rows.read(row).id
+        return self._pending[waiting].id if waiting >= 0 else self._snapshot.documents.read(row).id
 
     def _checked(self, item: Document | Rejected) -> Document | Rejected:
         if isinstance(item, Rejected) or (row := self._ids.find(item.id)) is None:
@@ -299,10 +299,10 @@ class _Run:
         files: dict[str, FileEntry] = {}
         if self._pending:
             vectors, tokens = encode(self._encoder, self._pending, self._progress)
-            segment, files = write_segment(self._store, self._pending, vectors, manifest.rows)
+            segment, files = write_segment(self._writer, self._pending, vectors, manifest.rows)
             segments = (*segments, segment)
         if self._rejections:
-            name, more = write_rejections(self._store, self._rejections)
+            name, more = write_rejections(self._writer, self._rejections)
             files.update(more)
             rejections = (*rejections, name)
         build = replace(
@@ -322,8 +322,8 @@ class _Run:
             build=build,
             files=files,
         )
-        self._manifest = self._store.commit(changed)
-        self._rows = Rows(self._store.data, self._manifest.segments)
+        self._manifest = self._writer.commit(changed)
+        self._snapshot = Snapshot.of(self._writer)
         self._pending, self._rejections = [], []
 
 

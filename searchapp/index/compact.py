@@ -14,13 +14,13 @@ from searchapp.errors import IndexStoreError
 from searchapp.index.drift import drifted
 from searchapp.index.extend import rebuilt
 from searchapp.index.lexical.bm25 import covering
-from searchapp.index.storage.deletions import read_gone
-from searchapp.index.storage.documents import Rows, write_batches, write_rows
-from searchapp.index.storage.hashes import read_marks, write_marks
+from searchapp.index.storage.directory import Disk
+from searchapp.index.storage.documents import write_batches, write_rows
+from searchapp.index.storage.hashes import write_marks
 from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.segment import SEGMENT_DOCUMENTS, Files, completed
-from searchapp.index.storage.store import Store
-from searchapp.index.storage.vectors import Vectors
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress, Silent
 
 MERGED_BYTES = 64_000_000  # of documents that are held in memory to be put together
@@ -39,40 +39,40 @@ class Compacted:
     already_done: bool = False
 
 
-def compact(path: Path, *, segment_size: int = SEGMENT_DOCUMENTS, progress: Progress | None = None) -> Compacted:
+def compact(
+    path: Path, *, segment_size: int = SEGMENT_DOCUMENTS, progress: Progress | None = None, disk: Disk | None = None
+) -> Compacted:
     """Remove what was deleted, fold in what was added, train again; an index with nothing of these stays as it is.
 
     Raises IndexStoreError where there is no finished index, or its documents or vectors are damaged.
     """
     progress = progress or Silent()
-    with Store.update(path) as store:
-        before = store.manifest
-        if before is None:
-            raise IndexStoreError(f"{path} holds nothing yet; run `searchapp build`")
+    with Writer.update(path, disk) as writer:
+        before = writer.state
         size = sum(entry.size for entry in before.files.values())
-        gone = read_gone(store.data, before)
+        gone = Snapshot.of(writer).deleted
         groups = _groups(before, gone, segment_size)
         tidy = len(groups) == len(before.segments)
         if tidy and not gone.any() and not before.fresh and not drifted(before.drift):
             return Compacted(before, 0, 0, len(before.segments), size, already_done=True)
-        _require_sound(store, before)
+        _require_sound(Snapshot.of(writer))
         progress.stage(f"writing {before.documents:,} documents without the {int(gone.sum()):,} that are gone")
-        start = completed(store, before)
-        segments, files = _written(store, start, groups, gone)
+        start = completed(writer, before)
+        segments, files = _written(writer, start, groups, gone)
         merged = start.with_files(
             rows=sum(segment.count for segment in segments), segments=tuple(segments), tombstones=None, files=files
         )
-        merged = covering(store, merged)
-        done = rebuilt(store, merged, progress.stage)
+        merged = covering(writer, merged)
+        done = rebuilt(writer, merged, progress.stage)
         return Compacted(done.manifest, int(gone.sum()), before.fresh, len(before.segments), size, done.notices)
 
 
-def _require_sound(store: Store, manifest: Manifest) -> None:
+def _require_sound(snapshot: Snapshot) -> None:
     """Raise IndexStoreError where a segment's file has changed: a copy would give its damage a checksum that holds."""
-    if hurt := store.check(name for segment in manifest.segments for name in segment.names()):
-        problem = next(iter(hurt.values()))
+    if damaged := snapshot.check(name for segment in snapshot.segments for name in segment.names()):
+        problem = next(iter(damaged.values()))
         raise IndexStoreError(
-            f"{store.root} is damaged: {problem}; mend it with `searchapp verify {store.root} --repair`"
+            f"{snapshot.root} is damaged: {problem}; mend it with `searchapp verify {snapshot.root} --repair`"
         )
 
 
@@ -93,10 +93,10 @@ def _groups(manifest: Manifest, gone: np.ndarray, size: int) -> list[list[int]]:
 
 
 def _written(
-    store: Store, manifest: Manifest, groups: list[list[int]], gone: np.ndarray
+    writer: Writer, manifest: Manifest, groups: list[list[int]], gone: np.ndarray
 ) -> tuple[list[Segment], Files]:
     """Write each group as one segment; a segment of its own without a row that is gone stays as it is."""
-    rows, vectors = Rows(store.data, manifest.segments), Vectors(store.data, manifest.segments, manifest.dim)
+    snapshot = Snapshot.of(writer, manifest)
     files: Files = {}
     written: list[Segment] = []
     base = 0
@@ -109,27 +109,26 @@ def _written(
         if len(parts) == 1 and kept[0].all():
             written.append(replace(parts[0], base=base))
         else:
-            segment, more = _merge(store, rows, vectors, group, kept)
+            segment, more = _merge(writer, snapshot, group, kept)
             written.append(replace(segment, base=base))
             files.update(more)
         base += count
     return written, files
 
 
-def _merge(
-    store: Store, rows: Rows, vectors: Vectors, group: list[int], kept: list[np.ndarray]
-) -> tuple[Segment, Files]:
+def _merge(writer: Writer, snapshot: Snapshot, group: list[int], kept: list[np.ndarray]) -> tuple[Segment, Files]:
+    rows, vectors = snapshot.documents, snapshot.vectors
     batches = [rows.kept(number, mask) for number, mask in zip(group, kept, strict=True)]
-    with store.draft("rows") as (name, draft, files):
+    with writer.draft("rows") as (name, draft, files):
         if all(batch.schema == batches[0].schema for batch in batches):
             write_batches(draft, batches)
         else:  # the columns of metadata differ
             documents = [rows.documents(number, mask) for number, mask in zip(group, kept, strict=True)]
             write_rows(draft, [document for part in documents for document in part])
-    with store.draft("vectors") as (stored, draft, more):
+    with writer.draft("vectors") as (stored, draft, more):
         for number, mask in zip(group, kept, strict=True):
             draft.write(vectors.raw(number, mask))
-    marks = read_marks(store.data, rows, [rows.segments[number] for number in group])
-    with store.draft("marks") as (marked, draft, most):
+    marks = snapshot.hashes(group)
+    with writer.draft("marks") as (marked, draft, most):
         write_marks(draft, marks[:, np.concatenate(kept)])
     return Segment(name, stored, 0, sum(batch.num_rows for batch in batches), marked), {**files, **more, **most}

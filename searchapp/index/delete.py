@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from searchapp.errors import IndexStoreError
 from searchapp.index.filter import Filter
-from searchapp.index.storage.deletions import read_gone, write_tombstones
-from searchapp.index.storage.documents import Rows
-from searchapp.index.storage.hashes import ID, read_marks
+from searchapp.index.storage.deletions import write_tombstones
+from searchapp.index.storage.directory import Disk
+from searchapp.index.storage.hashes import ID
 from searchapp.index.storage.ids import IdTable
 from searchapp.index.storage.manifest import Manifest
 from searchapp.index.storage.segment import completed
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,19 @@ class Deleted:
     unknown: tuple[str, ...]
 
 
-def delete(path: Path, ids: Iterable[str] = (), *, filter: str | None = None) -> Deleted:
+def delete(path: Path, ids: Iterable[str] = (), *, filter: str | None = None, disk: Disk | None = None) -> Deleted:
     """Delete the documents of these ids, and those whose metadata pass a filter. Raises IndexStoreError.
 
     Ids that no document has are returned, not refused: a delete that was interrupted can be run again.
     """
     passes = Filter(filter) if filter else None
-    with Store.update(path) as store:
-        if store.manifest is None:
-            raise IndexStoreError(f"{path} holds nothing yet; run `searchapp build`")
-        manifest = completed(store, store.manifest)
-        rows = Rows(store.data, manifest.segments)
-        before = read_gone(store.data, manifest)
+    with Writer.update(path, disk) as writer:
+        manifest = completed(writer, writer.state)
+        snapshot = Snapshot.of(writer, manifest)
+        rows, before = snapshot.documents, snapshot.deleted
         gone = before.copy()
         table = IdTable(lambda row: rows.read(row).id)
-        table.extend(read_marks(store.data, rows, manifest.segments)[ID][~before], np.flatnonzero(~before))
+        table.extend(snapshot.hashes()[ID][~before], np.flatnonzero(~before))
         unknown: dict[str, None] = {}
         for identifier in ids:
             row = table.find(identifier)
@@ -54,6 +52,6 @@ def delete(path: Path, ids: Iterable[str] = (), *, filter: str | None = None) ->
             gone |= passes.mask(rows.fields())
         deleted = int(gone.sum() - before.sum())
         if deleted:
-            tombstones, files = write_tombstones(store, gone)
-            manifest = store.commit(manifest.with_files(tombstones=tombstones, files=files))
+            tombstones, files = write_tombstones(writer, gone)
+            manifest = writer.commit(manifest.with_files(tombstones=tombstones, files=files))
     return Deleted(manifest, deleted, tuple(unknown))

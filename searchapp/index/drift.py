@@ -43,7 +43,7 @@ def _covered(index: VectorIndex) -> int:
 def _queries(index: VectorIndex, first: int) -> np.ndarray:
     """The probe queries that are kept with an index, else some made up from its ``first`` vectors."""
     if index.manifest.probes is not None:
-        return read_probes(index.store.path(index.manifest.probes), index.manifest.dim)
+        return read_probes(index.snapshot.path(index.manifest.probes), index.manifest.dim)
     return imagined_of(index.vectors.gather, first)
 
 

@@ -14,7 +14,8 @@ from searchapp.index.ann.select import derived
 from searchapp.index.drift import drift, drift_notice
 from searchapp.index.reader import VectorIndex
 from searchapp.index.storage.manifest import Ann, Manifest
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 
 FRESH_NUMBERS = 1 << 24  # numbers (rows x dim) compared exactly with each query: a few milliseconds of one core
 Stage = Callable[[str], None]
@@ -28,29 +29,29 @@ class Folded:
     notices: tuple[str, ...] = ()
 
 
-def fold(store: Store, stage: Stage | None = None) -> Folded | None:
+def fold(writer: Writer, stage: Stage | None = None) -> Folded | None:
     """Fold the fresh rows in and commit that, if they are many; None where they are not.
 
     A trained index takes them as it is, without being trained again, and its recall is measured before and after. An
     exact one is written anew; so is any that turns out not to take them.
     """
-    manifest, tell = store.manifest, stage or (lambda _: None)
-    if manifest is None or manifest.fresh * manifest.dim <= FRESH_NUMBERS:
+    manifest, tell = writer.state, stage or (lambda _: None)
+    if manifest.fresh * manifest.dim <= FRESH_NUMBERS:
         return None
     if manifest.ann is not None and manifest.ann.factory != "Flat":
         tell(f"folding {manifest.fresh:,} documents into {manifest.ann.factory}")
         try:
-            extended = _extended(store, manifest, manifest.ann)
+            extended = _extended(writer, manifest, manifest.ann)
         except IndexStoreError:
             pass
         else:
-            committed = store.commit(extended)
-            notice = drift_notice(committed, store.root)
+            committed = writer.commit(extended)
+            notice = drift_notice(committed, writer.root)
             return Folded(committed, (notice,) if notice else ())
-    return rebuilt(store, manifest, tell)
+    return rebuilt(writer, manifest, tell)
 
 
-def rebuilt(store: Store, manifest: Manifest, stage: Stage) -> Folded:
+def rebuilt(writer: Writer, manifest: Manifest, stage: Stage) -> Folded:
     """Make the reduction and the FAISS index again after a manifest and commit it.
 
     Where documents are too few for them, everything is searched exactly, and that is said.
@@ -58,25 +59,25 @@ def rebuilt(store: Store, manifest: Manifest, stage: Stage) -> Folded:
     build = manifest.build
     if manifest.documents:
         try:
-            return Folded(store.commit(derived(store, manifest, build.pca, build.factory, stage)))
+            return Folded(writer.commit(derived(writer, manifest, build.pca, build.factory, stage)))
         except IndexStoreError as error:
             notice = f"searched exactly, without reduction and FAISS index, until there are more documents: {error}"
     else:
         notice = "no documents are left; the index is empty"
-    return Folded(store.commit(manifest.bare(state="ready")), (notice,))
+    return Folded(writer.commit(manifest.bare(state="ready")), (notice,))
 
 
-def _extended(store: Store, manifest: Manifest, ann: Ann) -> Manifest:
+def _extended(writer: Writer, manifest: Manifest, ann: Ann) -> Manifest:
     """The manifest with a FAISS index to which the fresh rows were added."""
-    before = VectorIndex(store, manifest)
-    whole = read_whole(store.path(ann.file))
+    before = VectorIndex(Snapshot.of(writer, manifest))
+    whole = read_whole(writer.path(ann.file))
     blocks = before.vectors.blocks(start=ann.rows)
     choice = Choice(ann.factory, ann.candidates, ann.parameters)
     projection = before.reduction
     add(choice, whole, (projection.apply(block) if projection else block for block in blocks))
-    with store.draft("faiss") as (name, draft, files):
+    with writer.draft("faiss") as (name, draft, files):
         write_index(draft, whole)
     first = before.vectors.gather(np.arange(1))
-    prove(store.path(name), choice, manifest.rows, projection.apply(first) if projection else first)
+    prove(writer.path(name), choice, manifest.rows, projection.apply(first) if projection else first)
     after = manifest.with_files(ann=replace(ann, file=name, rows=manifest.rows), files=files)
-    return replace(after, drift=drift(before, VectorIndex(store, after)))
+    return replace(after, drift=drift(before, VectorIndex(Snapshot.of(writer, after))))

@@ -18,10 +18,9 @@ from searchapp.index.ann.rules import STANDARD
 from searchapp.index.ann.searcher import AnnIndex, open_ann, shortlist
 from searchapp.index.filter import Filter
 from searchapp.index.lexical.bm25 import LexicalIndex
-from searchapp.index.storage.deletions import read_gone
 from searchapp.index.storage.documents import Rows
 from searchapp.index.storage.manifest import Manifest
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.vectors import Vectors, unit
 
 FEW = 20_000  # rows passing a filter below which they are simply all compared
@@ -31,15 +30,10 @@ BLOCK_NUMBERS = 1 << 24  # numbers (rows x dim) converted to float32 at a time i
 class VectorIndex:
     """The vectors and documents of one manifest. It stays that state while writers move on."""
 
-    def __init__(self, store: Store, manifest: Manifest | None = None, device: str = "cpu") -> None:
-        state = manifest or store.manifest
-        if state is None:
-            raise IndexStoreError(f"{store.root} holds nothing yet; run `searchapp build`")
-        self.store = store
+    def __init__(self, snapshot: Snapshot, device: str = "cpu") -> None:
+        self.snapshot = snapshot
         self.device = device
-        self.manifest: Manifest = state
-        self.rows = Rows(store.data, self.manifest.segments)
-        self.vectors = Vectors(store.data, self.manifest.segments, self.manifest.dim)
+        self.manifest: Manifest = snapshot.manifest
 
     @classmethod
     def open(cls, path: str | Path, device: str = "cpu") -> VectorIndex:
@@ -47,25 +41,35 @@ class VectorIndex:
 
         Raises IndexStoreError for one that is missing, damaged or not built to the end.
         """
-        store = Store.open(Path(path), ready=True)
-        index = cls(store, device=device)
+        snapshot = Snapshot.open(Path(path), ready=True)
+        index = cls(snapshot, device)
         if index.manifest.state != "ready":
-            why = f" ({store.notices[0]})" if store.notices else ""
+            why = f" ({snapshot.notices[0]})" if snapshot.notices else ""
             raise IndexStoreError(
                 f"{path} is not ready: {index.manifest.rows} documents are embedded, the index over them is not "
                 f"there{why}; run the same `searchapp build` again, it goes on from here"
             )
         return index
 
+    @property
+    def rows(self) -> Rows:
+        """The documents by row."""
+        return self.snapshot.documents
+
+    @property
+    def vectors(self) -> Vectors:
+        """The stored vectors by row."""
+        return self.snapshot.vectors
+
     @cached_property
     def ann(self) -> AnnIndex | ExactSearch:
         """The FAISS index, opened when first searched; on GPUs that can hold them, all its vectors instead."""
         if self.manifest.ann is None:
-            raise IndexStoreError(f"{self.store.root} has no search index; run the same `searchapp build` again")
+            raise IndexStoreError(f"{self.snapshot.root} has no search index; run the same `searchapp build` again")
         rows = self.manifest.ann.rows
         if fits(rows, self.manifest.dim, self.device):
             return ExactSearch(self.vectors.blocks(), rows, devices(self.device))
-        return open_ann(self.store.path(self.manifest.ann.file), self.manifest.ann.parameters, self.device)
+        return open_ann(self.snapshot.path(self.manifest.ann.file), self.manifest.ann.parameters, self.device)
 
     @cached_property
     def reduction(self) -> Pca | None:
@@ -73,17 +77,17 @@ class VectorIndex:
         part = self.manifest.reduction
         if part is None or isinstance(self.ann, ExactSearch):  # which has the vectors as they are
             return None
-        return read_pca(self.store.path(part.file), (self.manifest.dim, part.dim), part.explained_variance)
+        return read_pca(self.snapshot.path(part.file), (self.manifest.dim, part.dim), part.explained_variance)
 
     @cached_property
     def lexical(self) -> LexicalIndex:
         """BM25 over the same rows. Raises IndexStoreError where the index has no such part."""
-        return LexicalIndex(self.store, self.manifest, self.alive)
+        return LexicalIndex(self.snapshot)
 
-    @cached_property
+    @property
     def alive(self) -> np.ndarray | None:
-        """Boolean mask over the rows, false where a row is gone; None where none is."""
-        return None if self.manifest.tombstones is None else ~read_gone(self.store.data, self.manifest)
+        """Boolean mask over the rows, false where a row is deleted; None where none is."""
+        return self.snapshot.alive
 
     def allowed(self, filter: Filter | None = None) -> np.ndarray | None:
         """Boolean mask over the rows that are there and pass a filter; None where that is all of them."""

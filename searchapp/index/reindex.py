@@ -7,8 +7,9 @@ from pathlib import Path
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.rules import Targets
 from searchapp.index.ann.select import Stage, Wanted, derive
+from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.manifest import Manifest
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.writer import Writer
 
 
 def reindex(
@@ -19,14 +20,15 @@ def reindex(
     targets: Targets | None = None,
     device: str = "cpu",
     stage: Stage | None = None,
+    disk: Disk | None = None,
 ) -> Manifest:
     """Make the reduction and the FAISS index anew and commit them; no document is encoded.
 
     What is None stays as the index was made. Raises IndexStoreError for an index that is not finished, or for what
     does not fit its vectors.
     """
-    with Store.write(path) as store:
-        manifest = store.manifest
+    with Writer.open(path, disk) as writer:
+        manifest = writer.manifest
         if manifest is not None and manifest.state == "ready" and not manifest.documents:
             raise IndexStoreError(f"{path} is empty; add documents first: searchapp add {path} SOURCE...")
         if manifest is None or not manifest.rows or manifest.state == "encoding":
@@ -35,7 +37,7 @@ def reindex(
             )
         before = Wanted.of(manifest.build)
         return derive(
-            store,
+            writer,
             before.pca if pca is None else pca,
             factory or before.factory,
             stage,

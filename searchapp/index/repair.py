@@ -21,14 +21,14 @@ from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.encoder_match import require_match
 from searchapp.index.extend import rebuilt
 from searchapp.index.lexical.bm25 import covering
-from searchapp.index.storage.commits import damage, states
-from searchapp.index.storage.deletions import read_gone, write_tombstones
-from searchapp.index.storage.documents import Rows
-from searchapp.index.storage.hashes import ID, METADATA, TEXT, mark, marks_of, read_marks
+from searchapp.index.storage.commits import commits, damage
+from searchapp.index.storage.deletions import write_tombstones
+from searchapp.index.storage.directory import Disk
+from searchapp.index.storage.hashes import ID, METADATA, TEXT, mark, marks_of
 from searchapp.index.storage.manifest import Manifest, Segment, Tombstones
 from searchapp.index.storage.segment import Files, encode, write_segment
-from searchapp.index.storage.store import Store
-from searchapp.index.storage.vectors import Vectors
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 from searchapp.index.verify import examine
 from searchapp.progress import Progress, Silent
 
@@ -43,7 +43,9 @@ class Repaired:
     encoded: int = 0
 
 
-def repair(path: Path, load: Load, sources: Sequence[str] = (), *, progress: Progress | None = None) -> Repaired:
+def repair(
+    path: Path, load: Load, sources: Sequence[str] = (), *, progress: Progress | None = None, disk: Disk | None = None
+) -> Repaired:
     """Mend the newest state of an index that can be read; ``load`` gives its encoder, and is called if one is needed.
 
     ``sources`` are by default those recorded. Raises IndexStoreError, having changed nothing, where documents are lost
@@ -52,17 +54,17 @@ def repair(path: Path, load: Load, sources: Sequence[str] = (), *, progress: Pro
     with suppress(IndexStoreError):
         if not examine(path).problems:
             return Repaired()
-    found = [*states(path)] if path.is_dir() else []
+    found = [*commits(path)] if path.is_dir() else []
     if not found:
-        Store.open(path)  # says what is the matter
-    with Store.write(path) as store:
+        Snapshot.open(path)  # says what is the matter
+    with Writer.open(path, disk) as writer:
         newest = next((state for state in found if state.manifest is not None), None)
         if newest is None or newest.manifest is None:
             raise IndexStoreError(
                 f"no manifest of {path} can be read, nor a copy of one; build it again: "
                 f"searchapp build SOURCE... --index {path} --overwrite"
             )
-        work = _Repair(store, newest.manifest, load, progress or Silent())
+        work = _Repair(writer, newest.manifest, load, progress or Silent())
         for state in found:
             if state.manifest is None and state.number > newest.number:
                 work.done.mended.append(
@@ -72,31 +74,30 @@ def repair(path: Path, load: Load, sources: Sequence[str] = (), *, progress: Pro
             elif state.notice:
                 work.done.mended.append(f"manifest {state.number} put in place from its copy")
         manifest = work.run([*sources])
-        store.manifest, store.keep_older = manifest, False
+        writer.manifest, writer.keep_older = manifest, False
         if manifest.state == "ready" and work.derive:
-            folded = rebuilt(store, manifest, (progress or Silent()).stage)
+            folded = rebuilt(writer, manifest, (progress or Silent()).stage)
             work.done.mended += folded.notices
         else:
-            store.commit(manifest)
-        store.publish_rejections()
+            writer.commit(manifest)
+        writer.publish_rejections()
         return work.done
 
 
 class _Repair:
-    """One repair: the manifest that is mended, what is hurt of it, and the files written so far."""
+    """One repair: the manifest that is mended, what is damaged of it, and the files written so far."""
 
-    def __init__(self, store: Store, manifest: Manifest, load: Load, progress: Progress) -> None:
-        self._store, self._manifest, self._load, self._progress = store, manifest, load, progress
+    def __init__(self, writer: Writer, manifest: Manifest, load: Load, progress: Progress) -> None:
+        self._writer, self._manifest, self._load, self._progress = writer, manifest, load, progress
+        self._snapshot = Snapshot.of(writer, manifest)
         entries = manifest.files.items()
-        self._hurt = {name: text for name, entry in entries if (text := damage(store.data / name, entry))}
+        self._damaged = {name: text for name, entry in entries if (text := damage(self._snapshot.path(name), entry))}
         self._files: Files = {}
-        self._rows = Rows(store.data, manifest.segments)
-        self._vectors = Vectors(store.data, manifest.segments, manifest.dim)
         self.derive = False  # whether reduction and FAISS index have to be made again
         self.done = Repaired()
 
     def run(self, sources: list[str]) -> Manifest:
-        """Write anew what is hurt; returns the manifest that names it, to be committed."""
+        """Write anew what is damaged; returns the manifest that names it, to be committed."""
         before = self._manifest
         stones, gone = self._tombstones()
         documents = self._documents(gone, sources)
@@ -105,15 +106,15 @@ class _Repair:
             for number, segment in enumerate(before.segments)
         )
         staged = before.staged
-        if staged is not None and self._is_hurt(*staged.names()):
+        if staged is not None and self._is_damaged(*staged.names()):
             staged = None
             self._say("what an unfinished add had encoded is dropped; run it again")
-        if self._is_hurt(*before.rejected_files()):
+        if self._is_damaged(*before.rejected_files()):
             self._say("a list of rejected records is lost; the next build or add of their source lists them again")
-        words = [name for name in before.postings() if name in self._hurt]
+        words = [name for name in before.postings() if name in self._damaged]
         if words:
             self._say(f"{', '.join(words)} counted again from the stored documents")
-        derived = [name for name in before.derived() if name in self._hurt and name not in words]
+        derived = [name for name in before.derived() if name in self._damaged and name not in words]
         if derived:
             self._say(f"{', '.join(derived)} made again from the stored vectors")
         mended = before.with_files(
@@ -125,51 +126,51 @@ class _Repair:
             files=self._files,
         )
         self.derive = self.derive or bool(derived)
-        mended = covering(self._store, mended.without_postings(*words))
+        mended = covering(self._writer, mended.without_postings(*words))
         return mended.bare(*derived, state=before.state) if self.derive else mended
 
     def _say(self, text: str) -> None:
         self.done.mended.append(text)
 
-    def _is_hurt(self, *names: str) -> bool:
-        return any(name in self._hurt for name in names)
+    def _is_damaged(self, *names: str) -> bool:
+        return any(name in self._damaged for name in names)
 
     def _sound(self, names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(name for name in names if name not in self._hurt)
+        return tuple(name for name in names if name not in self._damaged)
 
     def _tombstones(self) -> tuple[Tombstones | None, np.ndarray]:
         """The tombstones with two good files, and the mask of rows that are gone."""
         stones = self._manifest.tombstones
-        if stones is None or not self._is_hurt(stones.file, stones.copy):
-            return stones, read_gone(self._store.data, self._manifest)
-        good = [name for name in (stones.file, stones.copy) if name not in self._hurt]
+        if stones is None or not self._is_damaged(stones.file, stones.copy):
+            return stones, self._snapshot.deleted
+        good = [name for name in (stones.file, stones.copy) if name not in self._damaged]
         if not good:
             raise IndexStoreError(
-                f"both copies of the deletions of {self._store.root} are lost (data/{stones.file}); build it again: "
-                f"searchapp build SOURCE... --index {self._store.root} --overwrite"
+                f"both copies of the deletions of {self._writer.root} are lost (data/{stones.file}); build it again: "
+                f"searchapp build SOURCE... --index {self._writer.root} --overwrite"
             )
-        gone = read_gone(self._store.data, replace(self._manifest, tombstones=replace(stones, file=good[0])))
-        written, files = write_tombstones(self._store, gone)
+        gone = self._snapshot.at(replace(self._manifest, tombstones=replace(stones, file=good[0]))).deleted
+        written, files = write_tombstones(self._writer, gone)
         self._files.update(files)
         self._say("deletions put in place from their copy")
         return written, gone
 
     def _documents(self, gone: np.ndarray, sources: list[str]) -> dict[int, list[Document]]:
-        """The documents of the segments whose rows are hurt, by the segment's number, found in the sources."""
+        """The documents of the segments whose documents are damaged, by the segment's number, found in the sources."""
         segments = self._manifest.segments
-        lost = [number for number, segment in enumerate(segments) if segment.rows in self._hurt]
+        lost = [number for number, segment in enumerate(segments) if segment.rows in self._damaged]
         if not lost:
             return {}
         wanted: dict[int, tuple[int, int]] = {}  # hash of an id -> segment and row in it
         marks: dict[int, np.ndarray] = {}
         for number in lost:
             segment = segments[number]
-            if not segment.marks or segment.marks in self._hurt:
+            if not segment.marks or segment.marks in self._damaged:
                 raise IndexStoreError(
                     f"data/{segment.rows} and what tells its documents are lost; build the index again: "
-                    f"searchapp build SOURCE... --index {self._store.root} --overwrite"
+                    f"searchapp build SOURCE... --index {self._writer.root} --overwrite"
                 )
-            marks[number] = read_marks(self._store.data, self._rows, [segment])
+            marks[number] = self._snapshot.hashes([number])
             for offset in np.flatnonzero(~gone[segment.base : segment.base + segment.count]):
                 wanted[int(marks[number][ID][offset])] = (number, int(offset))
         found: dict[tuple[int, int], Document] = {}
@@ -185,7 +186,7 @@ class _Repair:
         if missing := len(wanted) - len(found):
             raise IndexStoreError(
                 f"{missing:,} of {len(wanted):,} documents that are lost are in none of the sources; nothing was "
-                f"changed: give the sources they came from, searchapp verify {self._store.root} --repair SOURCE..."
+                f"changed: give the sources they came from, searchapp verify {self._writer.root} --repair SOURCE..."
             )
         empty = Document("", "")
         self._say(f"{len(wanted):,} documents of {len(lost)} segments put in place from their sources")
@@ -208,32 +209,32 @@ class _Repair:
 
     def _segment(self, number: int, segment: Segment, documents: list[Document] | None, gone: np.ndarray) -> Segment:
         """A segment of which every file is good; texts whose vector is lost, or is another text's, are encoded."""
-        if not self._is_hurt(*segment.names()):
+        if not self._is_damaged(*segment.names()):
             return segment
-        lost = segment.vectors in self._hurt
+        lost = segment.vectors in self._damaged
         stale = np.full(segment.count, lost)
         if documents is None:
-            documents = self._rows.documents(number)
+            documents = self._snapshot.documents.documents(number)
         else:
-            stale |= read_marks(self._store.data, self._rows, [segment])[TEXT] != marks_of(documents)[TEXT]
+            stale |= self._snapshot.hashes([number])[TEXT] != marks_of(documents)[TEXT]
         rows = segment.base + np.arange(segment.count)
         vectors = np.zeros((segment.count, self._manifest.dim), dtype="<f2")
         if not lost:
-            vectors[:] = self._vectors.stored(rows)
+            vectors[:] = self._snapshot.vectors.stored(rows)
         if again := np.flatnonzero(stale & ~gone).tolist():
             self._progress.stage(f"encoding {len(again):,} documents again")
             vectors[again], _ = encode(self._encoder, [documents[row] for row in again], self._progress)
             self.done.encoded += len(again)
             self.derive = True
             self._say(f"{len(again):,} vectors of data/{segment.vectors} encoded again")
-        if segment.marks in self._hurt:
+        if segment.marks in self._damaged:
             self._say(f"data/{segment.marks} made again from the documents")
-        written, files = write_segment(self._store, documents, vectors, segment.base)
+        written, files = write_segment(self._writer, documents, vectors, segment.base)
         self._files.update(files)
         return written
 
     @cached_property
     def _encoder(self) -> Encoder:
         encoder = self._load(self._manifest)
-        require_match(self._manifest, self._store.root, encoder)
+        require_match(self._manifest, self._writer.root, encoder)
         return encoder

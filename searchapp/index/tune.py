@@ -15,8 +15,9 @@ from searchapp.index.ann.rules import CANDIDATES, ladder
 from searchapp.index.ann.searcher import open_ann
 from searchapp.index.ann.select import Stage
 from searchapp.index.reader import VectorIndex
+from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.manifest import Manifest
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.writer import Writer
 
 DEPTHS = (40, *CANDIDATES)  # a search for ten hits rescores 40 at least
 
@@ -56,20 +57,20 @@ def tune(index: VectorIndex, queries: np.ndarray | None = None, stage: Stage | N
     ann = manifest.ann
     alive = None if ann is None or index.alive is None else index.alive[: ann.rows]
     if ann is None or not ann.rows or (alive is not None and not alive.any()):
-        root = index.store.root
+        root = index.snapshot.root
         raise IndexStoreError(
             f"{root} has too few documents ({manifest.documents:,}) for the FAISS index it was made with, so there is "
             f"nothing to tune; add some with `searchapp add {root} SOURCE...`, then `searchapp compact {root}`"
         )
     origin, vectors = "of the user's", index.vectors.among(index.alive)
     if queries is None and manifest.probes is not None:
-        queries = read_probes(index.store.path(manifest.probes), manifest.dim)
+        queries = read_probes(index.snapshot.path(manifest.probes), manifest.dim)
         origin = "fragments of the documents"
     if queries is None:
         queries, origin = imagined(vectors), "made up from stored vectors"
     tell("finding the exact hits")
     probes = Probes.over(queries, vectors.living(ann.rows))
-    subject = Subject(open_ann(index.store.path(ann.file), ann.parameters), index.reduction, vectors, alive)
+    subject = Subject(open_ann(index.snapshot.path(ann.file), ann.parameters), index.reduction, vectors, alive)
     exact = ann.candidates == 0
     current = timed(subject, probes, _measured(subject, probes, ann.parameters, ann.candidates))
     points = [current]
@@ -96,10 +97,10 @@ def _measured(subject: Subject, probes: Probes, parameters: dict[str, int], cand
     return next(sweep(subject, probes, [parameters], [candidates]))[0]
 
 
-def settle(path: Path, before: Manifest, point: Point, queries: int) -> Manifest:
+def settle(path: Path, before: Manifest, point: Point, queries: int, *, disk: Disk | None = None) -> Manifest:
     """Store a point as the index's setting. Raises IndexStoreError where the index changed since it was measured."""
-    with Store.write(path) as store:
-        manifest = store.manifest
+    with Writer.open(path, disk) as writer:
+        manifest = writer.manifest
         if manifest is None or manifest.ann is None or before.ann is None or manifest.ann.file != before.ann.file:
             raise IndexStoreError(f"{path} was made anew while it was measured; run `searchapp tune` again")
         measured = {"recall": point.recall, "milliseconds": point.milliseconds, "queries": queries}
@@ -109,7 +110,7 @@ def settle(path: Path, before: Manifest, point: Point, queries: int) -> Manifest
             candidates=point.candidates,
             measured={**manifest.ann.measured, **measured},
         )
-        return store.commit(manifest.with_files(ann=ann))
+        return writer.commit(manifest.with_files(ann=ann))
 
 
 def draw(curve: Curve, to: Path, *, title: str, chosen: Point | None = None) -> None:

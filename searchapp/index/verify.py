@@ -11,10 +11,10 @@ import numpy as np
 from searchapp.errors import SearchAppError
 from searchapp.index.drift import drift_notice
 from searchapp.index.reader import VectorIndex
-from searchapp.index.storage.commits import Found, copy_of, damage, states
-from searchapp.index.storage.deletions import read_gone
+from searchapp.index.storage.commits import CommitOnDisk, commits, copy_of, damage
 from searchapp.index.storage.manifest import Manifest
-from searchapp.index.storage.store import REJECTED, Store
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import REJECTED
 
 PROBES = 5  # stored vectors that are searched for
 CANDIDATES = 10_000  # rows rescored where the index is not exact
@@ -35,10 +35,10 @@ def verify(path: Path) -> list[str]:
 
 def examine(path: Path) -> Report:
     """Read every file of every state that is kept, search the newest. Raises IndexStoreError if none can be read."""
-    found = [*states(path)] if path.is_dir() else []
+    found = [*commits(path)] if path.is_dir() else []
     newest = next((state.manifest for state in found if state.manifest is not None), None)
     if newest is None:
-        Store.open(path)  # says what is the matter
+        Snapshot.open(path)  # says what is the matter
         return Report()
     problems = [*_files(path, found), *_rejected(path, found)]
     if problems:
@@ -46,11 +46,9 @@ def examine(path: Path) -> Report:
     if newest.state != "ready":
         unfinished = f"the build has not finished (state: {newest.state}); run the same `searchapp build` again"
         return Report((unfinished,))
-    store = Store.open(path)
-    manifest = store.manifest
-    if manifest is None:
-        return Report(tuple(store.notices))
-    index = VectorIndex(store)
+    snapshot = Snapshot.open(path)
+    manifest = snapshot.manifest
+    index = VectorIndex(snapshot)
     problems = [*_counts(index)]
     if not problems:
         problems = _search(index)
@@ -65,7 +63,7 @@ def examine(path: Path) -> Report:
     return Report(tuple(text + mend for text in problems), tuple(text for text in (notice, pending) if text))
 
 
-def _files(path: Path, found: list[Found]) -> Iterator[str]:
+def _files(path: Path, found: list[CommitOnDisk]) -> Iterator[str]:
     """What is wrong with the manifests, their copies, and the files they name."""
     told: set[str] = set()
     plain = f"mend it with `searchapp verify {path} --repair`"
@@ -97,7 +95,7 @@ def _sources(manifest: Manifest) -> dict[str, None]:
     return dict.fromkeys(source["name"] for source in recorded)
 
 
-def _rejected(path: Path, found: list[Found]) -> Iterator[str]:
+def _rejected(path: Path, found: list[CommitOnDisk]) -> Iterator[str]:
     """Whether ``rejected.jsonl`` is what one of the states recorded; a command that was stopped leaves an older one."""
     if not (path / REJECTED).exists() or any(state.missing or state.manifest is None for state in found):
         return
@@ -126,7 +124,7 @@ def _counts(index: VectorIndex) -> Iterator[str]:
     if counted != manifest.rows:
         yield f"the segments hold {counted} documents, the manifest says {manifest.rows}"
     try:
-        read_gone(index.store.data, manifest)
+        _ = index.snapshot.deleted
     except SearchAppError as error:
         yield str(error)
 

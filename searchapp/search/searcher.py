@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any, overload
 
 from searchapp.encoder import Encoder
@@ -22,15 +22,20 @@ from searchapp.search.ranking import Stage
 
 
 class Index:
-    """A finished index and its encoder, which is loaded when the first query comes."""
+    """A finished index and its encoder, which is loaded when the first query comes.
+
+    Safe to share between threads: every request sees one state of the index from its first step to its last, also
+    while another thread calls ``refresh``.
+    """
 
     def __init__(self, vectors: VectorIndex, encoder: Encoder | None = None, device: str = "auto") -> None:
         self.vectors = vectors
-        self._given = encoder
+        self._encoder = encoder
         self._device = device
         self._rerankers: dict[str, Reranker] = {}
+        self._loading = RLock()  # models are loaded by one thread, the others wait for it
         if encoder is not None:
-            require_match(vectors.manifest, vectors.store.root, encoder)
+            require_match(vectors.manifest, vectors.snapshot.root, encoder)
 
     @classmethod
     def open(cls, path: str | Path, *, encoder: Encoder | None = None, device: str = "auto") -> Index:
@@ -40,12 +45,14 @@ class Index:
         """
         return cls(VectorIndex.open(path, device if device.startswith("cuda") else "cpu"), encoder, device)
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
         """The encoder recorded in the index. Raises ModelError when it is gone or no longer the same."""
-        if self._given is not None:
-            return self._given
-        return recorded_encoder(self.vectors.manifest, self.vectors.store.root, self._device)
+        with self._loading:
+            if self._encoder is None:
+                snapshot = self.vectors.snapshot
+                self._encoder = recorded_encoder(snapshot.manifest, snapshot.root, self._device)
+            return self._encoder
 
     def refresh(self) -> bool:
         """Move on to the newest state of the directory; says whether there was one. The encoder is kept.
@@ -53,13 +60,14 @@ class Index:
         Until then this object sees the state it was opened on, whatever writers do. Raises ModelError when the index
         was built again by another encoder.
         """
-        newest = VectorIndex.open(self.vectors.store.root, self.vectors.device)
+        newest = VectorIndex.open(self.vectors.snapshot.root, self.vectors.device)
         if newest.manifest.number == self.vectors.manifest.number:
             return False
-        loaded = self._given or self.__dict__.get("encoder")
-        if loaded is not None:
-            require_match(newest.manifest, newest.store.root, loaded)
-        self.vectors = newest
+        with self._loading:
+            if self._encoder is not None:
+                require_match(newest.manifest, newest.snapshot.root, self._encoder)
+            if newest.manifest.number > self.vectors.manifest.number:  # not when another thread was faster
+                self.vectors = newest
         return True
 
     @overload
@@ -100,10 +108,11 @@ class Index:
             _require_unicode("query", query)
         if instruction is not None:
             _require_unicode("instruction", instruction)
+        index = self.vectors  # the one state that this request sees, whatever a refresh in another thread does
         plan = Plan(
             k=k,
             candidates=candidates,
-            fusion=self._fusion(hybrid),
+            fusion=_fusion(index, hybrid),
             rerank_depth=rerank_depth,
             filter=Filter(filter) if filter else None,
         )
@@ -113,40 +122,41 @@ class Index:
         began = time.perf_counter()
         vectors = encoder.encode_queries(list(queries), instruction)
         encoded = time.perf_counter()
-        stages = run(self.vectors, queries, vectors, plan, progress)
-        hits = [self._hits(stages, number) for number in range(len(queries))]
+        stages = run(index, queries, vectors, plan, progress)
+        hits = [_hits(index, stages, number) for number in range(len(queries))]
         spent = sum(stage.seconds for stage in stages if stage.name == "reranked")
         searched = time.perf_counter() - encoded - spent
         return [Answer(*pair, encoded - began, searched, spent) for pair in zip(queries, hits, strict=True)]
 
-    def _fusion(self, hybrid: bool | Fusion) -> Fusion | None:
-        if not hybrid:
-            return None
-        lexical = self.vectors.lexical  # an index without words is refused here, before a model is loaded
-        return hybrid if isinstance(hybrid, Fusion) else stored_fusion(lexical.part) or Fusion()
-
     def _reranker(self, given: str | Reranker) -> Reranker:
         if not isinstance(given, str):
             return given
-        if given not in self._rerankers:
-            self._rerankers = {given: load_reranker(given, device=self._device)}
-        return self._rerankers[given]
+        with self._loading:
+            if given not in self._rerankers:
+                self._rerankers = {given: load_reranker(given, device=self._device)}
+            return self._rerankers[given]
 
-    def _hits(self, stages: Sequence[Stage], query: int) -> tuple[Hit, ...]:
-        last, found = stages[-1], []
-        for place, row in enumerate(last.rows[query].tolist()):
-            if row >= 0:
-                document = self.vectors.rows.read(row)
-                places = {
-                    stage.name: Place(rank, score)
-                    for stage in stages
-                    if (rank := stage.rank(query, row)) is not None and (score := stage.score(query, row)) is not None
-                }
-                score = float(last.scores[query, place])
-                found.append(
-                    Hit(document.id, score, document.title, document.text, document.metadata, last.name, places)
-                )
-        return tuple(found)
+
+def _fusion(index: VectorIndex, hybrid: bool | Fusion) -> Fusion | None:
+    if not hybrid:
+        return None
+    lexical = index.lexical  # an index without words is refused here, before a model is loaded
+    return hybrid if isinstance(hybrid, Fusion) else stored_fusion(lexical.part) or Fusion()
+
+
+def _hits(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hit, ...]:
+    last, found = stages[-1], []
+    for place, row in enumerate(last.rows[query].tolist()):
+        if row >= 0:
+            document = index.rows.read(row)
+            places = {
+                stage.name: Place(rank, score)
+                for stage in stages
+                if (rank := stage.rank(query, row)) is not None and (score := stage.score(query, row)) is not None
+            }
+            score = float(last.scores[query, place])
+            found.append(Hit(document.id, score, document.title, document.text, document.metadata, last.name, places))
+    return tuple(found)
 
 
 def _require_unicode(what: str, text: str) -> None:

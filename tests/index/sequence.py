@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from searchapp.index import add, build, compact, delete, reindex
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
 from tests.index.conftest import HashEncoder
+from tests.index.handed import add, build, compact, delete, reindex
 from tests.index.model import Model, write
 from tests.index.power import Unsynced
 from tests.index.test_build import Stop, StoppingDisk
@@ -71,7 +71,7 @@ class Sequence:
     def compact(self) -> Change:
         def change(_: bool) -> None:
             compact(self.root, segment_size=self._segment)
-            manifest = Store.open(self.root).manifest
+            manifest = Snapshot.open(self.root).manifest
             assert (manifest.rows, manifest.tombstones) == (len(self.model.documents), None)
             assert manifest.fresh == 0 or manifest.ann is None  # with fewer documents than the reduction has dimensions
 
@@ -86,7 +86,7 @@ class Sequence:
 def stopped(change: Change, step: int) -> None:
     """Run a change up to this durable step."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("searchapp.index.storage.store.Disk", lambda: StoppingUnsynced(step))
+        patch.setattr("tests.index.handed.make_disk", lambda: StoppingUnsynced(step))
         try:
             change(True)
         except Stop:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from searchapp.errors import CorpusError, IndexStoreError
-from searchapp.index import VectorIndex, build, verify
+from searchapp.index import VectorIndex, verify
 from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.manifest import Manifest
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
 from tests.index.conftest import HashEncoder
+from tests.index.handed import build
 
 
 def hits(path: Path, encoder: HashEncoder, texts: list[str], k: int = 10) -> list[list[tuple[str, float]]]:
@@ -207,18 +208,18 @@ def test_stopped_at_any_durable_step_the_same_command_finishes_the_same_index(
         step += 1
         root = tmp_path / f"ix{step}"
         disk = StoppingDisk(step)
-        monkeypatch.setattr("searchapp.index.storage.store.Disk", lambda disk=disk: disk)
+        monkeypatch.setattr("tests.index.handed.make_disk", lambda disk=disk: disk)
         first = HashEncoder()
         try:
             build([path], root, first, segment_size=8, pca=6)
             finished = True
         except Stop:
             finished = False
-        monkeypatch.setattr("searchapp.index.storage.store.Disk", Disk)
+        monkeypatch.setattr("tests.index.handed.make_disk", Disk)
         if finished:
             break
         try:
-            committed = Store.open(root).manifest.rows
+            committed = Snapshot.open(root).manifest.rows
         except IndexStoreError:
             committed = 0
         second = HashEncoder()
@@ -242,10 +243,10 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, corpus, monke
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().create(path)
 
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", FullDisk)
+    monkeypatch.setattr("tests.index.handed.make_disk", FullDisk)
     with pytest.raises(IndexStoreError, match="no space left.*run the same command again"):
         build([path], tmp_path / "ix", HashEncoder(), segment_size=8)
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", Disk)
+    monkeypatch.setattr("tests.index.handed.make_disk", Disk)
     second = HashEncoder()
     build([path], tmp_path / "ix", second, segment_size=8)
     assert len(second.encoded) < 30

@@ -27,7 +27,8 @@ from searchapp.index.ann.rules import made as made_of
 from searchapp.index.ann.searcher import AnnIndex, add, check_factory, train
 from searchapp.index.reindex import reindex as make_anew
 from searchapp.index.storage.manifest import Manifest
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 from searchapp.index.tune import settle, tune
 
 ROWS, DIM = 4_000, 96
@@ -185,8 +186,8 @@ def test_of_finalists_the_one_that_keeps_to_what_was_asked(
     from searchapp.index.ann.rules import Choice
     from searchapp.index.ann.select import Wanted, _Built, _Work
 
-    with Store.write(index) as store:
-        work = _Work(store, store.manifest, Wanted(targets=targets), lambda _: None, None, "cpu")
+    with Writer.open(index) as writer:
+        work = _Work(writer, writer.manifest, Wanted(targets=targets), lambda _: None, None, "cpu")
         built = [
             _Built(Choice(name, 50, {}), name, Point({}, 50, 0.995, milliseconds), size)
             for name, (milliseconds, size) in measured.items()
@@ -288,7 +289,7 @@ def test_a_curve_is_measured_and_a_setting_of_it_stored(index: Path, made: Synth
     )
     chosen = curve.fastest(0.999)
     settle(index, VectorIndex.open(index).manifest, chosen, curve.queries)
-    ann = Store.open(index).manifest.ann
+    ann = Snapshot.open(index).manifest.ann
     assert (ann.parameters, ann.candidates, ann.measured["recall"]) == (
         chosen.parameters,
         chosen.candidates,

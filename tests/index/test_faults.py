@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from searchapp.errors import IndexStoreError, SearchAppError
-from searchapp.index import Filter, VectorIndex, build, verify
+from searchapp.index import Filter, VectorIndex, verify
 from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.documents import Rows
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 from tests.index.conftest import HashEncoder
+from tests.index.handed import build
 from tests.index.test_build import QUERIES, Stop, StoppingDisk, hits
 
 
@@ -65,11 +67,11 @@ def test_a_disk_that_fills_inside_faiss_commits_nothing(
         def __exit__(self, *error):
             return self.made.__exit__(*error)
 
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", FullDisk)
+    monkeypatch.setattr("tests.index.handed.make_disk", FullDisk)
     with pytest.raises(IndexStoreError, match="no space left"):
         build([path], tmp_path / "ix", HashEncoder(), factory=factory)
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", Disk)
-    assert Store.open(tmp_path / "ix").manifest.state == "encoded"
+    monkeypatch.setattr("tests.index.handed.make_disk", Disk)
+    assert Snapshot.open(tmp_path / "ix").manifest.state == "encoded"
     again = HashEncoder()
     build([path], tmp_path / "ix", again, factory=factory)
     assert again.encoded == []
@@ -103,15 +105,15 @@ def test_an_overwrite_keeps_the_old_index_until_the_new_one_is_ready_and_resumes
     new = str(corpus(40, "new.jsonl"))
     for step in (12, 20, 28):
         disk = StoppingDisk(step)
-        monkeypatch.setattr("searchapp.index.storage.store.Disk", lambda disk=disk: disk)
+        monkeypatch.setattr("tests.index.handed.make_disk", lambda disk=disk: disk)
         with pytest.raises(Stop):
             build([new], tmp_path / "ix", HashEncoder("new"), segment_size=5, overwrite=True)
-        monkeypatch.setattr("searchapp.index.storage.store.Disk", Disk)
+        monkeypatch.setattr("tests.index.handed.make_disk", Disk)
         old = VectorIndex.open(tmp_path / "ix")
         assert old.manifest.rows == 30
-        assert any("unfinished build" in notice for notice in old.store.notices)
+        assert any("unfinished build" in notice for notice in old.snapshot.notices)
         assert hits(tmp_path / "ix", HashEncoder(), QUERIES[:1])[0][0][0] == "d3"
-    done = Store.open(tmp_path / "ix").manifest.rows
+    done = Snapshot.open(tmp_path / "ix").manifest.rows
     assert done > 0
     again = HashEncoder("new")
     build([new], tmp_path / "ix", again, segment_size=5, overwrite=True)
@@ -164,7 +166,7 @@ def test_a_flipped_derived_file_is_mended_by_the_same_command(
     path = str(corpus())
     build([path], tmp_path / "ix", hash_encoder, pca=4)
     for part in ("ann", "reduction"):
-        file = tmp_path / "ix" / "data" / getattr(Store.open(tmp_path / "ix").manifest, part).file
+        file = tmp_path / "ix" / "data" / getattr(Snapshot.open(tmp_path / "ix").manifest, part).file
         raw = bytearray(file.read_bytes())
         raw[-5] ^= 4
         file.write_bytes(raw)
@@ -209,10 +211,10 @@ def test_rejections_survive_a_lost_file_and_an_interrupted_build(
     lines = [json.dumps({"_id": str(i), "text": f"t {i}"}) if i % 2 else "{broken" for i in range(60)]
     path.write_text("\n".join(lines))
     disk = StoppingDisk(40)
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", lambda: disk)
+    monkeypatch.setattr("tests.index.handed.make_disk", lambda: disk)
     with pytest.raises(Stop):
         build([str(path)], tmp_path / "ix", HashEncoder(), segment_size=4)
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", Disk)
+    monkeypatch.setattr("tests.index.handed.make_disk", Disk)
     (tmp_path / "ix" / "rejected.jsonl").unlink(missing_ok=True)
     build([str(path)], tmp_path / "ix", HashEncoder(), segment_size=4)
     written = [json.loads(line)["line"] for line in (tmp_path / "ix" / "rejected.jsonl").read_text().splitlines()]
@@ -235,8 +237,8 @@ def test_new_parent_directories_are_made_durable(tmp_path: Path, monkeypatch: py
             synced.append(path)
             super().sync_directory(path)
 
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", Watching)
-    with Store.write(tmp_path / "deep" / "er" / "ix"):
+    monkeypatch.setattr("tests.index.handed.make_disk", Watching)
+    with Writer.open(tmp_path / "deep" / "er" / "ix"):
         pass
     assert {tmp_path, tmp_path / "deep", tmp_path / "deep" / "er"} <= set(synced)
 
@@ -297,7 +299,7 @@ def test_the_time_of_a_reduction_goes_with_it(tmp_path: Path, corpus, hash_encod
 def test_any_damage_to_stored_documents_is_said_with_what_mends_it(tmp_path: Path, corpus) -> None:
     """Bytes anywhere in the file are changed; Arrow follows a wrong offset out of the file, and ends the process."""
     build([str(corpus(20))], tmp_path / "ix", HashEncoder(), lexical=False)
-    path = tmp_path / "ix" / "data" / Store.open(tmp_path / "ix").manifest.segments[0].rows
+    path = tmp_path / "ix" / "data" / Snapshot.open(tmp_path / "ix").manifest.segments[0].rows
     whole, rng = path.read_bytes(), np.random.default_rng(0)
     expected = re.escape(f"mend it with `searchapp verify {tmp_path / 'ix'} --repair`")
     said: list[str] = []
@@ -323,7 +325,7 @@ def test_documents_that_cannot_be_opened_are_one_line_for_the_user(tmp_path: Pat
     from searchapp.cli.main import main
 
     build([str(corpus(20))], tmp_path / "ix", HashEncoder(), lexical=False)
-    path = tmp_path / "ix" / "data" / Store.open(tmp_path / "ix").manifest.segments[0].rows
+    path = tmp_path / "ix" / "data" / Snapshot.open(tmp_path / "ix").manifest.segments[0].rows
     path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(SystemExit) as end:
         main(["delete", str(tmp_path / "ix"), "--filter", "year > 2000"])

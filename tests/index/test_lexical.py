@@ -12,7 +12,7 @@ import pytest
 import Stemmer
 
 from searchapp.errors import IndexStoreError, SearchAppError
-from searchapp.index import Analyser, Filter, Store, VectorIndex, add, build, compact, delete, repair, verify
+from searchapp.index import Analyser, Filter, VectorIndex, Writer, add, build, compact, delete, repair, verify
 from searchapp.index.lexical.bm25 import add_lexical, remove_lexical
 from searchapp.index.lexical.postings import MOST
 
@@ -188,24 +188,24 @@ def test_it_is_added_changed_removed(tmp_path: Path, hash_encoder) -> None:
     path = tmp_path / "ix"
     with pytest.raises(IndexStoreError, match="no BM25 part.*searchapp lexical"):
         _ = VectorIndex.open(path).lexical
-    with Store.update(path) as store:
-        first = add_lexical(store)
-    with Store.update(path) as store:
-        assert add_lexical(store) == first, "nothing to do"
-        tuned = add_lexical(store, k1=1.2, b=0.75)
+    with Writer.update(path) as writer:
+        first = add_lexical(writer)
+    with Writer.update(path) as writer:
+        assert add_lexical(writer) == first, "nothing to do"
+        tuned = add_lexical(writer, k1=1.2, b=0.75)
     assert tuned.lexical.files == first.lexical.files, "k1 and b count no words"
     delete(path, [f"d{n}" for n in range(40) if f"d{n}" not in texts])
     given, expected = found(VectorIndex.open(path), "bees honey"), truth(texts, "bees honey", 1.2, 0.75)
     assert given == pytest.approx(expected, rel=1e-5)
-    with Store.update(path) as store:
-        plain = add_lexical(store, Analyser(None, None))
+    with Writer.update(path) as writer:
+        plain = add_lexical(writer, Analyser(None, None))
     assert not set(plain.lexical.files.values()) & set(first.lexical.files.values())
     assert found(VectorIndex.open(path), "the").keys() > set()
-    with Store.update(path) as store:
-        remove_lexical(store)
+    with Writer.update(path) as writer:
+        remove_lexical(writer)
     assert VectorIndex.open(path).manifest.lexical is None
-    with Store.update(path) as store, pytest.raises(IndexStoreError, match="b is 1.5; expected 0 to 1"):
-        add_lexical(store, b=1.5)
+    with Writer.update(path) as writer, pytest.raises(IndexStoreError, match="b is 1.5; expected 0 to 1"):
+        add_lexical(writer, b=1.5)
 
 
 def test_hurt_postings_are_seen_and_made_again(full, hash_encoder, tmp_path: Path) -> None:

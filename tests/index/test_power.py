@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from searchapp.errors import IndexStoreError
-from searchapp.index import VectorIndex, add, build, compact, delete, reindex, verify
+from searchapp.index import VectorIndex, verify
 from searchapp.index.ann.calibration import Point
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.tune import settle
 from tests.index.conftest import HashEncoder
+from tests.index.handed import add, build, compact, delete, reindex
 from tests.index.power import LosingDisk, PowerLoss, Unsynced
 
 Operation = Callable[[Path], object]
@@ -60,7 +61,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def made(folder: Path, patch: pytest.MonkeyPatch, factory: str) -> Path:
     """An index that has been built, added to and deleted from; the files of its generation are few and small."""
-    patch.setattr("searchapp.index.storage.store.Disk", Unsynced)
+    patch.setattr("tests.index.handed.make_disk", Unsynced)
     patch.setattr("searchapp.index.ann.queries.PROBES", 5)
     first = _write(folder / "docs.jsonl", [{"_id": f"d{i}", "text": f"text {i}", "n": i} for i in range(20)])
     pca = None if factory == "Flat" else 8
@@ -82,7 +83,7 @@ def operations(base: Path) -> dict[str, Operation]:
             add([update], root, HashEncoder(), segment_size=4)
 
     def tuned(root: Path) -> None:
-        settle(root, Store.open(root).manifest, Point({}, TUNED, 0.5, 1.0), 5)
+        settle(root, Snapshot.open(root).manifest, Point({}, TUNED, 0.5, 1.0), 5)
 
     return {
         "build": lambda root: build([first, update], root, HashEncoder(), segment_size=8, factory="IVF2,SQ8", pca=6),
@@ -103,7 +104,7 @@ def stopped(base: Path, name: str, run: Operation, disk_of: Callable[[Path], Los
         shutil.copytree(base / "ix", root)
     disk = disk_of(root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("searchapp.index.storage.store.Disk", lambda: disk)
+        patch.setattr("tests.index.handed.make_disk", lambda: disk)
         try:
             run(root)
         except PowerLoss:
@@ -142,7 +143,7 @@ def losses(base: Path, name: str, seeds: int, forget: str = "", stride: int = 1)
                 run(root)
                 assert seen(root) == new
                 assert verify(root) == []
-                assert name in ("add", "delete", "tune") or Store.open(root).manifest.fresh == 0
+                assert name in ("add", "delete", "tune") or Snapshot.open(root).manifest.fresh == 0
             except Exception:
                 if not forget:
                     raise

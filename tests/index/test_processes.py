@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from searchapp.errors import IndexStoreError
-from searchapp.index import VectorIndex, add, build, compact, delete
+from searchapp.index import VectorIndex
 from searchapp.index.storage.commits import states
 from searchapp.index.storage.directory import Disk
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 from tests.index.conftest import HashEncoder
+from tests.index.handed import add, build, compact, delete
 from tests.index.power import Unsynced
 from tests.index.test_power import base, look, operations, state_of
 
@@ -71,7 +73,7 @@ def test_a_killed_update_leaves_the_old_state_or_the_new(base: Path, name: str) 
 @pytest.mark.slow
 def test_two_hundred_kills(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each operation fifty are killed before they are over, however many it takes to begin."""
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", Disk)
+    monkeypatch.setattr("tests.index.handed.make_disk", Disk)
     for name in ("add", "delete", "compact", "reindex"):
         assert kills(base, name, 200, enough=50) == 50
 
@@ -80,7 +82,7 @@ def test_readers_see_one_generation_while_a_writer_changes_every_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each add gives all documents the same number: a reader that sees two of them has seen a mixture."""
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", Unsynced)
+    monkeypatch.setattr("tests.index.handed.make_disk", Unsynced)
     source, root, done = tmp_path / "docs.jsonl", tmp_path / "ix", tmp_path / "done"
 
     def write(number: int) -> str:
@@ -115,17 +117,17 @@ def test_a_reader_whose_list_of_states_is_out_of_date_looks_again(base: Path, mo
     """As if all the states it had listed were gone by the time it read them."""
     lists = iter([[], [], None])
     monkeypatch.setattr(
-        "searchapp.index.storage.store.states",
+        "searchapp.index.storage.snapshot.commits",
         lambda root: iter(found) if (found := next(lists)) == [] else states(root),
     )
-    assert Store.open(base / "ix").manifest is not None
+    assert Snapshot.open(base / "ix").manifest is not None
     with pytest.raises(StopIteration):
         next(lists)
 
 
 def test_a_second_writer_is_refused_with_the_pid_and_readers_go_on(base: Path) -> None:
     def hold() -> None:
-        with Store.update(base / "ix"):
+        with Writer.update(base / "ix"):
             (base / "held").write_text("")
             time.sleep(60)
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from searchapp.errors import IndexStoreError
-from searchapp.index import VectorIndex, add, build, delete, repair, verify
-from searchapp.index.storage.store import Store
+from searchapp.index import VectorIndex, verify
+from searchapp.index.storage.snapshot import Snapshot
 from tests.index.conftest import HashEncoder
+from tests.index.handed import add, build, delete, repair
 from tests.index.power import Unsynced
 from tests.index.test_power import state_of
 
@@ -20,7 +21,7 @@ from tests.index.test_power import state_of
 @pytest.fixture
 def index(tmp_path: Path, corpus, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An index with every kind of file: reduced, added to, deleted from, with rejected records."""
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", Unsynced)
+    monkeypatch.setattr("tests.index.handed.make_disk", Unsynced)
     build([str(corpus(40))], tmp_path / "ix", HashEncoder(), segment_size=16, pca=6)
     more = tmp_path / "more.jsonl"
     rows = [{"_id": f"d{i}", "text": f"new {i}", "n": i} for i in range(36, 44)]
@@ -60,7 +61,7 @@ def hurt(path: Path, damage: str) -> None:
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
 def test_each_file_that_is_hurt_is_found_and_mended(index: Path, damage: str, tmp_path: Path) -> None:
     before, want = state_of(index), hits(index)
-    newest = Store.open(index).manifest
+    newest = Snapshot.open(index).manifest
     files = [f"manifest-{newest.number:010d}.json", "rejected.jsonl", *(f"data/{name}" for name in newest.files)]
     kinds = {name.split("/")[-1].split("-")[0] for name in files}
     assert {"rows", "vectors", "marks", "deleted", "rejected", "faiss", "pca"} <= kinds
@@ -99,7 +100,7 @@ def test_any_flipped_byte_is_found_and_mended(index: Path, tmp_path: Path) -> No
 
 
 def test_lost_documents_come_back_from_their_source_alone(index: Path, tmp_path: Path) -> None:
-    manifest = Store.open(index).manifest
+    manifest = Snapshot.open(index).manifest
     before = state_of(index)
     (index / "data" / manifest.segments[0].rows).unlink()
     (tmp_path / "docs.jsonl").rename(tmp_path / "moved.jsonl")
@@ -111,7 +112,7 @@ def test_lost_documents_come_back_from_their_source_alone(index: Path, tmp_path:
 
 
 def test_a_source_that_changed_gives_the_changed_document(index: Path, tmp_path: Path) -> None:
-    manifest = Store.open(index).manifest
+    manifest = Snapshot.open(index).manifest
     (index / "data" / manifest.segments[1].rows).unlink()
     text = (tmp_path / "docs.jsonl").read_text().replace("text number 20", "another text")
     (tmp_path / "docs.jsonl").write_text(text)
@@ -121,7 +122,7 @@ def test_a_source_that_changed_gives_the_changed_document(index: Path, tmp_path:
 
 
 def test_with_no_manifest_and_no_copy_the_state_before_is_put_in_place_and_that_is_said(index: Path) -> None:
-    newest = Store.open(index).manifest.number
+    newest = Snapshot.open(index).manifest.number
     for ending in ("json", "copy"):
         hurt(index / f"manifest-{newest:010d}.{ending}", "flipped")
     with pytest.raises(IndexStoreError, match="damaged.*--repair"):

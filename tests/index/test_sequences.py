@@ -71,7 +71,7 @@ def run_sequence(first: dict, steps: list, segment: int, fresh: int, few: int) -
     folder = Path(tempfile.mkdtemp())
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("searchapp.index.storage.store.Disk", Unsynced)
+            patch.setattr("tests.index.handed.make_disk", Unsynced)
             patch.setattr("searchapp.index.extend.FRESH_NUMBERS", fresh)
             patch.setattr("searchapp.index.reader.FEW", few)
             sequence = Sequence(folder, HashEncoder, segment, first)

@@ -15,7 +15,7 @@ from searchapp.index import VectorIndex, build, delete, reindex
 from searchapp.index.ann.queries import imagined
 from searchapp.index.ann.rules import Rule, Targets
 from searchapp.index.ann.searcher import read_whole
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.tune import tune
 from tests.index.conftest import HashEncoder
 
@@ -141,7 +141,7 @@ def test_lists_are_as_many_as_what_is_there_can_train(crossed: Path, monkeypatch
 def test_an_index_of_which_all_is_gone_says_how_it_gets_documents(crossed: Path) -> None:
     reindex(crossed, factory="SQ8")
     delete(crossed, [str(row) for row in range(0, 2_000, 10)])
-    assert Store.open(crossed).manifest.rows == 2_000
+    assert Snapshot.open(crossed).manifest.rows == 2_000
     with pytest.raises(IndexStoreError, match="is empty; add documents first: searchapp add"):
         reindex(crossed, factory="SQ8")
     with pytest.raises(IndexStoreError, match=r"too few documents \(0\) .*searchapp add"):

@@ -40,7 +40,7 @@ KINDS = ("add", "delete", "add", "touch", "reindex", "delete_where", "compact")
 @pytest.fixture(autouse=True)
 def _large(monkeypatch: pytest.MonkeyPatch) -> None:
     """What belongs to large indexes happens to small ones."""
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", Unsynced)
+    monkeypatch.setattr("tests.index.handed.make_disk", Unsynced)
     monkeypatch.setattr("searchapp.index.ann.rules.EXACT_LIMIT", 0)
     monkeypatch.setattr("searchapp.index.reader.FEW", 50)
     monkeypatch.setattr("searchapp.index.extend.FRESH_NUMBERS", 300 * DIM)

@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 
 from searchapp.errors import IndexStoreError, ModelError
-from searchapp.index import Filter, VectorIndex, add, build, compact, delete, examine, reindex, verify
+from searchapp.index import Filter, VectorIndex, examine, verify
 from searchapp.index.lexical.bm25 import add_lexical
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 from searchapp.index.tune import tune
 from tests.index.conftest import HashEncoder
+from tests.index.handed import add, build, compact, delete, reindex
 from tests.index.model import write
 from tests.index.power import Unsynced
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", Unsynced)
+    monkeypatch.setattr("tests.index.handed.make_disk", Unsynced)
 
 
 def found(root: Path, query: np.ndarray, k: int, filter: str | None = None) -> list[tuple[str, float]]:
@@ -93,7 +95,7 @@ def test_unchanged_texts_keep_their_vector_when_metadata_change(tmp_path: Path, 
 def test_a_damaged_vector_is_not_copied_under_a_checksum_that_holds(tmp_path: Path, corpus) -> None:
     path = corpus(12)
     build([str(path)], tmp_path / "ix", HashEncoder(), segment_size=6)
-    segment = Store.open(tmp_path / "ix").manifest.segments[0]
+    segment = Snapshot.open(tmp_path / "ix").manifest.segments[0]
     stored = tmp_path / "ix" / "data" / segment.vectors
     raw = bytearray(stored.read_bytes())
     raw[4 * 2 * HashEncoder.dim] ^= 64  # in the vector of d4
@@ -123,7 +125,7 @@ def test_an_add_that_was_killed_encodes_only_what_is_left_and_is_seen_all_at_onc
 
     with pytest.raises(KeyboardInterrupt):
         add([more], tmp_path / "ix", Dies(), segment_size=8)
-    manifest = Store.open(tmp_path / "ix").manifest
+    manifest = Snapshot.open(tmp_path / "ix").manifest
     assert (manifest.documents, manifest.staged.rows) == (10, 24)
     assert len(found(tmp_path / "ix", HashEncoder().vector("x"), 100)) == 10
     delete(tmp_path / "ix", ["d2"])  # what is staged stays while other commands run
@@ -221,7 +223,7 @@ def test_an_index_without_documents_is_searched_and_added_to(tmp_path: Path, cor
     assert (done.added, done.manifest.documents) == (12, 12)
     assert len(found(tmp_path / "ix", query, 50)) == 12
     compact(tmp_path / "ix")
-    assert Store.open(tmp_path / "ix").manifest.reduction.dim == 4
+    assert Snapshot.open(tmp_path / "ix").manifest.reduction.dim == 4
 
 
 def test_an_empty_index_says_how_it_gets_documents(tmp_path: Path, corpus) -> None:
@@ -230,8 +232,8 @@ def test_an_empty_index_says_how_it_gets_documents(tmp_path: Path, corpus) -> No
     compact(tmp_path / "ix")
     with pytest.raises(IndexStoreError, match="is empty; add documents first: searchapp add"):
         reindex(tmp_path / "ix", factory="Flat")
-    with Store.update(tmp_path / "ix") as store, pytest.raises(IndexStoreError, match="is empty; .* searchapp add"):
-        add_lexical(store)
+    with Writer.update(tmp_path / "ix") as writer, pytest.raises(IndexStoreError, match="is empty; .* searchapp add"):
+        add_lexical(writer)
     with pytest.raises(IndexStoreError, match=r"too few documents \(0\) .*searchapp add"):
         tune(VectorIndex.open(tmp_path / "ix"))
 
@@ -240,14 +242,14 @@ def test_an_empty_index_says_how_it_gets_documents(tmp_path: Path, corpus) -> No
 def test_compacting_does_not_copy_damage_under_a_checksum_that_holds(tmp_path: Path, corpus, kind: str) -> None:
     build([str(corpus(12))], tmp_path / "ix", HashEncoder())
     delete(tmp_path / "ix", ["d3"])
-    path = tmp_path / "ix" / "data" / getattr(Store.open(tmp_path / "ix").manifest.segments[0], kind)
+    path = tmp_path / "ix" / "data" / getattr(Snapshot.open(tmp_path / "ix").manifest.segments[0], kind)
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
-    before = Store.open(tmp_path / "ix").manifest.number
+    before = Snapshot.open(tmp_path / "ix").manifest.number
     with pytest.raises(IndexStoreError, match=r"does not match its checksum .*searchapp verify .* --repair"):
         compact(tmp_path / "ix")
-    assert Store.open(tmp_path / "ix").manifest.number == before
+    assert Snapshot.open(tmp_path / "ix").manifest.number == before
 
 
 def test_documents_that_cannot_be_decoded_are_said_with_what_mends_them(tmp_path: Path, corpus) -> None:
@@ -259,8 +261,8 @@ def test_documents_that_cannot_be_decoded_are_said_with_what_mends_them(tmp_path
     expected = r"holds damaged documents .*searchapp verify .* --repair"
     with pytest.raises(IndexStoreError, match=expected):
         VectorIndex.open(tmp_path / "ix").rows.read(5)
-    with Store.update(tmp_path / "ix") as store, pytest.raises(IndexStoreError, match=expected):
-        add_lexical(store)
+    with Writer.update(tmp_path / "ix") as writer, pytest.raises(IndexStoreError, match=expected):
+        add_lexical(writer)
 
 
 def test_a_reader_stays_at_its_state_and_moves_on_when_asked(tmp_path: Path, corpus) -> None:
@@ -364,6 +366,6 @@ def test_drift_is_measured_by_the_queries_an_index_was_chosen_by(
 
 def set_nprobe(root: Path, nprobe: int):
     """Commit a state whose index looks into so many lists."""
-    with Store.write(root) as store:
-        ann = replace(store.manifest.ann, parameters={"nprobe": nprobe})
-        return store.commit(store.manifest.with_files(ann=ann))
+    with Writer.open(root) as writer:
+        ann = replace(writer.manifest.ann, parameters={"nprobe": nprobe})
+        return writer.commit(writer.manifest.with_files(ann=ann))

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from searchapp.errors import IndexStoreError
-from searchapp.index import VectorIndex, add, build, delete, verify
-from searchapp.index.storage.store import Store
+from searchapp.index import VectorIndex, verify
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 from tests.index.conftest import HashEncoder
+from tests.index.handed import add, build, delete
 from tests.index.power import Unsynced
 
 
@@ -34,7 +36,7 @@ def every_kind(tmp_path: Path, corpus, monkeypatch: pytest.MonkeyPatch) -> Path:
                 raise KeyboardInterrupt
             return super().encode_counted(texts, *args, **options)
 
-    monkeypatch.setattr("searchapp.index.storage.store.Disk", Unsynced)
+    monkeypatch.setattr("tests.index.handed.make_disk", Unsynced)
     build([str(corpus(40))], tmp_path / "ix", HashEncoder(), segment_size=16, factory="IVF2,SQ8", pca=6)
     (tmp_path / "more.jsonl").write_text('{"_id": "d3", "text": "new"}\n{broken\n{"_id": "n", "text": "newer"}\n')
     add([str(tmp_path / "more.jsonl")], tmp_path / "ix", HashEncoder())
@@ -49,7 +51,7 @@ def test_every_flipped_byte_is_found(every_kind: Path) -> None:
     assert verify(every_kind) == []
     rng = np.random.default_rng(0)
     files = sorted(path for path in every_kind.rglob("*") if path.is_file() and path.stat().st_size)
-    manifest = Store.open(every_kind).manifest
+    manifest = Snapshot.open(every_kind).manifest
     assert manifest.staged is not None and manifest.tombstones is not None
     kinds = {path.name.split("-")[0] for path in files} | {path.suffix for path in files}
     assert kinds >= {"rows", "vectors", "marks", "deleted", "rejected", "faiss", "pca", "probes", "lexical"}
@@ -70,7 +72,7 @@ def test_a_damaged_newest_manifest_is_passed_over_and_said(index: Path) -> None:
     newest = max(index.glob("manifest-*.json"))
     newest.write_bytes(newest.read_bytes()[:-1])
     assert any("checksum" in problem for problem in verify(index))
-    assert Store.open(index).notices
+    assert Snapshot.open(index).notices
 
 
 @pytest.mark.parametrize("kind", ["rows", "vectors"])
@@ -116,13 +118,13 @@ def test_a_wholly_damaged_index_is_not_thrown_away(index: Path, tmp_path: Path) 
 
 def test_a_second_writer_is_refused_with_the_first_ones_pid(index: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from searchapp.index.storage.store import Store\n"
-        f"with Store.write(Path({str(index)!r})):\n print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from searchapp.index.storage.writer import Writer\n"
+        f"with Writer.open(Path({str(index)!r})):\n print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ})
     try:
         assert holder.stdout.readline().strip() == b"held"
-        with pytest.raises(IndexStoreError, match=f"process {holder.pid}"), Store.write(index):
+        with pytest.raises(IndexStoreError, match=f"process {holder.pid}"), Writer.open(index):
             pass
         assert VectorIndex.open(index).manifest.rows == 50  # readers never wait
     finally:
@@ -130,7 +132,7 @@ def test_a_second_writer_is_refused_with_the_first_ones_pid(index: Path) -> None
         holder.wait()
     deadline = time.time() + 5
     while time.time() < deadline:
-        with Store.write(index):
+        with Writer.open(index):
             break
 
 

@@ -128,5 +128,5 @@ def test_an_index_without_words_is_refused_before_a_model_is_loaded(place: Path,
     index = Index.open(place / "bare")
     with pytest.raises(IndexStoreError, match=r"no BM25 part, which --hybrid needs; add it with `searchapp lexical"):
         index.search("bees", hybrid=True)
-    assert "encoder" not in vars(index)
+    assert index._encoder is None
     assert index.vectors.manifest.lexical is None

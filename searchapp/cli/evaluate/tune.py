@@ -35,7 +35,7 @@ def tune(
     """Fuse vectors and BM25 in many ways, and say which one is best on queries kept for tuning."""
     from searchapp.evaluate import load_collection, parse_metric
     from searchapp.evaluate.tuning import BASES, tune_fusion
-    from searchapp.index import Store
+    from searchapp.index import Writer
     from searchapp.index.lexical.bm25 import with_fusion
     from searchapp.search import Index
 
@@ -48,7 +48,7 @@ def tune(
     bases = [base if fusion_depth is None else replace(base, depth=fusion_depth) for base in BASES]
     tuned = tune_fusion(collection, opened.vectors, opened.encoder, bases=bases, metric=metric, instruction=instruction)
     if store:
-        with Store.update(index) as writer:
+        with Writer.update(index) as writer:
             with_fusion(writer, tuned.record(collection))
     if json:
         say_json(tuned.to_json(collection))

@@ -31,12 +31,10 @@ from searchapp.index.ann.searcher import (
     write_index,
 )
 from searchapp.index.ann.trials import NEARLY, SAMPLE, dimensions, screen, smallest_dimension
-from searchapp.index.storage.deletions import read_gone
 from searchapp.index.storage.directory import FileEntry
-from searchapp.index.storage.documents import Rows
 from searchapp.index.storage.manifest import Ann, Build, Manifest, Reduction
-from searchapp.index.storage.store import Store
-from searchapp.index.storage.vectors import Vectors
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 
 Stage = Callable[[str], None]
 
@@ -62,7 +60,7 @@ class Wanted:
 
 
 def derive(
-    store: Store,
+    writer: Writer,
     pca: int | str | None,
     factory: str,
     stage: Stage | None = None,
@@ -75,15 +73,15 @@ def derive(
 
     Options as in ``derived``. Raises IndexStoreError when what is wanted does not fit the vectors.
     """
-    if store.manifest is None or store.manifest.rows == 0:
-        raise IndexStoreError(f"{store.root} holds no vectors to index; run `searchapp build`")
-    if store.manifest.documents == 0:
-        raise IndexStoreError(f"{store.root} is empty; add documents first: searchapp add {store.root} SOURCE...")
-    return store.commit(derived(store, store.manifest, pca, factory, stage, targets=targets, ask=ask, device=device))
+    if writer.manifest is None or writer.manifest.rows == 0:
+        raise IndexStoreError(f"{writer.root} holds no vectors to index; run `searchapp build`")
+    if writer.manifest.documents == 0:
+        raise IndexStoreError(f"{writer.root} is empty; add documents first: searchapp add {writer.root} SOURCE...")
+    return writer.commit(derived(writer, writer.manifest, pca, factory, stage, targets=targets, ask=ask, device=device))
 
 
 def derived(
-    store: Store,
+    writer: Writer,
     manifest: Manifest,
     pca: int | str | None,
     factory: str,
@@ -103,7 +101,7 @@ def derived(
     wanted = Wanted(pca, factory, targets or Targets.of(manifest.build.targets))
     wanted.check(manifest.dim, manifest.documents)
     with freed_memory_returned():
-        return _Work(store, manifest, wanted, stage or (lambda _: None), ask, device).run()
+        return _Work(writer, manifest, wanted, stage or (lambda _: None), ask, device).run()
 
 
 @dataclass(frozen=True)
@@ -124,13 +122,13 @@ class _Work:
     """One derivation: the vectors, the files written so far, what was found out and how long each stage took."""
 
     def __init__(
-        self, store: Store, manifest: Manifest, wanted: Wanted, tell: Stage, ask: Ask | None, device: str
+        self, writer: Writer, manifest: Manifest, wanted: Wanted, tell: Stage, ask: Ask | None, device: str
     ) -> None:
-        self._store, self._manifest, self._wanted, self._ask = store, manifest, wanted, ask
+        self._writer, self._manifest, self._wanted, self._ask = writer, manifest, wanted, ask
         self._told = tell
         self._device = device
-        alive = None if manifest.tombstones is None else ~read_gone(store.data, manifest)
-        self._vectors = Vectors(store.data, manifest.segments, manifest.dim, mapped=False, alive=alive)
+        self._snapshot = Snapshot.of(writer, manifest)
+        self._vectors = self._snapshot.open_vectors(mapped=False, alive=self._snapshot.alive)
         self._files: dict[str, FileEntry] = {}
         self._reductions: dict[int, tuple[Pca, Reduction]] = {}
         self._fit: Fit | None = None
@@ -218,16 +216,16 @@ class _Work:
     def _queries(self) -> tuple[np.ndarray, str | None]:
         """The probe queries and the file they are kept in: those there are, else asked, else made up (and not kept)."""
         manifest = self._manifest
-        if manifest.probes is not None and not self._store.check([manifest.probes]):
-            return read_probes(self._store.path(manifest.probes), manifest.dim), manifest.probes
+        if manifest.probes is not None and not self._snapshot.check([manifest.probes]):
+            return read_probes(self._writer.path(manifest.probes), manifest.dim), manifest.probes
         if self._ask is None or self._exact():
             return imagined(self._vectors), None
         self._tell("encoding probe queries")
-        queries = asked(Rows(self._store.data, manifest.segments), self._vectors.sampled(PROBES), self._ask)
-        with self._store.draft("probes") as (name, draft, entries):
+        queries = asked(self._snapshot.documents, self._vectors.sampled(PROBES), self._ask)
+        with self._writer.draft("probes") as (name, draft, entries):
             write_probes(draft, queries)
         self._files.update(entries)
-        return read_probes(self._store.path(name), manifest.dim), name
+        return read_probes(self._writer.path(name), manifest.dim), name
 
     def _exact(self) -> bool:
         """Whether the index will be exact, so that there is nothing to measure but its speed."""
@@ -302,7 +300,7 @@ class _Work:
         """The projection to ``dim`` dimensions and the file that holds it."""
         if dim not in self._reductions:
             pca = self._fitted(dim).pca(dim)
-            with self._store.draft("pca") as (name, draft, entries):
+            with self._writer.draft("pca") as (name, draft, entries):
                 pca.write(draft)
             self._files.update(entries)
             self._reductions[dim] = pca, Reduction(name, dim, pca.explained_variance)
@@ -319,7 +317,7 @@ class _Work:
         pca = self._reduction(choice.pca)[0] if choice.pca else None
         dim = choice.pca or manifest.dim
         self._tell(f"building {choice.factory} over {manifest.rows:,} x {dim}")
-        with self._store.draft("faiss") as (name, draft, entries):
+        with self._writer.draft("faiss") as (name, draft, entries):
             if choice.factory == "Flat":
                 write_flat(draft, reduced_blocks(vectors.blocks(), pca), manifest.rows, dim)
             else:
@@ -330,12 +328,12 @@ class _Work:
                     self._notes += [note for note in found if note not in self._notes]
                 del sample
                 if spillable(index):
-                    write_lists(draft, index, reduced_blocks(vectors.blocks(), pca), self._store.data)
+                    write_lists(draft, index, reduced_blocks(vectors.blocks(), pca), self._writer.spill)
                 else:  # codes of a few bytes a vector, or graphs, which FAISS makes in memory only
                     add(choice, index, reduced_blocks(vectors.blocks(), pca))
                     write_index(draft, index)
                 del index
-        path = self._store.path(name)
+        path = self._writer.path(name)
         prove(path, choice, manifest.rows, next(reduced_blocks(vectors.blocks(1), pca)))
         self._files.update(entries)
         self._tell(f"measuring {choice}")

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,27 +25,28 @@ from searchapp.index.lexical.postings import Postings, term_hash, write_postings
 from searchapp.index.storage.directory import FileEntry
 from searchapp.index.storage.documents import Rows
 from searchapp.index.storage.manifest import Lexical, Manifest, Segment
-from searchapp.index.storage.store import Store, damage
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 
 K1, B = 0.9, 0.4  # Anserini's, which BM25 baselines are mostly run with
 HELD = 20_000_000  # postings whose weights are kept, or put before bm25s at once: 160 MB
 
 
 def add_lexical(
-    store: Store,
+    writer: Writer,
     analyser: Analyser | None = None,
     *,
     k1: float | None = None,
     b: float | None = None,
     stage: Callable[[str], None] | None = None,
 ) -> Manifest:
-    """Bring the BM25 part up to date and commit it: words are counted for segments without postings, or with hurt ones.
+    """Bring the BM25 part up to date and commit it: segments without postings, or with damaged ones, are counted.
 
     What is None stays as it was, or is the default. A change of ``analyser`` counts all segments again.
     """
-    manifest = store.manifest
-    if manifest is None or manifest.rows == 0:
-        raise IndexStoreError(f"{store.root} is empty; add documents first: searchapp add {store.root} SOURCE...")
+    manifest = writer.state
+    if manifest.rows == 0:
+        raise IndexStoreError(f"{writer.root} is empty; add documents first: searchapp add {writer.root} SOURCE...")
     before = manifest.lexical
     wanted = analyser or (analyser_of(before) if before else Analyser())
     part = Lexical(
@@ -56,12 +57,12 @@ def add_lexical(
         b=_parameter("b", b, before.b if before else B, 0, 1),
         fusion=before.fusion if before else None,
     )
-    after = covering(store, manifest.with_files(lexical=part), check=True, stage=stage)
-    return manifest if after.lexical == before else store.commit(after)
+    after = covering(writer, manifest.with_files(lexical=part), check=True, stage=stage)
+    return manifest if after.lexical == before else writer.commit(after)
 
 
 def covering(
-    store: Store, manifest: Manifest, *, check: bool = False, stage: Callable[[str], None] | None = None
+    writer: Writer, manifest: Manifest, *, check: bool = False, stage: Callable[[str], None] | None = None
 ) -> Manifest:
     """The manifest with postings for each of its segments, if it has a BM25 part at all; it is not committed.
 
@@ -70,15 +71,16 @@ def covering(
     part = manifest.lexical
     if part is None:
         return manifest
-    analyser, rows, kept = analyser_of(part), Rows(store.data, manifest.segments), {}
+    snapshot = Snapshot.of(writer, manifest)
+    analyser, rows, kept = analyser_of(part), snapshot.documents, {}
     entries: dict[str, FileEntry] = {}
     began = time.perf_counter()
     for number, segment in enumerate(manifest.segments):
         name = part.files.get(segment.rows)
-        if name is None or (check and damage(store.path(name), manifest.files[name])):
+        if name is None or (check and snapshot.check([name])):
             if stage is not None and not entries:
                 stage(f"counting the words of {manifest.rows:,} documents")
-            with store.draft("lexical") as (name, draft, more):
+            with writer.draft("lexical") as (name, draft, more):
                 write_postings(draft, _passages(rows, number), analyser)
             entries.update(more)
         kept[segment.rows] = name
@@ -89,12 +91,12 @@ def covering(
     return manifest.with_files(lexical=replace(part, files=kept), build=build, files=entries)
 
 
-def remove_lexical(store: Store) -> Manifest:
+def remove_lexical(writer: Writer) -> Manifest:
     """Commit a state without a BM25 part."""
-    manifest = store.manifest
-    if manifest is None or manifest.lexical is None:
-        raise IndexStoreError(f"{store.root} has no BM25 part to remove")
-    return store.commit(manifest.with_files(lexical=None))
+    manifest = writer.state
+    if manifest.lexical is None:
+        raise IndexStoreError(f"{writer.root} has no BM25 part to remove")
+    return writer.commit(manifest.with_files(lexical=None))
 
 
 def analyser_of(part: Lexical) -> Analyser:
@@ -122,23 +124,25 @@ class LexicalIndex:
     IndexStoreError for an index without this part, or where it does not cover all of its documents.
     """
 
-    def __init__(self, store: Store, manifest: Manifest, live: np.ndarray | None = None) -> None:
-        part = manifest.lexical
+    def __init__(self, snapshot: Snapshot) -> None:
+        manifest, part = snapshot.manifest, snapshot.manifest.lexical
         if part is None:
             raise IndexStoreError(
-                f"{store.root} has no BM25 part, which --hybrid needs; add it with `searchapp lexical {store.root}`"
+                f"{snapshot.root} has no BM25 part, which --hybrid needs; "
+                f"add it with `searchapp lexical {snapshot.root}`"
             )
         if any(segment.rows not in part.files for segment in manifest.segments):
             raise IndexStoreError(
-                f"the BM25 part of {store.root} lacks some of its documents; "
-                f"complete it with `searchapp lexical {store.root}`"
+                f"the BM25 part of {snapshot.root} lacks some of its documents; "
+                f"complete it with `searchapp lexical {snapshot.root}`"
             )
         self.part = part
         self.rows = manifest.rows
         self.analyser = analyser_of(part)
-        self._live = live
+        self._live = snapshot.alive
         self._segments: Sequence[Segment] = manifest.segments
-        self._folder: Path = store.data
+        self._snapshot = snapshot
+        self._lock = Lock()  # of the weights that are kept
         self._weights: OrderedDict[str, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._held = 0
 
@@ -219,18 +223,21 @@ class LexicalIndex:
 
         Lucene's variant of BM25: Kamphuis et al., "Which BM25 do you mean?", ECIR 2020, table 1.
         """
-        if term in self._weights:
-            self._weights.move_to_end(term)
-            return self._weights[term]
+        with self._lock:
+            if (kept := self._weights.get(term)) is not None:
+                self._weights.move_to_end(term)
+                return kept
         rows, frequencies = self._postings(term)
         count, lengths, mean = self._statistics
         idf = np.log(1 + (count - len(rows) + 0.5) / (len(rows) + 0.5))
         norm = self.part.k1 * (1 - self.part.b + self.part.b * lengths[rows] / mean)
         weight = (rows, (idf * frequencies / (frequencies + norm)).astype(np.float32))
-        self._weights[term] = weight
-        self._held += len(rows)
-        while self._held > HELD and len(self._weights) > 1:
-            self._held -= len(self._weights.popitem(last=False)[1][0])
+        with self._lock:
+            if term not in self._weights:  # another thread may have been faster
+                self._held += len(rows)
+            self._weights[term] = weight
+            while self._held > HELD and len(self._weights) > 1:
+                self._held -= len(self._weights.popitem(last=False)[1][0])
         return weight
 
     def _postings(self, term: str) -> tuple[np.ndarray, np.ndarray]:
@@ -250,7 +257,7 @@ class LexicalIndex:
 
     @cached_property
     def _files(self) -> list[Postings]:
-        return [Postings(self._folder / self.part.files[item.rows], item.count) for item in self._segments]
+        return [Postings(self._snapshot.path(self.part.files[item.rows]), item.count) for item in self._segments]
 
     @cached_property
     def _statistics(self) -> tuple[int, np.ndarray, float]:
@@ -273,11 +280,12 @@ def _best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return values[order], rows[order]
 
 
-def with_fusion(store: Store, fusion: dict[str, Any]) -> Manifest:
+def with_fusion(writer: Writer, fusion: dict[str, Any]) -> Manifest:
     """Commit how the dense and the lexical side are to be fused in this index when nothing else is asked for."""
-    manifest = store.manifest
-    if manifest is None or manifest.lexical is None:
+    manifest = writer.state
+    if manifest.lexical is None:
         raise IndexStoreError(
-            f"{store.root} has no BM25 part, so there is nothing to fuse; add it with `searchapp lexical {store.root}`"
+            f"{writer.root} has no BM25 part, so there is nothing to fuse; "
+            f"add it with `searchapp lexical {writer.root}`"
         )
-    return store.commit(manifest.with_files(lexical=replace(manifest.lexical, fusion=fusion)))
+    return writer.commit(manifest.with_files(lexical=replace(manifest.lexical, fusion=fusion)))

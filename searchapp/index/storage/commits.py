@@ -12,7 +12,7 @@ from searchapp.index.storage.manifest import Manifest, Torn
 
 
 @dataclass(frozen=True)
-class Found:
+class CommitOnDisk:
     """A manifest on disk: what it says, and what is wrong with it or with the files it names."""
 
     number: int
@@ -40,7 +40,7 @@ def numbered(root: Path) -> list[tuple[int, Path]]:
     return sorted(numbers.items(), reverse=True)
 
 
-def states(root: Path) -> Iterator[Found]:
+def commits(root: Path) -> Iterator[CommitOnDisk]:
     """Read every manifest, newest first; a file that a writer removes meanwhile is passed over.
 
     Where one is missing or damaged, its copy is read. An older state of which the copy alone is left was being removed.
@@ -56,7 +56,7 @@ def states(root: Path) -> Iterator[Found]:
                 path = copy_of(path)
         if manifest is None:
             if problem is not None:
-                yield Found(number, path, None, (problem,))
+                yield CommitOnDisk(number, path, None, (problem,))
             continue
         entries = manifest.files.items()
         wrong = {name: problem for name, entry in entries if (problem := _misfit(root / "data" / name, entry))}
@@ -64,7 +64,7 @@ def states(root: Path) -> Iterator[Found]:
             continue
         problems = tuple(f"{path.name}: {problem}" for problem in wrong.values())
         usable = usable or not wrong
-        yield Found(number, path, manifest, problems, notice, tuple(wrong))
+        yield CommitOnDisk(number, path, manifest, problems, notice, tuple(wrong))
 
 
 def _read(path: Path) -> tuple[Manifest | None, str | None]:

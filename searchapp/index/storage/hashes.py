@@ -7,7 +7,7 @@ whether a document has changed, without reading texts; a lost file of rows is fi
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from searchapp.errors import IndexStoreError
 from searchapp.index.storage.directory import Draft
 from searchapp.index.storage.documents import Rows
 from searchapp.index.storage.ids import digest
-from searchapp.index.storage.manifest import Segment
 
 ID, TEXT, METADATA = range(3)
 
@@ -38,10 +37,11 @@ def marks_of(documents: Sequence[Document]) -> np.ndarray:
     return np.array([mark(document) for document in documents], dtype=np.uint64).reshape(-1, 3).T
 
 
-def read_marks(folder: Path, rows: Rows, segments: Sequence[Segment]) -> np.ndarray:
-    """The marks of all rows, uint64 (3, rows); made from the documents where a segment has none yet."""
+def read_marks(folder: Path, rows: Rows, numbers: Iterable[int]) -> np.ndarray:
+    """The marks of segments, uint64 (3, rows); made from the documents where a segment has none yet."""
     parts = [np.zeros((3, 0), dtype=np.uint64)]
-    for number, segment in enumerate(segments):
+    for number in numbers:
+        segment = rows.segments[number]
         if not segment.marks:
             parts.append(marks_of(rows.documents(number)))
             continue

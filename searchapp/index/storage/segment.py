@@ -12,10 +12,11 @@ from searchapp.corpus import Document, Rejected, passage_of
 from searchapp.encoder import Encoder
 from searchapp.errors import ModelError
 from searchapp.index.storage.directory import FileEntry
-from searchapp.index.storage.documents import Rows, write_rows
+from searchapp.index.storage.documents import write_rows
 from searchapp.index.storage.hashes import marks_of, write_marks
 from searchapp.index.storage.manifest import Manifest, Segment
-from searchapp.index.storage.store import Store
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress
 
 SEGMENT_DOCUMENTS = 8_192
@@ -43,34 +44,36 @@ def encode(encoder: Encoder, documents: Sequence[Document], progress: Progress |
     return encoded.vectors, encoded.tokens
 
 
-def write_segment(store: Store, documents: Sequence[Document], vectors: np.ndarray, base: int) -> tuple[Segment, Files]:
+def write_segment(
+    writer: Writer, documents: Sequence[Document], vectors: np.ndarray, base: int
+) -> tuple[Segment, Files]:
     """Write documents and their vectors as a segment from row ``base`` on, without committing it."""
-    with store.draft("rows") as (rows, draft, files):
+    with writer.draft("rows") as (rows, draft, files):
         write_rows(draft, documents)
-    with store.draft("vectors") as (stored, draft, more):
+    with writer.draft("vectors") as (stored, draft, more):
         draft.write(np.ascontiguousarray(vectors, dtype="<f2").tobytes())
-    with store.draft("marks") as (marks, draft, most):
+    with writer.draft("marks") as (marks, draft, most):
         write_marks(draft, marks_of(documents))
     return Segment(rows, stored, base, len(documents), marks), {**files, **more, **most}
 
 
-def write_rejections(store: Store, rejections: Sequence[Rejected]) -> tuple[str, Files]:
+def write_rejections(writer: Writer, rejections: Sequence[Rejected]) -> tuple[str, Files]:
     """Write rejected records as JSON lines; returns the file's name and its entry."""
-    with store.draft("rejected") as (name, draft, files):
+    with writer.draft("rejected") as (name, draft, files):
         for item in rejections:
             draft.write(json.dumps(asdict(item), ensure_ascii=False).encode("utf-8") + b"\n")
     return name, files
 
 
-def completed(store: Store, manifest: Manifest) -> Manifest:
-    """The manifest with what every segment of a finished index has and that of an older format lacks: its marks."""
+def completed(writer: Writer, manifest: Manifest) -> Manifest:
+    """The manifest with what every segment of a finished index has and that of an older format lacks: its hashes."""
     if all(segment.marks for segment in manifest.segments):
         return manifest
-    rows, files, segments = Rows(store.data, manifest.segments), {}, []
+    snapshot, files, segments = Snapshot.of(writer, manifest), {}, []
     for number, segment in enumerate(manifest.segments):
         if not segment.marks:
-            with store.draft("marks") as (name, draft, entries):
-                write_marks(draft, marks_of(rows.documents(number)))
+            with writer.draft("marks") as (name, draft, entries):
+                write_marks(draft, snapshot.hashes([number]))
             files.update(entries)
             segment = replace(segment, marks=name)
         segments.append(segment)

@@ -12,95 +12,49 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from searchapp.errors import IndexStoreError
-from searchapp.filesystem import LOCK_BESIDE, hold, is_held, locked
-from searchapp.index.storage.commits import Found, copy_of, damage, numbered, states
+from searchapp.filesystem import LOCK_BESIDE, is_held, locked
+from searchapp.index.storage.commits import CommitOnDisk, commits, copy_of, numbered
 from searchapp.index.storage.directory import Disk, Draft, FileEntry, reaching
 from searchapp.index.storage.manifest import Manifest
 
 REJECTED = "rejected.jsonl"
 DATA_NAME = re.compile(r"[a-z]+-[0-9a-f]{32}")
 TEMPORARY_NAME = re.compile(r"tmp-[0-9a-f]{32}")
-ATTEMPTS = 10  # to open a state that a writer removes under a reader's hands
 
 
-class Store:
-    """One index directory. ``manifest`` is the state this object sees; only a writer moves it on."""
+class Writer:
+    """The one process that changes an index directory.
+
+    ``manifest`` is the newest state, None in a directory that has none yet; ``commit`` moves it on. ``damaged`` is a
+    newer state of which files are missing or cut. ``keep_older`` is false where files of the states before are damaged,
+    so that none of these is kept.
+    """
 
     def __init__(self, root: Path, manifest: Manifest | None, notices: list[str], disk: Disk) -> None:
         self.root = root
-        self.data = root / "data"
         self.manifest = manifest
         self.notices = notices  # what was found wrong on opening, for the user to read
-        self.hurt: Found | None = None  # a writer's: a newer state than ``manifest`` of which files are missing or cut
-        self.keep_older = True  # a writer's: false where files of the states before are hurt, so that none is kept
+        self.damaged: CommitOnDisk | None = None
+        self.keep_older = True
+        self._data = root / "data"
         self._disk = disk
-        self._writing = False
-        self._held: BinaryIO | None = None  # a reader's state, kept from being removed while it is open
-        self._kept: dict[int, Manifest] = {}  # a writer's: the states on disk that can be opened
-
-    @classmethod
-    def open(cls, root: Path, *, ready: bool = False) -> Store:
-        """Open for reading: the newest state whose checksum and file sizes hold. Raises IndexStoreError.
-
-        With ``ready`` the newest state that can be searched, even if a newer build has begun; where there is none, the
-        newest as it is.
-        """
-        with reaching(root):
-            if not root.exists():
-                raise IndexStoreError(
-                    f"{root} does not exist; expected an index directory: make one with `searchapp build`"
-                )
-            if not root.is_dir():
-                raise IndexStoreError(f"{root} is a file; expected an index directory, as `searchapp build` makes it")
-            for _ in range(ATTEMPTS):
-                store = cls._open(root, ready)
-                if store is not None:
-                    return store
-        raise IndexStoreError(f"{root} changes too fast to be opened; try again")
-
-    @classmethod
-    def _open(cls, root: Path, ready: bool) -> Store | None:
-        """One attempt to open and hold a state; None when a writer removed it meanwhile."""
-        chosen, begun, problems = None, None, []
-        for found in states(root):
-            problems += [*found.problems, *([found.notice] if found.notice else [])]
-            if found.usable and found.manifest is not None:
-                begun = begun or found
-                if not ready or found.manifest.state == "ready":
-                    chosen = found
-                    break
-        if begun is None and not problems and numbered(root):
-            return None  # a writer removed all that were listed before they could be read; there are newer ones
-        if begun is None:
-            raise IndexStoreError(_unusable(root, problems))
-        if chosen is None:
-            chosen = begun
-        elif chosen is not begun and begun.manifest is not None:
-            problems.append(f"an unfinished build of {begun.manifest.rows:,} documents is not shown yet")
-        try:
-            held = chosen.path.open("rb")
-            hold(held)
-        except FileNotFoundError:
-            return None
-        if os.fstat(held.fileno()).st_nlink == 0:
-            held.close()
-            return None
-        store = cls(root, chosen.manifest, problems, Disk())
-        store._held = held
-        return store
+        self._kept: dict[int, Manifest] = {}  # the states on disk that can be opened
 
     @classmethod
     @contextmanager
-    def write(cls, root: Path) -> Iterator[Store]:
-        """Open for writing, alone; a directory that does not exist yet is made, with no manifest in it."""
-        disk = Disk()
+    def open(cls, root: Path, disk: Disk | None = None) -> Iterator[Writer]:
+        """Open for writing, alone; a directory that does not exist yet is made, with no manifest in it.
+
+        ``disk`` makes the durable steps; tests hand in one that fails, or forgets what was not synced.
+        """
+        disk = disk or Disk()
         with reaching(root):
             if root.exists() and not root.is_dir():
                 raise IndexStoreError(f"{root} is a file; expected a directory for the index")
@@ -112,71 +66,80 @@ class Store:
             with reaching(root):
                 (root / "data").mkdir(exist_ok=True)
                 disk.sync_directory(root)
-                found = [_restored(one, root, disk) for one in states(root)]
+                found = [_restored(one, root, disk) for one in commits(root)]
             usable = {one.number: one.manifest for one in found if one.usable and one.manifest is not None}
             newest = max(usable, default=0)
-            newer = [one for one in found if one.number >= newest]  # what is hurt of older states, nobody needs
+            newer = [one for one in found if one.number >= newest]  # what is damaged of older states, nobody needs
             problems = [text for one in newer for text in one.problems]
-            hurt = next((one for one in newer if one.manifest is not None and not one.usable), None)
-            store = cls(root, usable.get(newest), problems, disk)
-            store.hurt = hurt
-            store._kept = {**usable, **({hurt.number: hurt.manifest} if hurt and hurt.manifest else {})}
-            store._writing = True
+            damaged = next((one for one in newer if one.manifest is not None and not one.usable), None)
+            writer = cls(root, usable.get(newest), problems, disk)
+            writer.damaged = damaged
+            writer._kept = {**usable, **({damaged.number: damaged.manifest} if damaged and damaged.manifest else {})}
             if not problems:  # what cannot be read is not thrown away on opening
                 with reaching(root):
-                    store._drop_states()
+                    writer._drop_states()
                     disk.sync_directory(root)
-                    store._sweep()
+                    writer._sweep()
             try:
-                yield store
+                yield writer
             finally:
                 lock.truncate(0)
 
     @classmethod
     @contextmanager
-    def update(cls, root: Path) -> Iterator[Store]:
+    def update(cls, root: Path, disk: Disk | None = None) -> Iterator[Writer]:
         """Open a finished index for writing. Raises IndexStoreError where there is none, or it has to be mended."""
         with reaching(root):
             if not root.is_dir() or not numbered(root):
                 raise IndexStoreError(f"{root} is no index; make one with `searchapp build SOURCE... --index {root}`")
-        with cls.write(root) as store:
-            if store.notices:
+        with cls.open(root, disk) as writer:
+            if writer.notices:
                 raise IndexStoreError(
-                    f"{root} is damaged: {store.notices[0]}; mend it with `searchapp verify {root} --repair`"
+                    f"{root} is damaged: {writer.notices[0]}; mend it with `searchapp verify {root} --repair`"
                 )
-            if store.manifest is None or store.manifest.state != "ready":
+            if writer.manifest is None or writer.manifest.state != "ready":
                 raise IndexStoreError(
                     f"{root} holds an unfinished build; finish it with the same `searchapp build` command"
                 )
-            yield store
+            yield writer
+
+    @property
+    def state(self) -> Manifest:
+        """The newest state. Raises IndexStoreError where the directory has none yet."""
+        if self.manifest is None:
+            raise IndexStoreError(f"{self.root} holds nothing yet; run `searchapp build`")
+        return self.manifest
+
+    @property
+    def spill(self) -> Path:
+        """A folder on the disk of the index for temporary files without a name."""
+        return self._data
 
     @contextmanager
     def draft(self, kind: str) -> Iterator[tuple[str, Draft, dict[str, FileEntry]]]:
         """Write one new data file; yields its name, the open draft, and a dict that gets its entry once synced."""
         name = f"{kind}-{uuid.uuid4().hex}"
         entries: dict[str, FileEntry] = {}
-        with reaching(self.data), self._disk.create(self.data / name) as draft:
+        with reaching(self._data), self._disk.create(self._data / name) as draft:
             yield name, draft, entries
         entries[name] = draft.entry
 
     def commit(self, manifest: Manifest) -> Manifest:
         """Publish the next state and return it with its number. Raises IndexStoreError when the disk is full."""
-        if not self._writing:
-            raise IndexStoreError(f"{self.root} is open for reading only")
         with reaching(self.root):
             number = 1 + max([0, *self._kept, *(number for number, _ in numbered(self.root))])
             manifest = replace(manifest, number=number)
             temporary = self.root / f"tmp-{uuid.uuid4().hex}"
-            self._disk.sync_directory(self.data)
+            self._disk.sync_directory(self._data)
             with self._disk.create(temporary) as draft:
                 draft.write(manifest.dump())
             self._disk.link(temporary, self.root / f"manifest-{number:010d}.json")
             self._disk.remove(temporary)
             self._disk.sync_directory(self.root)
             self.manifest = manifest
-            if self.hurt is not None:  # what was committed takes its place
-                self._kept.pop(self.hurt.number, None)
-                self.hurt = None
+            if self.damaged is not None:  # what was committed takes its place
+                self._kept.pop(self.damaged.number, None)
+                self.damaged = None
             self._kept[number] = manifest
             self._drop_states()
             with self._disk.create(temporary) as draft:
@@ -203,13 +166,7 @@ class Store:
 
     def path(self, name: str) -> Path:
         """Where a data file lies."""
-        return self.data / name
-
-    def check(self, names: Iterable[str] | None = None) -> dict[str, str]:
-        """Read files of the state (default: all) and compare their checksums; the problem of each that is hurt."""
-        entries = self.manifest.files if self.manifest else {}
-        found = {name: damage(self.data / name, entries[name]) for name in (entries if names is None else names)}
-        return {name: problem for name, problem in found.items() if problem}
+        return self._data / name
 
     def _drop_states(self) -> None:
         """Remove the manifests of states that are neither new nor held. To be synced before their files go too."""
@@ -227,7 +184,7 @@ class Store:
     def _sweep(self) -> None:
         """Remove the data files that no remaining state names, and what a stopped writer left."""
         named = {name for manifest in self._kept.values() for name in manifest.files}
-        for path in self.data.iterdir():
+        for path in self._data.iterdir():
             if path.name not in named and DATA_NAME.fullmatch(path.name) and path.is_file():
                 self._disk.remove(path)
         for path in self.root.iterdir():
@@ -235,7 +192,7 @@ class Store:
                 self._disk.remove(path)
 
 
-def _restored(found: Found, root: Path, disk: Disk) -> Found:
+def _restored(found: CommitOnDisk, root: Path, disk: Disk) -> CommitOnDisk:
     """Put a manifest that is damaged or missing in its place again, from its copy."""
     if not found.notice:
         return found
@@ -271,15 +228,6 @@ def _make(root: Path, disk: Disk) -> None:
     for place in reversed(missing):
         place.mkdir(exist_ok=True)
         disk.sync_directory(place.parent)
-
-
-def _unusable(root: Path, problems: list[str]) -> str:
-    if not problems:
-        return f"{root} is not an index (it has no manifest-*.json); make one with `searchapp build --index {root}`"
-    return (
-        f"{root} cannot be opened: {problems[0]}; mend it with `searchapp verify {root} --repair`, "
-        f"or build it again: searchapp build … --index {root} --overwrite"
-    )
 
 
 @contextmanager
