@@ -196,7 +196,7 @@ def test_a_fault_of_ours_exits_with_1(run, index: Path, monkeypatch: pytest.Monk
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("searchapp.index.Store.open", fail)
+    monkeypatch.setattr("searchapp.index.Snapshot.open", fail)
     outcome = run("info", index)
     assert outcome.code == 1
     assert "--debug" in outcome.err
@@ -216,7 +216,7 @@ def test_ctrl_c_elsewhere_only_says_so(run, index: Path, monkeypatch: pytest.Mon
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("searchapp.index.Store.open", interrupt)
+    monkeypatch.setattr("searchapp.index.Snapshot.open", interrupt)
     outcome = run("info", index)
     assert (outcome.code, outcome.err) == (130, "searchapp: error: interrupted\n")
 
@@ -230,7 +230,7 @@ def test_debug_shows_the_traceback_and_keeps_the_code(run, index: Path, monkeypa
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("searchapp.index.Store.open", fail)
+    monkeypatch.setattr("searchapp.index.Snapshot.open", fail)
     outcome = run("info", index, "--debug")
     assert outcome.code == 1
     assert "Traceback" in outcome.err

@@ -237,8 +237,7 @@ def test_new_parent_directories_are_made_durable(tmp_path: Path, monkeypatch: py
             synced.append(path)
             super().sync_directory(path)
 
-    monkeypatch.setattr("tests.index.handed.make_disk", Watching)
-    with Writer.open(tmp_path / "deep" / "er" / "ix"):
+    with Writer.open(tmp_path / "deep" / "er" / "ix", Watching()):
         pass
     assert {tmp_path, tmp_path / "deep", tmp_path / "deep" / "er"} <= set(synced)
 

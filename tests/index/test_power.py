@@ -14,9 +14,8 @@ from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, verify
 from searchapp.index.ann.calibration import Point
 from searchapp.index.storage.snapshot import Snapshot
-from searchapp.index.tune import settle
 from tests.index.conftest import HashEncoder
-from tests.index.handed import add, build, compact, delete, reindex
+from tests.index.handed import add, build, compact, delete, reindex, settle
 from tests.index.power import LosingDisk, PowerLoss, Unsynced
 
 Operation = Callable[[Path], object]

@@ -16,7 +16,7 @@ import pytest
 
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex
-from searchapp.index.storage.commits import states
+from searchapp.index.storage.commits import commits
 from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
@@ -118,7 +118,7 @@ def test_a_reader_whose_list_of_states_is_out_of_date_looks_again(base: Path, mo
     lists = iter([[], [], None])
     monkeypatch.setattr(
         "searchapp.index.storage.snapshot.commits",
-        lambda root: iter(found) if (found := next(lists)) == [] else states(root),
+        lambda root: iter(found) if (found := next(lists)) == [] else commits(root),
     )
     assert Snapshot.open(base / "ix").manifest is not None
     with pytest.raises(StopIteration):
