@@ -42,6 +42,7 @@ __all__ = [
     "attend",
     "borders",
     "build",
+    "chosen_type",
     "compiled",
     "configuration",
     "decoder",
@@ -179,6 +180,12 @@ def stage_trainer(
     else:
         task = SupervisedTask(trainee(model, device, stage), stage, [PairFile(data)], work)
     return StageTrainer(task, arguments, told)
+
+
+def chosen_type(manifest: Any) -> str:
+    """The reduction and the FAISS type of an index, as one factory string."""
+    reduced = f"PCA{manifest.reduction.dim}," if manifest.reduction else ""
+    return f"{reduced}{manifest.ann.factory}"
 
 
 def token_counts(made: Encoder, texts: Sequence[str]) -> np.ndarray:

@@ -105,7 +105,9 @@ def run_part(module: str, run: Run) -> None:
     import importlib
 
     try:
-        importlib.import_module(module).measure(run)
+        measure = importlib.import_module(module).measure
+        gc.freeze()  # the libraries stay: each look for garbage would go through them
+        measure(run)
     except BaseException as error:
         run.row("the part itself", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         raise

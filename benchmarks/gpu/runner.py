@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS, LOG, TABLE, PAGE = "results.jsonl", "log.txt", "table.txt", "gpu.md"  # in the folder of the results
 ENVIRONMENT = "environment.json"  # what set-up wants the parts after it to run with
 TAIL = 2_000  # characters of a dead part's output that its record keeps
+PATIENCE = {"cuda": 1.0, "cpu": 4.0}  # times the limits, which are for a card
 LEAST = 5.0  # seconds; with less left of the budget no part is begun
 
 
@@ -35,13 +36,14 @@ def run_parts(
     """
     out.mkdir(parents=True, exist_ok=True)
     records = []
-    ends = time.monotonic() + budget
+    patience = PATIENCE[device]
+    ends = time.monotonic() + budget * patience
     with contextlib.ExitStack() as stack:
         if work is None:
             place = tempfile.TemporaryDirectory(prefix="searchapp-gpu-", ignore_cleanup_errors=True)
             work = Path(stack.enter_context(place))
         for part in parts:
-            record = run_one(part, device, shapes, out, work, min(part.limit, ends - time.monotonic()))
+            record = run_one(part, device, shapes, out, work, min(part.limit * patience, ends - time.monotonic()))
             records.append(record)
             with (out / RESULTS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -75,14 +75,11 @@ FULL = Shapes(
 )
 TINY = Shapes(
     name="tiny",
-    models=(
-        Model("1.3B", 64, 2, 4, 4, 96, 24_576, 10_000.0),
-        Model("8B", 64, 2, 4, 2, 96, 24_576, 500_000.0),
-    ),
+    models=(Model("8B", 64, 2, 4, 2, 96, 24_576, 500_000.0),),
     matrix=128,
     copied=1 << 20,
     characters=1 << 17,
-    documents=(24, 24),
+    documents=(24,),
     rounds=1,
     checked=24,
     steps=1,
@@ -90,7 +87,7 @@ TINY = Shapes(
     blocks=2,
     length=32,
     pairs=2,
-    vectors=((1_500, 64), (1_500, 128)),
+    vectors=((1_500, 64),),
     lists=16,
     sample=1_200,
     queries=8,
