@@ -6,19 +6,12 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from benchmarks.gpu.shapes import Model
-from searchapp.adapt.data import PairFile
-from searchapp.adapt.settings import make_stage
-from searchapp.adapt.stage import _arguments
-from searchapp.adapt.task import MntpTask, SupervisedTask
-from searchapp.adapt.trainee import Trainee, linear_layers
-from searchapp.adapt.trainer import StageTrainer
-from searchapp.bench.encode import flops
 from searchapp.bench.texts import lengths, read_prose
 from searchapp.bench.vectors import index_of
 from searchapp.encoder import Encoder, Settings, Template
@@ -26,18 +19,17 @@ from searchapp.encoder.attention import NAME as PACKED
 from searchapp.encoder.attention import attend, borders, register
 from searchapp.encoder.bidirectional import find_leak, find_mixing, make_bidirectional
 from searchapp.encoder.checkpoint import BUNDLED, locate
-from searchapp.encoder.export import export
-from searchapp.encoder.loading import load_tokenizer
 from searchapp.index import VectorIndex, build, reindex
 from searchapp.index.gpu import ExactSearch, devices, faiss_gpus, kmeans
 from searchapp.index.reduction import leading_axes, moments
 
+if TYPE_CHECKING:
+    from searchapp.adapt.trainee import Trainee
+    from searchapp.adapt.trainer import StageTrainer
+
 __all__ = [
-    "BUNDLED",
-    "PACKED",
     "Encoder",
     "ExactSearch",
-    "StageTrainer",
     "VectorIndex",
     "attend",
     "borders",
@@ -62,7 +54,7 @@ __all__ = [
     "stage_trainer",
     "token_counts",
     "tokenizer",
-    "trainee",
+    "tokens_in",
     "write_model",
 ]
 
@@ -94,7 +86,30 @@ def decoder(model: Model, device: str, dtype: torch.dtype = torch.bfloat16, *, h
 
 def tokenizer() -> Any:
     """The bundled model's tokenizer; its ids are below every shape's vocabulary."""
+    from searchapp.encoder.loading import load_tokenizer
+
     return load_tokenizer(BUNDLED)
+
+
+def tokens_in(text: str) -> int:
+    """Tokens of a text by the bundled tokenizer, without transformers, which takes seconds to import."""
+    from tokenizers import Tokenizer
+
+    return len(Tokenizer.from_file(str(BUNDLED / "tokenizer.json")).encode(text, add_special_tokens=False).ids)
+
+
+def flops(made: Any, counts: np.ndarray) -> float:
+    """Floating-point operations for texts of these token counts, padding not counted."""
+    from searchapp.bench.encode import flops as counted
+
+    return counted(made, counts)
+
+
+def linear_layers(made: Any) -> list[str]:
+    """Names of the layers that LoRA is put on."""
+    from searchapp.adapt.trainee import linear_layers as found
+
+    return found(made)
 
 
 def encoder(made: Any, kernel: str) -> Encoder:
@@ -134,6 +149,8 @@ def compiled(made: Any, kind: str) -> Callable[[], None]:
 
 def rival_folder(folder: Path) -> Path:
     """The bundled model as sentence-transformers reads it; its decoder is then put in another's place."""
+    from searchapp.encoder.export import export
+
     place = folder / "exported"
     if not place.exists():
         export(Encoder.load("bundled", device="cpu", dtype="float32", document_max_length=512), place)
@@ -152,6 +169,8 @@ def write_model(model: Model, device: str, folder: Path) -> Path:
 def trainee(model: Model, device: str, stage: Any) -> Trainee:
     """What ``load_trainee`` makes of a checkpoint, of a decoder that is on no disk: LoRA on random bfloat16 weights."""
     from peft import LoraConfig, get_peft_model
+
+    from searchapp.adapt.trainee import Trainee
 
     training = stage.training
     made = decoder(model, device)
@@ -173,6 +192,12 @@ def stage_trainer(
     kind: str, options: dict[str, Any], model: Model, device: str, data: Path, work: Path, told: Callable[..., None]
 ) -> StageTrainer:
     """The trainer of a stage (mntp or supervised) over a random decoder; ``told`` hears of every step."""
+    from searchapp.adapt.data import PairFile
+    from searchapp.adapt.settings import make_stage
+    from searchapp.adapt.stage import _arguments
+    from searchapp.adapt.task import MntpTask, SupervisedTask
+    from searchapp.adapt.trainer import StageTrainer
+
     stage: Any = make_stage(kind, options)
     arguments = _arguments(stage, work)
     if kind == "mntp":

@@ -69,7 +69,11 @@ def describe(device: str) -> dict[str, Any]:
     """What the card is called, its multiprocessors and its memory; of a CPU its cores."""
     if device == "cuda":
         card = torch.cuda.get_device_properties(0)  # on a GPU only
-        return {"name": card.name, "multiprocessors": card.multi_processor_count, "memory": card.total_memory}  # on a GPU only
+        return {
+            "name": card.name,
+            "multiprocessors": card.multi_processor_count,
+            "memory": card.total_memory,
+        }  # on a GPU only
     return {"name": "cpu", "threads": torch.get_num_threads()}
 
 

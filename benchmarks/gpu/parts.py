@@ -20,7 +20,9 @@ class Part:
 # The most telling first. Set-up has to come before all: the others run with what it finds and unpacks.
 PARTS = (
     Part("setup", "benchmarks.gpu.setup", 45, "what the machine has; its matrix products and its memory's bandwidth"),
-    Part("encode", "benchmarks.gpu.encode", 130, "tokens/s of the encoder by kernel, and of others on the same weights"),
+    Part(
+        "encode", "benchmarks.gpu.encode", 130, "tokens/s of the encoder by kernel, and of others on the same weights"
+    ),
     Part("pytest", "benchmarks.gpu.checks", 65, "what a GPU computes is what a CPU computes: `pytest -m gpu`"),
     Part("train", "benchmarks.gpu.train", 110, "tokens/s of LoRA training, and of Trainer with peft"),
     Part("line", "benchmarks.gpu.line", 60, "from a JSONL file to an index, and the first query"),

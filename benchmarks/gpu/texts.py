@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.gpu.internals import lengths, read_prose, tokenizer
+from benchmarks.gpu.internals import lengths, read_prose, tokens_in
 from benchmarks.gpu.record import Run
 
 LONGEST = 504  # tokens
@@ -36,7 +36,7 @@ def documents(run: Run, count: int, seed: int = 0) -> list[str]:
     """That many texts: log-normal numbers of tokens (median 120, 95 % under 400), from places drawn at random."""
     words = prose(run)
     sample = " ".join(islice(words, 5_000))
-    per_token = min(5_000, len(words)) / len(tokenizer()(sample, add_special_tokens=False)["input_ids"])
+    per_token = min(5_000, len(words)) / tokens_in(sample)
     sizes = np.maximum(1, (lengths(count, LONGEST, seed) * per_token).astype(int))
     begins = np.random.default_rng(seed).integers(0, len(words) - sizes)
     return [" ".join(words[begin : begin + size]) for begin, size in zip(begins, sizes, strict=True)]

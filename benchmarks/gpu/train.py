@@ -84,9 +84,7 @@ def _timed(
     }
 
 
-def ours(
-    run: Run, model: Model, stage: str, data: Path, checkpointing: bool, clock: Clock
-) -> Callable[[], Any]:
+def ours(run: Run, model: Model, stage: str, data: Path, checkpointing: bool, clock: Clock) -> Callable[[], Any]:
     """A stage of searchapp."""
     shapes = run.shapes
     work = run.work / f"train-{model.name}-{stage}"
@@ -109,9 +107,7 @@ def ours(
     return trainer.train
 
 
-def theirs(
-    run: Run, model: Model, stage: str, data: Path, checkpointing: bool, clock: Clock
-) -> Callable[[], Any]:
+def theirs(run: Run, model: Model, stage: str, data: Path, checkpointing: bool, clock: Clock) -> Callable[[], Any]:
     """Trainer and peft."""
     trainer = trainer_rival.make(run, model, stage, data, checkpointing, clock.step)
     return trainer.train

@@ -20,9 +20,7 @@ from benchmarks.gpu.shapes import Model
 MASKED, SCALE, IGNORED = 0.2, 50.0, -100
 
 
-def make(
-    run: Run, model: Model, stage: str, data: Path, checkpointing: bool, told: Callable[[float], None]
-) -> Trainer:
+def make(run: Run, model: Model, stage: str, data: Path, checkpointing: bool, told: Callable[[float], None]) -> Trainer:
     """A trainer over a random decoder; ``told`` hears after each step how many tokens it had."""
     head = stage == "mntp"
     decoder = internals.decoder(model, run.device, head=head)
@@ -30,7 +28,12 @@ def make(
         decoder.enable_input_require_grads()
     body = decoder.model if head else decoder
     lora = LoraConfig(
-        r=16, lora_alpha=32, lora_dropout=0.05, bias="none", target_modules=internals.linear_layers(body), task_type=None
+        r=16,
+        lora_alpha=32,
+        lora_dropout=0.05,
+        bias="none",
+        target_modules=internals.linear_layers(body),
+        task_type=None,
     )
     rows = _blocks(run, data) if head else _pairs(data)
     collate = _masked if head else _Padded(run.shapes.length)
@@ -94,9 +97,7 @@ class _Padded:
     def __call__(self, rows: list[list[str]]) -> dict[str, Any]:
         made: dict[str, Any] = {}
         for name, texts in zip(("query", "positive", "negative"), zip(*rows, strict=True), strict=True):
-            batch = self._cut(
-                list(texts), padding=True, truncation=True, max_length=self._longest, return_tensors="pt"
-            )
+            batch = self._cut(list(texts), padding=True, truncation=True, max_length=self._longest, return_tensors="pt")
             made |= {f"{name}_ids": batch["input_ids"], f"{name}_mask": batch["attention_mask"]}
         return made
 
@@ -104,7 +105,9 @@ class _Padded:
 class _Contrastive(Trainer):
     """InfoNCE over the batch and its negatives, on the mean of the last states."""
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         """One forward pass for queries, one for positives, one for negatives."""
         vectors = []
         for name in ("query", "positive", "negative"):

@@ -39,27 +39,13 @@ def stored(index: Path) -> np.ndarray:
     return np.concatenate([*VectorIndex.open(index).vectors.blocks()])
 
 
-@pytest.fixture(scope="module")
-def two(corpus: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Indexes that two processes built on one device at the same time."""
-    places = [tmp_path_factory.mktemp("two") / name for name in ("one", "other")]
-    processes = [begin(corpus, tiny_model, place) for place in places]
-    for process in processes:
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-    return places
+def finish(process) -> None:
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
 
 
-def test_two_processes_on_one_device_make_the_same(two: list[Path]) -> None:
-    one, other = map(stored, two)
-    assert len(one) == DOCUMENTS
-    np.testing.assert_allclose(one, other, atol=1e-3)
-
-
-def test_a_killed_build_goes_on_to_the_same(
-    corpus: Path, tiny_model: Path, two: list[Path], tmp_path: Path
-) -> None:
-    index = tmp_path / "killed"
+def test_a_killed_build_goes_on_beside_another_process(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
+    index, other = tmp_path / "killed", tmp_path / "other"
     process = begin(corpus, tiny_model, index)
     deadline = time.time() + 200
     while len([*(index / "data").glob("vectors-*")]) < 4 and time.time() < deadline and process.poll() is None:
@@ -69,9 +55,10 @@ def test_a_killed_build_goes_on_to_the_same(
     assert process.returncode == -signal.SIGKILL, "the build was over before it could be killed"
     before = [segment.vectors for segment in Store.open(index).manifest.segments]
     assert 0 < len(before) < DOCUMENTS // SEGMENT
-    process = begin(corpus, tiny_model, index)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    both = [begin(corpus, tiny_model, place) for place in (index, other)]  # two processes on one device
+    for process in both:
+        finish(process)
     after = [segment.vectors for segment in Store.open(index).manifest.segments]
     assert after[: len(before)] == before, "a finished segment was encoded again"
-    np.testing.assert_allclose(stored(index), stored(two[0]), atol=1e-3)
+    assert len(stored(index)) == DOCUMENTS
+    np.testing.assert_allclose(stored(index), stored(other), atol=1e-3)
