@@ -72,7 +72,7 @@ def carry(to: Path, kit: Path, python_version: str) -> int:
 
 
 def fetch_wheels(to: Path, python_version: str) -> list[str]:
-    """Download the carried packages at the versions of constraints.txt; return a line for each that was not to be had."""
+    """Download the carried packages at the versions of constraints.txt; return a line for each that cannot be had."""
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
     pinned = dict(line.split("==") for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines() if "==" in line)
@@ -104,10 +104,10 @@ def prepare_faiss(to: Path, kit: Path) -> list[str]:
 
 def listing(to: Path) -> int:
     """Print what travels, with sizes; return their sum in bytes, the checkout's tracked files among them."""
-    sizes = {
-        str(path): path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-        for path in sorted([*to.glob("wheels/*"), *to.glob("faissgpu/*")])
-    }  # fmt: skip
+    sizes: dict[str, int] = {}
+    for path in sorted([*to.glob("wheels/*"), *to.glob("faissgpu/*")]):
+        files = [path, *path.rglob("*")]
+        sizes[str(path)] = sum(file.stat().st_size for file in files if file.is_file())
     tracked = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True).stdout.split("\0")
     sizes["the checkout"] = sum(Path(name).stat().st_size for name in tracked if name and Path(name).is_file())
     sizes["in all"] = sum(sizes.values())

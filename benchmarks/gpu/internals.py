@@ -135,7 +135,8 @@ def compiled(made: Any, kind: str) -> Callable[[], None]:
     """
     from transformers import AttentionInterface
 
-    AttentionInterface.register(PACKED, torch.compiler.disable(attend))
+    outside: Any = torch.compiler
+    AttentionInterface.register(PACKED, outside.disable(attend))
     for layer in made.layers:
         layer.compile(dynamic=True, backend=kind)
 

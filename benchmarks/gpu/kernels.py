@@ -57,7 +57,7 @@ def _timed(
 
 def packed(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sizes: np.ndarray) -> Attention:
     """Ours: torch's varlen kernel on a GPU."""
-    edges = internals.borders(sizes)
+    edges = internals.borders(sizes.tolist())
     edges = replace(edges, cumulative=edges.cumulative.to(query.device))
     return lambda: internals.attend(torch.nn.Module(), query, key, value, None, borders=edges)[0][0]
 

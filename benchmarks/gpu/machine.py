@@ -1,4 +1,4 @@
-"""Clocks, rates, memory and idle share of a device. Each function takes ``cuda`` or ``cpu`` and does the same on both."""
+"""Clocks, rates, memory and idle share of a device: ``cuda`` or ``cpu``, the same for both."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def copy_rate(device: str, size: int) -> float:
 
 
 def peak_memory(device: str) -> int:
-    """The most bytes that were ever taken since ``forget_peak``: on the GPU, or on a CPU by this process in its life."""
+    """The most bytes taken since ``forget_peak``: on the GPU, or on a CPU by this process in its life."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())  # on a GPU only
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -66,14 +66,10 @@ def forget_peak(device: str) -> None:
 
 
 def describe(device: str) -> dict[str, Any]:
-    """What the card is called, its multiprocessors and its memory; of a CPU its cores."""
+    """What the card is called, and its memory; of a CPU its threads."""
     if device == "cuda":
         card = torch.cuda.get_device_properties(0)  # on a GPU only
-        return {
-            "name": card.name,
-            "multiprocessors": card.multi_processor_count,
-            "memory": card.total_memory,
-        }  # on a GPU only
+        return {"name": card.name, "memory": card.total_memory}  # on a GPU only
     return {"name": "cpu", "threads": torch.get_num_threads()}
 
 
@@ -122,5 +118,5 @@ def idle_by_profiler(job: Callable[[], object], device: str) -> float:
     settle(device)
     with profile(activities=[kind]) as profiled:
         took = seconds(job, device)
-    busy = sum(getattr(event, field) for event in profiled.key_averages()) / 1e6
+    busy: float = sum(getattr(event, field) for event in profiled.key_averages()) / 1e6
     return 1 - busy / took

@@ -92,7 +92,8 @@ def goals(newest: dict[str, dict[str, Any]]) -> list[tuple[str, str, str]]:
         encode = (newest, "encode", f"{model}: searchapp, packed")
         found += [
             (f"{model} encode, of the matmul rate", "≥ 0.70", _figure(*encode, "of_matmul_rate")),
-            (f"{model} encode, compiled", "≥ 0.80", _figure(newest, "encode", f"{encode[2]}, compiled", "of_matmul_rate")),
+            (f"{model} encode, compiled", "≥ 0.80",
+             _figure(newest, "encode", f"{encode[2]}, compiled", "of_matmul_rate")),
             (f"{model} encode, beside sentence-transformers", "≥ 1.5 ×",
              _figure(newest, "encode", f"{model}: beside sentence-transformers", "times")),
         ]  # fmt: skip
@@ -108,7 +109,7 @@ def _figure(newest: dict[str, dict[str, Any]], part: str, what: str, name: str) 
     record = newest.get(part)
     if record is None or (record["device"], record["shapes"]) != ("cuda", "full"):
         return NOT_RUN
-    row = next((row for row in record["figures"] if row["what"] == what), {})
+    row: dict[str, Any] = next((row for row in record["figures"] if row["what"] == what), {})
     return number(row[name]) if row.get(name) is not None else "no figure"
 
 

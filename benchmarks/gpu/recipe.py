@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tarfile
@@ -88,7 +87,7 @@ class Saved:
         for number, piece in enumerate(pieces):
             draft = self._out / f".recipe.tar.{number}"
             draft.write_bytes(piece)
-            os.replace(draft, self._out / f"recipe.tar.{number}")
+            draft.replace(self._out / f"recipe.tar.{number}")
         self._pieces = [len(piece) for piece in pieces]
 
     def figures(self) -> Figures:

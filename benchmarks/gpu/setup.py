@@ -129,9 +129,15 @@ def pytorch() -> Figures:
         "cuda": torch.version.cuda or "none",
         "sees_gpus": torch.cuda.device_count(),
         "varlen_attn": hasattr(varlen, "varlen_attn"),
-        "flash": torch.backends.cuda.flash_sdp_enabled(),
-        "cudnn": torch.backends.cuda.cudnn_sdp_enabled(),
+        "kernels": [name for name in ("flash_attention_2", "flash_attention_3") if installed(name)],
     }
+
+
+def installed(kernel: str) -> bool:
+    """Whether transformers can use a flash attention package."""
+    from transformers import utils
+
+    return bool(getattr(utils, f"is_flash_attn_{kernel[-1]}_available")())
 
 
 def card(run: Run) -> Figures:

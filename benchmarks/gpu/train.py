@@ -104,10 +104,12 @@ def ours(run: Run, model: Model, stage: str, data: Path, checkpointing: bool, cl
     trainer = internals.stage_trainer(
         stage, options, model, run.device, data, work, lambda step, steps, row: clock.step(row["tokens"])
     )
-    return trainer.train
+    found: Callable[[], Any] = trainer.train
+    return found
 
 
 def theirs(run: Run, model: Model, stage: str, data: Path, checkpointing: bool, clock: Clock) -> Callable[[], Any]:
     """Trainer and peft."""
     trainer = trainer_rival.make(run, model, stage, data, checkpointing, clock.step)
-    return trainer.train
+    found: Callable[[], Any] = trainer.train
+    return found

@@ -1,4 +1,4 @@
-"""What one writes with transformers' Trainer and peft for the same two stages: padded batches, masks in the collator."""
+"""What one writes with transformers' Trainer and peft for the same two stages: padding and masks in the collator."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class _Padded:
         return made
 
 
-class _Contrastive(Trainer):
+class _Contrastive(Trainer):  # type: ignore[misc]
     """InfoNCE over the batch and its negatives, on the mean of the last states."""
 
     def compute_loss(
@@ -119,7 +119,7 @@ class _Contrastive(Trainer):
         return torch.nn.functional.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
 
-class _Told(TrainerCallback):
+class _Told(TrainerCallback):  # type: ignore[misc]
     """Tells of the end of each step, with the mean of a step's tokens, padding not counted."""
 
     def __init__(self, rows: list[Any], size: int, told: Callable[[float], None], collate: Any) -> None:
