@@ -69,7 +69,7 @@ class Finder(importlib.abc.MetaPathFinder):
     """Finds the modules of the package."""
 
     def find_spec(self, fullname, path=None, target=None):
-        if not fullname.startswith("benchmarks.gpu."):
+        if not fullname.startswith("benchmarks.gpu.") or fullname.endswith("__main__"):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is not None and spec.origin:
