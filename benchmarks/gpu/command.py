@@ -23,13 +23,12 @@ def main(given: Sequence[str] | None = None) -> int:
     match options.command:
         case "run":
             wanted = [name for text in options.part or () for name in text.split(",")]
-            chosen = [part for part in PARTS if not wanted or part.name in wanted]
+            kept = {PARTS[0].name, *wanted} if wanted else {part.name for part in PARTS}
+            chosen = [part for part in PARTS if part.name in kept]
             if unknown := sorted(set(wanted) - {part.name for part in PARTS}):
                 known = ", ".join(part.name for part in PARTS)
                 print(f"there is no part {unknown[0]!r}; expected one of {known}", file=sys.stderr)
                 return 2
-            if wanted and "setup" not in wanted:
-                chosen.insert(0, PARTS[0])
             records = run_parts(chosen, options.device, options.shapes, options.out)
             return int(any("error" in found for record in records for found in (record, *record["figures"])))
         case "part":

@@ -13,7 +13,7 @@ from transformers.utils import is_flash_attn_2_available
 from benchmarks.gpu import internals, rivals
 from benchmarks.gpu.kernels import BACKENDS, kernels
 from benchmarks.gpu.machine import Idle, forget_peak, idle_by_profiler, matmul_rate, peak_memory, seconds
-from benchmarks.gpu.record import Figures, Run, SkippedError, free_memory
+from benchmarks.gpu.record import Figures, Run, SkippedError
 from benchmarks.gpu.shapes import Model
 from benchmarks.gpu.texts import documents
 
@@ -24,15 +24,11 @@ LEAST_COSINE = 0.999  # of a vector with that of the packed kernel, else the row
 def measure(run: Run) -> None:
     """Every model in turn."""
     for model, count in zip(run.shapes.models, run.shapes.documents, strict=True):
-        try:
-            Bench(run, model, documents(run, count)).all()
-        except Exception as error:
-            run.attempt(f"{model.name}: the model itself", partial(_raise, error))
-        free_memory()
+        run.attempt(f"{model.name}: texts", partial(_measured, run, model, count))
 
 
-def _raise(error: Exception) -> Figures:
-    raise error
+def _measured(run: Run, model: Model, count: int) -> Figures:
+    return Bench(run, model, documents(run, count)).all()
 
 
 class Bench:
@@ -46,10 +42,9 @@ class Bench:
         self.few = slice(0, run.shapes.checked)  # for what is slow
         self.vectors = np.zeros((0, 0), dtype=np.float32)
 
-    def all(self) -> None:
-        """Measure in the order of what is wanted most."""
+    def all(self) -> Figures:
+        """Measure in the order of what is wanted most; return what the texts were like."""
         run, name = self.run, self.model.name
-        run.row(f"{name}: texts", documents=len(self.texts), tokens=self.counts.sum(), mean=self.counts.mean())
         every = slice(0, len(self.texts))
         ours = run.attempt(f"{name}: searchapp, packed", partial(self.ours, "packed", every))
         theirs = run.attempt(f"{name}: sentence-transformers", partial(self.timed, self.rival, self.few))
@@ -61,6 +56,7 @@ class Bench:
         run.attempt(f"{name}: idle by the profiler", self.profiled)
         for kernel, job in kernels(self.decoder.config, self.counts, run.device).items():
             run.attempt(f"{name}: one layer's attention, {kernel}", job)
+        return {"documents": len(self.texts), "tokens": self.counts.sum(), "mean": self.counts.mean()}
 
     def ours(self, kernel: str, chosen: slice) -> Figures:
         """Our encoder on an attention kernel."""

@@ -6,7 +6,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +22,6 @@ from searchapp.encoder.checkpoint import BUNDLED, locate
 from searchapp.index import VectorIndex, build, reindex
 from searchapp.index.gpu import ExactSearch, devices, faiss_gpus, kmeans
 from searchapp.index.reduction import leading_axes, moments
-
-if TYPE_CHECKING:
-    from searchapp.adapt.trainee import Trainee
-    from searchapp.adapt.trainer import StageTrainer
 
 __all__ = [
     "Encoder",
@@ -167,7 +163,7 @@ def write_model(model: Model, device: str, folder: Path) -> Path:
     return folder
 
 
-def trainee(model: Model, device: str, stage: Any) -> Trainee:
+def trainee(model: Model, device: str, stage: Any) -> Any:
     """What ``load_trainee`` makes of a checkpoint, of a decoder that is on no disk: LoRA on random bfloat16 weights."""
     from peft import LoraConfig, get_peft_model
 
@@ -191,7 +187,7 @@ def trainee(model: Model, device: str, stage: Any) -> Trainee:
 
 def stage_trainer(
     kind: str, options: dict[str, Any], model: Model, device: str, data: Path, work: Path, told: Callable[..., None]
-) -> StageTrainer:
+) -> Any:
     """The trainer of a stage (mntp or supervised) over a random decoder; ``told`` hears of every step."""
     from searchapp.adapt.data import PairFile
     from searchapp.adapt.settings import make_stage

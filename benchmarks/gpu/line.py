@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,13 +22,16 @@ QUERY = "how is a file opened for reading"
 class Watch:
     """A build's progress, with the moments at which its stages begin and at which documents come out."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoded: Callable[[], None]) -> None:
+        self._encoded = encoded  # called when the last document is through
         self.stages: dict[str, float] = {}
         self.moments: list[float] = []
         self.tokens = 0
 
     def stage(self, name: str) -> None:
         """A stage begins."""
+        if len(self.stages) == 1:
+            self._encoded()
         self.stages[name] = time.perf_counter()
 
     def advance(self, documents: int, tokens: int) -> None:
@@ -46,7 +50,7 @@ def measure(run: Run) -> None:
     place, index = run.work / "line-model", run.work / "line-index"
     run.row("texts", documents=run.shapes.line, bytes=corpus.stat().st_size, model=model.name)
     run.attempt("writing the model", partial(_written, run, place))
-    run.attempt("JSONL to index", partial(built, run, corpus, place, index))
+    run.attempt("the whole build", partial(built, run, corpus, place, index))
     run.attempt("first query, from a fresh process", partial(searched, run, index))
     run.attempt("queries in one process", partial(queried, run, place, index))
 
@@ -67,25 +71,32 @@ def built(run: Run, corpus: Path, model: Path, index: Path) -> Figures:
     encoder = internals.Encoder.load(str(model), device=run.device, dtype="bfloat16")
     loaded = time.perf_counter()
     forget_peak(run.device)
-    watch = Watch()
     with Idle(run.device) as idle:
+        watch = Watch(lambda: _encoded(run, watch, idle, loaded))
         internals.build([str(corpus)], index, encoder, segment_size=max(8, run.shapes.line // 2), progress=watch)
     ended = time.perf_counter()
-    first, last = watch.moments[0], watch.moments[-1]
     names = [*watch.stages]
     stages = {
         name: end - watch.stages[name]
         for name, end in zip(names, [*(watch.stages[name] for name in names[1:]), ended], strict=True)
     }
     return {
-        "idle": idle.share(first, last),
-        "tokens_per_second": watch.tokens / max(1e-9, last - loaded),
         "documents_per_second": run.shapes.line / (ended - loaded),
         "load_seconds": loaded - began,
         "build_seconds": ended - loaded,
         "seconds_of_stages": stages,
-        "peak_bytes": peak_memory(run.device),
     }
+
+
+def _encoded(run: Run, watch: Watch, idle: Idle, loaded: float) -> None:
+    """Keep what was asked for first as soon as it is known: the stages that follow may take long."""
+    first, last = watch.moments[0], watch.moments[-1]
+    run.row(
+        "JSONL to index",
+        idle=idle.share(first, last),
+        tokens_per_second=watch.tokens / (last - loaded),
+        peak_bytes=peak_memory(run.device),
+    )
 
 
 def searched(run: Run, index: Path) -> Figures:

@@ -82,6 +82,7 @@ def page(records: Sequence[dict[str, Any]]) -> str:
             lines += ["", f"Failed: {_cell(record['error'])}"]
         lines += ["", "| what | figures |", "| --- | --- |"] if record["figures"] else []
         lines += [f"| {_cell(row['what'])} | {_cell(said(row))} |" for row in record["figures"]]
+        lines += [f"\n{line}" for row in record["figures"] for line in row.get("missing", ())]
     return "\n".join(lines) + "\n"
 
 

@@ -65,8 +65,8 @@ class Saved:
 
     def look(self) -> None:
         """Write the pieces anew when there is something else to save: results of stages, and the last checkpoints."""
-        found = sorted(path for name in SAVED for path in self._source.rglob(name) if "work" not in path.parts)
         try:
+            found = sorted(path for name in SAVED for path in self._source.rglob(name))
             stamps = [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in found]
             seen = hashlib.sha256(repr(stamps).encode()).hexdigest()
             if not found or seen == self._seen:

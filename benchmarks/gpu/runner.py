@@ -88,12 +88,9 @@ def _wait(process: subprocess.Popen[bytes], limit: float) -> str:
     try:
         code = process.wait(limit)
     except subprocess.TimeoutExpired:
-        _kill(process)
         return f"ran past its limit of {limit:.0f} s and was killed"
-    except BaseException:  # the run itself is stopped
+    finally:  # also when the run itself is stopped
         _kill(process)
-        raise
-    _kill(process)
     if code < 0:
         return f"died of {signal.Signals(-code).name}"
     return f"ended with exit status {code}" if code else ""

@@ -15,7 +15,7 @@ from tests.device import DEVICE
 from tests.program import start
 
 pytestmark = pytest.mark.gpu
-DOCUMENTS, SEGMENT = 160, 8
+DOCUMENTS, SEGMENT = 96, 6
 
 
 @pytest.fixture(scope="module")
