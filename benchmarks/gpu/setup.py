@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.gpu.carry import FOLDER, NEEDED
@@ -129,15 +130,8 @@ def pytorch() -> Figures:
         "cuda": torch.version.cuda or "none",
         "sees_gpus": torch.cuda.device_count(),
         "varlen_attn": hasattr(varlen, "varlen_attn"),
-        "kernels": [name for name in ("flash_attention_2", "flash_attention_3") if installed(name)],
+        "flash_attn": find_spec("flash_attn") is not None,
     }
-
-
-def installed(kernel: str) -> bool:
-    """Whether transformers can use a flash attention package."""
-    from transformers import utils
-
-    return bool(getattr(utils, f"is_flash_attn_{kernel[-1]}_available")())
 
 
 def card(run: Run) -> Figures:
