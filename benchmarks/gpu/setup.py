@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,19 +48,17 @@ def measure(run: Run) -> None:
 
 
 def unpack_wheels(run: Run, wheels: Path) -> Figures:
-    """Install carried wheels into a folder of this run, without a network; the parts that follow have it on their path.
+    """Unpack carried wheels into a folder of this run; the parts that follow have it on their path.
 
-    They come last on the path, so that they never hide what the machine has itself.
+    A wheel is an archive that is used as it is unpacked: nothing is installed, and one that does not fit this Python
+    keeps no other from being used; what cannot be imported is then named as missing.
     """
     found = sorted(wheels.glob("*.whl"))
     if not found:
         raise SkippedError(f"no wheels in {wheels.parent.name}/wheels")
     to = run.work / "site"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile", "--no-cache-dir",
-         "--upgrade", "--target", str(to), *map(str, found)],
-        check=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    for wheel in found:
+        zipfile.ZipFile(wheel).extractall(to)
     remember(run, PYTHONPATH=str(to))
     return {"wheels": len(found)}
 
