@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # FAISS: one of the extras cpu and gpu, never both; gpu where an NVIDIA driver answers.
 FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: demo test test-slow reproduce results lint format clean
+.PHONY: demo test test-slow reproduce results gpu gpu-carry lint format clean
 
 demo: $(VENV)/run
 	$(BIN)/searchapp demo --index indexes/python-stdlib
@@ -33,6 +33,17 @@ results: $(VENV)/dev
 		$(wildcard $(DATA)/retrieval/*/) --hybrid --cache runs/results --markdown docs/results.md)
 	$(if $(wildcard $(DATA)/rerank/*/),OMP_NUM_THREADS=1 $(BIN)/searchapp evaluate rerank \
 		$(wildcard $(DATA)/rerank/*/) --hybrid --markdown docs/results.md)
+
+# docs/gpu.md: all that is asked of a GPU, in nine minutes. With the PyTorch that $(PYTHON) has: nothing is installed.
+DEVICE ?= cuda
+SHAPES ?= full
+OUT ?= runs/gpu
+gpu:
+	$(PYTHON) -m benchmarks.gpu run --device $(DEVICE) --shapes $(SHAPES) --out $(OUT) $(addprefix --part ,$(PART))
+
+# What a GPU machine without a network lacks, gathered in .gpu/ and listed with sizes.
+gpu-carry:
+	$(PYTHON) -m benchmarks.gpu carry $(addprefix --python-version ,$(PYTHON_VERSION))
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

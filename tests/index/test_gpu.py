@@ -1,4 +1,4 @@
-"""What runs on a GPU gives what FAISS gives: on "cpu" here, on CUDA where there is one (``-m gpu``)."""
+"""What runs on a GPU gives what FAISS gives: on "cpu" here, on the device of the tests with ``-m gpu``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from searchapp.index import VectorIndex, reindex
 from searchapp.index.ann.calibration import Probes
 from searchapp.index.ann.gpu import ExactSearch, faiss_gpus, fits, kmeans, seed_lists, train_on
 from searchapp.index.ann.pca import fit_pca, leading_axes, moments
+from tests.device import DEVICE
 
 ROWS, DIM = 3_000, 32
-PLACES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+PLACES = ["cpu", pytest.param(DEVICE, marks=pytest.mark.gpu, id="device")]
 
 
 @pytest.fixture(scope="module")
@@ -119,19 +120,20 @@ def test_what_a_gpu_trains_loads_on_a_cpu(tmp_path: Path, vectors: np.ndarray, q
     import faiss
 
     index_of(tmp_path / "ix", Synthetic(ROWS, DIM, topics=40).blocks(), DIM, queries)
-    reindex(tmp_path / "ix", factory="IVF16,SQ8", device="cuda")
+    reindex(tmp_path / "ix", factory="IVF16,SQ8", device=DEVICE)
     on_cpu = VectorIndex.open(tmp_path / "ix").search_vectors(queries, 10)
-    on_gpu = VectorIndex.open(tmp_path / "ix", device="cuda").search_vectors(queries, 10)
+    on_gpu = VectorIndex.open(tmp_path / "ix", device=DEVICE).search_vectors(queries, 10)
     assert (on_cpu[1] == on_gpu[1]).mean() >= 0.98
-    assert fits(ROWS, DIM, "cuda")
+    assert fits(ROWS, DIM, DEVICE) == (DEVICE == "cuda")
     index = faiss.index_factory(DIM, "IVF16,SQ8", faiss.METRIC_INNER_PRODUCT)
-    train_on(index, vectors, "cuda")
+    train_on(index, vectors, DEVICE)
     assert index.is_trained and faiss_gpus() >= 0
 
 
 @pytest.mark.gpu
 def test_a_projection_fitted_on_a_gpu_is_the_one_of_a_cpu(tmp_path: Path, queries: np.ndarray) -> None:
     index_of(tmp_path / "ix", Synthetic(ROWS, DIM, topics=40).blocks(), DIM, queries)
+    reindex(tmp_path / "ix", factory="Flat")
     vectors = VectorIndex.open(tmp_path / "ix").vectors
-    there, here = fit_pca(vectors, 8, device="cuda"), fit_pca(vectors, 8)
+    there, here = fit_pca(vectors, 8, device=DEVICE), fit_pca(vectors, 8)
     assert there.explained_variance == pytest.approx(here.explained_variance, abs=1e-4)
