@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from searchapp.bench.vectors import Synthetic
+from searchapp.index.ann.faiss_lib import import_faiss
 from searchapp.index.ann.gpu import ExactSearch, devices, faiss_gpus, kmeans, sharded
 from searchapp.index.ann.pca import leading_axes, moments
-from searchapp.index.ann.searcher import import_faiss
 
 
 def timed(job: Callable[[], object]) -> float:

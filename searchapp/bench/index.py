@@ -20,9 +20,9 @@ from searchapp.bench.vectors import index_of
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex, reindex
 from searchapp.index.ann.calibration import Probes
+from searchapp.index.ann.faiss_lib import import_faiss
 from searchapp.index.ann.rescore import exact_scores
 from searchapp.index.ann.rules import Targets
-from searchapp.index.ann.searcher import import_faiss
 from searchapp.index.storage.vectors import MOST_BLOCK, Held
 
 SINGLE = 40  # queries asked one by one in a round

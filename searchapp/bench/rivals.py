@@ -18,9 +18,11 @@ import numpy as np
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex
 from searchapp.index.ann.calibration import DEPTH, Subject
+from searchapp.index.ann.faiss_lib import check_factory, import_faiss
 from searchapp.index.ann.pca import reduced_sample
 from searchapp.index.ann.rules import BREADTHS, SHARES, lists_in, power_of_two, rotation, start
-from searchapp.index.ann.searcher import AnnIndex, add, check_factory, import_faiss, train, training_rows
+from searchapp.index.ann.searcher import AnnIndex
+from searchapp.index.ann.train import add, train, training_rows
 from searchapp.index.storage.vectors import Held
 
 OTHERS = ("usearch", "hnswlib")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from searchapp.errors import IndexStoreError
+from searchapp.index.ann.files import prove, read_whole, write_index
 from searchapp.index.ann.rules import Choice
-from searchapp.index.ann.searcher import add, prove, read_whole, write_index
 from searchapp.index.ann.select import derived
+from searchapp.index.ann.train import add
 from searchapp.index.drift import drift, drift_notice
 from searchapp.index.reader import VectorIndex
 from searchapp.index.storage.manifest import Ann, Manifest

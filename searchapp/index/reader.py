@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.errors import IndexStoreError
+from searchapp.index.ann.files import open_ann
 from searchapp.index.ann.gpu import ExactSearch, devices, fits
 from searchapp.index.ann.pca import Pca, read_pca
 from searchapp.index.ann.rescore import best, nearest, ordered
 from searchapp.index.ann.rules import STANDARD
-from searchapp.index.ann.searcher import AnnIndex, open_ann, shortlist
+from searchapp.index.ann.searcher import AnnIndex, shortlist
 from searchapp.index.filter import Filter
 from searchapp.index.lexical.bm25 import LexicalIndex
 from searchapp.index.storage.deletions import read_gone

@@ -10,9 +10,9 @@ import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.calibration import Point, Probes, Subject, sweep, timed
+from searchapp.index.ann.files import open_ann
 from searchapp.index.ann.queries import imagined, read_probes
 from searchapp.index.ann.rules import CANDIDATES, ladder
-from searchapp.index.ann.searcher import open_ann
 from searchapp.index.ann.select import Stage
 from searchapp.index.reader import VectorIndex
 from searchapp.index.storage.manifest import Manifest

@@ -12,9 +12,11 @@ from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, reindex
 from searchapp.index.ann.calibration import Probes
+from searchapp.index.ann.faiss_lib import check_factory
 from searchapp.index.ann.rules import EXACT_LIMIT, FRUGAL, TABLE, Rule, Targets, applicable, bytes_of, lists_in, start
 from searchapp.index.ann.rules import made as made_of
-from searchapp.index.ann.searcher import AnnIndex, add, check_factory, train
+from searchapp.index.ann.searcher import AnnIndex
+from searchapp.index.ann.train import add, train
 from searchapp.index.reindex import reindex as make_anew
 from searchapp.index.storage.manifest import Manifest
 from searchapp.index.storage.store import Store
@@ -114,7 +116,7 @@ def test_a_target_is_reached_with_an_error_to_spare() -> None:
 def test_what_a_sample_cannot_tell_apart_is_built_and_measured(
     index: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.index.ann.searcher import select as derive
+    from searchapp.index.ann import select as derive
 
     honest, slow = derive.calibrate, []
 
@@ -212,7 +214,7 @@ def test_a_type_that_misses_on_the_sample_is_replaced_and_that_is_said(
 def test_a_type_that_only_shines_on_the_sample_is_replaced(
     index: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.index.ann.searcher import select as derive
+    from searchapp.index.ann import select as derive
 
     honest = derive.calibrate
 

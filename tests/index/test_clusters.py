@@ -11,7 +11,7 @@ from searchapp.bench.vectors import Synthetic, array_blocks, index_of
 from searchapp.index import reindex
 from searchapp.index.ann.kmeans import sparse
 from searchapp.index.ann.rules import Choice
-from searchapp.index.ann.searcher import train
+from searchapp.index.ann.train import train
 
 ROWS, DIM = 600, 32
 FACTORIES = (  # "np": without the annealing of codes that takes FAISS half a minute

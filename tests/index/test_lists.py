@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from searchapp.index.ann.files import open_ann
 from searchapp.index.ann.ivf_writer import spillable, write_lists
-from searchapp.index.ann.searcher import open_ann
 
 
 @pytest.mark.parametrize("run_bytes", [1, 5_000, 1 << 30])

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from searchapp.index.ann.files import open_ann, write_flat
 from searchapp.index.ann.pca import fit_pca
-from searchapp.index.ann.searcher import open_ann, write_flat
 from searchapp.index.storage.ids import IdTable
 from searchapp.index.storage.manifest import Segment
 from searchapp.index.storage.vectors import Vectors

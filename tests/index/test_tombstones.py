@@ -12,9 +12,9 @@ from searchapp.bench.sources import stored
 from searchapp.bench.vectors import Synthetic, array_blocks, index_of
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, build, delete, reindex
+from searchapp.index.ann.files import read_whole
 from searchapp.index.ann.queries import imagined
 from searchapp.index.ann.rules import Rule, Targets
-from searchapp.index.ann.searcher import read_whole
 from searchapp.index.storage.store import Store
 from searchapp.index.tune import tune
 from tests.index.conftest import HashEncoder

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from searchapp.index.ann.searcher import import_faiss, layers
+from searchapp.index.ann.faiss_lib import import_faiss, layers
 from searchapp.index.storage.directory import Draft
 
 RUN_BYTES = 256 << 20  # of codes and ids held before they are spilled

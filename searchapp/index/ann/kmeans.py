@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from searchapp.index.ann.searcher import import_faiss
+from searchapp.index.ann.faiss_lib import import_faiss
 
 ADVISED = 39  # vectors a cluster, by FAISS
 INNER = ("index", "base_index", "refine_index", "storage", "quantizer", "q1")  # where FAISS's types hold another one

@@ -15,21 +15,14 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.heap import freed_memory_returned, give_back_freed_memory
 from searchapp.index.ann.calibration import Point, Probes, Subject, calibrate
+from searchapp.index.ann.faiss_lib import check_factory
+from searchapp.index.ann.files import open_ann, prove, write_flat, write_index
 from searchapp.index.ann.ivf_writer import spillable, write_lists
 from searchapp.index.ann.kmeans import sparse
 from searchapp.index.ann.pca import Fit, Pca, check_dimension, fit, reduced_blocks, reduced_sample
 from searchapp.index.ann.queries import PROBES, Ask, asked, imagined, read_probes, write_probes
 from searchapp.index.ann.rules import Choice, Rule, Targets, applicable, check_targets, start
-from searchapp.index.ann.searcher import (
-    add,
-    check_factory,
-    open_ann,
-    prove,
-    train,
-    training_rows,
-    write_flat,
-    write_index,
-)
+from searchapp.index.ann.train import add, train, training_rows
 from searchapp.index.ann.trials import NEARLY, SAMPLE, dimensions, screen, smallest_dimension
 from searchapp.index.storage.deletions import read_gone
 from searchapp.index.storage.directory import FileEntry

@@ -12,7 +12,8 @@ from searchapp.index.ann.calibration import DEPTH, TIMED, Point, Probes, Subject
 from searchapp.index.ann.pca import Fit, Pca, reduced_blocks, reduced_sample
 from searchapp.index.ann.rescore import exact_scores
 from searchapp.index.ann.rules import STANDARD, Choice, Rule, bytes_of, made, start
-from searchapp.index.ann.searcher import AnnIndex, add, train, training_rows
+from searchapp.index.ann.searcher import AnnIndex
+from searchapp.index.ann.train import add, train, training_rows
 from searchapp.index.storage.vectors import Held
 
 SAMPLE = 20_000  # rows that the rules are tried on
