@@ -19,10 +19,10 @@ from searchapp.bench.sources import Source
 from searchapp.bench.vectors import index_of
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex, reindex
-from searchapp.index.ann.calibration import Probes
+from searchapp.index.ann.calibration import CalibrationQueries
 from searchapp.index.ann.faiss_lib import import_faiss
+from searchapp.index.ann.request import Targets
 from searchapp.index.ann.rescore import exact_scores
-from searchapp.index.ann.rules import Targets
 from searchapp.index.storage.vectors import MOST_BLOCK, Held
 
 SINGLE = 40  # queries asked one by one in a round
@@ -83,7 +83,7 @@ def bench_index(source: Source, plan: Plan, told: Callable[[str], None] = lambda
         index = VectorIndex.open(path)
         if plan.rivals is None:
             names = standard(index.manifest.rows, source.dim)
-        truth = Probes.over(asked, index.vectors.blocks())
+        truth = CalibrationQueries.over(asked, index.vectors.blocks())
         contenders, skipped = _built(index, ours(index, seconds), names, told)
         points = _measured(contenders, index, asked, truth, plan.rounds, told)
         return {
@@ -134,7 +134,7 @@ def _measured(
     contenders: list[Contender],
     index: VectorIndex,
     asked: np.ndarray,
-    truth: Probes,
+    truth: CalibrationQueries,
     rounds: int,
     told: Callable[[str], None],
 ) -> list[_Point]:

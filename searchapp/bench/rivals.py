@@ -17,10 +17,10 @@ import numpy as np
 
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex
-from searchapp.index.ann.calibration import DEPTH, Subject
+from searchapp.index.ann.calibration import DEPTH, MeasuredIndex
 from searchapp.index.ann.faiss_lib import check_factory, import_faiss
 from searchapp.index.ann.pca import reduced_sample
-from searchapp.index.ann.rules import BREADTHS, SHARES, lists_in, power_of_two, rotation, start
+from searchapp.index.ann.rules import BREADTHS, SHARES, default_config, lists_in, power_of_two, rotation
 from searchapp.index.ann.searcher import AnnIndex
 from searchapp.index.ann.train import add, train, training_rows
 from searchapp.index.storage.vectors import Held
@@ -104,13 +104,13 @@ def ours(index: VectorIndex, seconds: float) -> Contender:
 
 
 def _faiss(factory: str, index: VectorIndex, held: Held, began: float) -> Contender:
-    choice = start(factory, reduced=False)
+    choice = default_config(factory, reduced=False)
     dim = index.manifest.dim
     raw = train(choice, reduced_sample(index.vectors, training_rows(factory, dim)))
     add(choice, raw, index.vectors.blocks())
     seconds = time.process_time() - began
     ann = AnnIndex(raw, {})
-    subject = Subject(ann, None, held)
+    subject = MeasuredIndex(ann, None, held)
 
     def at(setting: Setting) -> Search:
         ann.set({key: value for key, value in setting.items() if key != "candidates"})

@@ -19,7 +19,8 @@ from searchapp.evaluate.metrics import DEFAULT_METRICS, UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
 from searchapp.evaluate.run import check_ids
 from searchapp.index import Progress, Store, VectorIndex, build
-from searchapp.index.ann.select import Wanted, derive
+from searchapp.index.ann.build_ann import build_ann
+from searchapp.index.ann.request import AnnRequest
 
 if TYPE_CHECKING:
     from searchapp.rerank import Advance, Reranker
@@ -104,7 +105,7 @@ def evaluate_collection(
     """
     request = request or Request()
     for setting in settings:
-        Wanted(setting.pca, setting.factory).check(encoder.dim)
+        AnnRequest(setting.pca, setting.factory).check(encoder.dim)
     build(
         [str(collection.corpus)],
         work,
@@ -119,9 +120,10 @@ def evaluate_collection(
     corpus = None
     for setting in settings:
         with Store.write(work) as store:
-            current = store.manifest.build if store.manifest else None
-            if current is None or (current.pca, current.factory) != (setting.pca, setting.factory):
-                derive(store, setting.pca, setting.factory)
+            before = AnnRequest.of(store.manifest.build) if store.manifest else AnnRequest()
+            ann_request = replace(before, pca=setting.pca, factory=setting.factory)
+            if store.manifest is None or ann_request != before:
+                build_ann(store, ann_request)
         index = VectorIndex.open(work)
         corpus = corpus or _examine(collection, index, request)
         results += _measure(collection, index, corpus, vectors, setting, request, advance, lexical=not results)
@@ -179,7 +181,8 @@ def _measure(
     # files are mapped and libraries loaded at the first search: that is not the time a query takes
     run(index, texts[:1], vectors[:1], replace(plan, reranker=None))
     stages = run(index, texts, vectors, plan, advance)
-    notes = (*corpus.sentences(), *_deep(index, setting, request))
+    rescored = stages[0].rescored
+    notes = (*corpus.sentences(), *_deep(index, setting, request, rescored))
     results: list[Result] = []
     for number, stage in enumerate(stages):
         kind = KINDS.get(stage.name, "dense")
@@ -192,7 +195,9 @@ def _measure(
             [*dict.fromkeys([*request.metrics, UNJUDGED])],
         )
         described = {
-            **_describe(collection, index, corpus, setting, request, measured),
+            **_describe(collection, index, corpus, request, measured),
+            "candidates": rescored,
+            "depth": request.depth,
             "method": kind,
             "fusion": asdict(request.fusion) if kind == "hybrid" and request.fusion else None,
             "rerank": None,
@@ -228,7 +233,6 @@ def _describe(
     collection: Collection,
     index: VectorIndex,
     corpus: Corpus,
-    setting: Setting,
     request: Request,
     measured: Scores,
 ) -> dict[str, Any]:
@@ -251,29 +255,17 @@ def _describe(
         "pca": manifest.reduction.dim if manifest.reduction else None,
         "explained_variance": manifest.reduction.explained_variance if manifest.reduction else None,
         "factory": manifest.ann.factory if manifest.ann else None,
-        "candidates": _rescored(index, setting, request),
-        "depth": request.depth,
     }
 
 
-def _rescored(index: VectorIndex, setting: Setting, request: Request) -> int:
-    """How many rows of a query were compared with the stored vectors: at least as many as were retrieved."""
-    standard = index.manifest.ann.candidates if index.manifest.ann else 0
-    if setting.candidates == 0 or (setting.candidates is None and standard == 0):
-        return 0
-    wanted = max(standard, 4 * request.depth) if setting.candidates is None else max(setting.candidates, request.depth)
-    return min(wanted, index.manifest.documents)
-
-
-def _deep(index: VectorIndex, setting: Setting, request: Request) -> list[str]:
+def _deep(index: VectorIndex, setting: Setting, request: Request, rescored: int) -> list[str]:
     """Say it where more was rescored than a search for ten hits would: that flatters the reduction."""
-    standard = index.manifest.ann.candidates if index.manifest.ann else 0
-    rescored = _rescored(index, setting, request)
-    if setting.candidates is not None or rescored <= max(standard, 4 * 10):
+    usual = index.rescore_depth(10)
+    if setting.candidates is not None or rescored <= usual:
         return []
     return [
         f"{rescored:,} documents a query are rescored, as {request.depth:,} are retrieved; a search for 10 rescores "
-        f"{max(standard, 4 * 10)}: --depth 10 measures that, --candidates 0 the index alone"
+        f"{usual}: --depth 10 measures that, --candidates 0 the index alone"
     ]
 
 

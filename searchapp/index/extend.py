@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.ann.files import prove, read_whole, write_index
-from searchapp.index.ann.rules import Choice
-from searchapp.index.ann.select import derived
+from searchapp.index.ann.build_ann import build_ann
+from searchapp.index.ann.files import check_written, read_whole, write_index
+from searchapp.index.ann.request import AnnRequest
+from searchapp.index.ann.rules import AnnConfig
 from searchapp.index.ann.train import add
 from searchapp.index.drift import drift, drift_notice
 from searchapp.index.reader import VectorIndex
@@ -56,10 +57,9 @@ def rebuilt(store: Store, manifest: Manifest, stage: Stage) -> Folded:
 
     Where documents are too few for them, everything is searched exactly, and that is said.
     """
-    build = manifest.build
     if manifest.documents:
         try:
-            return Folded(store.commit(derived(store, manifest, build.pca, build.factory, stage)))
+            return Folded(build_ann(store, AnnRequest.of(manifest.build), manifest=manifest, stage=stage))
         except IndexStoreError as error:
             notice = f"searched exactly, without reduction and FAISS index, until there are more documents: {error}"
     else:
@@ -72,12 +72,12 @@ def _extended(store: Store, manifest: Manifest, ann: Ann) -> Manifest:
     before = VectorIndex(store, manifest)
     whole = read_whole(store.path(ann.file))
     blocks = before.vectors.blocks(start=ann.rows)
-    choice = Choice(ann.factory, ann.candidates, ann.parameters)
+    config = AnnConfig(ann.factory, ann.candidates, ann.parameters)
     projection = before.reduction
-    add(choice, whole, (projection.apply(block) if projection else block for block in blocks))
+    add(config, whole, (projection.apply(block) if projection else block for block in blocks))
     with store.draft("faiss") as (name, draft, files):
         write_index(draft, whole)
     first = before.vectors.gather(np.arange(1))
-    prove(store.path(name), choice, manifest.rows, projection.apply(first) if projection else first)
+    check_written(store.path(name), config, manifest.rows, projection.apply(first) if projection else first)
     after = manifest.with_files(ann=replace(ann, file=name, rows=manifest.rows), files=files)
     return replace(after, drift=drift(before, VectorIndex(store, after)))

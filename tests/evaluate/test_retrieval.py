@@ -177,7 +177,7 @@ def test_too_few_documents_for_a_pca_is_one_line(run, beir: Path, tmp_path: Path
     outcome = run("evaluate", "retrieval", beir, "--model", model, "--pca", 8, "--pca", 121)
     assert outcome.code == 2
     assert not outcome.out
-    assert "--pca 121 needs at least 121 documents" in outcome.err.splitlines()[-1]
+    assert "pca 121 (--pca) needs at least 121 documents" in outcome.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("where", ["queries", "corpus", "index"])

@@ -12,7 +12,7 @@ import pytest
 
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, add, build, compact, delete, reindex, verify
-from searchapp.index.ann.calibration import Point
+from searchapp.index.ann.calibration import OperatingPoint
 from searchapp.index.storage.store import Store
 from searchapp.index.tune import settle
 from tests.index.conftest import HashEncoder
@@ -82,7 +82,7 @@ def operations(base: Path) -> dict[str, Operation]:
             add([update], root, HashEncoder(), segment_size=4)
 
     def tuned(root: Path) -> None:
-        settle(root, Store.open(root).manifest, Point({}, TUNED, 0.5, 1.0), 5)
+        settle(root, Store.open(root).manifest, OperatingPoint({}, TUNED, 0.5, 1.0), 5)
 
     return {
         "build": lambda root: build([first, update], root, HashEncoder(), segment_size=8, factory="IVF2,SQ8", pca=6),

@@ -62,13 +62,15 @@ def check_factory(factory: str, dim: int) -> None:
     if factory in ("auto", "Flat"):
         return
     if EMPTY_TYPE.search(factory):  # FAISS accepts these, and ends the process when they are used
-        raise IndexStoreError(f"--factory {factory!r} asks for an index with nothing in it; give a number above 0")
+        raise IndexStoreError(
+            f"FAISS type {factory!r} (--factory) asks for an index with nothing in it; give a number above 0"
+        )
     faiss = import_faiss()
     try:
         faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
     except (RuntimeError, AssertionError) as error:
         raise IndexStoreError(
-            f"--factory {factory!r} is no FAISS index for {dim} dimensions ({last_line(error)}); "
+            f"{factory!r} (--factory) is no FAISS index for {dim} dimensions ({last_line(error)}); "
             "give auto, Flat, or a FAISS factory string such as IVF1024,SQ8"
         ) from error
 

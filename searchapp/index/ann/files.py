@@ -11,7 +11,7 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.faiss_lib import import_faiss, last_line, set_parameters
 from searchapp.index.ann.gpu import sharded
-from searchapp.index.ann.rules import Choice
+from searchapp.index.ann.rules import AnnConfig
 from searchapp.index.ann.searcher import AnnIndex
 from searchapp.index.storage.directory import Draft
 
@@ -55,20 +55,23 @@ def write_index(draft: Draft, index: Any) -> None:
         faiss.write_index(index, buffered)
     except RuntimeError as error:
         raise IndexStoreError(
-            f"this FAISS type cannot be saved ({last_line(error)}); give another --factory"
+            f"this FAISS type cannot be saved ({last_line(error)}); give another (--factory)"
         ) from error
     del buffered
     if failed:
         raise failed[0]
 
 
-def prove(path: Path, choice: Choice, rows: int, vector: np.ndarray) -> None:
-    """Open what was written and look for its first vector; where that fails, remove it and raise IndexStoreError."""
+def check_written(path: Path, config: AnnConfig, rows: int, vector: np.ndarray) -> None:
+    """Open a file that was written and search it for its first vector.
+
+    Where that fails, remove the file and raise IndexStoreError: FAISS writes some types that it cannot search.
+    """
     try:
-        opened = open_ann(path, choice.parameters)
+        opened = open_ann(path, config.parameters)
         fits = opened.rows == rows
         reason = f"{opened.rows} vectors in it, {rows} expected"
-        if choice.factory == "Flat":  # a search would read the whole file into this process's memory
+        if config.factory == "Flat":  # a search would read the whole file into this process's memory
             fits = fits and np.allclose(opened.vector(0), vector[0], atol=1e-5)
         else:
             fits = fits and opened.search(vector, 1)[1].shape == (1, 1)
@@ -77,7 +80,7 @@ def prove(path: Path, choice: Choice, rows: int, vector: np.ndarray) -> None:
     if not fits:
         path.unlink(missing_ok=True)
         raise IndexStoreError(
-            f"--factory {choice.factory} gives an index that cannot be searched ({reason}); give another"
+            f"FAISS type {config.factory} (--factory) gives an index that cannot be searched ({reason}); give another"
         )
 
 

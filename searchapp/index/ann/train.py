@@ -10,8 +10,8 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.faiss_lib import import_faiss, last_line
 from searchapp.index.ann.gpu import train_on
-from searchapp.index.ann.kmeans import hush
-from searchapp.index.ann.rules import Choice, lists_in
+from searchapp.index.ann.kmeans import silence_kmeans_warnings
+from searchapp.index.ann.rules import AnnConfig, lists_in
 
 TRAINING_ROWS_A_LIST = 40  # FAISS warns below 39
 TRAINING_ROWS = 50_000  # for codebooks and quantizer ranges
@@ -19,17 +19,17 @@ TRAINING_ROWS_FEW = 8_192  # for 1-bit codes, which need no more than a mean, an
 TRAINING_BYTES = 2 << 30
 
 
-def train(choice: Choice, sample: np.ndarray, device: str = "cpu") -> Any:
+def train(config: AnnConfig, sample: np.ndarray, device: str = "cpu") -> Any:
     """Make and train an index on a random sample, float32 (n, dim). Raises IndexStoreError with too few rows."""
     faiss = import_faiss()
-    index = faiss.index_factory(sample.shape[1], choice.factory, faiss.METRIC_INNER_PRODUCT)
-    hush(index)
+    index = faiss.index_factory(sample.shape[1], config.factory, faiss.METRIC_INNER_PRODUCT)
+    silence_kmeans_warnings(index)
     try:
         train_on(index, sample, device)
     except RuntimeError as error:
         raise IndexStoreError(
-            f"--factory {choice.factory} cannot be trained on {len(sample)} vectors ({last_line(error)}); "
-            "give fewer lists, or --factory Flat"
+            f"FAISS type {config.factory} (--factory) cannot be trained on {len(sample)} vectors ({last_line(error)}); "
+            "give fewer lists, or Flat"
         ) from error
     return index
 
@@ -41,12 +41,13 @@ def training_rows(factory: str, dim: int) -> int:
     return min(wanted, TRAINING_BYTES // (4 * dim))
 
 
-def add(choice: Choice, index: Any, blocks: Iterator[np.ndarray]) -> None:
+def add(config: AnnConfig, index: Any, blocks: Iterator[np.ndarray]) -> None:
     """Add all vectors, block by block. Raises IndexStoreError for a type that cannot number its vectors by row."""
     try:
         for block in blocks:
             index.add(block)
     except RuntimeError as error:
         raise IndexStoreError(
-            f"--factory {choice.factory} cannot take the vectors ({last_line(error)}); give another type, or Flat"
+            f"FAISS type {config.factory} (--factory) cannot take the vectors ({last_line(error)}); "
+            "give another type, or Flat"
         ) from error
