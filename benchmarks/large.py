@@ -18,7 +18,7 @@ import numpy as np
 
 from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.index import VectorIndex, reindex
-from searchapp.index.ann.searcher import import_faiss
+from searchapp.index.ann.faiss_lib import import_faiss
 
 
 def peak_gigabytes() -> float:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from searchapp.index import VectorIndex
+from searchapp.index.ann.faiss_lib import import_faiss, set_parameters
 from searchapp.index.ann.rescore import exact_scores
-from searchapp.index.ann.searcher import import_faiss, set_parameters
 
 ROUNDS = 180
 

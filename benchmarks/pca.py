@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from searchapp.bench.vectors import Synthetic
+from searchapp.index.ann.faiss_lib import import_faiss
 from searchapp.index.ann.pca import Fit, leading_axes, moments
-from searchapp.index.ann.searcher import import_faiss
 
 
 def main() -> None:

@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from searchapp.bench.arms import OURS, RIVALS, Arm, export_for_rivals, ours, rival, whole_build
+from searchapp.bench.encode_baselines import (
+    LIBRARIES,
+    OURS,
+    EncodeBaseline,
+    baseline,
+    export_for_baselines,
+    ours,
+    whole_build,
+)
 from searchapp.bench.machine import Cost, Meter, describe, matmul_peak
 from searchapp.bench.profile import shares
 from searchapp.bench.shape import write_shape
@@ -56,7 +64,7 @@ def bench_encode(plan: Plan, told: Callable[[str], None] = lambda _: None) -> di
         name, model = Path(plan.model).name, plan.model
         if plan.shape is not None:
             name, model = write_shape(plan.shape, folder / "model", plan.longest), str(folder / "model")
-        device = plan.device  # one of them, as the rivals use
+        device = plan.device  # one of them, as the baselines use
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         options: dict[str, Any] = {
@@ -69,12 +77,16 @@ def bench_encode(plan: Plan, told: Callable[[str], None] = lambda _: None) -> di
         wanted = lengths(plan.documents, plan.longest - 8)
         texts = cut(read_prose(plan.sources), wanted.tolist(), exact.tokenizer.backend_tokenizer)
         counts = np.array([len(item.ids) for item in exact._tokenise(texts, [None] * len(texts))])
-        arms = _arms(plan, model, options, exact, folder)
-        measured = _rounds(arms, texts, plan.rounds, exact.device, clock, told)
+        programs = _programs(plan, model, options, exact, folder)
+        measured = _rounds(programs, texts, plan.rounds, exact.device, clock, told)
         work_done = flops(exact.model, counts)
-        results = [_result(arm, measured, counts, work_done, clock) for arm in arms]
+        results = [_result(program, measured, counts, work_done, clock) for program in programs]
         _compare(results, measured, clock)
-        profiles = {arm.dtype: shares(arm.run, texts[: plan.documents // 8 or 1]) for arm in arms if arm.name == OURS}
+        profiles = {
+            program.dtype: shares(program.run, texts[: plan.documents // 8 or 1])
+            for program in programs
+            if program.name == OURS
+        }
     return {
         "benchmark": "encode",
         "model": name,
@@ -116,7 +128,7 @@ def flops(model: Any, counts: np.ndarray) -> float:
     return 2.0 * linear * float(counts.sum()) + attention
 
 
-def _arms(plan: Plan, model: str, options: dict[str, Any], exact: Encoder, folder: Path) -> list[Arm]:
+def _programs(plan: Plan, model: str, options: dict[str, Any], exact: Encoder, folder: Path) -> list[EncodeBaseline]:
     encoders: list[Encoder] = []
     for backend in plan.backends:
         for dtype in plan.dtypes:
@@ -127,19 +139,19 @@ def _arms(plan: Plan, model: str, options: dict[str, Any], exact: Encoder, folde
             )
             if not any((known.backend.name, known.dtype) == (backend, encoder.dtype) for known in encoders):
                 encoders.append(encoder)
-    arms = [ours(encoder) for encoder in encoders]
+    programs = [ours(encoder) for encoder in encoders]
     if plan.end_to_end:
-        arms += [whole_build(encoder, folder) for encoder in encoders if encoder.backend.name == "torch"]
+        programs += [whole_build(encoder, folder) for encoder in encoders if encoder.backend.name == "torch"]
     dtypes = list(dict.fromkeys(encoder.dtype for encoder in encoders))
     for name in plan.rivals:
-        place = export_for_rivals(exact, folder) if name in RIVALS else folder
-        arms += [rival(name, place, dtype, exact.device, plan.longest) for dtype in dtypes]
-    return arms
+        place = export_for_baselines(exact, folder) if name in LIBRARIES else folder
+        programs += [baseline(name, place, dtype, exact.device, plan.longest) for dtype in dtypes]
+    return programs
 
 
 @dataclass
 class _Measured:
-    """By arm (name and precision): its costs, padding and vectors; by precision: the peaks; all round by round."""
+    """By program (name and precision): its costs, padding and vectors; by precision: the peaks; all round by round."""
 
     costs: dict[tuple[str, str], list[Cost]]
     positions: dict[tuple[str, str], int]
@@ -148,38 +160,48 @@ class _Measured:
 
 
 def _rounds(
-    arms: Sequence[Arm], texts: Sequence[str], rounds: int, device: str, clock: str, told: Callable[[str], None]
+    programs: Sequence[EncodeBaseline],
+    texts: Sequence[str],
+    rounds: int,
+    device: str,
+    clock: str,
+    told: Callable[[str], None],
 ) -> _Measured:
     measured = _Measured({}, {}, {}, {})
-    for arm in arms:
-        arm.run(texts[:WARM]) if "build" not in arm.name else None
+    for program in programs:
+        program.run(texts[:WARM]) if "build" not in program.name else None
     for number in range(rounds):
-        for dtype in dict.fromkeys(arm.dtype for arm in arms):
+        for dtype in dict.fromkeys(program.dtype for program in programs):
             measured.peaks.setdefault(dtype, []).append(matmul_peak(dtype, device, clock))
-        for arm in arms:
-            arm.clear()
+        for program in programs:
+            program.clear()
             with Meter(device) as meter:
-                vectors = arm.run(texts)
-            key = (arm.name, arm.dtype)
+                vectors = program.run(texts)
+            key = (program.name, program.dtype)
             measured.costs.setdefault(key, []).append(meter.cost)
-            measured.positions[key], measured.vectors[key] = arm.positions(), vectors
-            told(f"round {number + 1} of {rounds}: {arm.name} in {arm.dtype}, {meter.cost.cpu:.1f} s of processor time")
+            measured.positions[key], measured.vectors[key] = program.positions(), vectors
+            told(
+                f"round {number + 1} of {rounds}: {program.name} in {program.dtype}, "
+                f"{meter.cost.cpu:.1f} s of processor time"
+            )
     return measured
 
 
-def _result(arm: Arm, measured: _Measured, counts: np.ndarray, work: float, clock: str) -> dict[str, Any]:
-    key = (arm.name, arm.dtype)
+def _result(
+    program: EncodeBaseline, measured: _Measured, counts: np.ndarray, work: float, clock: str
+) -> dict[str, Any]:
+    key = (program.name, program.dtype)
     costs = measured.costs[key]
     seconds = statistics.median(getattr(cost, clock) for cost in costs)
     fractions = [
-        work / getattr(cost, clock) / peak for cost, peak in zip(costs, measured.peaks[arm.dtype], strict=True)
+        work / getattr(cost, clock) / peak for cost, peak in zip(costs, measured.peaks[program.dtype], strict=True)
     ]
     own = measured.vectors.get((OURS, "float32"))
     theirs = measured.vectors[key]
     same = own is not None and theirs is not None and own.shape == theirs.shape
     return {
-        "program": arm.name,
-        "dtype": arm.dtype,
+        "program": program.name,
+        "dtype": program.dtype,
         "documents_per_second": len(counts) / seconds,
         "tokens_per_second": float(counts.sum()) / seconds,
         "gflops": work / seconds / 1e9,

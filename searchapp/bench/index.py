@@ -13,16 +13,27 @@ from typing import Any
 
 import numpy as np
 
+from searchapp.bench.index_baselines import (
+    FLAT,
+    OURS,
+    IndexBaseline,
+    Search,
+    SearchParameters,
+    build,
+    check,
+    missing,
+    ours,
+    standard,
+)
 from searchapp.bench.machine import describe
-from searchapp.bench.rivals import FLAT, OURS, Contender, Search, Setting, build, check, missing, ours, standard
 from searchapp.bench.sources import Source
 from searchapp.bench.vectors import index_of
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex, reindex
-from searchapp.index.ann.calibration import Probes
+from searchapp.index.ann.calibration import CalibrationQueries
+from searchapp.index.ann.faiss_lib import import_faiss
+from searchapp.index.ann.request import Targets
 from searchapp.index.ann.rescore import exact_scores
-from searchapp.index.ann.rules import Targets
-from searchapp.index.ann.searcher import import_faiss
 from searchapp.index.storage.vectors import MOST_BLOCK, Held
 
 SINGLE = 40  # queries asked one by one in a round
@@ -41,10 +52,10 @@ class Plan:
 
 @dataclass
 class _Point:
-    """A contender with one setting: recall, and milliseconds a query in each round, alone and in a batch."""
+    """A baseline with its search parameters: recall, and milliseconds a query in each round, alone and in a batch."""
 
-    contender: Contender
-    setting: Setting
+    baseline: IndexBaseline
+    parameters: SearchParameters
     recall: float
     alone: list[float]
     together: list[float]
@@ -52,7 +63,7 @@ class _Point:
     def described(self) -> dict[str, Any]:
         """What ``--json`` prints for it."""
         return {
-            "parameters": self.setting,
+            "parameters": self.parameters,
             "recall": self.recall,
             "single_ms": statistics.median(self.alone),
             "batch_ms": statistics.median(self.together),
@@ -83,9 +94,9 @@ def bench_index(source: Source, plan: Plan, told: Callable[[str], None] = lambda
         index = VectorIndex.open(path)
         if plan.rivals is None:
             names = standard(index.manifest.rows, source.dim)
-        truth = Probes.over(asked, index.vectors.blocks())
-        contenders, skipped = _built(index, ours(index, seconds), names, told)
-        points = _measured(contenders, index, asked, truth, plan.rounds, told)
+        truth = CalibrationQueries.over(asked, index.vectors.blocks())
+        baselines, skipped = _built(index, ours(index, seconds), names, told)
+        points = _measured(baselines, index, asked, truth, plan.rounds, told)
         return {
             "benchmark": "index",
             "vectors": {
@@ -100,16 +111,16 @@ def bench_index(source: Source, plan: Plan, told: Callable[[str], None] = lambda
             "targets": asdict(plan.targets),
             "rounds": plan.rounds,
             "skipped": skipped,
-            "results": [_result(one, points, plan.targets.recall) for one in contenders],
+            "results": [_result(one, points, plan.targets.recall) for one in baselines],
         }
 
 
 def _built(
-    index: VectorIndex, own: Contender, names: list[str], told: Callable[[str], None]
-) -> tuple[list[Contender], dict[str, str]]:
-    """All contenders, Flat first, as others are compared with it; and why a rival is not among them."""
+    index: VectorIndex, own: IndexBaseline, names: list[str], told: Callable[[str], None]
+) -> tuple[list[IndexBaseline], dict[str, str]]:
+    """All baselines, Flat first, as others are compared with it; and why a baseline is not among them."""
     every = np.concatenate([index.vectors.stored(rows) for rows in _pieces(index.manifest.rows)])
-    held, contenders, skipped = Held(every), [], {}
+    held, baselines, skipped = Held(every), [], {}
     for name in dict.fromkeys([FLAT, *names]):
         if missing(name):
             skipped[name] = f"not installed (pip install {name}, or searchapp[bench])"
@@ -118,11 +129,11 @@ def _built(
         told(f"building {name}")
         try:
             check([name], index.manifest.dim)
-            contenders.append(build(name, index, held))
+            baselines.append(build(name, index, held))
         except SearchAppError as error:
             skipped[name] = str(error)
             told(f"{name} is left out: {error}")
-    return [*contenders[:1], own, *contenders[1:]], skipped
+    return [*baselines[:1], own, *baselines[1:]], skipped
 
 
 def _pieces(rows: int) -> Iterator[np.ndarray]:
@@ -131,30 +142,30 @@ def _pieces(rows: int) -> Iterator[np.ndarray]:
 
 
 def _measured(
-    contenders: list[Contender],
+    baselines: list[IndexBaseline],
     index: VectorIndex,
     asked: np.ndarray,
-    truth: Probes,
+    truth: CalibrationQueries,
     rounds: int,
     told: Callable[[str], None],
 ) -> list[_Point]:
-    """Recall of every contender with every setting, then their times, round after round in turn."""
+    """Recall of every baseline with all parameters of its grid, then their times, round after round in turn."""
     points = []
-    for contender in contenders:
+    for baseline in baselines:
         best: dict[tuple[tuple[str, int], ...], float] = {}  # by what is set beside the candidates
-        for setting in contender.settings:
-            found = contender.at(setting)(asked)
+        for parameters in baseline.grid:
+            found = baseline.at(parameters)(asked)
             recall = truth.recall(exact_scores(index.vectors, asked, found))
-            same = tuple(sorted((key, value) for key, value in setting.items() if key != "candidates"))
-            if recall < best.get(same, -1.0) + WORTH and not contender.name.startswith(OURS):
+            same = tuple(sorted((key, value) for key, value in parameters.items() if key != "candidates"))
+            if recall < best.get(same, -1.0) + WORTH and not baseline.name.startswith(OURS):
                 continue  # more candidates take longer, and find no more
             best[same] = recall
-            points.append(_Point(contender, setting, recall, [], []))
+            points.append(_Point(baseline, parameters, recall, [], []))
     batch = np.resize(asked, (BATCH, asked.shape[1]))
     for number in range(rounds):
-        told(f"round {number + 1} of {rounds}: {len(points)} settings of {len(contenders)} indexes")
+        told(f"round {number + 1} of {rounds}: {len(points)} settings of {len(baselines)} indexes")
         for point in points:
-            search = point.contender.at(point.setting)
+            search = point.baseline.at(point.parameters)
             point.alone.append(_milliseconds(search, asked[:SINGLE], 1))
             point.together.append(_milliseconds(search, batch, BATCH))
     return points
@@ -172,22 +183,22 @@ def _milliseconds(search: Search, queries: np.ndarray, size: int) -> float:
     return 1_000 * (time.process_time() - began) / len(queries)
 
 
-def _result(contender: Contender, points: list[_Point], target: float) -> dict[str, Any]:
-    """A contender with one of its points: ours as it is set, a rival's fastest at the target, else its best recall."""
-    own = [point.described() for point in points if point.contender is contender]
+def _result(baseline: IndexBaseline, points: list[_Point], target: float) -> dict[str, Any]:
+    """A baseline with one of its points: ours as it is set, another's fastest at the target, else its best recall."""
+    own = [point.described() for point in points if point.baseline is baseline]
     reached = [point for point in own if point["recall"] >= target]
-    if contender.name.startswith(OURS):
+    if baseline.name.startswith(OURS):
         chosen = own[0]
     elif reached:
         chosen = min(reached, key=lambda point: point["single_ms"])
     else:
         chosen = max(own, key=lambda point: point["recall"])
     return {
-        "index": contender.name,
-        "bytes": contender.size,
-        "build_seconds": contender.seconds,
+        "index": baseline.name,
+        "bytes": baseline.size,
+        "build_seconds": baseline.seconds,
         **chosen,
-        "notes": list(contender.notes),
+        "notes": list(baseline.notes),
         "points": own,
     }
 

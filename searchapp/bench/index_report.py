@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from searchapp.bench.index_baselines import FLAT, OURS
 from searchapp.bench.report import machine_line
-from searchapp.bench.rivals import FLAT, OURS
 
 HEAD = ["index", "setting", "recall@10", "ms x1", "ms x256", "× Flat x1", "× Flat x256", "bytes", "1/", "build s"]
 LEGEND = (
@@ -63,7 +63,7 @@ def draw(found: dict[str, Any], to: Path) -> None:
     for number, result in enumerate(found["results"]):
         mine = result["index"].startswith(OURS)
         colour = "black" if mine else f"C{number % 10}"
-        best = _frontier(result["points"])
+        best = _pareto_front(result["points"])
         axes.plot(
             [point["recall"] for point in best],
             [1_000 / point["single_ms"] for point in best],
@@ -86,7 +86,7 @@ def draw(found: dict[str, Any], to: Path) -> None:
     figure.savefig(to, dpi=120)
 
 
-def _frontier(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _pareto_front(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The points that no other of the same index beats in both, the fastest first."""
     kept: list[dict[str, Any]] = []
     for point in sorted(points, key=lambda point: (point["single_ms"], -point["recall"])):

@@ -14,7 +14,7 @@ from searchapp.bench.vectors import Synthetic, array_blocks
 from searchapp.encoder import Encoder
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex
-from searchapp.index.ann.queries import fragment, imagined, imagined_of, read_probes
+from searchapp.index.ann.queries import fragment, read_queries, synthetic_queries, synthetic_queries_from
 from searchapp.index.storage.vectors import unit
 
 WORDS = 60  # of a passage
@@ -49,9 +49,9 @@ def stored(path: Path) -> Source:
     index = VectorIndex.open(path)
     manifest, vectors = index.manifest, index.vectors.among(index.alive)
     if manifest.probes is None:
-        queries, origin = imagined(vectors), "made up from stored vectors"
+        queries, origin = synthetic_queries(vectors), "made up from stored vectors"
     else:
-        queries, origin = read_probes(index.snapshot.path(manifest.probes), manifest.dim), "fragments of the documents"
+        queries, origin = read_queries(index.snapshot.path(manifest.probes), manifest.dim), "fragments of the documents"
     return Source(path.name, manifest.dim, vectors.living, queries, origin)
 
 
@@ -59,7 +59,7 @@ def saved(path: Path, queries: Path | None) -> Source:
     """An .npy file of vectors (n, dim), and one of queries. Raises SearchAppError for what is no such array."""
     vectors = _array(path, "--vectors")
     if queries is None:
-        asked = imagined_of(lambda rows: unit(vectors[rows].astype(np.float32)), len(vectors))
+        asked = synthetic_queries_from(lambda rows: unit(vectors[rows].astype(np.float32)), len(vectors))
         origin = "made up from the vectors"
     else:
         asked, origin = unit(_array(queries, "--queries").astype(np.float32)), queries.name

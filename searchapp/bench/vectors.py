@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.corpus import Document
-from searchapp.index.ann.queries import write_probes
+from searchapp.index.ann.queries import write_queries
 from searchapp.index.storage.manifest import Build, Manifest
 from searchapp.index.storage.segment import write_segment
 from searchapp.index.storage.writer import Writer
@@ -86,6 +86,6 @@ def index_of(path: Path, blocks: Iterator[np.ndarray], dim: int, probes: np.ndar
             )
         if probes is not None:
             with writer.draft("probes") as (name, draft, entries):
-                write_probes(draft, probes)
+                write_queries(draft, probes)
             manifest = manifest.with_files(probes=name, files=entries)
         writer.commit(manifest.with_files(state="encoded"))

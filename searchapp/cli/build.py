@@ -134,10 +134,10 @@ def describe_index(manifest: Manifest) -> None:
     if ann is None:
         return
     setting = "".join(f", {name} {value}" for name, value in ann.parameters.items())
-    rescored = f", {ann.candidates} candidates rescored" if ann.candidates else ", exact"
+    rescored = ", exact" if ann.is_exact else f", {ann.candidates} candidates rescored"
     say(f"index          {ann.factory}{setting}{rescored}")
     if measured:
-        against = f"{measured['recall']:.3f} of exact search" if ann.candidates else "1, it is exact"
+        against = "1, it is exact" if ann.is_exact else f"{measured['recall']:.3f} of exact search"
         say(
             f"recall@10      {against}, {measured['milliseconds']:.2f} ms/query on one thread "
             f"({measured['queries']:.0f} queries)"

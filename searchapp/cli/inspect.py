@@ -77,7 +77,7 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     }
     if measured:
-        recall = f"{measured['recall']:.3f} of exact search" if ann and ann.candidates else "1, it is exact"
+        recall = "1, it is exact" if ann is None or ann.is_exact else f"{measured['recall']:.3f} of exact search"
         lines["recall@10"] = f"{recall}, {measured['milliseconds']:.2f} ms/query, {measured['bytes']:.0f} bytes/vector"
     for name, text in lines.items():
         say(f"{name:<12} {text}")

@@ -12,7 +12,7 @@ from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
     from searchapp.index import VectorIndex
-    from searchapp.index.ann.rules import Targets
+    from searchapp.index.ann.request import Targets
     from searchapp.rerank import Reranker
     from searchapp.search import Fusion
 
@@ -138,11 +138,11 @@ def targets(
     recall: float | None, memory: str | None, latency: float | None, before: Mapping[str, float] | None = None
 ) -> Targets:
     """The targets given, over those of before. Raises SearchAppError for a size that is none."""
-    from searchapp.index.ann.rules import Targets, check_targets
+    from searchapp.index.ann.request import Targets
 
     given = {"recall": recall, "memory": size(memory) if memory is not None else None, "latency": latency}
-    found = Targets.of({**(before or {}), **{name: value for name, value in given.items() if value is not None}})
-    check_targets(found)
+    found = Targets.from_json({**(before or {}), **{name: value for name, value in given.items() if value is not None}})
+    found.check()
     return found
 
 

@@ -17,7 +17,7 @@ from searchapp.errors import SearchAppError
 if TYPE_CHECKING:
     import numpy as np
 
-    from searchapp.index.ann.calibration import Point
+    from searchapp.index.ann.calibration import OperatingPoint
     from searchapp.index.tune import Curve
 
 
@@ -81,7 +81,7 @@ def tune(
     """Measure recall@10 against exact search and time for many settings, print the curve, perhaps store one of them."""
     from searchapp.cli.progress import Bar
     from searchapp.index import VectorIndex
-    from searchapp.index.ann.rules import Targets
+    from searchapp.index.ann.request import Targets
     from searchapp.index.tune import draw, settle
     from searchapp.index.tune import tune as measure
 
@@ -89,7 +89,7 @@ def tune(
     asked = _encoded(opened, queries, device) if queries is not None else None
     with Bar() as bar:
         curve = measure(opened, asked, bar.stage)
-    target = recall if recall is not None else Targets.of(opened.manifest.build.targets).recall
+    target = recall if recall is not None else Targets.from_json(opened.manifest.build.targets).recall
     chosen = curve.fastest(target) if recall is not None or store else None
     if store and chosen is not None:
         settle(index, opened.manifest, chosen, curve.queries)
@@ -135,10 +135,10 @@ def _encoded(opened: object, path: Path, device: str) -> np.ndarray:
     return recorded_encoder(opened.manifest, opened.snapshot.root, device).encode_queries(lines)
 
 
-def _show(curve: Curve, chosen: Point | None, *, stored: bool) -> None:
+def _show(curve: Curve, chosen: OperatingPoint | None, *, stored: bool) -> None:
     """The curve as a table: the settings that no other beats, the present one and the chosen one."""
     rows = [["setting", "rescored", "recall@10", "ms/query", ""]]
-    listed = sorted({_key(point): point for point in (*curve.frontier(), curve.current)}.values(), key=_time)
+    listed = sorted({_key(point): point for point in (*curve.pareto_front(), curve.current)}.values(), key=_time)
     for point in listed:
         marks = ["as it is set"] if _key(point) == _key(curve.current) else []
         marks += ["chosen"] if chosen is not None and _key(point) == _key(chosen) else []
@@ -151,9 +151,9 @@ def _show(curve: Curve, chosen: Point | None, *, stored: bool) -> None:
         say("the chosen setting is stored in the index")
 
 
-def _key(point: Point) -> tuple[tuple[tuple[str, int], ...], int]:
+def _key(point: OperatingPoint) -> tuple[tuple[tuple[str, int], ...], int]:
     return tuple(sorted(point.parameters.items())), point.candidates
 
 
-def _time(point: Point) -> float:
+def _time(point: OperatingPoint) -> float:
     return point.milliseconds

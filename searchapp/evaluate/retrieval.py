@@ -20,7 +20,8 @@ from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
 from searchapp.evaluate.run import check_ids
 from searchapp.evaluate.settings import CollectionSetting, IndexSetting, RerankedBy, RetrievalSetting
 from searchapp.index import VectorIndex, Writer, build
-from searchapp.index.ann.select import Wanted, derive
+from searchapp.index.ann.build_ann import build_ann
+from searchapp.index.ann.request import AnnRequest
 
 if TYPE_CHECKING:
     from searchapp.progress import Progress
@@ -105,7 +106,7 @@ def evaluate_collection(
     """
     request = request or Request()
     for config in configs:
-        Wanted(config.pca, config.factory).check(encoder.dim)
+        AnnRequest(config.pca, config.factory).check(encoder.dim)
     build(
         [str(collection.corpus)],
         work,
@@ -120,9 +121,10 @@ def evaluate_collection(
     corpus = None
     for config in configs:
         with Writer.open(work) as writer:
-            current = writer.manifest.build if writer.manifest else None
-            if current is None or (current.pca, current.factory) != (config.pca, config.factory):
-                derive(writer, config.pca, config.factory)
+            before = AnnRequest.of(writer.manifest.build) if writer.manifest else AnnRequest()
+            ann_request = replace(before, pca=config.pca, factory=config.factory)
+            if writer.manifest is None or ann_request != before:
+                build_ann(writer, ann_request)
         index = VectorIndex.open(work)
         corpus = corpus or _examine(collection, index, request)
         results += _measure(collection, index, corpus, vectors, config, request, progress, lexical=not results)
@@ -180,7 +182,8 @@ def _measure(
     # files are mapped and libraries loaded at the first search: that is not the time a query takes
     run(index, texts[:1], vectors[:1], replace(plan, reranker=None))
     stages = run(index, texts, vectors, plan, progress)
-    notes = (*corpus.sentences(), *_deep(index, config, request))
+    rescored = stages[0].rescored
+    notes = (*corpus.sentences(), *_deep(index, config, request, rescored))
     results: list[Result] = []
     for number, stage in enumerate(stages):
         kind = KINDS.get(stage.name, "dense")
@@ -194,7 +197,7 @@ def _measure(
         )
         setting = RetrievalSetting(
             _describe_collection(collection, index, corpus, measured),
-            _describe_index(index, config, request),
+            _describe_index(index, request, rescored),
             kind,
             1000 * seconds / max(1, len(vectors)),
             request.fusion if kind == "hybrid" else None,
@@ -237,7 +240,7 @@ def _describe_collection(
     )
 
 
-def _describe_index(index: VectorIndex, config: IndexConfig, request: Request) -> IndexSetting:
+def _describe_index(index: VectorIndex, request: Request, rescored: int) -> IndexSetting:
     manifest, reduction = index.manifest, index.manifest.reduction
     asked = request.instruction
     return IndexSetting(
@@ -249,29 +252,19 @@ def _describe_index(index: VectorIndex, config: IndexConfig, request: Request) -
         reduction.dim if reduction else None,
         reduction.explained_variance if reduction else None,
         manifest.ann.factory if manifest.ann else None,
-        _rescored(index, config, request),
+        rescored,
         request.depth,
     )
 
 
-def _rescored(index: VectorIndex, config: IndexConfig, request: Request) -> int:
-    """How many rows of a query were compared with the stored vectors: at least as many as were retrieved."""
-    standard = index.manifest.ann.candidates if index.manifest.ann else 0
-    if config.candidates == 0 or (config.candidates is None and standard == 0):
-        return 0
-    wanted = max(standard, 4 * request.depth) if config.candidates is None else max(config.candidates, request.depth)
-    return min(wanted, index.manifest.documents)
-
-
-def _deep(index: VectorIndex, config: IndexConfig, request: Request) -> list[str]:
+def _deep(index: VectorIndex, config: IndexConfig, request: Request, rescored: int) -> list[str]:
     """Say it where more was rescored than a search for ten hits would: that flatters the reduction."""
-    standard = index.manifest.ann.candidates if index.manifest.ann else 0
-    rescored = _rescored(index, config, request)
-    if config.candidates is not None or rescored <= max(standard, 4 * 10):
+    usual = index.rescore_depth(10)
+    if config.candidates is not None or rescored <= usual:
         return []
     return [
         f"{rescored:,} documents a query are rescored, as {request.depth:,} are retrieved; a search for 10 rescores "
-        f"{max(standard, 4 * 10)}: --depth 10 measures that, --candidates 0 the index alone"
+        f"{usual}: --depth 10 measures that, --candidates 0 the index alone"
     ]
 
 

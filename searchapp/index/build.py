@@ -23,8 +23,8 @@ from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.heap import give_back_freed_memory
-from searchapp.index.ann.rules import Targets
-from searchapp.index.ann.select import Wanted, derive
+from searchapp.index.ann.build_ann import build_ann
+from searchapp.index.ann.request import AnnRequest, Targets
 from searchapp.index.encoder_match import recorded_backend
 from searchapp.index.lexical.analyzer import Analyser
 from searchapp.index.lexical.bm25 import add_lexical
@@ -85,15 +85,15 @@ def build(
 ) -> Summary:
     """Build an index at ``path``, or go on with an interrupted build of the same sources and model.
 
-    ``pca``, ``factory`` and ``targets`` are as in ``derived``. A finished index is left as it is when nothing differs,
-    and only reduced and indexed again when one of these does. ``lexical`` counts the words for BM25 as ``analyser``
-    cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays. Raises
-    CorpusError, ModelError or IndexStoreError; what was committed stays.
+    ``pca``, ``factory`` and ``targets`` are as in ``AnnRequest``. A finished index is left as it is when nothing
+    differs, and only reduced and indexed again when one of these does. ``lexical`` counts the words for BM25 as
+    ``analyser`` cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays.
+    Raises CorpusError, ModelError or IndexStoreError; what was committed stays.
     """
     progress = progress or Silent()
     opened = [open_source(source) for source in sources]
-    wanted = Wanted(pca, factory, targets or Targets())
-    wanted.check(encoder.dim)
+    request = AnnRequest(pca, factory, targets or Targets())
+    request.check(encoder.dim)
     with Writer.open(path, disk) as writer:
         plan = Build(
             tuple(
@@ -109,8 +109,8 @@ def build(
             _take_damaged(writer)
             start = _going_on(writer, encoder, plan)
         resumed_at = start.rows
-        derived = start.state == "ready" and Wanted.of(start.build) == wanted
-        if derived and not _has_damaged_caches(writer):
+        done = start.state == "ready" and AnnRequest.of(start.build) == request
+        if done and not _has_damaged_caches(writer):
             manifest = add_lexical(writer, analyser, stage=progress.stage) if lexical else start
             return Summary(manifest, 0, resumed_at, already_done=manifest == start)
         if start.state == "encoding":
@@ -119,14 +119,8 @@ def build(
         writer.publish_rejections()
         if lexical:
             add_lexical(writer, analyser, stage=progress.stage)
-        manifest = derive(
-            writer,
-            pca,
-            factory,
-            progress.stage,
-            targets=wanted.targets,
-            ask=encoder.encode_queries,
-            device=encoder.device,
+        manifest = build_ann(
+            writer, request, stage=progress.stage, encode=encoder.encode_queries, device=encoder.device
         )
     return Summary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
 

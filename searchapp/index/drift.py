@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from searchapp.index.ann.calibration import DEPTH, Probes
-from searchapp.index.ann.queries import imagined_of, read_probes
+from searchapp.index.ann.calibration import DEPTH, CalibrationQueries
+from searchapp.index.ann.queries import read_queries, synthetic_queries_from
 from searchapp.index.reader import VectorIndex
 from searchapp.index.storage.manifest import Drift, Manifest
 
@@ -31,9 +31,9 @@ def measured_recall(index: VectorIndex, queries: np.ndarray) -> float:
     covered = _covered(index)
     if not covered or (index.alive is not None and not index.alive[:covered].any()):
         return 1.0
-    probes = Probes.over(queries, index.vectors.among(index.alive).living(covered))
-    cosines, _ = index.search_first(queries, probes.depth, None, index.alive, covered, covered)
-    return probes.recall(cosines)
+    truth = CalibrationQueries.over(queries, index.vectors.among(index.alive).living(covered))
+    cosines, _ = index.search_rows(queries, truth.depth, index.alive, indexed=covered, end=covered)
+    return truth.recall(cosines)
 
 
 def _covered(index: VectorIndex) -> int:
@@ -43,8 +43,8 @@ def _covered(index: VectorIndex) -> int:
 def _queries(index: VectorIndex, first: int) -> np.ndarray:
     """The probe queries that are kept with an index, else some made up from its ``first`` vectors."""
     if index.manifest.probes is not None:
-        return read_probes(index.snapshot.path(index.manifest.probes), index.manifest.dim)
-    return imagined_of(index.vectors.gather, first)
+        return read_queries(index.snapshot.path(index.manifest.probes), index.manifest.dim)
+    return synthetic_queries_from(index.vectors.gather, first)
 
 
 def drifted(found: Drift | None) -> bool:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.ann.rules import Choice
-from searchapp.index.ann.searcher import add, prove, read_whole, write_index
-from searchapp.index.ann.select import derived
+from searchapp.index.ann.build_ann import build_ann
+from searchapp.index.ann.files import check_written, read_whole, write_index
+from searchapp.index.ann.request import AnnRequest
+from searchapp.index.ann.rules import AnnConfig
+from searchapp.index.ann.train import add
 from searchapp.index.drift import drift, drift_notice
 from searchapp.index.reader import VectorIndex
 from searchapp.index.storage.manifest import Ann, Manifest
@@ -56,10 +58,9 @@ def rebuilt(writer: Writer, manifest: Manifest, stage: Stage) -> Folded:
 
     Where documents are too few for them, everything is searched exactly, and that is said.
     """
-    build = manifest.build
     if manifest.documents:
         try:
-            return Folded(writer.commit(derived(writer, manifest, build.pca, build.factory, stage)))
+            return Folded(build_ann(writer, AnnRequest.of(manifest.build), manifest=manifest, stage=stage))
         except IndexStoreError as error:
             notice = f"searched exactly, without reduction and FAISS index, until there are more documents: {error}"
     else:
@@ -72,12 +73,12 @@ def _extended(writer: Writer, manifest: Manifest, ann: Ann) -> Manifest:
     before = VectorIndex(Snapshot.of(writer, manifest))
     whole = read_whole(writer.path(ann.file))
     blocks = before.vectors.blocks(start=ann.rows)
-    choice = Choice(ann.factory, ann.candidates, ann.parameters)
+    config = AnnConfig(ann.factory, ann.candidates, ann.parameters)
     projection = before.reduction
-    add(choice, whole, (projection.apply(block) if projection else block for block in blocks))
+    add(config, whole, (projection.apply(block) if projection else block for block in blocks))
     with writer.draft("faiss") as (name, draft, files):
         write_index(draft, whole)
     first = before.vectors.gather(np.arange(1))
-    prove(writer.path(name), choice, manifest.rows, projection.apply(first) if projection else first)
+    check_written(writer.path(name), config, manifest.rows, projection.apply(first) if projection else first)
     after = manifest.with_files(ann=replace(ann, file=name, rows=manifest.rows), files=files)
     return replace(after, drift=drift(before, VectorIndex(Snapshot.of(writer, after))))

@@ -5,26 +5,30 @@ Rows that came after the FAISS index was made are compared exactly beside it; ro
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from searchapp.errors import IndexStoreError
+from searchapp.index.ann.brute_force import BruteForce
+from searchapp.index.ann.files import open_ann
+from searchapp.index.ann.first_stage import Indexed, Unindexed
 from searchapp.index.ann.gpu import ExactSearch, devices, fits
 from searchapp.index.ann.pca import Pca, read_pca
-from searchapp.index.ann.rescore import best, nearest, ordered
+from searchapp.index.ann.rescore import FirstStage, best, ordered
 from searchapp.index.ann.rules import STANDARD
-from searchapp.index.ann.searcher import AnnIndex, open_ann, shortlist
+from searchapp.index.ann.searcher import AnnIndex
 from searchapp.index.filter import Filter
 from searchapp.index.lexical.bm25 import LexicalIndex
 from searchapp.index.storage.documents import Rows
-from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.manifest import Ann, Manifest
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.vectors import Vectors, unit
 
 FEW = 20_000  # rows passing a filter below which they are simply all compared
-BLOCK_NUMBERS = 1 << 24  # numbers (rows x dim) converted to float32 at a time in exact comparison
+BRUTE_FORCE = Ann("", "Flat", rows=0, candidates=0)  # stands for the FAISS index where every row is compared exactly
 
 
 class VectorIndex:
@@ -123,83 +127,61 @@ class VectorIndex:
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
         allowed = self.allowed(filter)
-        covered = self.manifest.rows - self.manifest.fresh
+        indexed = self.manifest.rows - self.manifest.fresh
         if filter is not None and allowed is not None and int(allowed.sum()) <= FEW:
-            covered = 0
-        return self.search_first(queries, k, candidates, allowed, covered)
+            indexed = 0
+        return self.search_rows(queries, k, allowed, candidates=candidates, indexed=indexed)
 
-    def search_first(
+    def search_rows(
         self,
         queries: np.ndarray,
         k: int,
-        candidates: int | None,
         allowed: np.ndarray | None,
-        covered: int,
-        rows: int | None = None,
+        *,
+        candidates: int | None = None,
+        indexed: int,
+        end: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """``search_vectors`` with FAISS for the first ``covered`` rows (0, or all it has), exactly for those after.
+        """``search_vectors`` with FAISS for the first ``indexed`` rows (all it has, or 0), exactly for those after.
 
-        ``allowed`` is a mask over the rows; only the first ``rows`` of them are searched, all by default.
+        ``allowed`` is a mask over the rows (None: all); only rows before ``end`` are searched, by default all.
         """
         queries = unit(np.array(queries, dtype=np.float32, order="C"))
-        end = self.manifest.rows if rows is None else rows
-        beside = np.arange(covered, end) if allowed is None else np.flatnonzero(allowed[covered:end]) + covered
-        within = None if allowed is None else allowed[:covered]
-        standard = self.manifest.ann.candidates if covered and self.manifest.ann is not None else 0
-        if covered and isinstance(self.ann, ExactSearch):  # in half precision
-            standard = max(standard, STANDARD)
-        reduced = self.reduction.apply(queries) if covered and self.reduction is not None else queries
-
-        def find(chosen: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-            if not covered:
-                return self._compare(queries[chosen], depth, beside)
-            found = shortlist(self.ann, reduced[chosen], depth, within)
-            found = self._filled(*found, queries[chosen], k, within)
-            if not len(beside):
-                return found
-            near = self._compare(queries[chosen], depth, beside)
-            scores, rows = np.hstack([near[0], found[0]]), np.hstack([near[1], found[1]])
-            return ordered(scores, rows, min(depth, scores.shape[1])) if standard == 0 else (scores, rows)
-
-        exact = standard == 0 and not candidates
-        if candidates == 0 and not exact:
-            return ordered(*find(np.arange(len(queries)), k), k)
-        depth = max(standard, 4 * k) if candidates is None else max(candidates, k)
+        end = self.manifest.rows if end is None else end
+        ann = self._scored_by(indexed)
+        first = self._first_stage(k, allowed, indexed, end, ann)
+        depth = ann.rescore_depth(k, candidates)
+        exact = ann.is_exact and not candidates
+        if not exact and not depth:
+            return ordered(*first.top(queries, k), k)
         limit = end if allowed is None else int(allowed[:end].sum())
-        return best(find, self.vectors, queries, k, depth, limit, exact=exact)
+        return best(first, self.vectors, queries, k, depth, limit, exact=exact)
 
-    def _filled(
-        self, scores: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int, allowed: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The candidates of queries; where lists or a graph led to fewer than k, though there are more, of all rows."""
-        short = rows[:, min(k, rows.shape[1]) - 1] < 0
-        if short.any():
-            there = np.arange(self.ann.rows) if allowed is None else np.flatnonzero(allowed)
-            short &= (rows >= 0).sum(1) < min(k, len(there))
-        if short.any():
-            scores[short], rows[short] = ordered(*self._compare(queries[short], rows.shape[1], there), rows.shape[1])
-        return scores, rows
+    def _scored_by(self, indexed: int) -> Ann:
+        """What says how exact the first stage is and how deep to rescore: the FAISS index, or exact comparison."""
+        if not indexed or self.manifest.ann is None:
+            return BRUTE_FORCE
+        if isinstance(self.ann, ExactSearch):  # which compares in half precision
+            return replace(self.manifest.ann, candidates=max(self.manifest.ann.candidates, STANDARD))
+        return self.manifest.ann
 
-    def _compare(self, queries: np.ndarray, depth: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The best of the given rows, ascending, by comparing every query with each of them, in blocks."""
-        best_scores = np.full((len(queries), 0), -np.inf, dtype=np.float32)
-        best_rows = np.zeros((len(queries), 0), dtype=np.int64)
-        size = max(1, BLOCK_NUMBERS // self.manifest.dim)
-        for begin in range(0, len(rows), size):
-            block = rows[begin : begin + size]
-            scores = queries @ self._exact_vectors(block).T
-            found = nearest(scores, np.broadcast_to(block, scores.shape), depth)
-            joined = np.hstack([best_scores, found[0]]), np.hstack([best_rows, found[1]])
-            best_scores, best_rows = ordered(*joined, min(depth, begin + len(block)))
-        return best_scores, best_rows
-
-    def _exact_vectors(self, rows: np.ndarray) -> np.ndarray:
-        """Unit float32 vectors of rows; those of fresh rows are kept while they are few."""
-        first = self.manifest.rows - self.manifest.fresh
-        if rows[0] < first or self.manifest.fresh * self.manifest.dim > BLOCK_NUMBERS:
-            return self.vectors.gather(rows)
-        return self._fresh if len(rows) == self.manifest.fresh else self._fresh[rows - first]
+    def _first_stage(self, k: int, allowed: np.ndarray | None, indexed: int, end: int, ann: Ann) -> FirstStage:
+        rows = np.arange(indexed, end) if allowed is None else np.flatnonzero(allowed[indexed:end]) + indexed
+        unindexed = Unindexed(self._brute_force, rows)
+        if not indexed:
+            return unindexed
+        within = None if allowed is None else allowed[:indexed]
+        return Indexed(self.ann, self.reduction, within, unindexed, k, ann.is_exact)
 
     @cached_property
-    def _fresh(self) -> np.ndarray:
-        return self.vectors.gather(np.arange(self.manifest.rows - self.manifest.fresh, self.manifest.rows))
+    def _brute_force(self) -> BruteForce:
+        return BruteForce(self.vectors, self.manifest.rows - self.manifest.fresh)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the index's own scores are cosines, so that a search rescores nothing."""
+        return self.manifest.ann is None or self.manifest.ann.is_exact
+
+    def rescore_depth(self, k: int, candidates: int | None = None) -> int:
+        """How many candidates ``search_vectors`` rescores for a query, where there are so many; 0: none."""
+        return (self.manifest.ann or BRUTE_FORCE).rescore_depth(k, candidates)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.ann.rules import Targets
-from searchapp.index.ann.select import Stage, Wanted, derive
+from searchapp.index.ann.build_ann import build_ann
+from searchapp.index.ann.builder import Stage
+from searchapp.index.ann.request import AnnRequest, Targets
 from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.manifest import Manifest
 from searchapp.index.storage.writer import Writer
@@ -35,12 +36,6 @@ def reindex(
             raise IndexStoreError(
                 f"{path} holds no finished set of vectors; run `searchapp build` (again, if it was interrupted)"
             )
-        before = Wanted.of(manifest.build)
-        return derive(
-            writer,
-            before.pca if pca is None else pca,
-            factory or before.factory,
-            stage,
-            targets=targets or before.targets,
-            device=device,
-        )
+        before = AnnRequest.of(manifest.build)
+        request = AnnRequest(before.pca if pca is None else pca, factory or before.factory, targets or before.targets)
+        return build_ann(writer, request, stage=stage, device=device)

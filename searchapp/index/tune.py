@@ -9,37 +9,37 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.ann.calibration import Point, Probes, Subject, sweep, timed
-from searchapp.index.ann.queries import imagined, read_probes
-from searchapp.index.ann.rules import CANDIDATES, ladder
-from searchapp.index.ann.searcher import open_ann
-from searchapp.index.ann.select import Stage
+from searchapp.index.ann.builder import Stage
+from searchapp.index.ann.calibration import DEPTH, CalibrationQueries, MeasuredIndex, OperatingPoint, sweep, timed
+from searchapp.index.ann.files import open_ann
+from searchapp.index.ann.queries import read_queries, synthetic_queries
+from searchapp.index.ann.rules import CANDIDATES, parameter_grid
 from searchapp.index.reader import VectorIndex
 from searchapp.index.storage.directory import Disk
-from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.manifest import RESCORED_A_HIT, Ann, Manifest
 from searchapp.index.storage.writer import Writer
 
-DEPTHS = (40, *CANDIDATES)  # a search for ten hits rescores 40 at least
+DEPTHS = (RESCORED_A_HIT * DEPTH, *CANDIDATES)  # the first is the least that a search for ten hits rescores
 
 
 @dataclass(frozen=True)
 class Curve:
     """Every setting measured, the one the index is set to among them, and where the queries came from."""
 
-    points: tuple[Point, ...]
-    current: Point
+    points: tuple[OperatingPoint, ...]
+    current: OperatingPoint
     queries: int
     origin: str
 
-    def frontier(self) -> tuple[Point, ...]:
+    def pareto_front(self) -> tuple[OperatingPoint, ...]:
         """The points that no other one beats in both recall and time, the fastest first."""
-        kept: list[Point] = []
+        kept: list[OperatingPoint] = []
         for point in sorted(self.points, key=lambda point: (point.milliseconds, -point.recall)):
             if not kept or point.recall > kept[-1].recall:
                 kept.append(point)
         return tuple(kept)
 
-    def fastest(self, recall: float) -> Point:
+    def fastest(self, recall: float) -> OperatingPoint:
         """The fastest point that reaches a recall. Raises IndexStoreError where none does."""
         reaching = [point for point in self.points if point.recall >= recall]
         if not reaching:
@@ -64,40 +64,39 @@ def tune(index: VectorIndex, queries: np.ndarray | None = None, stage: Stage | N
         )
     origin, vectors = "of the user's", index.vectors.among(index.alive)
     if queries is None and manifest.probes is not None:
-        queries = read_probes(index.snapshot.path(manifest.probes), manifest.dim)
+        queries = read_queries(index.snapshot.path(manifest.probes), manifest.dim)
         origin = "fragments of the documents"
     if queries is None:
-        queries, origin = imagined(vectors), "made up from stored vectors"
+        queries, origin = synthetic_queries(vectors), "made up from stored vectors"
     tell("finding the exact hits")
-    probes = Probes.over(queries, vectors.living(ann.rows))
-    subject = Subject(open_ann(index.snapshot.path(ann.file), ann.parameters), index.reduction, vectors, alive)
-    exact = ann.candidates == 0
-    current = timed(subject, probes, _measured(subject, probes, ann.parameters, ann.candidates))
+    truth = CalibrationQueries.over(queries, vectors.living(ann.rows))
+    measured = MeasuredIndex(open_ann(index.snapshot.path(ann.file), ann.parameters), index.reduction, vectors, alive)
+    current = timed(measured, truth, _current(measured, truth, ann))
     points = [current]
-    for number, steps in enumerate(
-        [] if exact else sweep(subject, probes, _steps(ann.factory, ann.parameters), DEPTHS)
-    ):
+    for number, steps in enumerate([] if ann.is_exact else sweep(measured, truth, _grid(ann), DEPTHS)):
         tell(f"measuring, step {number + 1}")
-        points += [timed(subject, probes, point) for point in steps if _differs(point, current)]
+        points += [timed(measured, truth, point) for point in steps if _differs(point, current)]
     return Curve(tuple(points), current, len(queries), origin)
 
 
-def _steps(factory: str, current: dict[str, int]) -> list[dict[str, int]]:
-    steps = ladder(factory)
-    return steps if current in steps else [*steps, current]
+def _grid(ann: Ann) -> list[dict[str, int]]:
+    """The search parameters to measure, those that are set among them."""
+    grid = parameter_grid(ann.factory)
+    return grid if ann.parameters in grid else [*grid, ann.parameters]
 
 
-def _differs(point: Point, other: Point) -> bool:
+def _differs(point: OperatingPoint, other: OperatingPoint) -> bool:
     return (point.parameters, point.candidates) != (other.parameters, other.candidates)
 
 
-def _measured(subject: Subject, probes: Probes, parameters: dict[str, int], candidates: int) -> Point:
-    if candidates == 0:
-        return Point(parameters, 0, 1.0)
-    return next(sweep(subject, probes, [parameters], [candidates]))[0]
+def _current(measured: MeasuredIndex, queries: CalibrationQueries, ann: Ann) -> OperatingPoint:
+    """The operating point that the index is set to, not yet timed."""
+    if ann.is_exact:
+        return OperatingPoint(ann.parameters, 0, 1.0)
+    return next(sweep(measured, queries, [ann.parameters], [ann.candidates]))[0]
 
 
-def settle(path: Path, before: Manifest, point: Point, queries: int, *, disk: Disk | None = None) -> Manifest:
+def settle(path: Path, before: Manifest, point: OperatingPoint, queries: int, *, disk: Disk | None = None) -> Manifest:
     """Store a point as the index's setting. Raises IndexStoreError where the index changed since it was measured."""
     with Writer.open(path, disk) as writer:
         manifest = writer.manifest
@@ -113,14 +112,14 @@ def settle(path: Path, before: Manifest, point: Point, queries: int, *, disk: Di
         return writer.commit(manifest.with_files(ann=ann))
 
 
-def draw(curve: Curve, to: Path, *, title: str, chosen: Point | None = None) -> None:
-    """Draw recall against milliseconds a query as a PNG: all points, the frontier, and the setting that is stored."""
+def draw(curve: Curve, to: Path, *, title: str, chosen: OperatingPoint | None = None) -> None:
+    """Draw recall against milliseconds a query as a PNG: all points, the Pareto front, the stored setting."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.scatter(*_coordinates(curve.points), color="0.7", s=14, label="settings")
-    axes.plot(*_coordinates(curve.frontier()), color="tab:blue", marker="o", markersize=4, label="best of them")
+    axes.plot(*_coordinates(curve.pareto_front()), color="tab:blue", marker="o", markersize=4, label="best of them")
     axes.scatter(*_coordinates([curve.current]), color="tab:orange", marker="*", s=130, zorder=3, label="as it is set")
     if chosen is not None:
         axes.scatter(*_coordinates([chosen]), color="tab:red", marker="D", s=40, zorder=3, label="chosen")
@@ -130,5 +129,5 @@ def draw(curve: Curve, to: Path, *, title: str, chosen: Point | None = None) -> 
     figure.savefig(to, dpi=120)
 
 
-def _coordinates(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+def _coordinates(points: Sequence[OperatingPoint]) -> tuple[list[float], list[float]]:
     return [point.milliseconds for point in points], [point.recall for point in points]

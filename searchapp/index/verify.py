@@ -140,13 +140,12 @@ def _search(index: VectorIndex) -> list[str]:
     rows = there[np.unique(np.linspace(0, len(there) - 1, PROBES).astype(np.int64))]
     vectors = index.vectors.gather(rows)
     problems = []
-    exact = index.manifest.ann is None or index.manifest.ann.candidates == 0
     covered = index.manifest.rows - index.manifest.fresh
     try:
         problems += index.lexical.problems() if index.manifest.lexical is not None else []
         if covered and index.ann.rows != covered:
             problems.append(f"the FAISS index holds {index.ann.rows} vectors, the manifest says {covered}")
-        scores, found = index.search_vectors(vectors, 1, candidates=None if exact else CANDIDATES)
+        scores, found = index.search_vectors(vectors, 1, candidates=None if index.is_exact else CANDIDATES)
     except SearchAppError as error:
         return [str(error)]
     missed = [
@@ -154,7 +153,7 @@ def _search(index: VectorIndex) -> list[str]:
         for row, vector, score, hit in zip(rows, vectors, scores[:, 0], found[:, 0], strict=True)
         if vector.any() and (hit < 0 or (hit != row and score < 0.999))
     ]
-    if missed and (exact or len(missed) == len(rows)):
+    if missed and (index.is_exact or len(missed) == len(rows)):
         names = ", ".join(repr(index.rows.read(int(row)).id) for row in missed)
         problems.append(f"searches for the stored vectors of {names} do not find them")
     return problems

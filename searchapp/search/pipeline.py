@@ -83,19 +83,18 @@ def run(
 
 
 def _dense(index: VectorIndex, vectors: np.ndarray, plan: Plan, k: int) -> list[Stage]:
-    ann = index.manifest.ann
-    standard = ann.candidates if ann is not None else 0
-    exact = standard == 0 and index.manifest.reduction is None
-    bare = plan.candidates == 0 or (plan.candidates is None and standard == 0)
+    """The stages of the vectors: the index's own ranking, where it was asked for, and the answer."""
+    depth = index.rescore_depth(k, plan.candidates)
     stages = []
-    if plan.compressed and not exact and not bare:
+    if plan.compressed and depth and not index.is_exact:
         began = time.perf_counter()
         scores, rows = index.search_vectors(vectors, k, candidates=0, filter=plan.filter)
         stages.append(Stage("compressed", rows, scores, time.perf_counter() - began))
     began = time.perf_counter()
     scores, rows = index.search_vectors(vectors, k, candidates=plan.candidates, filter=plan.filter)
-    name = "exact" if exact else "compressed" if bare else "rescored"
-    return [*stages, Stage(name, rows, scores, time.perf_counter() - began)]
+    name = "exact" if index.is_exact else "rescored" if depth else "compressed"
+    rescored = min(depth, index.manifest.documents)
+    return [*stages, Stage(name, rows, scores, time.perf_counter() - began, rescored=rescored)]
 
 
 def rerank(

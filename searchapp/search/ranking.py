@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Stage:
     - ``reranked``: the top of the stage before in the order of a reranker, and below it the rest of that stage.
 
     ``scored`` counts, for ``reranked``, how many of a query's rows the reranker has seen; elsewhere it is the width.
+    ``rescored`` counts, for ``rescored``, how many documents were compared with a query by their stored vectors: at
+    least as many as it left; elsewhere it is 0.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Stage:
     scores: np.ndarray
     seconds: float = 0.0
     scored: int | None = None
+    rescored: int = 0
 
     @property
     def width(self) -> int:
@@ -37,7 +40,7 @@ class Stage:
 
     def cut(self, k: int) -> Stage:
         """The first k of every query."""
-        return Stage(self.name, self.rows[:, :k], self.scores[:, :k], self.seconds, self.scored)
+        return replace(self, rows=self.rows[:, :k], scores=self.scores[:, :k])
 
     def rank(self, query: int, row: int) -> int | None:
         """The rank of a row, from 1, among those of query number ``query``; None where it is not among them."""

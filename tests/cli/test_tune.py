@@ -43,9 +43,9 @@ def test_tune_prints_the_curve_draws_it_and_stores_a_setting(run, mine: Path, tm
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--pca", "many"], ["--pca 'many'", "auto"]),
-        (["--pca", "-3"], ["--pca -3"]),
-        (["--recall", "1.2"], ["--recall 1.2", "0.95"]),
+        (["--pca", "many"], ["pca 'many' (--pca)", "auto"]),
+        (["--pca", "-3"], ["pca -3 (--pca)"]),
+        (["--recall", "1.2"], ["recall 1.2 (--recall)", "0.95"]),
         (["--memory", "lots"], ["--memory 'lots'", "2GB"]),
         (["--memory", "10B"], ["fits into 10 bytes", "--memory"]),
         (["--factory", "Nonsense"], ["'Nonsense'", "IVF1024,SQ8"]),

@@ -145,9 +145,9 @@ def test_what_an_index_has_settled_is_refused_beside_it(run, beir: Path, option:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--pca", 8, "--pca", 33), ["--pca 33", "1 to 32"]),
-        (("--pca", 8, "--pca", -1), ["--pca -1"]),
-        (("--pca", 8, "--pca", 7, "--factory", "PQ8"), ["--factory 'PQ8'", "7 dimensions"]),
+        (("--pca", 8, "--pca", 33), ["pca 33 (--pca)", "1 to 32"]),
+        (("--pca", 8, "--pca", -1), ["pca -1 (--pca)"]),
+        (("--pca", 8, "--pca", 7, "--factory", "PQ8"), ["'PQ8' (--factory)", "7 dimensions"]),
         (("--run", "absent/a.run"), ["absent/a.run", "No such file or directory"]),
         (("--run", "."), ["--run .", "it is a folder"]),
         (("--run", "file/a.run"), ["file/a.run", "Not a directory"]),
@@ -177,7 +177,7 @@ def test_too_few_documents_for_a_pca_is_one_line(run, beir: Path, tmp_path: Path
     outcome = run("evaluate", "retrieval", beir, "--model", model, "--pca", 8, "--pca", 121)
     assert outcome.code == 2
     assert not outcome.out
-    assert "--pca 121 needs at least 121 documents" in outcome.err.splitlines()[-1]
+    assert "pca 121 (--pca) needs at least 121 documents" in outcome.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("where", ["queries", "corpus", "index"])

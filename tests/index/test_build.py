@@ -136,9 +136,9 @@ def test_pca_that_does_not_fit_is_refused_and_nothing_is_lost(
     tmp_path: Path, corpus, hash_encoder: HashEncoder
 ) -> None:
     path = str(corpus(10))
-    with pytest.raises(IndexStoreError, match="--pca 17.*16 dimensions"):
+    with pytest.raises(IndexStoreError, match=r"pca 17 \(--pca\).*16 dimensions"):
         build([path], tmp_path / "ix", hash_encoder, pca=17)
-    with pytest.raises(IndexStoreError, match="--pca 12 needs at least 12 documents.*there are 10"):
+    with pytest.raises(IndexStoreError, match=r"pca 12 \(--pca\) needs at least 12 documents.*there are 10"):
         build([path], tmp_path / "ix", hash_encoder, pca=12)
     other = HashEncoder()
     assert build([path], tmp_path / "ix", other, pca=8).manifest.rows == 10

@@ -11,24 +11,28 @@ import pytest
 from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, reindex
-from searchapp.index.ann.calibration import Probes
+from searchapp.index.ann.builder import BuiltIndex
+from searchapp.index.ann.calibration import CalibrationQueries, OperatingPoint
+from searchapp.index.ann.faiss_lib import check_factory
+from searchapp.index.ann.finalists import pick
+from searchapp.index.ann.request import Targets
 from searchapp.index.ann.rules import (
     EXACT_LIMIT,
     FRUGAL,
     TABLE,
+    AnnConfig,
     Rule,
-    Targets,
     applicable,
     bytes_of,
+    default_config,
+    instantiate,
     lists_in,
-    start,
 )
-from searchapp.index.ann.rules import made as made_of
-from searchapp.index.ann.searcher import AnnIndex, add, check_factory, train
+from searchapp.index.ann.searcher import AnnIndex
+from searchapp.index.ann.train import add, train
 from searchapp.index.reindex import reindex as make_anew
 from searchapp.index.storage.manifest import Manifest
 from searchapp.index.storage.snapshot import Snapshot
-from searchapp.index.storage.writer import Writer
 from searchapp.index.tune import settle, tune
 
 ROWS, DIM = 4_000, 96
@@ -90,7 +94,7 @@ def test_whatever_the_rules_come_to_faiss_can_make(dim: int) -> None:
             size = choice.pca or dim
             assert choice.pca is None or choice.pca < dim
             check_factory(choice.factory, size)
-            small = made_of(rule, 5_000, dim, choice.pca)
+            small = instantiate(rule, 5_000, dim, choice.pca)
             if lists_in(small.factory):
                 assert lists_in(small.factory) < lists_in(choice.factory)
 
@@ -101,7 +105,7 @@ def test_bytes_of_a_vector_are_estimated_as_written(made: Synthetic) -> None:
 
     vectors = np.concatenate([*made.blocks()])
     for rule in TABLE:
-        choice = made_of(rule, 100, DIM, None)  # few lists: they are filled up to a multiple of 32
+        choice = instantiate(rule, 100, DIM, None)  # few lists: they are filled up to a multiple of 32
         size = choice.pca or DIM
         kept = np.ascontiguousarray(vectors[:, :size])
         index, sizes = train(choice, kept), []
@@ -115,7 +119,7 @@ def test_bytes_of_a_vector_are_estimated_as_written(made: Synthetic) -> None:
 def test_a_target_is_reached_with_an_error_to_spare() -> None:
     rng = np.random.default_rng(0)
     shares = rng.choice([0.9, 1.0], size=300)  # a mean of 0.95, and a standard error of 0.003
-    probes = Probes(np.zeros((300, 4), dtype=np.float32), np.zeros(300, dtype=np.float32), 10)
+    probes = CalibrationQueries(np.zeros((300, 4), dtype=np.float32), np.zeros(300, dtype=np.float32), 10)
     cosines = np.where(np.arange(10) < np.round(10 * shares)[:, None], 1.0, -1.0)
     point = probes.point({}, 10, cosines)
     assert point.recall == pytest.approx(shares.mean())
@@ -125,9 +129,9 @@ def test_a_target_is_reached_with_an_error_to_spare() -> None:
 def test_what_a_sample_cannot_tell_apart_is_built_and_measured(
     index: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.index.ann import select as derive
+    from searchapp.index.ann.searcher import builder
 
-    honest, slow = derive.calibrate, []
+    honest, slow = builder.calibrate, []
 
     def slowed(subject, probes, factory, target):  # noqa: ANN202
         """The first index that is built over all vectors takes long."""
@@ -135,7 +139,7 @@ def test_what_a_sample_cannot_tell_apart_is_built_and_measured(
         point = honest(subject, probes, factory, target)
         return replace(point, milliseconds=9.0 if len(slow) == 1 else 1.0)
 
-    monkeypatch.setattr("searchapp.index.ann.select.calibrate", slowed)
+    monkeypatch.setattr("searchapp.index.ann.builder.calibrate", slowed)
     monkeypatch.setattr("searchapp.index.ann.rules.TABLE", (Rule("a", "SQ8", 1, 0), Rule("b", "HNSW8,SQ8", 1, 80)))
     monkeypatch.setattr("searchapp.index.ann.trials.CLOSE", 1e9)
     manifest = reindex(index, factory="auto", targets=Targets(memory=1e9))
@@ -180,19 +184,13 @@ def test_the_smallest_reduction_is_the_last_that_is_tried(tmp_path: Path, large:
     ],
 )
 def test_of_finalists_the_one_that_keeps_to_what_was_asked(
-    index: Path, targets: Targets, measured: dict[str, tuple[float, int]], chosen: str
+    targets: Targets, measured: dict[str, tuple[float, int]], chosen: str
 ) -> None:
-    from searchapp.index.ann.calibration import Point
-    from searchapp.index.ann.rules import Choice
-    from searchapp.index.ann.select import Wanted, _Built, _Work
-
-    with Writer.open(index) as writer:
-        work = _Work(writer, writer.manifest, Wanted(targets=targets), lambda _: None, None, "cpu")
-        built = [
-            _Built(Choice(name, 50, {}), name, Point({}, 50, 0.995, milliseconds), size)
-            for name, (milliseconds, size) in measured.items()
-        ]
-        assert work._best(built).choice.factory == chosen  # noqa: SLF001
+    built = [
+        BuiltIndex(AnnConfig(name, 50, {}), name, OperatingPoint({}, 50, 0.995, milliseconds), size)
+        for name, (milliseconds, size) in measured.items()
+    ]
+    assert pick(built, targets, ROWS).config.factory == chosen
 
 
 def test_what_is_stored_is_what_brute_force_finds(index: Path, made: Synthetic, large: None) -> None:
@@ -223,15 +221,19 @@ def test_a_type_that_misses_on_the_sample_is_replaced_and_that_is_said(
 def test_a_type_that_only_shines_on_the_sample_is_replaced(
     index: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.index.ann import select as derive
+    from searchapp.index.ann.searcher import builder
 
-    honest = derive.calibrate
+    honest = builder.calibrate
 
     def dimmed(subject, probes, factory, target):  # noqa: ANN202
         point = honest(subject, probes, factory, target)
-        return point if factory == "Flat" else derive.Point(point.parameters, point.candidates, 0.5, point.milliseconds)
+        return (
+            point
+            if factory == "Flat"
+            else builder.OperatingPoint(point.parameters, point.candidates, 0.5, point.milliseconds)
+        )
 
-    monkeypatch.setattr("searchapp.index.ann.select.calibrate", dimmed)
+    monkeypatch.setattr("searchapp.index.ann.builder.calibrate", dimmed)
     manifest = reindex(index, factory="auto")
     assert manifest.ann is not None and manifest.ann.factory == "Flat"
     assert any("reached recall 0.500 of 0.99 over all vectors" in note for note in manifest.ann.notes)
@@ -283,9 +285,10 @@ def test_a_reader_keeps_the_old_index_and_what_is_not_given_stays(index: Path, m
 def test_a_curve_is_measured_and_a_setting_of_it_stored(index: Path, made: Synthetic) -> None:
     reindex(index, factory="IVF32,SQ8", targets=Targets(recall=0.9))
     curve = tune(VectorIndex.open(index))
-    frontier = curve.frontier()
+    pareto_front = curve.pareto_front()
     assert all(
-        a.recall < b.recall and a.milliseconds <= b.milliseconds for a, b in zip(frontier, frontier[1:], strict=False)
+        a.recall < b.recall and a.milliseconds <= b.milliseconds
+        for a, b in zip(pareto_front, pareto_front[1:], strict=False)
     )
     chosen = curve.fastest(0.999)
     settle(index, VectorIndex.open(index).manifest, chosen, curve.queries)
@@ -306,7 +309,7 @@ def test_a_curve_is_measured_and_a_setting_of_it_stored(index: Path, made: Synth
 def test_filters_reach_into_every_type(made: Synthetic, factory: str) -> None:
     vectors, queries = np.concatenate([*made.blocks()]), made.queries(20)
     allowed = np.random.default_rng(0).random(ROWS) < 0.1
-    choice = start(factory, reduced=False)
+    choice = default_config(factory, reduced=False)
     raw = train(choice, vectors)
     add(choice, raw, iter([vectors]))
     opened = AnnIndex(raw, choice.parameters)

@@ -9,9 +9,9 @@ import pytest
 
 from searchapp.bench.vectors import Synthetic, array_blocks, index_of
 from searchapp.index import reindex
-from searchapp.index.ann.kmeans import sparse
-from searchapp.index.ann.rules import Choice
-from searchapp.index.ann.searcher import train
+from searchapp.index.ann.kmeans import undertrained_notes
+from searchapp.index.ann.rules import AnnConfig
+from searchapp.index.ann.train import train
 
 ROWS, DIM = 600, 32
 FACTORIES = (  # "np": without the annealing of codes that takes FAISS half a minute
@@ -40,9 +40,9 @@ def test_faiss_is_silent_and_what_it_says_of_a_type_we_say(
         if f"clustering {ROWS} points" in line
     }
     assert least, "FAISS warns of this one by itself"
-    index = train(Choice(factory, 0, {}), vectors)
+    index = train(AnnConfig(factory, 0, {}), vectors)
     assert capfd.readouterr() == ("", "")
-    said = sparse(factory, index, ROWS)
+    said = undertrained_notes(factory, index, ROWS)
     for note in said:
         if "vectors a list" in note:
             assert any(f"is trained on {39 * ROWS // count} vectors a list" in note for count in least)

@@ -9,9 +9,9 @@ import pytest
 
 from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.index import VectorIndex, reindex
-from searchapp.index.ann.calibration import Probes
+from searchapp.index.ann.calibration import CalibrationQueries
 from searchapp.index.ann.gpu import ExactSearch, faiss_gpus, fits, kmeans, seed_lists, train_on
-from searchapp.index.ann.pca import fit_pca, leading_axes, moments
+from searchapp.index.ann.pca import fit, leading_axes, moments
 from tests.device import DEVICE
 
 ROWS, DIM = 3_000, 32
@@ -84,7 +84,7 @@ def test_lists_trained_elsewhere_are_taken_by_faiss(vectors: np.ndarray, queries
 
 @pytest.mark.parametrize("place", PLACES)
 def test_probes_find_the_exact_hits(vectors: np.ndarray, queries: np.ndarray, place: str) -> None:
-    probes = Probes.over(queries, iter(np.array_split(vectors, 5)), place)
+    probes = CalibrationQueries.over(queries, iter(np.array_split(vectors, 5)), place)
     np.testing.assert_allclose(probes.least, flat(vectors).search(queries, 10)[0][:, -1], atol=1e-5)
 
 
@@ -135,5 +135,5 @@ def test_a_projection_fitted_on_a_gpu_is_the_one_of_a_cpu(tmp_path: Path, querie
     index_of(tmp_path / "ix", Synthetic(ROWS, DIM, topics=40).blocks(), DIM, queries)
     reindex(tmp_path / "ix", factory="Flat")
     vectors = VectorIndex.open(tmp_path / "ix").vectors
-    there, here = fit_pca(vectors, 8, device=DEVICE), fit_pca(vectors, 8)
+    there, here = fit(vectors, 8, device=DEVICE).pca(8), fit(vectors, 8).pca(8)
     assert there.explained_variance == pytest.approx(here.explained_variance, abs=1e-4)

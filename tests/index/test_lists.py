@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from searchapp.index.ann.ivf_writer import spillable, write_lists
-from searchapp.index.ann.searcher import open_ann
+from searchapp.index.ann.files import open_ann
+from searchapp.index.ann.ivf_writer import shufflable, write_lists
 
 
 @pytest.mark.parametrize("run_bytes", [1, 5_000, 1 << 30])
@@ -31,7 +31,7 @@ def test_the_merged_file_is_the_one_faiss_writes(tmp_path: Path, factory: str, r
     vectors = np.random.default_rng(0).normal(size=(500, 32)).astype(np.float32)
     index = faiss.index_factory(32, factory, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
-    assert spillable(index)
+    assert shufflable(index)
     whole = faiss.clone_index(index)
     few = vectors[:150] if "400" in factory else vectors  # most lists stay empty
     for block in np.array_split(few, 4):
@@ -53,4 +53,4 @@ def test_other_kinds_are_told_apart(factory: str) -> None:
 
     index = faiss.index_factory(32, factory, faiss.METRIC_INNER_PRODUCT)
     index.train(np.random.default_rng(0).normal(size=(500, 32)).astype(np.float32))
-    assert not spillable(index)
+    assert not shufflable(index)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchapp.index.ann.pca import fit_pca
-from searchapp.index.ann.searcher import open_ann, write_flat
+from searchapp.index.ann.files import open_ann, write_flat
+from searchapp.index.ann.pca import fit
 from searchapp.index.storage.ids import IdTable
 from searchapp.index.storage.manifest import Segment
 from searchapp.index.storage.vectors import Vectors
@@ -47,7 +47,7 @@ def test_pca_keeps_the_best_subspace_and_says_its_share(tmp_path: Path) -> None:
     basis = np.linalg.qr(rng.normal(size=(24, 24)))[0]
     vectors = rng.normal(size=(2000, 24)) * np.geomspace(1, 0.01, 24) @ basis
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    pca = fit_pca(_stored(tmp_path, vectors), 5)
+    pca = fit(_stored(tmp_path, vectors), 5).pca(5)
     stored = vectors.astype(np.float16).astype(np.float64)
     spectrum = np.linalg.eigvalsh(stored.T @ stored)[::-1]
     kept = np.trace(pca.components.T @ (stored.T @ stored) @ pca.components)
@@ -62,7 +62,7 @@ def test_pca_keeps_the_best_subspace_and_says_its_share(tmp_path: Path) -> None:
 def test_full_pca_changes_no_cosine(tmp_path: Path) -> None:
     vectors = np.random.default_rng(2).normal(size=(100, 12)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    pca = fit_pca(_stored(tmp_path, vectors), 12)
+    pca = fit(_stored(tmp_path, vectors), 12).pca(12)
     reduced = pca.apply(vectors)
     np.testing.assert_allclose(reduced @ reduced.T, vectors @ vectors.T, atol=1e-5)
     assert pca.explained_variance == pytest.approx(1)

@@ -12,7 +12,7 @@ import pytest
 
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, verify
-from searchapp.index.ann.calibration import Point
+from searchapp.index.ann.calibration import OperatingPoint
 from searchapp.index.storage.snapshot import Snapshot
 from tests.index.conftest import HashEncoder
 from tests.index.handed import add, build, compact, delete, reindex, settle
@@ -82,7 +82,7 @@ def operations(base: Path) -> dict[str, Operation]:
             add([update], root, HashEncoder(), segment_size=4)
 
     def tuned(root: Path) -> None:
-        settle(root, Snapshot.open(root).manifest, Point({}, TUNED, 0.5, 1.0), 5)
+        settle(root, Snapshot.open(root).manifest, OperatingPoint({}, TUNED, 0.5, 1.0), 5)
 
     return {
         "build": lambda root: build([first, update], root, HashEncoder(), segment_size=8, factory="IVF2,SQ8", pca=6),

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from searchapp.index.ann.calibration import MeasuredIndex
 from searchapp.index.ann.rescore import TIE, best, exact_scores
+from searchapp.index.ann.searcher import AnnIndex
 from searchapp.index.storage.manifest import Segment
 from searchapp.index.storage.vectors import Vectors
 
@@ -72,9 +74,8 @@ def test_equal_documents_stand_in_their_order(
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     index = faiss.IndexFlatIP(16)
     index.add(np.concatenate([*vectors.blocks()]))
-    scores, rows = best(
-        lambda chosen, depth: index.search(queries[chosen], depth), vectors, queries, k, k + 2, len(whole), exact=exact
-    )
+    first = MeasuredIndex(AnnIndex(index, {}), None, vectors)
+    scores, rows = best(first, vectors, queries, k, k + 2, len(whole), exact=exact)
     truth = cosines(whole, queries[:1])[0]
     k = min(k, len(whole))
     order = np.lexsort((np.arange(len(whole)), -np.round(truth, 6)))[:k]

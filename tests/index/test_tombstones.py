@@ -12,9 +12,10 @@ from searchapp.bench.sources import stored
 from searchapp.bench.vectors import Synthetic, array_blocks, index_of
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, build, delete, reindex
-from searchapp.index.ann.queries import imagined
-from searchapp.index.ann.rules import Rule, Targets
-from searchapp.index.ann.searcher import read_whole
+from searchapp.index.ann.files import read_whole
+from searchapp.index.ann.queries import synthetic_queries
+from searchapp.index.ann.request import Targets
+from searchapp.index.ann.rules import Rule
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.tune import tune
 from tests.index.conftest import HashEncoder
@@ -87,7 +88,7 @@ def test_axes_lists_and_made_up_queries_come_from_what_is_there(crossed: Path) -
     centroids = faiss.downcast_index(whole.quantizer).reconstruct_n(0, 16)
     np.testing.assert_allclose(centroids[:, 8:], 0, atol=1e-6)
     index = VectorIndex.open(crossed)
-    np.testing.assert_allclose(imagined(index.vectors.among(index.alive))[:, 8:], 0, atol=1e-6)
+    np.testing.assert_allclose(synthetic_queries(index.vectors.among(index.alive))[:, 8:], 0, atol=1e-6)
     source = stored(crossed)
     np.testing.assert_allclose(source.queries[:, 8:], 0, atol=1e-6)
     assert sum(map(len, source.blocks())) == 200

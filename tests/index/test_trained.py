@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from searchapp.index import Filter, VectorIndex, verify
-from searchapp.index.ann.rules import Targets
+from searchapp.index.ann.request import Targets
 from tests.index.model import Model
 from tests.index.power import Unsynced
 from tests.index.sequence import Sequence, stopped

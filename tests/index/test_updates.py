@@ -333,7 +333,7 @@ def test_drift_is_measured_by_the_queries_an_index_was_chosen_by(
     import faiss
 
     from searchapp.bench.vectors import Synthetic, array_blocks, index_of
-    from searchapp.index.ann.queries import imagined_of
+    from searchapp.index.ann.queries import synthetic_queries_from
 
     made = Synthetic(2_400, HashEncoder.dim, topics=40)
     vectors, probes = np.concatenate([*made.blocks()]), made.queries(200)
@@ -341,7 +341,7 @@ def test_drift_is_measured_by_the_queries_an_index_was_chosen_by(
     reindex(tmp_path / "ix", factory="IVF64,SQ8")
     set_nprobe(tmp_path / "ix", 2)
     delete(tmp_path / "ix", [str(row) for row in range(0, 2_400, 3)])
-    queries = probes if kept else imagined_of(VectorIndex.open(tmp_path / "ix").vectors.gather, 2_400)
+    queries = probes if kept else synthetic_queries_from(VectorIndex.open(tmp_path / "ix").vectors.gather, 2_400)
     if kept:
         queries = queries.astype(np.float16).astype(np.float32)
         queries /= np.linalg.norm(queries, axis=1, keepdims=True)

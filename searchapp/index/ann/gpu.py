@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from searchapp.index.ann.searcher import import_faiss, layers
+from searchapp.index.ann.faiss_lib import import_faiss, layers
 
 if TYPE_CHECKING:
     import torch

@@ -1,8 +1,13 @@
-"""Writing an index of inverted lists with bounded memory: lists are spilled in runs and merged into FAISS's own file.
+"""Writing an index of inverted lists with bounded memory: shuffled to disk in runs, merged into FAISS's own file.
 
-FAISS adds to an index in memory and writes it from there. Here a run of vectors is added to the trained index, its
-lists are appended to a spill file, and the index is emptied again. The file that comes out is the one FAISS would have
-written, byte for byte: the empty index's, with the number of vectors put in, and the lists in the place of none.
+FAISS adds vectors in memory and writes the index from there. Here it is done in three steps:
+
+1. Add a run of vectors to the trained index, append its lists to a temporary file, empty the index.
+2. Repeat until all vectors are in the temporary file, each run's lists one after the other.
+3. Write the file: the header of the empty index with the number of vectors put in, then list after list, each
+   collected from all runs.
+
+The file is byte for byte the one FAISS would have written; a test compares them.
 """
 
 from __future__ import annotations
@@ -15,24 +20,24 @@ from typing import IO, Any
 
 import numpy as np
 
-from searchapp.index.ann.searcher import import_faiss, layers
+from searchapp.index.ann.faiss_lib import import_faiss, layers
 from searchapp.index.storage.directory import Draft
 
-RUN_BYTES = 256 << 20  # of codes and ids held before they are spilled
-EMPTY_BYTES = 32  # the end of an index without vectors: ilar, lists, bytes a code, sprs, no sizes
-NTOTAL = slice(8, 16)  # where a header of FAISS has the number of vectors
+RUN_BYTES = 256 << 20  # of codes and ids held in memory before a run is written
+EMPTY_BYTES = 32  # at the end of an empty index: "ilar", number of lists, bytes a code, "sprs", no sizes
+NTOTAL = slice(8, 16)  # the bytes of a FAISS header that hold the number of vectors
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Where the lists of one run lie in the spill file: a list's codes, then its ids, list after list."""
+    """Where the lists of one run lie in the temporary file: a list's codes, then its ids, list after list."""
 
     begin: int
     sizes: np.ndarray  # vectors in each list
 
 
-def spillable(index: Any) -> bool:
-    """Whether a trained, empty index is of a kind whose file ends with plain inverted lists."""
+def shufflable(index: Any) -> bool:
+    """Whether ``write_lists`` can write a trained, empty index: one whose file ends with plain inverted lists."""
     faiss = import_faiss()
     inner = layers(index)[-1]
     if not isinstance(inner, faiss.IndexIVF) or isinstance(inner, faiss.IndexIVFFastScan):
@@ -51,38 +56,38 @@ def write_lists(draft: Draft, index: Any, blocks: Iterator[np.ndarray], work: Pa
     head = bytearray(faiss.serialize_index(index).tobytes())
     places = [len(head) - len(faiss.serialize_index(part)) for part in parts]
     a_vector = inner.code_size + 8
-    with tempfile.TemporaryFile(dir=work) as spill:
+    with tempfile.TemporaryFile(dir=work) as shuffle:
         runs: list[_Run] = []
         rows = held = 0
         for block in blocks:
             index.add_with_ids(block, np.arange(rows, rows + len(block)))
             rows, held = rows + len(block), held + len(block)
             if held * a_vector >= run_bytes:
-                runs.append(_spilled(inner, spill))
+                runs.append(_shuffled(inner, shuffle))
                 index.reset()
                 held = 0
         if held:
-            runs.append(_spilled(inner, spill))
+            runs.append(_shuffled(inner, shuffle))
             index.reset()
         for place in places:
             head[place + NTOTAL.start : place + NTOTAL.stop] = np.int64(rows).tobytes()
         draft.write(bytes(head[:-EMPTY_BYTES]))
-        _merge(draft, spill, runs, inner.nlist, inner.code_size)
+        _merge(draft, shuffle, runs, inner.nlist, inner.code_size)
 
 
-def _spilled(inner: Any, spill: IO[bytes]) -> _Run:
-    """Append the lists of an index to the spill file."""
+def _shuffled(inner: Any, shuffle: IO[bytes]) -> _Run:
+    """Append the lists of an index to the temporary file."""
     faiss, lists = import_faiss(), inner.invlists
-    begin = spill.seek(0, 2)
+    begin = shuffle.seek(0, 2)
     sizes = np.array([lists.list_size(number) for number in range(inner.nlist)], dtype=np.int64)
     for number, size in enumerate(sizes.tolist()):
         if size:
-            spill.write(faiss.rev_swig_ptr(lists.get_codes(number), size * inner.code_size).tobytes())
-            spill.write(faiss.rev_swig_ptr(lists.get_ids(number), size).tobytes())
+            shuffle.write(faiss.rev_swig_ptr(lists.get_codes(number), size * inner.code_size).tobytes())
+            shuffle.write(faiss.rev_swig_ptr(lists.get_ids(number), size).tobytes())
     return _Run(begin, sizes)
 
 
-def _merge(draft: Draft, spill: IO[bytes], runs: list[_Run], lists: int, code_size: int) -> None:
+def _merge(draft: Draft, shuffle: IO[bytes], runs: list[_Run], lists: int, code_size: int) -> None:
     """Write the lists of all runs, joined, as FAISS writes ``ArrayInvertedLists``."""
     sizes = sum((run.sizes for run in runs), np.zeros(lists, dtype=np.int64))
     filled = np.flatnonzero(sizes)
@@ -98,8 +103,8 @@ def _merge(draft: Draft, spill: IO[bytes], runs: list[_Run], lists: int, code_si
             if run.sizes[number]
         ]
         for begin, size in parts:
-            spill.seek(begin)
-            draft.write(spill.read(size * code_size))
+            shuffle.seek(begin)
+            draft.write(shuffle.read(size * code_size))
         for begin, size in parts:
-            spill.seek(begin + size * code_size)
-            draft.write(spill.read(size * 8))
+            shuffle.seek(begin + size * code_size)
+            draft.write(shuffle.read(size * 8))

@@ -1,7 +1,7 @@
-"""The k-means runs within the training of a FAISS index: its lists, its codebooks, those of the layers inside it.
+"""The k-means runs that training a FAISS index makes: for its lists, its codebooks, and those of the layers inside it.
 
-FAISS writes to standard error by itself where one has few vectors for its clusters. Here that is kept from it, and
-said of what a user asked for in words of ours.
+FAISS itself writes to standard error where a run has few vectors for its clusters. ``silence_kmeans_warnings`` stops
+that, and ``undertrained_notes`` returns the same as sentences, for the types that a user asked for by name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from searchapp.index.ann.searcher import import_faiss
+from searchapp.index.ann.faiss_lib import import_faiss
 
 ADVISED = 39  # vectors a cluster, by FAISS
 INNER = ("index", "base_index", "refine_index", "storage", "quantizer", "q1")  # where FAISS's types hold another one
@@ -19,7 +19,7 @@ CODES = ("pq", "rq", "prq")  # where they hold what makes codes
 
 @dataclass(frozen=True)
 class Clustering:
-    """One k-means run: what its ``count`` clusters are, and FAISS's parameters of it, which can be set."""
+    """One k-means run: what it makes (lists or codebooks), how many clusters, and FAISS's parameters, to be set."""
 
     what: str
     count: int
@@ -27,7 +27,7 @@ class Clustering:
 
 
 def clusterings(index: Any) -> Iterator[Clustering]:
-    """The runs that training an index makes, its own before those of what is inside it."""
+    """The k-means runs of an index: those of the outer layer before those of the layers inside it."""
     faiss = import_faiss()
     if isinstance(index, faiss.Index):
         index = faiss.downcast_index(index)
@@ -44,7 +44,7 @@ def clusterings(index: Any) -> Iterator[Clustering]:
 
 
 def _trains_alone(index: Any) -> bool:
-    """Whether the lists are those of a quantizer that knows itself how it is trained."""
+    """Whether the coarse quantizer trains itself, so that no k-means is run for the lists."""
     return bool(ord(index.quantizer_trains_alone) == 1)
 
 
@@ -57,7 +57,7 @@ def _codes(quantizer: Any) -> Iterator[Clustering]:
 
 
 def _rotation(transform: Any) -> Iterator[Clustering]:
-    """The run of a rotation that is fitted to codebooks, which FAISS makes itself where it is given none."""
+    """The runs of an OPQ rotation, which is fitted to codebooks; they are made here where FAISS would make them."""
     faiss = import_faiss()
     if isinstance(transform, faiss.OPQMatrix):
         if transform.pq is None:
@@ -65,14 +65,14 @@ def _rotation(transform: Any) -> Iterator[Clustering]:
         yield from _codes(transform.pq)
 
 
-def hush(index: Any) -> None:
-    """Keep FAISS from writing to standard error, while it trains an index, that there are few vectors for clusters."""
+def silence_kmeans_warnings(index: Any) -> None:
+    """Stop FAISS from writing to standard error that a run has few vectors for its clusters."""
     for run in clusterings(index):
         run.parameters.min_points_per_centroid = 1
 
 
-def sparse(factory: str, index: Any, rows: int) -> list[str]:
-    """A sentence for each kind of clusters that is trained on fewer of ``rows`` vectors than FAISS advises."""
+def undertrained_notes(factory: str, index: Any, rows: int) -> list[str]:
+    """A sentence each for lists and codebooks that ``rows`` training vectors are fewer for than FAISS advises."""
     counts: dict[str, int] = {}
     for run in clusterings(index):
         counts.setdefault(run.what, run.count)

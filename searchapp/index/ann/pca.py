@@ -1,9 +1,9 @@
 """PCA of the stored vectors: a projection fitted on the corpus itself, kept with the index, applied to queries too.
 
-The axes are the leading eigenvectors of the uncentred second moment, and projected vectors get length 1 again: for
-cosine search both beat centring (FAISS's `PCAMatrix`), because an offset common to all vectors moves every inner
-product (docs/log.md has the measurement). The moment is streamed in blocks, so memory is a few matrices of dim x dim
-whatever the number of rows; where few axes are wanted of many, subspace iteration finds them without all the others.
+The axes are the leading eigenvectors of the uncentred second moment, and projected vectors get length 1 again. For
+cosine search this beats centring (FAISS's `PCAMatrix`): an offset common to all vectors moves every inner product
+(docs/log.md has the measurement). The moment is summed block by block, so memory is a few matrices of dim x dim for
+any number of rows. A few leading axes of many are found by subspace iteration, without a full decomposition.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROUNDS = 6  # of subspace iteration
 
 @dataclass(frozen=True)
 class Pca:
-    """``components`` float32 (dim, k), orthonormal columns; ``explained_variance`` the kept share of the variance."""
+    """A projection: ``components`` float32 (dim, k), orthonormal columns; ``explained_variance`` is a share, 0 to 1."""
 
     components: np.ndarray
     explained_variance: float
@@ -84,26 +84,31 @@ def read_pca(path: Path, shape: tuple[int, int], explained_variance: float) -> P
 
 
 def check_dimension(dim: int | str | None, original: int, rows: int | None = None) -> None:
-    """Raise IndexStoreError unless it is ``auto``, none (None or 0) or a dimension that fits.
+    """Raise IndexStoreError unless ``dim`` is ``auto``, no reduction (None or 0), or a dimension that fits.
 
-    One fits from 1 to ``original``, and up to ``rows`` where their number is known.
+    A dimension fits from 1 to ``original``, and, where the number of rows is known, up to ``rows``.
     """
     if dim in (None, 0, "auto"):
         return
     if isinstance(dim, str):
-        raise IndexStoreError(f"--pca {dim!r} is no dimension; give a number from 1 to {original}, auto, or 0 for none")
+        raise IndexStoreError(
+            f"pca {dim!r} (--pca) is no dimension; give a number from 1 to {original}, auto, or 0 for none"
+        )
     if dim < 1 or dim > original:
-        raise IndexStoreError(f"--pca {dim} does not fit vectors of {original} dimensions; give 1 to {original}")
+        raise IndexStoreError(f"pca {dim} (--pca) does not fit vectors of {original} dimensions; give 1 to {original}")
     if rows is not None and dim > rows:
         raise IndexStoreError(
-            f"--pca {dim} needs at least {dim} documents to be fitted, there are {rows}; "
+            f"pca {dim} (--pca) needs at least {dim} documents to be fitted, there are {rows}; "
             f"give 1 to {min(original, rows)}"
         )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Axes of the vectors, the leading ones first, of which any number is a projection."""
+    """The leading axes of the vectors, of which the first k give the projection to k dimensions, for every k.
+
+    ``axes`` float64 (dim, n), orthonormal columns, largest eigenvalue first; ``moment`` (dim, dim) and ``mean`` (dim,).
+    """
 
     axes: torch.Tensor
     moment: torch.Tensor
@@ -112,19 +117,16 @@ class Fit:
     def pca(self, dim: int) -> Pca:
         """The projection onto the first ``dim`` axes."""
         axes = self.axes[:, :dim]
-        return Pca(np.ascontiguousarray(axes.float().cpu().numpy()), kept_variance(self.moment, self.mean, axes))
+        return Pca(
+            np.ascontiguousarray(axes.float().cpu().numpy()), explained_variance_of(self.moment, self.mean, axes)
+        )
 
 
 def fit(vectors: Vectors, most: int, seed: int = 0, device: str = "cpu") -> Fit:
-    """Find the ``most`` leading axes of all rows that are there, or of random ones if there are many."""
+    """Find the ``most`` leading axes of all rows not deleted, or, of many rows, those of a random sample."""
     check_dimension(most, vectors.dim, vectors.count)
     moment, mean = moments(vectors.sampled_blocks(fit_rows(vectors.dim), seed), vectors.dim, device)
     return Fit(leading_axes(moment, most, seed), moment, mean)
-
-
-def fit_pca(vectors: Vectors, dim: int, seed: int = 0, device: str = "cpu") -> Pca:
-    """The projection to ``dim`` dimensions. Raises IndexStoreError when that does not fit."""
-    return fit(vectors, dim, seed, device).pca(dim)
 
 
 def fit_rows(dim: int) -> int:
@@ -174,7 +176,7 @@ def leading_axes(moment: torch.Tensor, dim: int, seed: int = 0) -> torch.Tensor:
     return axes
 
 
-def kept_variance(moment: torch.Tensor, mean: torch.Tensor, axes: torch.Tensor) -> float:
+def explained_variance_of(moment: torch.Tensor, mean: torch.Tensor, axes: torch.Tensor) -> float:
     """The share of the (centred) variance along some orthonormal axes, 0 to 1."""
     import torch
 

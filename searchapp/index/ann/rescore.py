@@ -1,14 +1,14 @@
 """The second stage of search: exact cosines of the candidates, and an order of hits that is the same every time.
 
-FAISS sums an inner product in another order for another batch size, so equal vectors may get scores that differ in
-the last bit, and which of several equal ones it keeps is chance. Here one kernel scores every pair alike, and a search
-whose last hit could be tied with what was left out looks deeper.
+FAISS sums an inner product in another order for another batch size, so two equal vectors may get scores that differ
+in the last bit, and chance decides which of them FAISS keeps. Here one kernel scores every pair alike. Where the last
+hit may be tied with a row that was left out, the search takes more candidates.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -17,54 +17,57 @@ from searchapp.index.storage.vectors import Stored, widen
 TIE = 4e-6  # cosines closer than this may be in the wrong order: the rounding of float32 sums over thousands of terms
 CHUNK = 1 << 17  # numbers converted at a time: with their fp16 form less than a megabyte, which stays in the cache
 SPARE = 8  # rows found beyond the k asked for where scores are exact: most ties end among them
-DEEPER = 4  # how much deeper a search looks that could not tell its last hit from what was left out
+DEEPER = 4  # times as many candidates for a query whose last hit may be tied
 _kept = threading.local()
-Find = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]  # (numbers of queries, depth) -> scores, rows
+
+
+class FirstStage(Protocol):
+    """What finds candidates: FAISS, exact comparison, or both."""
+
+    def top(self, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """The ``depth`` best rows of each unit query (n, dim), best first: scores and rows, (n, depth); row -1: none.
+
+        Both may be narrower where there are fewer rows.
+        """
 
 
 def best(
-    find: Find, vectors: Stored, queries: np.ndarray, k: int, depth: int, limit: int, *, exact: bool
+    first: FirstStage, vectors: Stored, queries: np.ndarray, k: int, depth: int, limit: int, *, exact: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best rows of each unit query: cosines float32 and rows int64, (n, k), padded with -inf and -1.
 
-    ``find`` gives the candidates of some of the queries, best first, ``depth`` (at least k) for each, ``limit`` at
-    most. With ``exact`` its scores are cosines up to rounding, and only near-ties among them are scored again.
+    ``depth`` candidates (at least k) of each query are rescored, of the ``limit`` rows that there are. With ``exact``
+    the scores of the first stage are cosines up to rounding, and only queries with near-ties are rescored.
     """
-    everyone = np.arange(len(queries))
     depth = min(k + SPARE if exact else depth, limit)
-    scores, rows = find(everyone, depth)
+    scores, rows = first.top(queries, depth)
     if not exact:
-        return _rescored(find, vectors, queries, everyone, rows, k, depth, limit)
+        return _rescored(first, vectors, queries, rows, k, depth, limit)
     close = (np.diff(scores[:, : k + 1], axis=1) > -TIE) & (rows[:, 1 : k + 1] >= 0)
-    doubtful = np.flatnonzero(close.any(1))
+    near_ties = np.flatnonzero(close.any(1))
     found = ordered(scores, rows, k)
-    if len(doubtful):
-        again = _rescored(find, vectors, queries, doubtful, rows[doubtful], k, depth, limit)
-        found[0][doubtful], found[1][doubtful] = again
+    if len(near_ties):
+        again = _rescored(first, vectors, queries[near_ties], rows[near_ties], k, depth, limit)
+        found[0][near_ties], found[1][near_ties] = again
     return found
 
 
 def _rescored(
-    find: Find,
-    vectors: Stored,
-    queries: np.ndarray,
-    chosen: np.ndarray,
-    candidates: np.ndarray,
-    k: int,
-    depth: int,
-    limit: int,
+    first: FirstStage, vectors: Stored, queries: np.ndarray, candidates: np.ndarray, k: int, depth: int, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best of the candidates of some queries, ``depth`` of each; more of them where the last may be tied."""
-    cosines = exact_scores(vectors, queries[chosen], candidates)
-    scores, rows = ordered(cosines, candidates, k)
-    if depth < limit:
-        tied = (cosines[:, -1] >= scores[:, -1] - TIE) & (candidates[:, -1] >= 0)
-        tied &= cosines.shape[1] > k  # with no candidate beyond the k asked for, there is nothing to tell them by
-        if tied.any():
-            deeper = min(DEEPER * depth, limit)
-            again = np.flatnonzero(tied)
-            _, more = find(chosen[again], deeper)
-            scores[again], rows[again] = _rescored(find, vectors, queries, chosen[again], more, k, deeper, limit)
+    """The k best of the candidates, ``depth`` of each query; of more candidates while the last hit may be tied."""
+    scores = np.empty((len(queries), k), dtype=np.float32)
+    rows = np.empty((len(queries), k), dtype=np.int64)
+    tied = np.arange(len(queries))
+    while len(tied):
+        cosines = exact_scores(vectors, queries[tied], candidates)
+        scores[tied], rows[tied] = ordered(cosines, candidates, k)
+        if depth >= limit or candidates.shape[1] <= k:  # no candidate was left out, or none can be compared with
+            break
+        tied = tied[(cosines[:, -1] >= scores[tied, -1] - TIE) & (candidates[:, -1] >= 0)]
+        depth = min(DEEPER * depth, limit)
+        if len(tied):
+            candidates = first.top(queries[tied], depth)[1]
     return scores, rows
 
 
@@ -81,19 +84,19 @@ def exact_scores(vectors: Stored, queries: np.ndarray, rows: np.ndarray) -> np.n
     down = max(1, size // (vectors.dim * across))
     room = _room(size)
     for top in range(0, count, down):
-        asked = queries[top : top + down, None]
+        batch = queries[top : top + down, None]
         for left in range(0, width, across):
             part = places[top : top + down, left : left + across]
             found = widen(vectors.stored(part.ravel()), room).reshape(*part.shape, vectors.dim)
             lengths = np.sqrt(np.vecdot(found, found))
-            products = np.vecdot(found, asked)
+            products = np.vecdot(found, batch)
             scores[top : top + down, left : left + across] = products / np.where(lengths > 0, lengths, 1)
     scores[rows < 0] = -np.inf
     return scores
 
 
 def _room(size: int) -> np.ndarray:
-    """Float32 numbers to work in, kept by each thread: new pages would cost as much as the products."""
+    """A float32 buffer that each thread keeps: new pages for every call would cost as much as the products."""
     room: np.ndarray | None = getattr(_kept, "room", None)
     if room is None or len(room) < size:
         room = _kept.room = np.empty(size, dtype=np.float32)
@@ -101,7 +104,7 @@ def _room(size: int) -> np.ndarray:
 
 
 def nearest(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of many and all that are as good up to rounding, in no order; padded with row -1."""
+    """The k best of each query and those tied with the last of them, in no order; padded with row -1."""
     if scores.shape[1] <= k:
         return scores, rows
     least = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
@@ -117,8 +120,8 @@ def ordered(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, n
     if rows.shape[1] <= 4 * k:
         return _sorted(scores, rows, k)
     queries = np.arange(len(rows))[:, None]
-    few = np.argpartition(scores, -k, axis=1)[:, -k:]  # the worst of them first
-    tied = (scores >= scores[queries, few[:, :1]]).sum(1) > k  # with one that was left out
+    few = np.argpartition(scores, -k, axis=1)[:, -k:]  # the k best; the worst of these comes first
+    tied = (scores >= scores[queries, few[:, :1]]).sum(1) > k  # the worst of them with a row outside
     found = _sorted(scores[queries, few], rows[queries, few], k)
     if tied.any():
         found[0][tied], found[1][tied] = _sorted(scores[tied], rows[tied], k)

@@ -1,34 +1,33 @@
-"""Which FAISS index: the rule behind ``--factory auto``, written down as one table.
+"""Which FAISS types to try: the rules behind the factory ``auto`` (``--factory auto``), one table.
 
-A row of the table is a type that is worth trying and the bounds it is worth trying in. Bounds and order come from
-measurements (docs/log.md); whether a type really is good enough for the vectors at hand is never taken from here but
-measured (``searchapp.index.ann.calibration``): lists and reduction that shine on one collection lose badly on another.
+A row of the table is a type of index and the bounds within which it is worth trying. Bounds and order come from
+measurements (docs/log.md). The table does not say which type is good enough for the vectors at hand: that is measured
+(``searchapp.index.ann.calibration``), as a type that is best on one collection may be the worst on another.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from searchapp.errors import IndexStoreError
+from searchapp.index.ann.request import Targets
 
-RECALL = 0.99  # what is asked of recall@10 when the user asks for nothing
-FRUGAL = 25  # without --memory or --latency, an index takes at most this part of float32 vectors' bytes
+FRUGAL = 25  # without a target of memory or latency, an index takes at most 1/25 of the bytes of float32 vectors
 EXACT_LIMIT = 1 << 24  # numbers (rows x dim) up to which exact search takes a few milliseconds, and is kept
-EXACT_BYTES = 1 << 32  # up to which exact search is fallen back on where everything else misses the target
-LEAST = 8  # bytes of a 1-bit code beside its bits; where dimensions are few, the default budget has room for it
+EXACT_BYTES = 1 << 32  # of an exact index, up to which it is tried where everything else misses the target
+LEAST = 8  # bytes that a 1-bit code has beside its bits; the default budget always has room for them
 UNLIMITED = 1 << 62
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A type of index, with what it takes and where it is tried.
+    """A type of index, the memory it takes, and the collections it is tried on.
 
-    ``factory`` may hold ``{lists}``, ``{rotation}``, and the numbers of product codes ``{pairs}`` and ``{fours}``. A
-    vector takes ``per_dim`` bytes for each dimension that is left when the share ``kept`` of them is, and ``fixed``
-    more. There are ``lists`` times the root of the number of rows of inverted lists. Dimensions are bounded before
-    the reduction.
+    ``factory`` is a template of a FAISS factory string: ``{lists}``, ``{rotation}``, and the numbers of product codes
+    ``{pairs}`` and ``{fours}`` are put in. PCA keeps the share ``kept`` of the dimensions. A vector takes ``per_dim``
+    bytes for each dimension kept, and ``fixed`` bytes more. The number of inverted lists is ``lists`` times the square
+    root of the number of rows. The rule is tried from ``least_rows`` rows on, and where a vector has ``least_dim`` to
+    ``most_dim`` dimensions before the reduction.
     """
 
     name: str
@@ -43,12 +42,12 @@ class Rule:
 
     @property
     def exact(self) -> bool:
-        """Whether it compares a query with every vector as it is."""
+        """Whether a search compares the query with every vector, uncompressed."""
         return self.factory == "Flat"
 
     @property
     def growth(self) -> float:
-        """The power of the number of rows that the time of a search grows with."""
+        """The exponent g in: the time of a search grows as (number of rows) ** g."""
         return 0.7 if self.lists else 0.2 if "HNSW" in self.factory else 1.0
 
 
@@ -75,42 +74,18 @@ TABLE = (
     Rule("lists of 8-bit codes, reduced to 1/8", "IVF{lists},SQ8", 1, 8, 1 / 8, 4, 20_000, 2_048),
     Rule("graph over 8-bit codes", "HNSW32,SQ8", 1, 276, least_rows=20_000),
 )  # fmt: skip
-CANDIDATES = (50, 100, 150, 200, 300, 400, 600, 800, 1_600)  # rows rescored, the fewest that suffice are taken
-STANDARD = 100  # rescored before anything is measured
+CANDIDATES = (50, 100, 150, 200, 300, 400, 600, 800, 1_600)  # numbers of rows rescored that calibration tries
+STANDARD = 100  # rows rescored before anything is measured
 SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 16, 3 / 32, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 1)  # of the lists visited
 STEP = 8  # dimensions are kept in multiples of it
 BREADTHS = (32, 64, 128, 256, 512)  # efSearch of a graph
 
 
 @dataclass(frozen=True)
-class Targets:
-    """What is asked of an index: recall@10 against exact search, bytes of memory for all of it, milliseconds a query.
+class AnnConfig:
+    """A FAISS factory string, its search parameters, how many candidates are rescored (0: none), and the reduction.
 
-    Memory and latency are None where the user leaves them to the rule.
-    """
-
-    recall: float = RECALL
-    memory: float | None = None
-    latency: float | None = None
-
-    def asked(self) -> dict[str, float]:
-        """What is stored in a manifest; empty where nothing but the usual is asked."""
-        named = {"recall": self.recall, "memory": self.memory, "latency": self.latency}
-        return {
-            name: value for name, value in named.items() if value is not None and (name, value) != ("recall", RECALL)
-        }
-
-    @classmethod
-    def of(cls, asked: Mapping[str, float]) -> Targets:
-        """The targets of a manifest."""
-        return cls(asked.get("recall", RECALL), asked.get("memory"), asked.get("latency"))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A FAISS factory string with its search parameters, and how many candidates are rescored exactly (0: none).
-
-    ``pca`` is the reduction that goes with it, None for none.
+    ``pca`` is the dimension of the reduction in front of the index, None for no reduction.
     """
 
     factory: str
@@ -122,18 +97,8 @@ class Choice:
         return f"PCA{self.pca},{self.factory}" if self.pca else self.factory
 
 
-def check_targets(targets: Targets) -> None:
-    """Raise IndexStoreError for a target that nothing can be."""
-    if not 0 < targets.recall <= 1:
-        raise IndexStoreError(f"--recall {targets.recall:g} is no share; give a number above 0 and up to 1, e.g. 0.95")
-    if targets.memory is not None and targets.memory <= 0:
-        raise IndexStoreError(f"--memory {targets.memory:g} is no size; give bytes, or e.g. 500MB or 2GB")
-    if targets.latency is not None and targets.latency <= 0:
-        raise IndexStoreError(f"--latency {targets.latency:g} is no time; give milliseconds above 0")
-
-
-def applicable(rows: int, dim: int, reduced: int | None, targets: Targets) -> list[tuple[Rule, Choice]]:
-    """The rules worth trying and what they come to; only exact search where that is fast enough anyway.
+def applicable(rows: int, dim: int, reduced: int | None, targets: Targets) -> list[tuple[Rule, AnnConfig]]:
+    """The rules worth trying, each with its config; exact search alone where that takes a few milliseconds.
 
     ``reduced`` is the dimension that the user reduces to, 0 for no reduction, None to leave it to the rules.
     """
@@ -142,22 +107,22 @@ def applicable(rows: int, dim: int, reduced: int | None, targets: Targets) -> li
     for rule in TABLE:
         if rule.kept < 1 and reduced is not None:
             continue
-        choice = made(rule, rows, dim, reduced)
-        bounded = max(rule.least_rows, choice.pca or 0) <= rows and rule.least_dim <= given <= rule.most_dim
-        size = choice.pca or dim
+        config = instantiate(rule, rows, dim, reduced)
+        bounded = max(rule.least_rows, config.pca or 0) <= rows and rule.least_dim <= given <= rule.most_dim
+        size = config.pca or dim
         taken = bytes_of(rule, size, rows) * rows
-        if targets.memory is not None:  # which is for all of it; the usual budget is for what grows with the rows
-            taken += matrix(choice.factory, size)
+        if targets.memory is not None:  # the user's memory is for the whole index, the default only for the rows
+            taken += matrix(config.factory, size)
         if bounded and taken <= budget(rule, rows, dim, targets):
-            found.append((rule, choice))
-    exact = [(rule, choice) for rule, choice in found if rule.exact]
+            found.append((rule, config))
+    exact = [(rule, config) for rule, config in found if rule.exact]
     if exact and rows * given <= EXACT_LIMIT and targets.latency is None:
         return exact
     return [*(pair for pair in found if not pair[0].exact), *exact]
 
 
-def made(rule: Rule, rows: int, dim: int, reduced: int | None) -> Choice:
-    """The choice a rule comes to for vectors of ``dim``; ``reduced`` is as in ``applicable``."""
+def instantiate(rule: Rule, rows: int, dim: int, reduced: int | None) -> AnnConfig:
+    """The config of a rule for ``rows`` vectors of ``dim``; ``reduced`` is as in ``applicable``."""
     size = max(STEP, round(rule.kept * dim / STEP) * STEP) if rule.kept < 1 else reduced or dim
     pairs, fours = -(-size // 2), -(-size // 4)
     filled = 2 * pairs if "{pairs}" in rule.factory else 4 * fours if "{fours}" in rule.factory else size
@@ -167,11 +132,11 @@ def made(rule: Rule, rows: int, dim: int, reduced: int | None) -> Choice:
         pairs=pairs,
         fours=fours,
     )
-    return replace(start(factory, reduced=size < dim), pca=size if size < dim else None)
+    return replace(default_config(factory, reduced=size < dim), pca=size if size < dim else None)
 
 
 def budget(rule: Rule, rows: int, dim: int, targets: Targets) -> float:
-    """The bytes an index by this rule may take. Exact search is the last resort and may take more than the others."""
+    """The bytes that an index by this rule may take: more for exact search, which is the last resort."""
     if targets.memory is not None:
         return targets.memory
     if rule.exact:
@@ -185,21 +150,26 @@ def bytes_of(rule: Rule, size: int, rows: int) -> float:
 
 
 def matrix(factory: str, size: int) -> int:
-    """Bytes of the matrix that turns vectors of ``size`` dimensions, which is there once; Hadamard's needs none."""
+    """Bytes of the one matrix that rotates vectors of ``size`` dimensions; Hadamard's rotation needs none."""
     return 4 * size * size if factory.startswith("RR") else 0
 
 
-def start(factory: str, reduced: bool) -> Choice:
-    """A factory string with the parameters that calibration starts from. What is not exact is rescored."""
+def default_config(factory: str, *, reduced: bool) -> AnnConfig:
+    """A factory string with the parameters that calibration starts from; all but exact search is rescored."""
     parameters: dict[str, int] = {}
     if lists_in(factory):
         parameters["nprobe"] = max(1, min(64, lists_in(factory)))
     if "HNSW" in factory:
         parameters["efSearch"] = 128
-    return Choice(factory, 0 if factory == "Flat" and not reduced else STANDARD, parameters)
+    return AnnConfig(factory, 0 if is_exact(factory, reduced=reduced) else STANDARD, parameters)
 
 
-def ladder(factory: str) -> list[dict[str, int]]:
+def is_exact(factory: str, *, reduced: bool) -> bool:
+    """Whether the scores of a type are cosines up to rounding: all vectors, neither compressed nor reduced."""
+    return factory == "Flat" and not reduced
+
+
+def parameter_grid(factory: str) -> list[dict[str, int]]:
     """The search parameters worth trying for a type, the fastest first."""
     if lists := lists_in(factory):
         return [{"nprobe": count} for count in sorted({max(1, round(share * lists)) for share in SHARES})]
@@ -209,7 +179,10 @@ def ladder(factory: str) -> list[dict[str, int]]:
 
 
 def rotation(dim: int) -> str:
-    """Random rotation: Hadamard's is fast, but fills up to a power of two, and each dimension filled takes memory."""
+    """The random rotation for ``dim`` dimensions.
+
+    Hadamard's (HR) is fast, but pads vectors to a power of two, and padding takes memory; RR is a full matrix.
+    """
     return "HR" if dim & (dim - 1) == 0 else "RR"
 
 

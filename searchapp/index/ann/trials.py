@@ -1,125 +1,136 @@
-"""Tries the rules that fit on a sample of the vectors, before one of them is built over all."""
+"""Trials: the rules are tried on a sample of the vectors, before any of them is built over all."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from searchapp.index.ann.calibration import DEPTH, TIMED, Point, Probes, Subject, calibrate
+from searchapp.index.ann.calibration import DEPTH, TIMED, CalibrationQueries, MeasuredIndex, OperatingPoint, calibrate
 from searchapp.index.ann.pca import Fit, Pca, reduced_blocks, reduced_sample
 from searchapp.index.ann.rescore import exact_scores
-from searchapp.index.ann.rules import STANDARD, Choice, Rule, bytes_of, made, start
-from searchapp.index.ann.searcher import AnnIndex, add, train, training_rows
+from searchapp.index.ann.rules import STANDARD, AnnConfig, Rule, bytes_of, default_config, instantiate
+from searchapp.index.ann.searcher import AnnIndex
+from searchapp.index.ann.train import add, train, training_rows
 from searchapp.index.storage.vectors import Held
 
 SAMPLE = 20_000  # rows that the rules are tried on
-DEEPENING = 0.4  # power of the number of rows that the candidates needed for a recall grow with (docs/log.md)
-FINALISTS, CLOSE = 3, 3.0  # how many are built over all rows where these times the shortest time are expected
+DEEPENING = 0.4  # the candidates needed for a recall grow as (number of rows) ** 0.4 (docs/log.md)
+FINALISTS, CLOSE = 3, 3.0  # so many are built over all rows, if expected within so many times the shortest time
 NEARLY = 1.1  # times the shortest time, within which a smaller index is preferred
 EIGHTHS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the dimensions: the reductions that `auto` tries
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A choice, what it measured on the sample, and the milliseconds a query is expected to take over all rows."""
+    """A config, what it measured on the sample, and the milliseconds that a query is expected to take over all rows.
+
+    ``point`` is None for exact search, which is not tried: its recall is 1.
+    """
 
     rule: Rule
-    choice: Choice
-    point: Point | None = None
+    config: AnnConfig
+    point: OperatingPoint | None = None
     expected: float = float("inf")
-    close: bool = False  # so near to the fastest that only building it over all rows can tell
 
     def rank(self, shortest: float, dim: int, rows: int) -> tuple[float, float]:
-        """What trials are sorted by: those up to ``shortest`` milliseconds by size, all others by time after them."""
-        size = bytes_of(self.rule, self.choice.pca or dim, rows)
+        """The sort key: trials expected within ``shortest`` milliseconds by size, then all others by time."""
+        size = bytes_of(self.rule, self.config.pca or dim, rows)
         return (0.0, size) if self.expected <= shortest else (1.0, self.expected)
 
 
-def screen(
-    pairs: Sequence[tuple[Rule, Choice]],
+@dataclass(frozen=True)
+class Finalist:
+    """A config to be built over all rows.
+
+    It is built where no config before it reached the target, and, if ``contested``, in any case: its time is so near
+    the shortest that the sample cannot tell which one is faster.
+    """
+
+    config: AnnConfig
+    contested: bool = False
+
+
+def try_rule(
+    rule: Rule,
+    config: AnnConfig,
     sample: Held,
     rows: int,
-    queries: np.ndarray,
+    queries: CalibrationQueries,
+    pca: Pca | None,
     target: float,
-    projection: Callable[[int], Pca],
-) -> tuple[list[Trial], list[str]]:
-    """The choices in the order in which they are to be built, and a sentence for each that missed on the sample.
+) -> Trial:
+    """Build a config over a sample of ``rows`` vectors, with as many lists as suit the sample, and measure it there.
+
+    ``queries`` have their ground truth among the sample. The time over all rows is extrapolated in two parts: that of
+    the first stage by the rule's ``growth``, that of rescoring by ``DEEPENING``.
+    """
+    if rule.exact:
+        return Trial(rule, config)
+    small = instantiate(rule, sample.count, sample.dim, config.pca)
+    raw = train(small, reduced_sample(sample, training_rows(small.factory, config.pca or sample.dim), pca))
+    add(small, raw, reduced_blocks(sample.blocks(), pca))
+    index = MeasuredIndex(AnnIndex(raw, {}), pca, sample)
+    point = calibrate(index, queries, small.factory, target)
+    scan = _scan_milliseconds(index, queries, point)
+    larger = rows / sample.count
+    rescoring = max(0.0, point.milliseconds - scan) * larger**DEEPENING
+    return Trial(rule, config, point, scan * larger**rule.growth + rescoring)
+
+
+def finalists(trials: Sequence[Trial], sample: Held, rows: int, target: float) -> tuple[list[Finalist], list[str]]:
+    """The configs to build, in order, and a sentence for each that missed the target on the sample.
 
     First the smallest of those that reached the target in nearly the shortest time, then the others that reached it,
-    the fastest first; then exact search if it is among them, else the one that missed by least. ``sample`` are
-    some of ``rows`` vectors.
+    the fastest first. Last comes exact search if it was tried, else the config that missed the target by least.
     """
-    probes = Probes.over(queries, sample.blocks())
-    trials = [
-        Trial(*pair)
-        if pair[0].exact
-        else _tried(*pair, sample, rows, probes, projection(pair[1].pca) if pair[1].pca else None, target)
-        for pair in pairs
-    ]
     reached = [trial for trial in trials if trial.point and trial.point.recall >= target]
     missed = [trial for trial in trials if trial.point and trial.point.recall < target]
     notes = [
-        f"{trial.choice} reached recall {trial.point.recall:.3f} of {target:g} on {sample.count:,} vectors"
+        f"{trial.config} reached recall {trial.point.recall:.3f} of {target:g} on {sample.count:,} vectors"
         for trial in missed
         if trial.point
     ]
     shortest = min((trial.expected for trial in reached), default=0.0)
     order = sorted(reached, key=lambda trial: trial.rank(NEARLY * shortest, sample.dim, rows))
-    order = [
-        replace(trial, close=number < FINALISTS and trial.expected <= CLOSE * shortest)
+    exact = [trial for trial in trials if trial.point is None]
+    last = exact or sorted(missed, key=lambda trial: trial.point.recall if trial.point else 0)[-1:]
+    found = [
+        Finalist(trial.config, contested=number < FINALISTS and trial.expected <= CLOSE * shortest)
         for number, trial in enumerate(order)
     ]
-    exact = [trial for trial in trials if trial.point is None]
-    rest = exact or sorted(missed, key=lambda trial: trial.point.recall if trial.point else 0)[-1:]
-    return [*order, *rest], notes
+    return [*found, *(Finalist(trial.config) for trial in last)], notes
 
 
-def _tried(
-    rule: Rule, choice: Choice, sample: Held, rows: int, probes: Probes, pca: Pca | None, target: float
-) -> Trial:
-    """Build a choice over the sample, with as many lists as suit it, and measure it there."""
-    small = made(rule, sample.count, sample.dim, choice.pca)
-    index = train(small, reduced_sample(sample, training_rows(small.factory, choice.pca or sample.dim), pca))
-    add(small, index, reduced_blocks(sample.blocks(), pca))
-    subject = Subject(AnnIndex(index, {}), pca, sample)
-    point = calibrate(subject, probes, small.factory, target)
-    scan = _scan_milliseconds(subject, probes, point)
-    larger = rows / sample.count
-    rescoring = max(0.0, point.milliseconds - scan) * larger**DEEPENING
-    return Trial(rule, choice, point, scan * larger**rule.growth + rescoring)
-
-
-def _scan_milliseconds(subject: Subject, probes: Probes, point: Point) -> float:
+def _scan_milliseconds(index: MeasuredIndex, queries: CalibrationQueries, point: OperatingPoint) -> float:
     """CPU time of the first stage alone, one query at a time, median: the part that grows with the rows."""
-    subject.ann.set(point.parameters)
-    queries = probes.queries[:TIMED]
+    index.ann.set(point.parameters)
     spent = []
-    for query in subject.reduced(queries):
+    for query in index.reduced(queries.queries[:TIMED]):
         began = time.process_time()
-        subject.ann.search(query[None], min(max(point.candidates, DEPTH), subject.ann.rows))
+        index.ann.search(query[None], min(max(point.candidates, DEPTH), index.ann.rows))
         spent.append(time.process_time() - began)
     return 1_000 * float(np.median(spent))
 
 
-def smallest_dimension(sample: Held, queries: np.ndarray, fit: Fit, target: float) -> tuple[list[int], list[str]]:
-    """The reductions from the smallest one on that reaches the target on the sample, and what the smaller ones reached.
+def smallest_dimensions(sample: Held, queries: np.ndarray, fit: Fit, target: float) -> tuple[list[int], list[str]]:
+    """The reductions from the smallest one on that reaches the target on the sample, and a sentence for each smaller.
 
-    Measured is recall@10 after the best candidates of exact search in the reduced space are scored again. Empty where
-    none reaches the target.
+    Measured is recall@10 after rescoring the best candidates of exact search in the reduced space. Empty where no
+    reduction reaches the target.
     """
-    probes = Probes.over(queries, sample.blocks())
+    truth = CalibrationQueries.over(queries, sample.blocks())
     dims = dimensions(sample.dim, fit.axes.shape[1])
     notes: list[str] = []
     for number, dim in enumerate(dims):
         pca = fit.pca(dim)
-        exact = start("Flat", reduced=False)
+        exact = default_config("Flat", reduced=False)
         index = train(exact, np.empty((0, dim), dtype=np.float32))
         add(exact, index, reduced_blocks(sample.blocks(), pca))
         _, rows = index.search(pca.apply(queries), min(STANDARD, sample.count))
-        found = probes.recall(exact_scores(sample, queries, rows))
+        found = truth.recall(exact_scores(sample, queries, rows))
         if found >= target:
             return dims[number:], notes
         notes.append(f"PCA {dim} reached recall {found:.3f} of {target:g} on {sample.count:,} vectors")

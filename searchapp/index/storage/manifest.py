@@ -12,6 +12,7 @@ from searchapp.index.storage.directory import FileEntry
 from searchapp.index.storage.migrate import FORMAT, migrate
 
 STATES = ("encoding", "encoded", "ready")
+RESCORED_A_HIT = 4  # candidates rescored for each hit asked for, at least
 T = TypeVar("T")
 
 
@@ -123,6 +124,21 @@ class Ann:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "notes", tuple(self.notes))  # JSON has lists only
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its scores are cosines up to rounding, so that no candidate has to be rescored."""
+        return self.candidates == 0
+
+    def rescore_depth(self, k: int, asked: int | None = None) -> int:
+        """How many candidates of a query are rescored in a search for ``k`` hits; 0: the index's own scores stand.
+
+        ``asked`` is the number a user asks for, 0 for none. None leaves it to the index: what calibration set, and at
+        least ``RESCORED_A_HIT`` for each hit; none where the index is exact.
+        """
+        if asked is None:
+            return 0 if self.is_exact else max(self.candidates, RESCORED_A_HIT * k)
+        return max(asked, k) if asked else 0
 
 
 @dataclass(frozen=True)

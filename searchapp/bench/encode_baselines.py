@@ -1,4 +1,4 @@
-"""The programs that are measured: ours in several precisions, and rivals on the same model and the same texts."""
+"""What ``searchapp bench encode`` compares: our encoder in several precisions, and baselines on the same model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from searchapp.encoder import Encoder
 from searchapp.encoder.export.export import export
 from searchapp.errors import SearchAppError
 
-RIVALS = ("sentence-transformers", "hf")
-BATCH = 32  # what both rivals take by default
+LIBRARIES = ("sentence-transformers", "hf")
+BATCH = 32  # the default of both libraries
 OURS = "searchapp"
 
 
 @dataclass
-class Arm:
+class EncodeBaseline:
     """One program in one precision; ``positions`` counts what its model computed since ``clear``."""
 
     name: str
@@ -30,17 +30,17 @@ class Arm:
     clear: Callable[[], None]
 
 
-def ours(encoder: Encoder) -> Arm:
+def ours(encoder: Encoder) -> EncodeBaseline:
     """Our own encoder."""
 
     def clear() -> None:
         encoder.backend.positions = 0
 
     name = OURS if encoder.backend.name == "torch" else f"{OURS} --backend {encoder.backend.name}"
-    return Arm(name, encoder.dtype, encoder.encode, lambda: encoder.backend.positions, clear)
+    return EncodeBaseline(name, encoder.dtype, encoder.encode, lambda: encoder.backend.positions, clear)
 
 
-def whole_build(encoder: Encoder, folder: Path) -> Arm:
+def whole_build(encoder: Encoder, folder: Path) -> EncodeBaseline:
     """From a JSONL file, written beforehand, to a published index."""
     import json
 
@@ -54,29 +54,29 @@ def whole_build(encoder: Encoder, folder: Path) -> Arm:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             build([str(path)], Path(place) / "index", encoder)
 
-    arm = ours(encoder)
-    return Arm(f"{arm.name}, build to index", encoder.dtype, run, arm.positions, arm.clear)
+    encoding = ours(encoder)
+    return EncodeBaseline(f"{encoding.name}, build to index", encoder.dtype, run, encoding.positions, encoding.clear)
 
 
-def rival(name: str, folder: Path, dtype: str, device: str, longest: int) -> Arm:
-    """A rival over the exported model in ``folder``; any other name is a sentence-transformers folder of its own.
+def baseline(name: str, folder: Path, dtype: str, device: str, longest: int) -> EncodeBaseline:
+    """A baseline over the exported model in ``folder``; any other name is a sentence-transformers folder of its own.
 
-    Raises SearchAppError when the rival is not installed or not known.
+    Raises SearchAppError when the library is not installed or not known.
     """
     if name == "hf":
         return _transformers(folder, dtype, device, longest)
-    return _sentence_transformers(name, folder if name in RIVALS else Path(name), dtype, device, longest)
+    return _sentence_transformers(name, folder if name in LIBRARIES else Path(name), dtype, device, longest)
 
 
-def export_for_rivals(encoder: Encoder, folder: Path) -> Path:
-    """Write the model as sentence-transformers reads it, so that every arm runs the same weights and tokens."""
+def export_for_baselines(encoder: Encoder, folder: Path) -> Path:
+    """Write the model as sentence-transformers reads it, so that every program runs the same weights and tokens."""
     place = folder / "exported"
     if not place.exists():
         export(encoder, place)
     return place
 
 
-def _sentence_transformers(name: str, folder: Path, dtype: str, device: str, longest: int) -> Arm:
+def _sentence_transformers(name: str, folder: Path, dtype: str, device: str, longest: int) -> EncodeBaseline:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -84,10 +84,10 @@ def _sentence_transformers(name: str, folder: Path, dtype: str, device: str, lon
     import torch
 
     if not (folder / "modules.json").exists():
-        known = ", ".join(RIVALS)
+        known = ", ".join(LIBRARIES)
         raise SearchAppError(f"rival {name!r} is unknown; expected {known}, or a sentence-transformers folder")
     model = SentenceTransformer(str(folder), device=device, model_kwargs={"dtype": getattr(torch, dtype)})
-    if name in RIVALS:
+    if name in LIBRARIES:
         model.max_seq_length = longest
 
     def run(texts: Sequence[str]) -> np.ndarray:
@@ -95,11 +95,11 @@ def _sentence_transformers(name: str, folder: Path, dtype: str, device: str, lon
             model.encode(list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False)
         )
 
-    shown = name if name in RIVALS else f"{'/'.join(folder.parts[-2:])} in sentence-transformers"
-    return Arm(shown, dtype, run, *_counted(model[0]))
+    shown = name if name in LIBRARIES else f"{'/'.join(folder.parts[-2:])} in sentence-transformers"
+    return EncodeBaseline(shown, dtype, run, *_counted(model[0]))
 
 
-def _transformers(folder: Path, dtype: str, device: str, longest: int) -> Arm:
+def _transformers(folder: Path, dtype: str, device: str, longest: int) -> EncodeBaseline:
     """The loop one writes first: batches in the order given, padded to the longest, mean over the tokens."""
     import torch
     from transformers import AutoModel, AutoTokenizer
@@ -121,7 +121,7 @@ def _transformers(folder: Path, dtype: str, device: str, longest: int) -> Arm:
                 out.append(torch.nn.functional.normalize(mean, dim=-1).cpu().numpy())
         return np.concatenate(out)
 
-    return Arm("hf", dtype, run, *_counted(model))
+    return EncodeBaseline("hf", dtype, run, *_counted(model))
 
 
 def _counted(module: Any) -> tuple[Callable[[], int], Callable[[], None]]:

@@ -1,7 +1,7 @@
 """The indexes that ``searchapp bench index`` compares: raw FAISS, usearch, hnswlib, and searchapp's own.
 
-Each is a ``Contender``: built once, searched with any of its settings. FAISS types that compress are measured twice,
-with their own scores and with the rescoring that searchapp does, from vectors held in memory.
+Each is an ``IndexBaseline``: built once, searched with all the parameters of its grid. FAISS types that compress
+are measured twice, with their own scores and with the rescoring that searchapp does, from vectors held in memory.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import numpy as np
 
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex
-from searchapp.index.ann.calibration import DEPTH, Subject
+from searchapp.index.ann.calibration import DEPTH, MeasuredIndex
+from searchapp.index.ann.faiss_lib import check_factory, import_faiss
 from searchapp.index.ann.pca import reduced_sample
-from searchapp.index.ann.rules import BREADTHS, SHARES, lists_in, power_of_two, rotation, start
-from searchapp.index.ann.searcher import AnnIndex, add, check_factory, import_faiss, train, training_rows
+from searchapp.index.ann.rules import BREADTHS, SHARES, default_config, lists_in, power_of_two, rotation
+from searchapp.index.ann.searcher import AnnIndex
+from searchapp.index.ann.train import add, train, training_rows
 from searchapp.index.storage.vectors import Held
 
 OTHERS = ("usearch", "hnswlib")
@@ -30,27 +32,27 @@ LINKS = 16  # of a node in the graphs of usearch and hnswlib; FAISS's HNSW16 has
 CONSTRUCTION = 128  # breadth of the search while a graph is built
 RESCORED = (0, 50, 100, 200, 400, 800)  # candidates, for a FAISS type that compresses
 OUR_DEPTHS = (None, 40, 100, 200, 400, 800)  # None: as the index is set
-Setting = dict[str, int]
+SearchParameters = dict[str, int]
 Search = Callable[[np.ndarray], np.ndarray]  # unit queries (n, dim) -> rows (n, DEPTH)
 
 
 @dataclass(frozen=True)
-class Contender:
-    """An index that is built: its settings, its bytes a vector, the processor seconds that building took.
+class IndexBaseline:
+    """An index that is built: its parameter grid, its bytes a vector, the processor seconds that building took.
 
-    ``at`` takes a setting and gives the search with it, good until another is taken.
+    ``at`` sets search parameters and returns the search with them, valid until ``at`` is called again.
     """
 
     name: str
-    at: Callable[[Setting], Search]
-    settings: tuple[Setting, ...]
+    at: Callable[[SearchParameters], Search]
+    grid: tuple[SearchParameters, ...]
     size: float
     seconds: float
     notes: tuple[str, ...] = field(default=())
 
 
 def standard(rows: int, dim: int) -> list[str]:
-    """The rivals that are measured where none is named: exact, lists, graphs, codes, a reduction, other libraries."""
+    """The baselines measured where none is named: exact, lists, graphs, codes, a reduction, other libraries."""
     lists, few = power_of_two(4 * math.sqrt(rows)), power_of_two(math.sqrt(rows))
     turned, half, codes = rotation(dim), max(1, dim // 2), max(1, dim // 4)
     bits = "RaBitQfs" if dim <= 1_024 else "RaBitQ"
@@ -63,7 +65,7 @@ def standard(rows: int, dim: int) -> list[str]:
 
 
 def check(names: Sequence[str], dim: int) -> None:
-    """Raise SearchAppError for a rival that is neither a library nor a FAISS factory string for vectors of ``dim``."""
+    """Raise SearchAppError for a name that is neither a library nor a FAISS factory string for vectors of ``dim``."""
     for name in names:
         if name == "auto":
             raise SearchAppError("--rival auto is searchapp's own, which is always measured; leave it out")
@@ -72,12 +74,12 @@ def check(names: Sequence[str], dim: int) -> None:
 
 
 def missing(name: str) -> bool:
-    """Whether a rival is a library that is not installed."""
+    """Whether a baseline is a library that is not installed."""
     return name in OTHERS and find_spec(name) is None
 
 
-def build(name: str, index: VectorIndex, held: Held) -> Contender:
-    """Build a rival over the vectors of an index; ``held`` are the same in memory, to rescore with."""
+def build(name: str, index: VectorIndex, held: Held) -> IndexBaseline:
+    """Build a baseline over the vectors of an index; ``held`` are the same in memory, to rescore with."""
     began = time.process_time()
     if name == "usearch":
         return _usearch(index, began)
@@ -86,45 +88,43 @@ def build(name: str, index: VectorIndex, held: Held) -> Contender:
     return _faiss(name, index, held, began)
 
 
-def ours(index: VectorIndex, seconds: float) -> Contender:
-    """A finished index of searchapp, searched as a program would, with its own setting and other depths."""
+def ours(index: VectorIndex, seconds: float) -> IndexBaseline:
+    """A finished index of searchapp, searched as a program would, as it is set and with other rescoring depths."""
     ann, reduction = index.manifest.ann, index.manifest.reduction
     assert ann is not None  # noqa: S101 - for mypy
     chosen = f"PCA{reduction.dim},{ann.factory}" if reduction else ann.factory
 
-    def at(setting: Setting) -> Search:
-        return lambda queries: index.search_vectors(queries, DEPTH, candidates=setting.get("candidates"))[1]
+    def at(parameters: SearchParameters) -> Search:
+        return lambda queries: index.search_vectors(queries, DEPTH, candidates=parameters.get("candidates"))[1]
 
-    depths = OUR_DEPTHS if ann.candidates else OUR_DEPTHS[:1]
-    settings = tuple({} if depth is None else {"candidates": depth} for depth in depths)
+    depths = OUR_DEPTHS[:1] if ann.is_exact else OUR_DEPTHS
+    grid = tuple({} if depth is None else {"candidates": depth} for depth in depths)
     said = ", ".join(f"{key} {value}" for key, value in {**ann.parameters, "candidates": ann.candidates}.items())
-    return Contender(f"{OURS}: {chosen}", at, settings, ann.measured["bytes"], seconds, (f"set to {said}", *ann.notes))
+    return IndexBaseline(f"{OURS}: {chosen}", at, grid, ann.measured["bytes"], seconds, (f"set to {said}", *ann.notes))
 
 
-def _faiss(factory: str, index: VectorIndex, held: Held, began: float) -> Contender:
-    choice = start(factory, reduced=False)
+def _faiss(factory: str, index: VectorIndex, held: Held, began: float) -> IndexBaseline:
+    choice = default_config(factory, reduced=False)
     dim = index.manifest.dim
     raw = train(choice, reduced_sample(index.vectors, training_rows(factory, dim)))
     add(choice, raw, index.vectors.blocks())
     seconds = time.process_time() - began
     ann = AnnIndex(raw, {})
-    subject = Subject(ann, None, held)
+    subject = MeasuredIndex(ann, None, held)
 
-    def at(setting: Setting) -> Search:
-        ann.set({key: value for key, value in setting.items() if key != "candidates"})
-        if depth := setting.get("candidates"):
+    def at(parameters: SearchParameters) -> Search:
+        ann.set({key: value for key, value in parameters.items() if key != "candidates"})
+        if depth := parameters.get("candidates"):
             return lambda queries: subject.search(queries, DEPTH, depth)[1]
         return lambda queries: raw.search(queries, DEPTH)[1]
 
     depths = (0,) if factory.endswith("Flat") else RESCORED
-    settings = tuple(
-        {**step, **({"candidates": depth} if depth else {})} for step in _steps(factory) for depth in depths
-    )
+    grid = tuple({**step, **({"candidates": depth} if depth else {})} for step in _steps(factory) for depth in depths)
     size = len(import_faiss().serialize_index(raw)) / index.manifest.rows
-    return Contender(factory, at, settings, size, seconds)
+    return IndexBaseline(factory, at, grid, size, seconds)
 
 
-def _steps(factory: str) -> Iterator[Setting]:
+def _steps(factory: str) -> Iterator[SearchParameters]:
     """Search parameters of a FAISS type, the fastest first."""
     if lists := lists_in(factory):
         yield from ({"nprobe": count} for count in sorted({max(1, round(share * lists)) for share in SHARES[1:]}))
@@ -134,7 +134,7 @@ def _steps(factory: str) -> Iterator[Setting]:
         yield {}
 
 
-def _usearch(index: VectorIndex, began: float) -> Contender:
+def _usearch(index: VectorIndex, began: float) -> IndexBaseline:
     from usearch.index import Index
 
     made = Index(ndim=index.manifest.dim, metric="ip", dtype="f16", connectivity=LINKS, expansion_add=CONSTRUCTION)
@@ -146,15 +146,15 @@ def _usearch(index: VectorIndex, began: float) -> Contender:
         found: Any = made.search(queries, DEPTH, threads=1)
         return np.asarray(found.keys).astype(np.int64).reshape(len(queries), -1)
 
-    def at(setting: Setting) -> Search:
-        made.expansion_search = setting["ef"]
+    def at(parameters: SearchParameters) -> Search:
+        made.expansion_search = parameters["ef"]
         return search
 
     size = made.serialized_length / index.manifest.rows
-    return Contender("usearch f16", at, _breadths(), size, seconds)
+    return IndexBaseline("usearch f16", at, _breadths(), size, seconds)
 
 
-def _hnswlib(index: VectorIndex, began: float) -> Contender:
+def _hnswlib(index: VectorIndex, began: float) -> IndexBaseline:
     import hnswlib
 
     made = hnswlib.Index(space="ip", dim=index.manifest.dim)
@@ -167,14 +167,14 @@ def _hnswlib(index: VectorIndex, began: float) -> Contender:
         labels, _ = made.knn_query(queries, k=min(DEPTH, index.manifest.rows), num_threads=1)
         return labels.astype(np.int64)
 
-    def at(setting: Setting) -> Search:
-        made.set_ef(setting["ef"])
+    def at(parameters: SearchParameters) -> Search:
+        made.set_ef(parameters["ef"])
         return search
 
-    return Contender("hnswlib", at, _breadths(), made.index_file_size() / index.manifest.rows, seconds)
+    return IndexBaseline("hnswlib", at, _breadths(), made.index_file_size() / index.manifest.rows, seconds)
 
 
-def _breadths() -> tuple[Setting, ...]:
+def _breadths() -> tuple[SearchParameters, ...]:
     return tuple({"ef": breadth} for breadth in BREADTHS)
 
 

@@ -1,0 +1,123 @@
+"""Makes the reduction and the FAISS index of a state from its stored vectors, and commits them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from searchapp.errors import IndexStoreError
+from searchapp.heap import freed_memory_returned
+from searchapp.index.ann.builder import AnnBuilder, Stage
+from searchapp.index.ann.calibration import CalibrationQueries
+from searchapp.index.ann.queries import (
+    PROBES,
+    EncodeQueries,
+    encode_fragments,
+    read_queries,
+    synthetic_queries,
+    write_queries,
+)
+from searchapp.index.ann.request import AnnRequest
+from searchapp.index.ann.select import Selection, select, will_be_exact
+from searchapp.index.storage.manifest import Ann, Manifest
+from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.writer import Writer
+
+
+def build_ann(
+    writer: Writer,
+    request: AnnRequest,
+    *,
+    manifest: Manifest | None = None,
+    stage: Stage | None = None,
+    encode: EncodeQueries | None = None,
+    device: str = "cpu",
+) -> Manifest:
+    """Fit the reduction and build the FAISS index over all stored vectors, commit both at once, return the new state.
+
+    ``manifest`` is the state to go on from, by default the committed one; its files need not be committed yet. Deleted
+    rows keep their numbers, but the index is neither trained nor measured on them. No document is encoded; ``encode``
+    encodes calibration queries where there are none yet. ``device`` computes what can be computed on a GPU.
+
+    Raises IndexStoreError where there are no vectors, or the request does not fit them.
+    """
+    manifest = manifest or writer.manifest
+    if manifest is None or manifest.rows == 0:
+        raise IndexStoreError(f"{writer.root} holds no vectors to index; run `searchapp build`")
+    if manifest.documents == 0:
+        raise IndexStoreError(f"{writer.root} is empty; add documents first: searchapp add {writer.root} SOURCE...")
+    request.check(manifest.dim, manifest.documents)
+    with freed_memory_returned():
+        return writer.commit(_built(writer, manifest, request, stage or (lambda _: None), encode, device))
+
+
+def _built(
+    writer: Writer,
+    manifest: Manifest,
+    request: AnnRequest,
+    stage: Stage,
+    encode: EncodeQueries | None,
+    device: str,
+) -> Manifest:
+    """The manifest with a new reduction and FAISS index."""
+    began = time.perf_counter()
+    snapshot = Snapshot.of(writer, manifest)
+    vectors = snapshot.open_vectors(mapped=False, alive=snapshot.alive)
+    builder = AnnBuilder(writer, vectors, stage, device)
+    queries, probes = _queries(writer, manifest, request, builder, encode)
+    builder.stage("finding the exact hits of the probe queries")
+    truth = CalibrationQueries.over(queries, vectors.living(), device)
+    selection = select(request, builder, truth)
+    seconds = {**manifest.build.seconds, "reduce": builder.seconds}
+    seconds["index"] = time.perf_counter() - began - builder.seconds
+    reduction = builder.reduction(selection.index.config.pca)
+    if reduction is None:
+        del seconds["reduce"]
+    return manifest.with_files(
+        state="ready",
+        reduction=reduction,
+        ann=_described(selection, vectors.rows, len(queries)),
+        probes=probes,
+        drift=None,
+        build=replace(
+            manifest.build,
+            pca=request.pca,
+            factory=request.factory,
+            targets=request.targets.to_json(),
+            seconds=seconds,
+        ),
+        files=builder.files,
+    )
+
+
+def _described(selection: Selection, rows: int, queries: int) -> Ann:
+    """What the manifest says of the index that was selected."""
+    index, point = selection.index, selection.index.point
+    return Ann(
+        index.file,
+        index.config.factory,
+        rows,
+        point.candidates,
+        point.parameters,
+        {"recall": point.recall, "milliseconds": point.milliseconds, "bytes": index.size, "queries": queries},
+        selection.notes,
+    )
+
+
+def _queries(
+    writer: Writer, manifest: Manifest, request: AnnRequest, builder: AnnBuilder, encode: EncodeQueries | None
+) -> tuple[np.ndarray, str | None]:
+    """The calibration queries and their file: those kept with the index, else encoded, else synthetic (not kept)."""
+    if manifest.probes is not None and not Snapshot.of(writer, manifest).check([manifest.probes]):
+        return read_queries(writer.path(manifest.probes), manifest.dim), manifest.probes
+    if encode is None or will_be_exact(request, builder.vectors):
+        return synthetic_queries(builder.vectors), None
+    builder.stage("encoding probe queries")
+    rows = Snapshot.of(writer, manifest).documents
+    queries = encode_fragments(rows, builder.vectors.sampled(PROBES), encode)
+    with writer.draft("probes") as (name, draft, entries):
+        write_queries(draft, queries)
+    builder.files.update(entries)
+    return read_queries(writer.path(name), manifest.dim), name
