@@ -21,7 +21,7 @@ from searchapp.unicode import find_surrogate
 _MAX_CELL_CHARACTERS = 16 * 2**20
 _TEXT_COLUMNS = frozenset((*ID_FIELDS, "title", "text"))
 _DELIMITERS = ",;\t|"
-_DECLARED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # the line that Excel reads and writes
+_DECLARED = re.compile(r'"?sep=(.)"?[,;\\t]*', re.IGNORECASE)  # the line that Excel reads and writes
 _SHAPE = ((re.compile(r"[0-9]+"), "0"), (re.compile(r"[^\W\d_]+"), "a"))
 
 
@@ -195,7 +195,7 @@ def _header(feed: _Feed, file: str, delimiter: str) -> _Table:
     first = next((line for line in feed if line.strip()), None)
     if first is None:
         raise CorpusError(f"{file}: empty; expected a header row with the columns `id` and `text`")
-    declared = _DECLARED.fullmatch(first.strip("\r\n").rstrip(",;"))
+    declared = _DECLARED.fullmatch(first.strip("\r\n"))
     if declared:
         feed.taken.clear()
         table = _columns(feed, file, declared[1])
