@@ -100,7 +100,7 @@ def text_lines(source: IO[bytes]) -> Iterator[tuple[int, str]]:
 
     Raises Unreadable, with the line, where it is not valid or holds a NUL.
     """
-    stream, encoding, _ = utf8_stream(source if hasattr(source, "peek") else _buffered(source), returns=True)
+    stream, encoding, _ = utf8_stream(_buffered(source), returns=True)
     number = 0
     while data := stream.readline():
         number += 1
@@ -123,7 +123,7 @@ def line_text(data: bytes, number: int, encoding: str = UTF8) -> str:
 
 
 def _buffered(source: IO[bytes]) -> io.BufferedReader:
-    return io.BufferedReader(io.BytesIO(source.read()))  # type: ignore[arg-type]
+    return source if isinstance(source, io.BufferedReader) else io.BufferedReader(io.BytesIO(source.read()))
 
 
 def _zeros(start: bytes) -> str:

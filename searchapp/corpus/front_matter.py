@@ -83,7 +83,7 @@ def _yaml(text: str) -> Any:
 
     Dates stay text too. Raises ValueError for what is no YAML, and for aliases, by which a few lines make millions.
     """
-    import yaml
+    import yaml  # type: ignore[import-untyped, unused-ignore]
 
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the class above has it

@@ -28,7 +28,9 @@ def read_jsonl(path: Path, file: str) -> Iterator[Record]:
             continue
         if first and line.data.lstrip().startswith(b"["):
             if not line.whole:
-                raise CorpusError(f"{file}: an array on a line of over {len(line.data):,} bytes; write an object a line")
+                raise CorpusError(
+                    f"{file}: an array on a line of over {len(line.data):,} bytes; write an object a line"
+                )
             for item in _array(line, lines, file):
                 yield Record(item, lines.progress)
         else:

@@ -40,8 +40,10 @@ class Line(NamedTuple):
             return self.data.decode()
         except UnicodeDecodeError as error:
             if self.encoding != UTF8:
-                place = len(self.data[: error.start].decode()) + 1
-                raise ValueError(f"invalid {self.encoding}: half a character at character {place} of the line") from None
+                character = len(self.data[: error.start].decode()) + 1
+                raise ValueError(
+                    f"invalid {self.encoding}: half a character at character {place} of the line"
+                ) from None
             byte = self.data[error.start]
             place = f"byte {error.start + 1} of the line (byte offset {self.start + error.start} of the file)"
             raise ValueError(f"invalid UTF-8: 0x{byte:02x} at {place}") from None

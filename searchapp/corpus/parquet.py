@@ -98,7 +98,9 @@ def _lowered(kind: Any) -> Any:
     if types.is_struct(kind):
         return pa.struct([field.with_type(_lowered(field.type)) for field in kind])
     if types.is_map(kind):
-        return pa.map_(kind.key_field.with_type(_lowered(kind.key_type)), kind.item_field.with_type(_lowered(kind.item_type)))
+        return pa.map_(
+            kind.key_field.with_type(_lowered(kind.key_type)), kind.item_field.with_type(_lowered(kind.item_type))
+        )
     if types.is_list(kind) or types.is_large_list(kind):
         make = pa.list_ if types.is_list(kind) else pa.large_list
         return make(kind.value_field.with_type(_lowered(kind.value_type)))

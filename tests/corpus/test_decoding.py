@@ -38,7 +38,9 @@ def test_lists_are_read_as_their_mark_says(lines: list[str], codec: str, end: st
     assert [number for number, _ in found] == list(range(1, len(lines) + 1))
 
 
-@pytest.mark.parametrize("data", [b"a\0b\n", "ab\n".encode("utf-16-le"), b"\0a\0b", "ab".encode("utf-32-be"), b"x\n\xff\n"])
+@pytest.mark.parametrize(
+    "data", [b"a\0b\n", "ab\n".encode("utf-16-le"), b"\0a\0b", "ab".encode("utf-32-be"), b"x\n\xff\n"]
+)
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
 def test_what_is_no_text_is_refused(data: bytes, mark: bytes) -> None:
     with pytest.raises(Unreadable, match="NUL|byte order mark|not valid UTF-8"):

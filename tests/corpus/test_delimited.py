@@ -43,10 +43,38 @@ def test_what_csv_writes_comes_back(written: list[tuple[Any, ...]], ending: str)
 
 @pytest.mark.parametrize(
     ("cell", "value"),
-    [("2020", 2020), ("-3", -3), ("1.5", 1.5), ("-0.5", -0.5), ("1e-05", 1e-05), ("true", True), ("False", False), ("0", 0)]
+    [
+        ("2020", 2020),
+        ("-3", -3),
+        ("1.5", 1.5),
+        ("-0.5", -0.5),
+        ("1e-05", 1e-05),
+        ("true", True),
+        ("False", False),
+        ("0", 0),
+    ]
     + [
         (same, same)
-        for same in ["007", "1,5", "nan", "inf", "1e999", "2020-01-01", "+3", " 3", "9" * 19, "٣", "-", "3.", "-2e3", "3.10", "12e5", "-0", "1E5", "0.0000001"]
+        for same in [
+            "007",
+            "1,5",
+            "nan",
+            "inf",
+            "1e999",
+            "2020-01-01",
+            "+3",
+            " 3",
+            "9" * 19,
+            "٣",
+            "-",
+            "3.",
+            "-2e3",
+            "3.10",
+            "12e5",
+            "-0",
+            "1E5",
+            "0.0000001",
+        ]
     ],
 )
 def test_cells_become_values_only_where_nothing_is_lost(tmp_path: Path, cell: str, value: Any) -> None:

@@ -81,7 +81,9 @@ objects = st.lists(
 
 @given(objects, st.sampled_from([None, 0, 1, 4]), st.booleans())
 @settings(max_examples=100, deadline=None)
-def test_an_array_of_objects_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[Any], indent: int | None, escaped: bool) -> None:
+def test_an_array_of_objects_is_read(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Any], indent: int | None, escaped: bool
+) -> None:
     rows = [{"_id": f"d{number}", **row} for number, row in enumerate(rows)]
     path = tmp_path_factory.mktemp("array") / "a.jsonl"
     path.write_text(json.dumps(rows, indent=indent, ensure_ascii=escaped), "utf-8", newline="")
@@ -121,7 +123,11 @@ def test_a_number_comes_back_as_it_was_written(cell: str) -> None:
 @pytest.mark.parametrize("id", [" a", "a ", "  a  "])
 def test_ids_with_outer_blanks_are_rejected(tmp_path: Path, name: str, id: str) -> None:
     path = tmp_path / name
-    path.write_text(f"id,text\n{id},x\nb,y\n" if name == "a.csv" else "".join(json.dumps({"id": i, "text": "x"}) + "\n" for i in (id, "b")))
+    path.write_text(
+        f"id,text\n{id},x\nb,y\n"
+        if name == "a.csv"
+        else "".join(json.dumps({"id": i, "text": "x"}) + "\n" for i in (id, "b"))
+    )
     found, rejected = read(path)
     assert [document.id for document in found] == ["b"]
     assert [item.reason for item in rejected] == ["`id` begins or ends with a blank: remove it"]

@@ -97,7 +97,9 @@ def reaching(path: Path) -> Iterator[None]:
     """Turn what the operating system refuses (a full disk, no permission, an impossible path) into one clear line."""
     if find_surrogate(str(path)) is not None:
         shown = str(path).encode("utf-8", "backslashreplace").decode()
-        raise IndexStoreError(f"{shown}: the path of an index is not valid UTF-8; expected one that is: rename the folder")
+        raise IndexStoreError(
+            f"{shown}: the path of an index is not valid UTF-8; expected one that is: rename the folder"
+        )
     try:
         yield
     except OSError as error:
