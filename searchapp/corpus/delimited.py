@@ -35,7 +35,7 @@ class _Held(NamedTuple):
 
 @dataclass
 class _Feed:
-    """Hands a file's lines to ``csv.reader`` as text, and holds those of the row in hand, so that they can be read again.
+    """Hands a file's lines to ``csv.reader`` as text, and holds those of the row in hand, to read them again.
 
     Bytes that are not UTF-8 go through as lone surrogates: a good file cannot hold any, so the row that has one can be
     named later, where an exception here would end the reader.
@@ -126,7 +126,7 @@ def _read(path: Path, file: str, delimiter: str) -> Iterator[Record]:
 
 @dataclass
 class _Doubt:
-    """Lines up to ``until`` stand where a quote on line ``opened`` is not closed: rows there must look like ``shape``."""
+    """Lines up to ``until`` stand where a quote on line ``opened`` is not closed: rows there have ids like ``shape``."""
 
     opened: int = 0
     until: int = 0

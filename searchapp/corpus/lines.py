@@ -42,7 +42,7 @@ class Line(NamedTuple):
             if self.encoding != UTF8:
                 character = len(self.data[: error.start].decode()) + 1
                 raise ValueError(
-                    f"invalid {self.encoding}: half a character at character {place} of the line"
+                    f"invalid {self.encoding}: half a character at character {character} of the line"
                 ) from None
             byte = self.data[error.start]
             place = f"byte {error.start + 1} of the line (byte offset {self.start + error.start} of the file)"
