@@ -126,7 +126,7 @@ def _read(path: Path, file: str, delimiter: str) -> Iterator[Record]:
 
 @dataclass
 class _Doubt:
-    """Lines up to ``until`` stand where a quote on line ``opened`` is not closed: rows there have ids like ``shape``."""
+    """Lines up to ``until`` stand where a quote on line ``opened`` is open: rows there have ids like ``shape``."""
 
     opened: int = 0
     until: int = 0
