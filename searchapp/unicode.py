@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def find_surrogate(text: str) -> int | None:
     r"""The position, from 0, of the first lone surrogate; None where the text is valid Unicode.
@@ -15,3 +19,8 @@ def find_surrogate(text: str) -> int | None:
     except UnicodeEncodeError as error:
         return error.start
     return None
+
+
+def json_bytes(text: str) -> bytes:
+    """Encode JSON as UTF-8, lone surrogates as escapes: so a path that is not UTF-8 comes back as it was."""
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode("utf-8")

@@ -36,13 +36,25 @@ def say(text: str = "") -> None:
 
 
 def say_json(content: Any) -> None:
-    """One JSON value on one line. Raises as ``say`` does."""
-    _put(NO_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(content, ensure_ascii=False)))
+    """One JSON value on one line, in ASCII where standard output is not UTF-8. Raises as ``say`` does."""
+    line = json.dumps(content, ensure_ascii=not _is_utf8())
+    _put(NO_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
 
 
 def _put(line: str) -> None:
     with _writing():
         sys.stdout.write(line + "\n")
+
+
+def _is_utf8() -> bool:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+
+
+def accept_all_characters() -> None:
+    """Let a terminal that is not UTF-8 show ``?`` for the characters it lacks, where Python would raise."""
+    if not _is_utf8() and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def flush() -> None:

@@ -17,7 +17,7 @@ import typer
 from typer import TyperException
 
 from searchapp.cli import adapt, bench, build, demo, evaluate, export, inspect, lexical, search, tune, update
-from searchapp.cli.console import ReaderGone, complain, flush, notice, settle
+from searchapp.cli.console import ReaderGone, accept_all_characters, complain, flush, notice, settle
 from searchapp.errors import SearchAppError
 
 INTERRUPTED = 130
@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the user, as in >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - open until the program ends
+    accept_all_characters()
     code = _run(given, debug)
     settle()
     raise SystemExit(code)

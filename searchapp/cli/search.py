@@ -13,6 +13,7 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import BOLD, DIM, GREEN, complain, notice, say, say_json, seconds_text, style, width
+from searchapp.cli.lists import input_lines
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -92,13 +93,7 @@ def search(
 
 def _read_queries() -> list[str]:
     """The lines of standard input that are not blank."""
-    try:
-        queries = [line.strip() for line in sys.stdin or () if line.strip()]
-    except UnicodeDecodeError as error:
-        raise SearchAppError(
-            f"standard input holds the byte 0x{error.object[error.start]:02x}, which is not valid UTF-8; "
-            "give the queries as UTF-8 text, one a line"
-        ) from error
+    queries = [] if sys.stdin is None else [text.strip() for text in input_lines()]
     if not queries:
         found = "closed" if sys.stdin is None else "empty"
         raise SearchAppError(

@@ -12,6 +12,7 @@ import typer
 from searchapp.cli import options
 from searchapp.cli.build import describe_index
 from searchapp.cli.console import bytes_text, notice, say, say_json, table
+from searchapp.cli.lists import listed
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -123,13 +124,7 @@ def _encoded(opened: object, path: Path, device: str) -> np.ndarray:
     from searchapp.index import VectorIndex, recorded_encoder
 
     assert isinstance(opened, VectorIndex)  # noqa: S101 - for mypy
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SearchAppError(
-            f"--queries {path} cannot be read ({error}); give a text file, one query a line"
-        ) from error
-    lines = [line for line in lines if line]
+    lines = [line.strip() for line in listed(path, "--queries", "one query")]
     if not lines:
         raise SearchAppError(f"--queries {path} holds no query; give a text file, one query a line")
     return recorded_encoder(opened.manifest, opened.snapshot.root, device).encode_queries(lines)

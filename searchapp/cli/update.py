@@ -10,6 +10,7 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json, seconds_text
+from searchapp.cli.lists import listed
 from searchapp.errors import SearchAppError
 
 NAMED = 10  # ids named in a message
@@ -108,15 +109,7 @@ def delete(
 
 
 def _ids_in(path: Path | None) -> list[str]:
-    if path is None:
-        return []
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SearchAppError(
-            f"--ids-from {path} cannot be read: {reason}; give a text file with an id a line"
-        ) from error
+    return [] if path is None else listed(path, "--ids-from", "an id")
 
 
 def _named(ids: Sequence[str]) -> str:

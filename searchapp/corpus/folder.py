@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from searchapp.corpus.document import Document, Record, Rejected
-from searchapp.corpus.headings import MARKERS
+from searchapp.corpus.front_matter import FrontMatter, front_matter
+from searchapp.corpus.headings import MARKERS, Mark, mark_plain
 from searchapp.corpus.lines import Lines
 from searchapp.corpus.passages import Passage, passages
 from searchapp.corpus.validate import RawRecord, validate
@@ -73,16 +74,18 @@ def _read_file(path: Path, file: str, relative: str) -> Iterator[Record]:
     if fault:
         yield Record(fault, 1.0)
         return
-    lines = Lines(path, file)
-    marks = MARKERS[path.suffix.lower()](_decoded(lines, file))
-    found = passages(marks)
+    about = _about(path, file)
+    if about.lines and about.fields is not None and not _has_body(path, file, about.lines):
+        about = FrontMatter(0)  # a file of nothing else is a document: its front matter is its text
+    lines = Lines(path, file, returns=True)
+    found = passages(_marks(path, _decoded(lines, file), about))
     first = next(found, None)
     if first is None:
         yield Record(Rejected(file=file, line=1, reason="empty text"), 1.0)
         return
     second = next(found, None)
     if second is None:
-        yield Record(_document(first, relative, file, relative), lines.progress)
+        yield Record(_document(first, relative, file, relative, about), lines.progress)
         return
     line, count = 0, 0
     for passage in chain((first, second), found):
@@ -90,7 +93,32 @@ def _read_file(path: Path, file: str, relative: str) -> Iterator[Record]:
         line = passage.line
         # Several passages can begin on one long line: from the second on they are numbered.
         place = f"L{line}" if count == 1 else f"L{line}.{count}"
-        yield Record(_document(passage, f"{relative}#{place}", file, relative), lines.progress)
+        yield Record(_document(passage, f"{relative}#{place}", file, relative, about), lines.progress)
+
+
+def _about(path: Path, file: str) -> FrontMatter:
+    """The front matter of a Markdown file; one of no lines where there is none."""
+    if path.suffix.lower() != ".md":
+        return FrontMatter(0)
+    return front_matter(text for _, text in _decoded(Lines(path, file, returns=True), file)) or FrontMatter(0)
+
+
+def _has_body(path: Path, file: str, skipped: int) -> bool:
+    lines = Lines(path, file, returns=True)
+    return any(text.strip() for number, text in _decoded(lines, file) if number > skipped)
+
+
+def _marks(path: Path, lines: Iterator[tuple[int, str]], about: FrontMatter) -> Iterator[Mark]:
+    """Mark a file's lines. Front matter that was understood is passed over; other is text, and has no headings."""
+    mark = MARKERS[path.suffix.lower()]
+    if not about.lines:
+        return mark(lines)
+    top = islice(lines, about.lines)
+    if about.fields is not None:
+        return mark(chain(((number, "") for number, _ in top), lines))
+    held = list(top)
+    below = mark(chain(((number, "") for number, _ in held), lines))
+    return chain(mark_plain(held), below)
 
 
 def _decoded(lines: Lines, file: str) -> Iterator[tuple[int, str]]:
@@ -103,16 +131,24 @@ def _decoded(lines: Lines, file: str) -> Iterator[tuple[int, str]]:
             ) from error
 
 
-def _document(passage: Passage, id: str, file: str, relative: str) -> Document | Rejected:
+def _document(passage: Passage, id: str, file: str, relative: str, about: FrontMatter) -> Document | Rejected:
     fields = {
+        **about.metadata,
         "id": id,
         "text": passage.text,
-        "title": passage.headings or relative.rpartition("/")[2],
+        "title": _title(about.title, passage.headings) or relative.rpartition("/")[2],
         "file": relative,
         "line": passage.line,
         "end_line": passage.end_line,
     }
     return validate(RawRecord(fields, file, passage.line))
+
+
+def _title(title: str, headings: str) -> str:
+    """The title of the file, then the headings; once where the first heading repeats it."""
+    if not title or headings.partition(" > ")[0].casefold() == title.casefold():
+        return headings or title
+    return f"{title} > {headings}" if headings else title
 
 
 def _file_fault(path: Path, file: str, relative: str) -> Rejected | None:
@@ -122,7 +158,7 @@ def _file_fault(path: Path, file: str, relative: str) -> Rejected | None:
     except UnicodeEncodeError:
         shown = file.encode(errors="backslashreplace").decode()
         return Rejected(file=shown, line=1, reason="the file's name is not valid UTF-8: rename it")
-    lines = Lines(path, file)
+    lines = Lines(path, file, returns=True)
     try:
         for line in lines:
             line.text()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from searchapp.corpus.decoding import UTF8, Unreadable, utf8_stream
 from searchapp.errors import CorpusError
 
 MAX_LINE_BYTES = 64 * 2**20
-_BOM = b"\xef\xbb\xbf"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -19,12 +20,14 @@ class Line(NamedTuple):
     """One line: its number (from 1), the byte where it starts, its bytes with the line end.
 
     ``whole`` is false where a line passed ``MAX_LINE_BYTES``: the rest of it was skipped, to keep memory bounded.
+    ``encoding`` is the file's; the bytes are UTF-8 in any case, and not valid where the file's were not.
     """
 
     number: int
     start: int
     data: bytes
     whole: bool
+    encoding: str = UTF8
 
     def text(self) -> str:
         """Decode the line as strict UTF-8, line end and all.
@@ -36,6 +39,11 @@ class Line(NamedTuple):
         try:
             return self.data.decode()
         except UnicodeDecodeError as error:
+            if self.encoding != UTF8:
+                character = len(self.data[: error.start].decode()) + 1
+                raise ValueError(
+                    f"invalid {self.encoding}: half a character at character {character} of the line"
+                ) from None
             byte = self.data[error.start]
             place = f"byte {error.start + 1} of the line (byte offset {self.start + error.start} of the file)"
             raise ValueError(f"invalid UTF-8: 0x{byte:02x} at {place}") from None
@@ -44,16 +52,18 @@ class Line(NamedTuple):
 class Lines:
     """Iterate over a file's lines; ``number`` is the last line handed out, ``progress`` the share of bytes read.
 
-    A name that ends in `.gz` is decompressed on the way, and progress counts compressed bytes. A byte-order mark at the
-    start is dropped. Lines end at a line feed only, as in any tool that counts them.
+    A name that ends in `.gz` is decompressed on the way, and progress counts compressed bytes. What a byte order mark
+    says is obeyed, and the mark dropped: see ``utf8_stream``. Lines end at a line feed, as in any tool that counts
+    them; with ``returns``, in a file of the old Mac, which has no line feed, at a carriage return.
 
-    Raises CorpusError, while iterating, where the file cannot be opened, is not gzip though its name says so, or is
-    damaged; the message says the line reached.
+    Raises CorpusError, while iterating, where the file cannot be opened, is not gzip though its name says so, is UTF-16
+    without a mark, or is damaged; the message says the line reached.
     """
 
-    def __init__(self, path: Path, file: str) -> None:
+    def __init__(self, path: Path, file: str, *, returns: bool = False) -> None:
         self.number = 0
         self.progress = 0.0
+        self._returns = returns
         self._path = path
         self._file = file
         self._lines = self._read()
@@ -73,6 +83,8 @@ class Lines:
                         yield from self._split(unpacked, raw, size)
                 else:
                     yield from self._split(raw, raw, size)
+        except Unreadable as error:
+            raise CorpusError(f"{self._file}: {error}") from error
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             reason = str(error).rstrip(".")
             raise CorpusError(
@@ -91,8 +103,8 @@ class Lines:
             raise CorpusError(f"{self._file}: gzip data; expected plain text; add .gz to the name")
         return named
 
-    def _split(self, stream: IO[bytes] | gzip.GzipFile, raw: IO[bytes], size: int) -> Iterator[Line]:
-        position = 0
+    def _split(self, packed: io.BufferedReader | gzip.GzipFile, raw: IO[bytes], size: int) -> Iterator[Line]:
+        stream, encoding, position = utf8_stream(packed, returns=self._returns)
         while data := stream.readline(MAX_LINE_BYTES):
             start, position = position, position + len(data)
             whole = data.endswith(b"\n")
@@ -101,9 +113,7 @@ class Lines:
                 position += len(rest)
             # Without a line end the line is whole only if nothing followed, as at the end of the file.
             whole = whole or position - start == len(data)
-            if start == 0 and data.startswith(_BOM):
-                start, data = len(_BOM), data[len(_BOM) :]
             self.number += 1
             read = position if stream is raw else raw.tell()
             self.progress = min(1.0, read / size) if size else 1.0
-            yield Line(self.number, start, data, whole)
+            yield Line(self.number, start, data, whole, encoding)

@@ -6,22 +6,27 @@ import base64
 import datetime
 import decimal
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from searchapp.corpus.document import Document, Record, Rejected
-from searchapp.corpus.validate import RawRecord, require_columns, validate
+from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, require_columns, validate
 from searchapp.errors import CorpusError
 
 _BATCH_ROWS = 256
 _BUFFER_BYTES = 2**20
+_TEXT_COLUMNS = frozenset((*ID_FIELDS, "title", "text"))
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def read_parquet(path: Path, file: str) -> Iterator[Record]:
     """Yield one record a row; ``line`` is the row, from 1. Nulls are left out; other columns become JSON values.
 
-    Dates and times become ISO strings, durations seconds, decimals floats, bytes base64, and a NaN is a null.
+    Dates and times become ISO strings (nanoseconds cut to microseconds), durations seconds, decimals floats, or text
+    where a float is not equal, and a NaN is a null. Bytes are text where they are readable UTF-8, as in the files of
+    writers that do not mark text (old Spark, Hive, Impala), else base64; in id, title and text they must be text.
 
     Raises CorpusError where the file is not Parquet, is damaged, or has no `text` or id column.
     """
@@ -34,10 +39,11 @@ def read_parquet(path: Path, file: str) -> Iterator[Record]:
     try:
         # With a buffer size, column chunks are streamed; without, each is read whole, however large the row group.
         with pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=_BUFFER_BYTES) as table:
-            require_columns(table.schema_arrow.names, file)
+            names = known_columns(table.schema_arrow.names)
+            require_columns(names, file)
             total = table.metadata.num_rows
             for batch in table.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
-                for item in _items(_microseconds(batch), file, row):
+                for item in _items(_microseconds(batch.rename_columns(names)), file, row):
                     row += 1
                     yield Record(item, row / total)
     except (pa.ArrowException, OSError) as error:
@@ -59,9 +65,10 @@ def _items(batch: Any, file: str, before: int) -> Iterator[Document | Rejected]:
         line = before + place + 1
         try:
             found = fields if fields is not None else batch.slice(place, 1).to_pylist()[0]
-            known = {name: _json_value(value) for name, value in found.items() if value is not None}
+            known = {name: _field(name, value) for name, value in found.items() if value is not None}
         except UnicodeDecodeError as error:
-            yield Rejected(file=file, line=line, reason=f"invalid UTF-8: {error.reason} at byte {error.start + 1}")
+            at = f"{error.reason} at byte {error.start + 1}"
+            yield Rejected(file=file, line=line, reason=f"invalid UTF-8: {at}; if it is bytes, write it as text")
         except (ValueError, OverflowError) as error:
             yield Rejected(file=file, line=line, reason=f"a value that cannot be read: {error}")
         else:
@@ -69,19 +76,58 @@ def _items(batch: Any, file: str, before: int) -> Iterator[Document | Rejected]:
 
 
 def _microseconds(batch: Any) -> Any:
-    """Lower nanosecond columns to microseconds, the finest that Python's own dates and times hold."""
-    import pyarrow as pa
-
+    """Lower nanoseconds, nested ones too, to microseconds, the finest that Python's own dates and times hold."""
     for place, field in enumerate(batch.schema):
-        kind = field.type
-        if getattr(kind, "unit", None) != "ns":
-            continue
-        if pa.types.is_timestamp(kind):
-            target = pa.timestamp("us", tz=kind.tz)
-        else:
-            target = pa.time64("us") if pa.types.is_time(kind) else pa.duration("us")
-        batch = batch.set_column(place, field.name, batch.column(place).cast(target, safe=False))
+        if (target := _lowered(field.type)) != field.type:
+            batch = batch.set_column(place, field.name, _cast(batch.column(place), target))
     return batch
+
+
+def _lowered(kind: Any) -> Any:
+    import pyarrow as pa
+    from pyarrow import types
+
+    if types.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", tz=kind.tz)
+    if types.is_time64(kind) and kind.unit == "ns":
+        return pa.time64("us")
+    if types.is_duration(kind) and kind.unit == "ns":
+        return pa.duration("us")
+    if types.is_dictionary(kind):
+        return kind if (inner := _lowered(kind.value_type)) == kind.value_type else inner
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_lowered(field.type)) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(
+            kind.key_field.with_type(_lowered(kind.key_type)), kind.item_field.with_type(_lowered(kind.item_type))
+        )
+    if types.is_list(kind) or types.is_large_list(kind):
+        make = pa.list_ if types.is_list(kind) else pa.large_list
+        return make(kind.value_field.with_type(_lowered(kind.value_type)))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_lowered(kind.value_type)), kind.list_size)
+    return kind
+
+
+def _cast(column: Any, target: Any) -> Any:
+    return column.cast(target, safe=False)
+
+
+def _field(name: str, value: Any) -> Any:
+    if name in _TEXT_COLUMNS and isinstance(value, bytes):
+        return value.decode()
+    return _json_value(value)
+
+
+def _bytes_value(value: bytes) -> str:
+    """The text that bytes are, or base64 where they are none."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if text.isprintable() or not _CONTROLS.search(text):
+        return text
+    return base64.b64encode(value).decode("ascii")
 
 
 def _json_value(value: Any) -> Any:  # noqa: C901 - one line a type reads better than a table of lambdas
@@ -94,9 +140,10 @@ def _json_value(value: Any) -> Any:  # noqa: C901 - one line a type reads better
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     if isinstance(value, decimal.Decimal):
-        return float(value)
+        near = float(value)
+        return near if decimal.Decimal(repr(near)) == value else str(value)
     if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
+        return _bytes_value(value)
     if isinstance(value, Mapping):
         return {str(name): _json_value(part) for name, part in value.items()}
     if isinstance(value, list | tuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from searchapp.errors import CorpusError
 MAX_CHARACTERS = 1_000_000
 ID_FIELDS = ("_id", "id")  # the first that is there and not null is the id
 _MAX_DEPTH = 100
+_ISO_2022 = re.compile(r"\x1b\$(?:[@AB]|[()*][A-Z@])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,19 @@ def require_columns(columns: Iterable[str], file: str) -> None:
             )
 
 
+def known_columns(columns: Iterable[str]) -> list[str]:
+    """The names of a table's columns, `id`, `_id`, `title` and `text` freed of capitals and outer blanks.
+
+    Only where the name itself is not there and one column can be meant; every other name is kept as it is written.
+    """
+    names = list(columns)
+    for wanted in (*ID_FIELDS, "title", "text"):
+        meant = [place for place, name in enumerate(names) if name.strip().casefold() == wanted]
+        if wanted not in names and len(meant) == 1 and not (wanted in ID_FIELDS and set(ID_FIELDS) & set(names)):
+            names[meant[0]] = wanted
+    return names
+
+
 def _metadata(fields: Mapping[str, Any], key: str | None) -> dict[str, Any]:
     rest = {name: value for name, value in fields.items() if name not in (key, "title", "text")}
     nested = rest.get("metadata")
@@ -83,6 +98,9 @@ def _id_fault(key: str | None, value: Any) -> str | None:
         return None
     if not value.strip():
         return f"`{key}` is empty"
+    if value != value.strip(" "):
+        # Runs, judgements and lists of ids cannot tell such blanks from their own: the id would not be met again.
+        return f"`{key}` begins or ends with a blank: remove it"
     if not value.isprintable():
         for place, character in enumerate(value, start=1):
             # Zl and Zp are line ends too: an id with one would break every file that has an id a line.
@@ -107,6 +125,9 @@ def _text_fault(fields: Mapping[str, Any], title: Any) -> str | None:
         fault = _surrogate_fault(value)
         if "\0" in value:
             fault = f"a NUL character at character {value.index(chr(0)) + 1}"
+        if "\x1b" in value and (legacy := _ISO_2022.search(value)):
+            # Bytes of 7 bits, hence valid UTF-8, that stand for East Asian characters.
+            fault = f"text encoded in ISO-2022 at character {legacy.start() + 1}, not UTF-8: convert it"
         if fault:
             return f"`{name}` holds {fault}"
     return None

@@ -215,6 +215,8 @@ def _query(place: str, line: bytes) -> Query:
     query = record.get("_id", record.get("id"))
     if isinstance(query, bool) or not isinstance(query, str | int) or query == "":
         raise EvaluationError(f"{place}: query has no id (found {query!r}), expected a string under '_id'; add one")
+    if isinstance(query, str) and query != query.strip(" "):
+        raise EvaluationError(f"{place}: query id {query!r} begins or ends with a blank, expected none; remove it")
     if not isinstance(record.get("text"), str):
         raise EvaluationError(f"{place}: query {query!r} has no text, expected a string under 'text'; add one")
     return Query(str(query), record["text"])

@@ -52,6 +52,11 @@ class Judging:
                 raise EvaluationError(
                     f'{pool}:{number}: found something else, expected {{"query-id": "…", "corpus-id": "…"}}'
                 ) from None
+            if any(identifier != identifier.strip(" ") for identifier in pairs[-1]):
+                raise EvaluationError(
+                    f"{pool}:{number}: an id in {pairs[-1]} begins or ends with a blank, which judgements cannot keep; "
+                    "rename it in the index, and draw the pool again"
+                )
             if pairs[-1][0] not in queries:
                 raise EvaluationError(f"{pool}:{number}: query {pairs[-1][0]!r} is not in queries.jsonl; restore it")
         judged = folder / "qrels" / f"{SPLIT}.tsv"

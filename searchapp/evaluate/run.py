@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.atomic import atomic_write
+from searchapp.corpus.decoding import Unreadable, utf8_stream
 from searchapp.errors import EvaluationError
 
 Run = dict[str, dict[str, float]]
@@ -22,9 +23,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     r"""Yield the lines of a plain or gzip'd file that are not blank, stripped, with their number from 1.
 
     Lines end at ``\n`` alone and stay bytes: ``str.splitlines`` and ``str.split`` would also cut at U+0085 or U+00A0,
-    which ids may contain. A byte order mark is dropped.
+    which ids may contain. A byte order mark is obeyed and dropped: UTF-16 and UTF-32 come out as UTF-8.
 
-    Raises EvaluationError where the file cannot be read, or is a damaged gzip file.
+    Raises EvaluationError where the file cannot be read, is a damaged gzip file, or holds a NUL.
     """
     number = 0
     try:
@@ -33,10 +34,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             packed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             with gzip.open(raw) if packed else raw as lines:
-                for number, line in enumerate(lines, 1):
-                    text = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
-                    if text:
+                stream, _, _ = utf8_stream(lines, returns=True)
+                for number, line in enumerate(iter(stream.readline, b""), 1):
+                    if b"\0" in line:
+                        raise EvaluationError(f"{path}:{number}: a NUL character, expected text; remove it")
+                    if text := line.strip():
                         yield number, text
+    except Unreadable as error:
+        raise EvaluationError(f"{path}: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
         place = f"{path}:{number + 1}" if number else f"{path}"
         reason = getattr(error, "strerror", None) or error

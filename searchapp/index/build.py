@@ -331,6 +331,12 @@ def records(sources: Sequence[Source], skip: int) -> Iterator[tuple[int, float, 
                 yield read, (number + record.progress) / len(sources), record.item
 
 
+# What numbers must not be left out of, and colons and brackets not end: names in backticks, characters, bytes, UTF-8.
+_KEPT = r"`[^`]*`|U\+[0-9A-F]+|0x[0-9a-f]+|\w+(?:-[0-9]+)+"
+
+
 def kind_of_reason(reason: str) -> str:
     """The part of a reason that many records share: what stands before a colon or bracket, numbers left out."""
-    return re.sub(r"[0-9][0-9,.]*", "N", re.split(r"[:(]", reason, maxsplit=1)[0]).strip()
+    shared = re.match(rf"(?:{_KEPT}|[^:(])*", reason)
+    counted = re.sub(rf"({_KEPT})|(?<!\w)[0-9][0-9,.]*", lambda found: found[1] or "N", shared[0] if shared else reason)
+    return counted.strip()

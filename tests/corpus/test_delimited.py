@@ -43,10 +43,38 @@ def test_what_csv_writes_comes_back(written: list[tuple[Any, ...]], ending: str)
 
 @pytest.mark.parametrize(
     ("cell", "value"),
-    [("2020", 2020), ("-3", -3), ("1.5", 1.5), ("-2e3", -2000.0), ("true", True), ("False", False), ("0", 0)]
+    [
+        ("2020", 2020),
+        ("-3", -3),
+        ("1.5", 1.5),
+        ("-0.5", -0.5),
+        ("1e-05", 1e-05),
+        ("true", True),
+        ("False", False),
+        ("0", 0),
+    ]
     + [
         (same, same)
-        for same in ["007", "1,5", "nan", "inf", "1e999", "2020-01-01", "+3", " 3", "9" * 19, "٣", "-", "3."]
+        for same in [
+            "007",
+            "1,5",
+            "nan",
+            "inf",
+            "1e999",
+            "2020-01-01",
+            "+3",
+            " 3",
+            "9" * 19,
+            "٣",
+            "-",
+            "3.",
+            "-2e3",
+            "3.10",
+            "12e5",
+            "-0",
+            "1E5",
+            "0.0000001",
+        ]
     ],
 )
 def test_cells_become_values_only_where_nothing_is_lost(tmp_path: Path, cell: str, value: Any) -> None:
@@ -80,7 +108,7 @@ def test_bad_rows_are_rejected_at_the_line_where_they_start(tmp_path: Path) -> N
     assert list(reasons) == [5, 6, 7, 8, 9, 10, 12, 13]
     assert reasons[5] == "2 cells, the header names 3"
     assert reasons[6] == "4 cells, the header names 3"
-    assert reasons[7] == "invalid UTF-8 in `text`"
+    assert reasons[7] == "invalid UTF-8 in `text`: save the file as UTF-8"
     assert reasons[8] == "empty text"
     assert reasons[9] == "`_id` is empty"
     assert reasons[10].startswith("not a row of the table: ")
@@ -112,12 +140,12 @@ def test_a_line_too_long_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [
         (b"id,title\n1,x\n", "no text column: found id, title; expected `text`"),
         (b"name,text\n1,x\n", "no id column: found name, text; expected `_id` or `id`"),
-        (b"id;text\n1;x\n", "found id;text"),
+        (b"id;name\n1;x\n", "found id;name"),
         (b"id,text,text\n", "the column `text` stands twice"),
         (b"", "empty; expected a header row"),
         (b"\n \n", "empty; expected a header row"),
         (b"id,text,\xff\n", "not valid UTF-8"),
-        (b"id,text\r1,x\r", "the header row cannot be read"),
+        (b"sep=;\nid,text\n1,x\n", "found id,text"),
     ],
 )
 def test_a_table_without_its_columns(tmp_path: Path, data: bytes, message: str) -> None:

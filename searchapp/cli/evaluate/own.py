@@ -93,8 +93,11 @@ def _ask() -> str | None:
     """What was typed; None where there is no more input."""
     sys.stderr.write("relevant? ")
     sys.stderr.flush()
-    line = sys.stdin.readline()
-    return line.strip().lower() if line else None
+    try:
+        line = sys.stdin.readline()
+    except UnicodeDecodeError:
+        return "?"
+    return line.lstrip("\ufeff").strip().lower() if line else None
 
 
 def _texts(folder: Path, wanted: set[str]) -> dict[str, tuple[str, str]]:

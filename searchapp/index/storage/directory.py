@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from searchapp import filesystem
 from searchapp.errors import IndexStoreError
+from searchapp.unicode import find_surrogate
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,11 @@ def checksum(path: Path) -> str:
 @contextmanager
 def reaching(path: Path) -> Iterator[None]:
     """Turn what the operating system refuses (a full disk, no permission, an impossible path) into one clear line."""
+    if find_surrogate(str(path)) is not None:
+        shown = str(path).encode("utf-8", "backslashreplace").decode()
+        raise IndexStoreError(
+            f"{shown}: the path of an index is not valid UTF-8; expected one that is: rename the folder"
+        )
     try:
         yield
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from searchapp.index.storage.directory import FileEntry
 from searchapp.index.storage.migrate import FORMAT, migrate
+from searchapp.unicode import json_bytes
 
 STATES = ("encoding", "encoded", "ready")
 RESCORED_A_HIT = 4  # candidates rescored for each hit asked for, at least
@@ -260,7 +261,7 @@ class Manifest:
 
     def dump(self) -> bytes:
         """Serialise: the first line is the checksum of the rest."""
-        body = json.dumps(asdict(self), indent=1, ensure_ascii=False).encode("utf-8")
+        body = json_bytes(json.dumps(asdict(self), indent=1, ensure_ascii=False))
         return hashlib.blake2b(body, digest_size=16).hexdigest().encode("ascii") + b"\n" + body
 
     @staticmethod

@@ -18,6 +18,7 @@ from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress
+from searchapp.unicode import json_bytes
 
 SEGMENT_DOCUMENTS = 8_192
 SEGMENT_CHARACTERS = 32_000_000  # a segment's texts are held in memory until it is committed
@@ -61,7 +62,7 @@ def write_rejections(writer: Writer, rejections: Sequence[Rejected]) -> tuple[st
     """Write rejected records as JSON lines; returns the file's name and its entry."""
     with writer.draft("rejected") as (name, draft, files):
         for item in rejections:
-            draft.write(json.dumps(asdict(item), ensure_ascii=False).encode("utf-8") + b"\n")
+            draft.write(json_bytes(json.dumps(asdict(item), ensure_ascii=False)) + b"\n")
     return name, files
 
 

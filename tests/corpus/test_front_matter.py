@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.corpus.records import read
+
+
+@pytest.mark.parametrize(
+    ("top", "title", "metadata"),
+    [
+        ("---\ntitle: The shop\n# SPDX: x\ntags: [a, b]\n---\n", "The shop", {"tags": ["a", "b"]}),
+        ("---\ntitle: A page\n\nlayout: post\n---\n", "A page", {"layout": "post"}),
+        ("---\ntitle: A\n...\n", "A", {}),
+        ("---\n# only a comment\n---\n", "", {}),
+        ('+++\ntitle = "T"\n# c\ndate = 2020-01-02\nn = 3\n+++\n', "T", {"date": "2020-01-02", "n": 3}),
+        (
+            '---\ndate: 2020-01-02\ntime: 12:30\nok: yes\nn: 010\nq: "12"\nt: true\nv: 1.10\ni: 7\nz: ~\n---\n',
+            "",
+            {
+                "date": "2020-01-02", "time": "12:30", "ok": "yes", "n": "010", "q": "12", "t": True, "v": "1.10",
+                "i": 7,
+            },
+        ),
+        ("---\nid: mine\n_id: mine\ntext: mine\nfile: mine\nk: v\n---\n", "", {"k": "v"}),
+    ],
+)  # fmt: skip
+def test_front_matter_is_metadata(tmp_path: Path, top: str, title: str, metadata: dict[str, Any]) -> None:
+    path = tmp_path / "a.md"
+    path.write_text(top + "\n## Hours\n\nAt nine.\n")
+    ((document,), rejected) = read(path)
+    assert not rejected
+    assert (document.id, document.text) == ("a.md", "## Hours\n\nAt nine.")
+    assert document.title == (f"{title} > Hours" if title else "Hours")
+    line = top.count("\n") + 2
+    assert document.metadata == {**metadata, "file": "a.md", "line": line, "end_line": line + 2}
+
+
+@pytest.mark.parametrize("top", ["---\ntitle: a: b\n# com\n---\n", "---\na: &x [1]\nb: *x\n# com\n---\n"])
+def test_what_is_not_understood_is_text_without_headings(tmp_path: Path, top: str) -> None:
+    path = tmp_path / "a.md"
+    path.write_text(top + "Body\n")
+    ((document,), rejected) = read(path)
+    assert not rejected
+    assert document.title == "a.md"
+    assert document.text == top + "\nBody"
+
+
+def test_a_file_of_front_matter_alone_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("---\ntitle: only\n---\n")
+    ((document,), _) = read(path)
+    assert "title: only" in document.text
