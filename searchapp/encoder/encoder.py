@@ -17,8 +17,7 @@ from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.fingerprint import fingerprint
 from searchapp.encoder.inference import Told, ahead, embed
-from searchapp.encoder.settings import Settings, read_settings
-from searchapp.encoder.template import choose
+from searchapp.encoder.settings import Settings
 from searchapp.encoder.tokenization import Tokenisation, Tokens
 from searchapp.encoder.window import SHARD, Pair, Window, windows
 from searchapp.encoder.workers import Team
@@ -91,7 +90,9 @@ class Encoder:
         ``device`` of several names with commas, are worked on at once, a process for each beyond the first. ``backend``
         is torch or openvino. ``cache`` is a directory that keeps vectors between runs. Raises ModelError.
         """
-        from searchapp.encoder.loading import choose_devices, load_backend, load_model, load_tokenizer, why
+        from searchapp.encoder.backends import make_backend
+        from searchapp.encoder.devices import choose_devices, why
+        from searchapp.encoder.loading import load_model, load_tokenizer, read_config, resolve_settings
 
         checkpoint = locate(str(model), [str(adapter) for adapter in adapters or []])
         given = {
@@ -102,23 +103,21 @@ class Encoder:
             "bidirectional": bidirectional,
         }
         options = {name: value for name, value in given.items() if value is not None}
-        settings = read_settings(checkpoint.settings, list(checkpoint.adapters)).with_options(**options)
+        config = read_config(checkpoint.weights)
+        tokenizer = load_tokenizer(checkpoint.tokenizer)
+        settings = resolve_settings(checkpoint, config, tokenizer, **options)
         places = choose_devices(devices or device.split(","), backend)
         precision = dtype if backend == "torch" else "float32"  # of the weights that another backend converts
         loaded = load_model(
             checkpoint, bidirectional=settings.bidirectional, attention=attention, dtype=precision, device=places[0]
         )
-        tokenizer = load_tokenizer(checkpoint.tokenizer)
-        if settings.template is None:
-            template = choose(checkpoint.base_name, loaded.config.model_type, tokenizer.eos_token)
-            settings = settings.with_options(template=template)
         encoder = cls(
             loaded,
             tokenizer,
             settings,
             checkpoint,
             options,
-            backend=load_backend(backend, loaded, tokenizer, settings, dtype),
+            backend=make_backend(backend, loaded, tokenizer, settings, dtype),
             devices=places,
             chosen=why(dtype, places[0]),
         )

@@ -15,8 +15,10 @@ import numpy as np
 from searchapp import telemetry
 from searchapp.encoder.backend import Collect, layout
 from searchapp.encoder.batching import BUDGET, pad
+from searchapp.encoder.devices import choose_dtype
+from searchapp.encoder.library import quiet
 from searchapp.encoder.pooling import weigh
-from searchapp.encoder.probes import find_leak
+from searchapp.encoder.probes import bidirectional_fault
 from searchapp.encoder.settings import Settings
 from searchapp.encoder.tokenization import Tokens
 from searchapp.errors import ModelError
@@ -34,8 +36,6 @@ class OpenVinoBackend:
     def __init__(self, model: Any, tokenizer: Any, settings: Settings, dtype: str) -> None:
         import torch
 
-        from searchapp.encoder.loading import choose_dtype
-
         precision = choose_dtype(dtype, "cpu")
         if precision == torch.float16:
             raise ModelError("backend openvino has no float16 on a CPU; use --dtype bfloat16, float32 or auto")
@@ -52,8 +52,8 @@ class OpenVinoBackend:
         self._vocabulary = int(model.config.vocab_size)
         self._run = _compile(model, bfloat16=precision == torch.bfloat16, threads=torch.get_num_threads())
         probe = _Probed(self, next(model.parameters()))
-        if leak := find_leak(probe, vocabulary=self._vocabulary, pad=model.config.pad_token_id or 0):
-            raise ModelError(f"this model cannot be made bidirectional by openvino: it {leak}; use --backend torch")
+        if fault := bidirectional_fault(probe, vocabulary=self._vocabulary, pad=model.config.pad_token_id or 0):
+            raise ModelError(f"this model cannot be made bidirectional by openvino: it {fault}; use --backend torch")
 
     def launch(self, batch: Sequence[Tokens]) -> Collect:
         """As ``Backend.launch``. Raises ModelError for a token that the model does not know."""
@@ -102,8 +102,6 @@ def _compile(model: Any, *, bfloat16: bool, threads: int) -> Any:
     """Convert a decoder to a graph of (ids, added mask, positions) and compile it. Raises ModelError."""
     import torch
 
-    from searchapp.encoder.loading import _quiet
-
     telemetry.switch_off_openvino()
     try:
         import openvino
@@ -123,7 +121,7 @@ def _compile(model: Any, *, bfloat16: bool, threads: int) -> Any:
 
     example = (torch.ones(2, 8, dtype=torch.long), torch.zeros(2, 1, 1, 8), torch.arange(8)[None])
     try:
-        with torch.inference_mode(), _quiet():
+        with torch.inference_mode(), quiet():
             graph = openvino.convert_model(Bare().eval(), example_input=example)
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",

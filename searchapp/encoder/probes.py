@@ -34,7 +34,7 @@ def make_bidirectional(config: Any) -> None:
         config.use_sliding_window = bool(config.sliding_window)
 
 
-def find_leak(model: Any, *, vocabulary: int, pad: int) -> str | None:
+def bidirectional_fault(model: Any, *, vocabulary: int, pad: int) -> str | None:
     """Probe a loaded model; return what is wrong with its attention as a phrase, or None if it is bidirectional.
 
     Source of the test: LLM2Vec paper, section 2.1 (every position must see every other one).
@@ -65,7 +65,7 @@ def find_leak(model: Any, *, vocabulary: int, pad: int) -> str | None:
     return None
 
 
-def find_mixing(model: Any, *, vocabulary: int) -> str | None:
+def packing_fault(model: Any, *, vocabulary: int) -> str | None:
     """Probe packed attention; return what is wrong as a phrase, or None.
 
     A text must stay as it is while its neighbours change, and come out as it does alone, which shows its positions

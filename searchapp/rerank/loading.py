@@ -9,7 +9,8 @@ from typing import Any
 
 from searchapp.encoder import Encoder
 from searchapp.encoder.checkpoint import locate, resolve
-from searchapp.encoder.loading import choose_device, load_tokenizer
+from searchapp.encoder.devices import choose_device
+from searchapp.encoder.loading import load_tokenizer
 from searchapp.encoder.settings import read_json
 from searchapp.errors import ModelError
 from searchapp.rerank import head, listwise, yesno

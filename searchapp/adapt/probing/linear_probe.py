@@ -161,10 +161,10 @@ def probe(
 
 def _refuse_bidirectional(encoder: Encoder) -> None:
     """Raise ModelError when an encoder that was loaded as causal sees what follows: no baseline must be mislabelled."""
-    from searchapp.encoder.probes import find_leak
+    from searchapp.encoder.probes import bidirectional_fault
 
     config = encoder.model.config
-    if not encoder.settings.bidirectional and not find_leak(
+    if not encoder.settings.bidirectional and not bidirectional_fault(
         encoder.model, vocabulary=config.vocab_size, pad=config.pad_token_id or 0
     ):
         raise ModelError(

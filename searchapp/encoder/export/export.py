@@ -251,14 +251,14 @@ def _write_modules(
 
 def _write_model(draft: Path, encoder: Encoder) -> None:
     """Write safetensors, and a config.json that keeps the attention the model has."""
-    from searchapp.encoder.loading import _quiet, _reason
+    from searchapp.encoder.library import explain, quiet
     from searchapp.encoder.settings import read_json
 
     try:
-        with _quiet():
+        with quiet():
             encoder.model.save_pretrained(draft)
     except Exception as error:  # safetensors has an error of its own for a full disk
-        raise ModelError(f"the merged weights cannot be written: {_reason(error)}; check the room on disk") from error
+        raise ModelError(f"the merged weights cannot be written: {explain(error)}; check the room on disk") from error
     found = read_json(draft / "config.json")
     if encoder.settings.bidirectional and found.get("is_causal") is not False:
         _write_json(draft / "config.json", {**found, "is_causal": False})
