@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.encoder import attention as packing
+from searchapp.encoder.adapters import merge
 from searchapp.encoder.checkpoint import Checkpoint, refuse
 from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.library import explain, quiet
@@ -88,7 +89,7 @@ def load_model(checkpoint: Checkpoint, *, bidirectional: bool, attention: str, d
             problem = f"has no {kernel} attention in transformers"
             continue
         for adapter in checkpoint.adapters:
-            model = _merge(model, adapter)
+            model = merge(model, adapter)
         try:
             model = model.to(device).eval().requires_grad_(False)
         except RuntimeError as error:  # out of memory, for one
@@ -176,69 +177,6 @@ def _quantised(config: Any) -> str:
         return ""
     method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
     return f", being quantised ({method or 'method unknown'}); use the model's unquantised checkpoint"
-
-
-def _read_adapter(directory: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the configuration of a LoRA adapter and its tensors, without those of the language model head."""
-    from peft import PeftConfig
-    from safetensors.torch import load_file
-
-    weights, path = directory / "adapter_model.safetensors", directory / "adapter_config.json"
-    if not weights.exists():
-        refuse(directory, {})
-    kind = read_json(path).get("peft_type")
-    if kind != "LORA":
-        raise ModelError(f"{path} has peft_type {kind!r}; expected LORA, the one kind that can be merged here")
-    try:
-        with quiet():
-            config = PeftConfig.from_pretrained(str(directory))
-    except Exception as error:  # values of the wrong type raise anything
-        raise ModelError(f"{path} is not usable: {explain(error)}") from error
-    for name in ("r", "lora_alpha"):
-        value = getattr(config, name)
-        if not isinstance(value, int | float) or value <= 0:
-            raise ModelError(f"{path}: {name} is {value!r}; expected a number above 0")
-    config.task_type, config.inference_mode = None, True
-    try:
-        tensors = load_file(weights)
-    except Exception as error:  # as above
-        raise ModelError(f"{weights} cannot be read: {explain(error)}; restore the adapter's file") from error
-    return config, {key: value for key, value in tensors.items() if ".lm_head." not in key}
-
-
-def _merge(model: Any, directory: Path) -> Any:
-    """Put one LoRA adapter on the inner decoder and fold it into the weights.
-
-    Adapters saved from the model with its head carry one ``model.`` more in their keys; both are taken. A key that
-    fits nothing is an error, never a warning: a half-applied adapter embeds, badly.
-    """
-    from peft import get_peft_model, set_peft_model_state_dict
-
-    config, tensors = _read_adapter(directory)
-    try:
-        with quiet():
-            wrapped = get_peft_model(model, config)
-        expected = {key.replace(".default", "") for key in wrapped.state_dict() if ".lora_" in key}
-        if not set(tensors) & expected:
-            tensors = {
-                key.replace("base_model.model.model.", "base_model.model.", 1): value for key, value in tensors.items()
-            }
-        unused, unfilled = sorted(set(tensors) - expected), sorted(expected - set(tensors))
-        if unused or unfilled:
-            raise ModelError(
-                f"adapter {directory} does not fit this base model: {len(unused)} of its tensors have no place and "
-                f"{len(unfilled)} places stay empty (first: {(unused or unfilled)[0]}); check base_model_name_or_path"
-            )
-        with quiet():
-            set_peft_model_state_dict(wrapped, tensors)
-            merged = wrapped.merge_and_unload()
-    except ModelError:
-        raise
-    except Exception as error:  # peft raises anything on an adapter of another model or with values of a wrong type
-        raise ModelError(f"adapter {directory} does not fit this base model: {explain(error)}") from error
-    if hasattr(merged, "peft_config"):
-        del merged.peft_config
-    return merged
 
 
 def load_tokenizer(directory: Path) -> Any:
