@@ -14,9 +14,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from searchapp.encoder.checkpoint import refuse, refuse_pointer
+from searchapp.encoder.checkpoint import refuse
+from searchapp.encoder.json_files import read_json, refuse_pointer
 from searchapp.encoder.library import explain, quiet
-from searchapp.encoder.settings import read_json
 from searchapp.errors import ModelError
 
 log = logging.getLogger("searchapp")

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from searchapp.encoder.settings import read_json
+from searchapp.encoder.json_files import read_json, refuse_pointer
 from searchapp.errors import ModelError
 
 BUNDLED = Path(__file__).resolve().parent.parent / "models" / "bundled"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
-POINTER = b"version https://git-lfs"
 FETCHED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -142,20 +141,6 @@ def refuse(directory: Path, config: dict[str, Any]) -> NoReturn:
         f"{directory} is not a model: no config.json and no adapter_config.json in it; expected a transformers "
         "checkpoint directory, a PEFT adapter, or `bundled`"
     )
-
-
-def refuse_pointer(path: Path) -> None:
-    """Raise ModelError where a file is what git leaves of a large file that was not fetched."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(POINTER))
-    except OSError:
-        return  # said by who needs the file
-    if head == POINTER:
-        raise ModelError(
-            f"{path} is a Git LFS pointer, not the file itself: it was cloned without git lfs; fetch it with "
-            f"`git lfs pull` in {path.parent}, or download it from the hub"
-        )
 
 
 def _require_whole(directory: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,29 @@ from searchapp.encoder import attention as packing
 from searchapp.encoder.adapters import merge
 from searchapp.encoder.checkpoint import Checkpoint, refuse
 from searchapp.encoder.devices import choose_dtype
+from searchapp.encoder.json_files import read_json
 from searchapp.encoder.library import explain, quiet
-from searchapp.encoder.probes import bidirectional_fault, make_bidirectional, packing_fault
-from searchapp.encoder.settings import Settings, read_json, read_settings
+from searchapp.encoder.probes import (
+    PROBE_LENGTH,
+    bidirectional_fault,
+    has_window,
+    is_bidirectional,
+    make_bidirectional,
+    packing_fault,
+    pad_id,
+)
+from searchapp.encoder.settings import FOLDER, Settings, read_settings, settings_file
+from searchapp.encoder.st_folder import UNLIMITED, transformer_options
 from searchapp.encoder.template import choose
 from searchapp.errors import ModelError
 
+log = logging.getLogger("searchapp")
 ATTENTIONS = ("auto", "packed", "sdpa", "eager")
+
+
+HEADS = re.compile(
+    r"(^|\.)(lm_head|embed_out|score|classifier|cls|pooler|rotary_emb|inv_freq|masked_bias|attn\.bias)\b"
+)
 
 
 class _NoKernelError(Exception):
@@ -27,10 +46,33 @@ def resolve_settings(checkpoint: Checkpoint, config: Any, tokenizer: Any, **opti
 
     ``config`` is what ``read_config`` gives. Raises ModelError for a settings file or an option that makes no sense.
     """
-    settings = read_settings(checkpoint.settings, list(checkpoint.adapters)).with_options(**options)
+    settings = read_settings(checkpoint.settings, list(checkpoint.adapters))
+    if settings.native:
+        settings = _as_sentence_transformers(settings, checkpoint, config, tokenizer, options.get("bidirectional"))
+    settings = settings.with_options(**options)
     if settings.template is None:
         settings = settings.with_options(template=choose(checkpoint.base_name, config.model_type, tokenizer.eos_token))
     return settings
+
+
+def _as_sentence_transformers(
+    settings: Settings, checkpoint: Checkpoint, config: Any, tokenizer: Any, bidirectional: bool | None
+) -> Settings:
+    """Attention and length as that library takes them from config.json and the tokenizer.
+
+    Attention that was asked for, against what config.json says, is LLM2Vec's: without windows.
+    """
+    path = settings_file(checkpoint.settings, checkpoint.adapters)
+    given = transformer_options(path)["config"] if path is not None and path.name == FOLDER else {}
+    for name in ("is_causal", "use_bidirectional_attention"):
+        if name in given:
+            setattr(config, name, given[name])
+    natural = is_bidirectional(config)
+    settings = replace(settings, bidirectional=natural, native=bidirectional in (None, natural))
+    positions = getattr(config, "max_position_embeddings", None)
+    length = min(int(min(tokenizer.model_max_length, UNLIMITED)), positions or UNLIMITED)
+    changes = {name: length for name in ("max_length", "document_max_length") if getattr(settings, name) >= UNLIMITED}
+    return replace(settings, **changes)
 
 
 def read_config(directory: Path) -> Any:
@@ -60,20 +102,24 @@ def read_config(directory: Path) -> Any:
     return config
 
 
-def load_config(directory: Path, *, bidirectional: bool) -> Any:
-    """``read_config`` with its attention made bidirectional, or causal."""
+def load_config(directory: Path, *, bidirectional: bool, windows: bool = False) -> Any:
+    """``read_config`` with its attention made bidirectional (with or without its windows), or causal."""
     config = read_config(directory)
-    if bidirectional:
+    if bidirectional and windows:
+        config.is_causal = False
+    elif bidirectional:
         make_bidirectional(config)
     elif getattr(config, "is_causal", None) is False:  # saved that way; a window that was cleared stays so
         config.is_causal = True
     return config
 
 
-def load_model(checkpoint: Checkpoint, *, bidirectional: bool, attention: str, dtype: str, device: str) -> Any:
+def load_model(
+    checkpoint: Checkpoint, *, bidirectional: bool, attention: str, dtype: str, device: str, windows: bool = False
+) -> Any:
     """Build the inner decoder in eval mode with every adapter merged, in order, and probe its attention.
 
-    ``attention="auto"`` takes packed attention where it passes the probes, else sdpa, else eager. Raises ModelError for
+    ``windows`` keeps attention windows as config.json has them. ``attention="auto"`` takes packed attention where it passes the probes, else sdpa, else eager. Raises ModelError for
     weights that are missing, adapters that do not fit, and models that stay causal.
     """
     if attention not in ATTENTIONS:
@@ -82,7 +128,7 @@ def load_model(checkpoint: Checkpoint, *, bidirectional: bool, attention: str, d
         raise ModelError("attention packed is for bidirectional encoders only; use auto, sdpa or eager")
     problem, precision = "", choose_dtype(dtype, device)
     for kernel in {"auto": ("sdpa", "eager"), "packed": ("sdpa",)}.get(attention, (attention,)):
-        config = load_config(checkpoint.weights, bidirectional=bidirectional)
+        config = load_config(checkpoint.weights, bidirectional=bidirectional, windows=windows)
         try:
             model = _build(checkpoint.weights, config, kernel, precision)
         except _NoKernelError:
@@ -97,10 +143,12 @@ def load_model(checkpoint: Checkpoint, *, bidirectional: bool, attention: str, d
         if not bidirectional:
             return model
         try:
-            fault = bidirectional_fault(model, vocabulary=config.vocab_size, pad=config.pad_token_id or 0)
+            narrow = windows and has_window(config)
+            reach = 2 if narrow else PROBE_LENGTH
+            fault = bidirectional_fault(model, vocabulary=config.vocab_size, pad=pad_id(config), reach=reach)
         except Exception as error:  # a model with odd sizes fails anywhere in its forward pass
             fault = f"cannot be run with bidirectional attention ({explain(error)})"
-        if fault is None and (attention == "packed" or (attention, kernel) == ("auto", "sdpa")):
+        if fault is None and not narrow and (attention == "packed" or (attention, kernel) == ("auto", "sdpa")):
             fault = _pack(model)
             if fault is not None and attention == "auto":
                 fault = None  # the model is sound: it only has to be padded
@@ -156,6 +204,11 @@ def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
         raise ModelError(f"{directory} cannot be loaded{quantised}: {explain(error)}") from error
     if quantised and getattr(model, "hf_quantizer", None) is None:  # it has read packed weights as if they were plain
         raise ModelError(f"{directory} cannot be loaded{quantised}: transformers does not know the method")
+    if spare := sorted(key for key in report["unexpected_keys"] if not HEADS.search(key)):
+        log.warning(
+            "%s holds %d weights that its config.json has no place for, and they are not used (first: %s); with fewer "
+            "layers than were trained vectors are others: check num_hidden_layers", directory, len(spare), spare[0],
+        )  # fmt: skip
     if mismatched := sorted(report["mismatched_keys"]):
         name, found, expected = mismatched[0]
         raise ModelError(

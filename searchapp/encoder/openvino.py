@@ -17,8 +17,8 @@ from searchapp.encoder.backend import Collect, layout
 from searchapp.encoder.batching import BUDGET, pad
 from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.library import quiet
-from searchapp.encoder.pooling import weigh
-from searchapp.encoder.probes import bidirectional_fault
+from searchapp.encoder.pooling import highest, weigh
+from searchapp.encoder.probes import bidirectional_fault, has_window, pad_id
 from searchapp.encoder.settings import Settings
 from searchapp.encoder.tokenization import Tokens
 from searchapp.errors import ModelError
@@ -39,6 +39,8 @@ class OpenVinoBackend:
         precision = choose_dtype(dtype, "cpu")
         if precision == torch.float16:
             raise ModelError("backend openvino has no float16 on a CPU; use --dtype bfloat16, float32 or auto")
+        if settings.native and has_window(model.config):
+            raise ModelError("backend openvino is for models without attention windows only; use --backend torch")
         if not settings.bidirectional:
             raise ModelError("backend openvino is for bidirectional encoders only; use --backend torch")
         if precision == torch.bfloat16 and usable_cores() < 2:
@@ -52,7 +54,7 @@ class OpenVinoBackend:
         self._vocabulary = int(model.config.vocab_size)
         self._run = _compile(model, bfloat16=precision == torch.bfloat16, threads=torch.get_num_threads())
         probe = _Probed(self, next(model.parameters()))
-        if fault := bidirectional_fault(probe, vocabulary=self._vocabulary, pad=model.config.pad_token_id or 0):
+        if fault := bidirectional_fault(probe, vocabulary=self._vocabulary, pad=pad_id(model.config)):
             raise ModelError(f"this model cannot be made bidirectional by openvino: it {fault}; use --backend torch")
 
     def launch(self, batch: Sequence[Tokens]) -> Collect:
@@ -62,7 +64,8 @@ class OpenVinoBackend:
         ids, mask = pad([item.ids for item in batch], self._tokenizer, self._vocabulary)
         begins, weights = layout(batch, self._pooling, ids.shape[1])
         states = torch.from_numpy(self.states(ids, mask)).flatten(0, 1)
-        return weigh(states, torch.from_numpy(weights), torch.from_numpy(begins)).numpy
+        combine = highest if self._pooling == "max" else weigh
+        return combine(states, torch.from_numpy(weights), torch.from_numpy(begins)).numpy
 
     def states(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Hidden states float32 (n, length, dim) of padded ids and where they are real."""

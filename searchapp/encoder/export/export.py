@@ -90,6 +90,14 @@ def export(
     else:
         encoder = Encoder.load(model, adapters=adapters, **options)
     _check_apart(target, encoder)
+    if encoder.head.steps:
+        raise ModelError(
+            f"{encoder.checkpoint.name} has Dense layers behind its pooling, which cannot be exported again"
+        )
+    if reduction is not None and encoder.settings.truncate_dim is not None:
+        raise ModelError(
+            f"{encoder.checkpoint.name} has truncate_dim; it cannot be exported with a reduction behind it"
+        )
     if instruction is not None:
         settings = encoder.settings.with_options(query_instruction=instruction)
         encoder = Encoder(encoder.model, encoder.tokenizer, settings, encoder.checkpoint, encoder.options)
@@ -213,7 +221,7 @@ def _write_modules(
         weights = np.array([[float(i not in plan.unpooled)] for i in range(size)], dtype=np.float32)
         save_file({"emb_layer.weight": weights}, place / "model.safetensors")
     mode = MODES[encoder.settings.pooling]
-    folder("Pooling", POOLING, embedding_dimension=encoder.dim, pooling_mode=mode, include_prompt=plan.include_prompt)
+    folder("Pooling", POOLING, embedding_dimension=encoder.width, pooling_mode=mode, include_prompt=plan.include_prompt)
     folder("Normalize", NORMALIZE)
     if reduction is not None:
         identity = "torch.nn.modules.linear.Identity"
@@ -245,14 +253,15 @@ def _write_modules(
             "prompts": plan.prompts,
             "default_prompt_name": "document" if plan.prompts["document"] else None,
             "similarity_fn_name": "cosine",
+            **({} if encoder.settings.truncate_dim is None else {"truncate_dim": encoder.settings.truncate_dim}),
         },
     )
 
 
 def _write_model(draft: Path, encoder: Encoder) -> None:
     """Write safetensors, and a config.json that keeps the attention the model has."""
+    from searchapp.encoder.json_files import read_json
     from searchapp.encoder.library import explain, quiet
-    from searchapp.encoder.settings import read_json
 
     try:
         with quiet():
