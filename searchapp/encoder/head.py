@@ -37,12 +37,12 @@ class Head:
         import torch
 
         if self.steps:
-            given = vectors.any(axis=1)
+            given = np.asarray(vectors.any(axis=1))
             states = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
             with torch.inference_mode():
                 for step in self.steps:
                     states = step(states)
-            vectors = states.numpy() * given[:, None]
+            vectors = np.where(given[:, None], states.numpy(), np.float32(0))
         return np.ascontiguousarray(vectors[:, : self.dim])
 
 
@@ -92,7 +92,7 @@ def _dense(place: Path, width: int) -> tuple[Step, int]:
     content = _require_sentence(place)
     if not weights.exists():
         raise ModelError(
-            f"{place} has no model.safetensors (weights as pickles are never read); save the model anew with safetensors"
+            f"{place} has no model.safetensors (pickles are never read); save the model anew with safetensors"
         )
     refuse_pointer(weights)
     named = str(content.get("activation_function", "torch.nn.modules.activation.Tanh"))

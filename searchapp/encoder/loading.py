@@ -71,7 +71,9 @@ def _as_sentence_transformers(
     settings = replace(settings, bidirectional=natural, native=bidirectional in (None, natural))
     positions = getattr(config, "max_position_embeddings", None)
     length = min(int(min(tokenizer.model_max_length, UNLIMITED)), positions or UNLIMITED)
-    changes = {name: length for name in ("max_length", "document_max_length") if getattr(settings, name) >= UNLIMITED}
+    changes: dict[str, Any] = {
+        name: length for name in ("max_length", "document_max_length") if getattr(settings, name) >= UNLIMITED
+    }
     return replace(settings, **changes)
 
 
@@ -119,7 +121,8 @@ def load_model(
 ) -> Any:
     """Build the inner decoder in eval mode with every adapter merged, in order, and probe its attention.
 
-    ``windows`` keeps attention windows as config.json has them. ``attention="auto"`` takes packed attention where it passes the probes, else sdpa, else eager. Raises ModelError for
+    ``windows`` keeps attention windows as config.json has them.
+    ``attention="auto"`` takes packed attention where it passes the probes, else sdpa, else eager. Raises ModelError for
     weights that are missing, adapters that do not fit, and models that stay causal.
     """
     if attention not in ATTENTIONS:

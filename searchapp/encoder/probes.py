@@ -42,7 +42,7 @@ def has_window(config: Any) -> bool:
 
 
 def is_bidirectional(config: Any) -> bool:
-    """Whether transformers runs a model bidirectionally by its own configuration, as sentence-transformers then does."""
+    """Whether transformers, and so sentence-transformers, runs a model bidirectionally by its configuration."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,

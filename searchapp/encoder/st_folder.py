@@ -113,7 +113,7 @@ def transformer_options(path: Path) -> dict[str, Any]:
         raise ModelError(f"{file}: do_lower_case is {lower!a}; expected true or false")
     asked["do_lower_case"] = lower
     for kind, names in SPELLINGS.items():
-        given = next((content[name] for name in names if content.get(name)), {})
+        given: Any = next((content[name] for name in names if content.get(name)), {})
         if not isinstance(given, dict):
             raise ModelError(f"{file}: {names[0]} is a {type(given).__name__}; expected an object")
         if strange := sorted(key for key in given if key not in HARMLESS[kind] and given[key] is not None):

@@ -77,6 +77,7 @@ class Tokenisation:
             return (*self._template.wrap(instruction, text, close=close), instruction or None)
 
         done: list[Tokens] = []
+        whole_texts = self._from_left and self._settings.native
         for group in _groups(texts, instructions, limit * CHARACTERS_PER_TOKEN):
             items = [
                 wrapped(
@@ -88,7 +89,7 @@ class Tokenisation:
             again = [
                 number
                 for number, encoding in enumerate(whole)
-                if not self._from_left and len(encoding) + SLACK > limit and limit <= 4 * len(group[number][1])
+                if not whole_texts and len(encoding) + SLACK > limit and limit <= 4 * len(group[number][1])
             ]
             for number in again:
                 asked, text = group[number]
@@ -195,12 +196,8 @@ class Tokenisation:
         if self._settings.native:
             ids = self._cut(ids, appended, special)
             end = min(len(ids), end)
-        excess = (
-            0
-            if self._settings.native
-            else min(length - self._settings.max_length, length - closing - text_start - LEAST_TEXT)
-        )
-        if excess > 0:
+        excess = min(length - self._settings.max_length, length - closing - text_start - LEAST_TEXT)
+        if excess > 0 and not self._settings.native:
             ids = np.concatenate([ids[: length - closing - excess], ids[length - closing :]])
             end -= excess
         everything = self._settings.pool_instruction or (self._settings.pool_bos and not instructed)
@@ -227,7 +224,13 @@ def _lower_first(backend: Any) -> None:
         rules = content["normalizers"] if content["type"] == "Sequence" else [content]
         if any(rule["type"] == "Lowercase" or rule.get("lowercase") for rule in rules):
             return
-    rest = list(present) if isinstance(present, normalizers.Sequence) else [present] if present is not None else []
+    rest = (
+        [present[i] for i in range(len(present))]
+        if isinstance(present, normalizers.Sequence)
+        else [present]
+        if present is not None
+        else []
+    )
     backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
 
 

@@ -91,13 +91,9 @@ def export(
         encoder = Encoder.load(model, adapters=adapters, **options)
     _check_apart(target, encoder)
     if encoder.head.steps:
-        raise ModelError(
-            f"{encoder.checkpoint.name} has Dense layers behind its pooling, which cannot be exported again"
-        )
+        raise ModelError(f"{encoder.checkpoint.name} has Dense layers behind its pooling: it is exported as it is")
     if reduction is not None and encoder.settings.truncate_dim is not None:
-        raise ModelError(
-            f"{encoder.checkpoint.name} has truncate_dim; it cannot be exported with a reduction behind it"
-        )
+        raise ModelError(f"{encoder.checkpoint.name} has truncate_dim; export it without a reduction behind it")
     if instruction is not None:
         settings = encoder.settings.with_options(query_instruction=instruction)
         encoder = Encoder(encoder.model, encoder.tokenizer, settings, encoder.checkpoint, encoder.options)
