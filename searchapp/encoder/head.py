@@ -33,16 +33,15 @@ class Head:
     files: tuple[Path, ...]
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
-        """The vectors behind every step, cut to ``dim``; a zero vector (a text without tokens) stays zero."""
+        """The vectors behind every step, cut to ``dim``; also of a zero vector, as there."""
         import torch
 
         if self.steps:
-            given = np.asarray(vectors.any(axis=1))
             states = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
             with torch.inference_mode():
                 for step in self.steps:
                     states = step(states)
-            vectors = np.where(given[:, None], states.numpy(), np.float32(0))
+            vectors = states.numpy()
         return np.ascontiguousarray(vectors[:, : self.dim])
 
 
