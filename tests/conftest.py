@@ -33,10 +33,10 @@ def _same_precision_everywhere():
 
     Programs that tests start choose for themselves, and ``tests/encoder/test_precision.py`` is about the choice.
     """
-    from searchapp.encoder import loading
+    from searchapp.encoder import devices
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "cpu_has_bfloat16", lambda: False)
+        patch.setattr(devices, "cpu_has_bfloat16", lambda: False)
         yield
 
 

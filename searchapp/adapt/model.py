@@ -15,10 +15,10 @@ from torch import nn
 from searchapp.adapt.config import Training
 from searchapp.encoder.batching import pad
 from searchapp.encoder.checkpoint import Checkpoint, locate
-from searchapp.encoder.loading import choose_device, load_model, load_tokenizer
+from searchapp.encoder.devices import choose_device
+from searchapp.encoder.loading import load_model, load_tokenizer, read_config, resolve_settings
 from searchapp.encoder.pooling import pool
-from searchapp.encoder.settings import FILE, Settings, read_settings
-from searchapp.encoder.template import choose
+from searchapp.encoder.settings import FILE, Settings
 from searchapp.encoder.tokenization import Tokens
 from searchapp.errors import AdaptError
 
@@ -142,10 +142,9 @@ def load_trainee(
 
     checkpoint = locate(model, list(adapters))
     reference = _reference(checkpoint) if training.train == "lora" else ""
-    settings = read_settings(checkpoint.settings, list(checkpoint.adapters))
-    settings = settings.with_options(bidirectional=training.bidirectional)
-    if pooling is not None:
-        settings = settings.with_options(pooling=pooling)
+    config = read_config(checkpoint.weights)
+    tokenizer = load_tokenizer(checkpoint.tokenizer)
+    settings = resolve_settings(checkpoint, config, tokenizer, bidirectional=training.bidirectional, pooling=pooling)
     if not any((checkpoint.settings / name).exists() for name in CONVENTIONS):
         settings = settings.with_options(span="offsets")  # exact; counting is for checkpoints trained by it
     device = choose_device(training.device)
@@ -156,11 +155,6 @@ def load_trainee(
     decoder = load_model(
         checkpoint, bidirectional=training.bidirectional, attention=training.attention, dtype=dtype, device=place
     )
-    tokenizer = load_tokenizer(checkpoint.tokenizer)
-    if settings.template is None:
-        settings = settings.with_options(
-            template=choose(checkpoint.base_name, decoder.config.model_type, tokenizer.eos_token)
-        )
     if attention_dropout is not None:
         _set_dropout(decoder, attention_dropout)
     if training.gradient_checkpointing:

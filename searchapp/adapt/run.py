@@ -19,7 +19,7 @@ from searchapp.adapt.config import Mntp, Simcse, Stage, Supervised, flat
 from searchapp.adapt.data import PairFile, hash_file, read_pairs, read_texts
 from searchapp.adapt.distributed import launched
 from searchapp.encoder.checkpoint import locate
-from searchapp.encoder.loading import choose_device
+from searchapp.encoder.devices import choose_device
 from searchapp.errors import AdaptError
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ def reindex(
     What is not given stays as it was. Readers have the old index until the new one is there.
     """
     from searchapp.cli.progress import Bar
-    from searchapp.encoder.loading import choose_device
+    from searchapp.encoder.devices import choose_device
     from searchapp.index import VectorIndex
     from searchapp.index import reindex as make_anew
 

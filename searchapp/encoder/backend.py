@@ -10,7 +10,7 @@ import numpy as np
 
 from searchapp.encoder.attention import NAME, borders
 from searchapp.encoder.batching import BUDGET, PACKED_BUDGET, pad, require_known
-from searchapp.encoder.pooling import token_weights, weigh
+from searchapp.encoder.pooling import highest, token_weights, weigh
 from searchapp.encoder.tokenization import Tokens
 from searchapp.heap import keep_freed_memory
 
@@ -60,7 +60,8 @@ class TorchBackend:
         with torch.inference_mode():
             hidden, width = self._padded(batch) if self.padded else self._packed(batch)
             begins, weights = layout(batch, self._pooling, width)
-            return self._collect(weigh(hidden, self._send(weights), self._send(begins)))
+            combine = highest if self._pooling == "max" else weigh
+            return self._collect(combine(hidden, self._send(weights), self._send(begins)))
 
     def _packed(self, batch: Sequence[Tokens]) -> tuple[torch.Tensor, None]:
         lengths = [len(item.ids) for item in batch]

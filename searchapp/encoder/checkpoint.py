@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from searchapp.encoder.settings import read_json
+from searchapp.encoder.json_files import read_json, refuse_pointer
 from searchapp.errors import ModelError
 
 BUNDLED = Path(__file__).resolve().parent.parent / "models" / "bundled"
@@ -91,6 +91,8 @@ def locate(name: str, adapters: list[str] | None = None) -> Checkpoint:
     tokenizer = next((place for place in [directory, *reversed(chain), weights] if _has_tokenizer(place)), None)
     if tokenizer is None:
         raise ModelError(f"{directory} has no tokenizer.json; save the model's fast tokenizer into it")
+    for place in {directory, weights, tokenizer, *chain, *extra}:
+        _require_whole(place)
     return Checkpoint(name, weights, (*chain, *extra), tokenizer, directory, base_name, tuple(adapters or ()))
 
 
@@ -98,6 +100,8 @@ def _follow(directory: Path, hub_id: str, depth: int = 0) -> tuple[Path, list[Pa
     """Return (directory of base weights, adapters from the base up, published name of the base)."""
     if depth > 8:
         raise ModelError(f"{directory}: adapters refer to each other in a circle; set base_model_name_or_path")
+    for name in ("config.json", "adapter_config.json"):
+        refuse_pointer(directory / name)
     config = read_json(directory / "config.json") if (directory / "config.json").exists() else {}
     name = str(config.get("_name_or_path") or hub_id)
     if any(directory.glob("*.safetensors")) and config and not _is_adapter_only(directory):
@@ -106,7 +110,13 @@ def _follow(directory: Path, hub_id: str, depth: int = 0) -> tuple[Path, list[Pa
         base = read_json(directory / "adapter_config.json").get("base_model_name_or_path")
         if not base:
             raise ModelError(f"{directory}/adapter_config.json names no base_model_name_or_path; add it")
-        place, base_id = resolve(str(base), near=directory)
+        try:
+            place, base_id = resolve(str(base), near=directory)
+        except ModelError as error:
+            raise ModelError(
+                f"adapter {directory} needs its base, which its adapter_config.json names as base_model_name_or_path "
+                f"{str(base)!r}: {error}"
+            ) from error
         weights, chain, base_name = _follow(place, base_id, depth + 1)
         return weights, [*chain, directory], str(config.get("_name_or_path") or base_name or base)
     refuse(directory, config)
@@ -131,6 +141,23 @@ def refuse(directory: Path, config: dict[str, Any]) -> NoReturn:
         f"{directory} is not a model: no config.json and no adapter_config.json in it; expected a transformers "
         "checkpoint directory, a PEFT adapter, or `bundled`"
     )
+
+
+def _require_whole(directory: Path) -> None:
+    """Raise ModelError for pointers among a checkpoint's files, and for shards that its index names in vain."""
+    for pattern in ("*.json", "*.safetensors", "*.model"):
+        for path in sorted(directory.glob(pattern)):
+            refuse_pointer(path)
+    index = directory / "model.safetensors.index.json"
+    if not index.exists() or (directory / "model.safetensors").exists():
+        return
+    shards = read_json(index).get("weight_map")
+    names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
+    if absent := [name for name in names if not (directory / name).exists()]:
+        raise ModelError(
+            f"{directory} lacks {len(absent)} of the {len(names)} files of weights that {index.name} names (first: "
+            f"{absent[0]}); fetch the model again"
+        )
 
 
 def _has_tokenizer(directory: Path) -> bool:

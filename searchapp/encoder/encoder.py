@@ -16,9 +16,9 @@ from searchapp.encoder.backend import Backend, TorchBackend
 from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.fingerprint import fingerprint
+from searchapp.encoder.head import read_head
 from searchapp.encoder.inference import Told, ahead, embed
-from searchapp.encoder.settings import Settings, read_settings
-from searchapp.encoder.template import choose
+from searchapp.encoder.settings import FOLDER, Settings, settings_file
 from searchapp.encoder.tokenization import Tokenisation, Tokens
 from searchapp.encoder.window import SHARD, Pair, Window, windows
 from searchapp.encoder.workers import Team
@@ -55,12 +55,18 @@ class Encoder:
         self.checkpoint = checkpoint
         if settings.template is None:
             raise ModelError("settings without a template; load the encoder with Encoder.load")
-        if settings.pooling == "bos_token" and tokenizer.bos_token_id is None:
+        if settings.pooling == "bos_token" and not settings.native and tokenizer.bos_token_id is None:
             raise ModelError(
                 f"{checkpoint.name} has no BOS token to pool; use pooling mean, weighted_mean or eos_token"
             )
         positions = getattr(model.config, "max_position_embeddings", None)
-        self._tokenise = Tokenisation(tokenizer.backend_tokenizer, settings, settings.template, positions)
+        self._tokenise = Tokenisation(
+            tokenizer.backend_tokenizer, settings, settings.template, positions,
+            from_left=getattr(tokenizer, "truncation_side", "right") == "left",
+        )  # fmt: skip
+        path = settings_file(checkpoint.settings, checkpoint.adapters)
+        folder = path if path is not None and path.name == FOLDER else None
+        self.head = read_head(folder, self.width, settings.truncate_dim)
         self.backend: Backend = backend or TorchBackend(model, tokenizer, settings.pooling)
         self.cache: VectorCache | None = None  # where vectors are looked up before they are computed, and kept
         self._chosen = chosen
@@ -91,7 +97,9 @@ class Encoder:
         ``device`` of several names with commas, are worked on at once, a process for each beyond the first. ``backend``
         is torch or openvino. ``cache`` is a directory that keeps vectors between runs. Raises ModelError.
         """
-        from searchapp.encoder.loading import choose_devices, load_backend, load_model, load_tokenizer, why
+        from searchapp.encoder.backends import make_backend
+        from searchapp.encoder.devices import choose_devices, why
+        from searchapp.encoder.loading import load_model, load_tokenizer, read_config, resolve_settings
 
         checkpoint = locate(str(model), [str(adapter) for adapter in adapters or []])
         given = {
@@ -102,23 +110,26 @@ class Encoder:
             "bidirectional": bidirectional,
         }
         options = {name: value for name, value in given.items() if value is not None}
-        settings = read_settings(checkpoint.settings, list(checkpoint.adapters)).with_options(**options)
+        config = read_config(checkpoint.weights)
+        tokenizer = load_tokenizer(checkpoint.tokenizer)
+        settings = resolve_settings(checkpoint, config, tokenizer, **options)
         places = choose_devices(devices or device.split(","), backend)
         precision = dtype if backend == "torch" else "float32"  # of the weights that another backend converts
         loaded = load_model(
-            checkpoint, bidirectional=settings.bidirectional, attention=attention, dtype=precision, device=places[0]
+            checkpoint,
+            bidirectional=settings.bidirectional,
+            windows=settings.native,
+            attention=attention,
+            dtype=precision,
+            device=places[0],
         )
-        tokenizer = load_tokenizer(checkpoint.tokenizer)
-        if settings.template is None:
-            template = choose(checkpoint.base_name, loaded.config.model_type, tokenizer.eos_token)
-            settings = settings.with_options(template=template)
         encoder = cls(
             loaded,
             tokenizer,
             settings,
             checkpoint,
             options,
-            backend=load_backend(backend, loaded, tokenizer, settings, dtype),
+            backend=make_backend(backend, loaded, tokenizer, settings, dtype),
             devices=places,
             chosen=why(dtype, places[0]),
         )
@@ -132,6 +143,11 @@ class Encoder:
     @property
     def dim(self) -> int:
         """Length of a vector."""
+        return self.head.dim
+
+    @property
+    def width(self) -> int:
+        """Length of a hidden state."""
         return int(self.model.config.hidden_size)
 
     @property
@@ -167,7 +183,7 @@ class Encoder:
     @cached_property
     def fingerprint(self) -> dict[str, str]:
         """sha256 digests of everything that decides a document's vector; see ``searchapp.encoder.fingerprint``."""
-        return fingerprint(self.checkpoint, self.settings, self.tokenizer)
+        return fingerprint(self.checkpoint, self.settings, self.tokenizer, self.head.files)
 
     def encode(
         self,
@@ -208,7 +224,9 @@ class Encoder:
         ``dtype`` is that of the vectors: float16 is made window by window, without a float32 copy of them all.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
-        pairs = list(_checked(zip(texts, _spread(instruction, len(texts)), strict=True)))
+        pairs = list(
+            _checked(zip(texts, _spread(instruction, len(texts), keep_blank=self.settings.native), strict=True))
+        )
         unique = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
         vectors = np.zeros((len(unique), self.dim), dtype=dtype)
         done = tokens = 0
@@ -233,7 +251,7 @@ class Encoder:
 
         Options as in ``encode``. When ``texts`` raises, the vectors of all it gave before come first.
         """
-        [asked] = _spread(instruction, 1)
+        [asked] = _spread(instruction, 1, keep_blank=self.settings.native)
         pairs = _checked((text, asked) for text in ([texts] if isinstance(texts, str) else texts))
         for part, _ in self._stream(pairs, normalize, batch_size, progress):
             yield part.astype(dtype, copy=False)
@@ -264,7 +282,7 @@ class Encoder:
             return
         with closing(ahead((window, self._tokenised(window.missing)) for window in opened)) as ready:
             for window, items in ready:
-                vectors = embed(self.backend, items, self.dim, most=most, told=told)
+                vectors = self.head(embed(self.backend, items, self.width, most=most, told=told))
                 yield window, vectors, sum(len(item.ids) for item in items)
 
     def _tokenised(self, pairs: Sequence[Pair]) -> list[Tokens]:
@@ -273,7 +291,7 @@ class Encoder:
     def compute(self, pairs: Sequence[Pair], most: int | None = None) -> tuple[np.ndarray, int]:
         """Float32 vectors, not normalised, of (text, instruction) pairs on this encoder's own device; their tokens."""
         items = self._tokenised(pairs)
-        return embed(self.backend, items, self.dim, most=most), sum(len(item.ids) for item in items)
+        return self.head(embed(self.backend, items, self.width, most=most)), sum(len(item.ids) for item in items)
 
     @property
     def cache_scope(self) -> str:
@@ -311,10 +329,12 @@ def _refuse_surrogates(text: str, what: str) -> None:
         ) from error
 
 
-def _spread(instruction: str | None | Sequence[str | None], count: int) -> list[str | None]:
-    """One instruction for each text; blank ones become None."""
+def _spread(
+    instruction: str | None | Sequence[str | None], count: int, *, keep_blank: bool = False
+) -> list[str | None]:
+    """One instruction for each text; empty ones become None, and blank ones unless they are kept."""
     if instruction is None or isinstance(instruction, str):
-        return [instruction if instruction and instruction.strip() else None] * count
+        instruction = [instruction] * count
     if len(instruction) != count:
         raise ModelError(f"{len(instruction)} instructions for {count} texts; give one string, or one for each text")
-    return [item if item and item.strip() else None for item in instruction]
+    return [item if item and (keep_blank or item.strip()) else None for item in instruction]

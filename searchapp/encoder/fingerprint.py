@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from searchapp.encoder.checkpoint import Checkpoint
-from searchapp.encoder.settings import Settings, read_json
+from searchapp.encoder.json_files import read_json
+from searchapp.encoder.probes import has_window
+from searchapp.encoder.settings import Settings
+from searchapp.encoder.tokenization import LEAST_TEXT
 
 # Keys of config.json that say nothing of the vectors: names, versions, precision, bookkeeping. The file is hashed and
 # not the configuration made of it, whose defaults grow with every transformers release.
@@ -22,23 +27,61 @@ VOLATILE = {
 PARTS = ("weights", "adapters", "tokenizer", "architecture", "template", "pooling", "lengths", "instruction")
 
 
-def fingerprint(checkpoint: Checkpoint, settings: Settings, tokenizer: Any) -> dict[str, str]:
-    """Return sha256 hex digests: one for each of ``PARTS`` and one over all, under ``sha256``."""
+def fingerprint(
+    checkpoint: Checkpoint, settings: Settings, tokenizer: Any, head: Sequence[Path] = ()
+) -> dict[str, str]:
+    """Return sha256 hex digests: one for each of ``PARTS`` and one over all, under ``sha256``.
+
+    ``head`` are the files of what stands behind the pooling. What was read otherwise by an earlier version adds to its
+    part's digest only where that changes a document's vector, so that every other index stays usable.
+    """
     config = read_json(checkpoint.weights / "config.json")
     keep = {key: value for key, value in config.items() if key not in VOLATILE}
     parts = {
         "weights": _digest([checksum(path) for path in sorted(checkpoint.weights.glob("*.safetensors"))]),
         "adapters": _digest([_adapter(path) for path in checkpoint.adapters]),
-        "tokenizer": _digest(_tokenizer(checkpoint.tokenizer, tokenizer)),
+        "tokenizer": _digest([*_tokenizer(checkpoint.tokenizer, tokenizer), *(["lower"] * settings.lower_case)]),
         "architecture": _digest(keep),
         "template": _digest(asdict(settings.template) if settings.template else None),
-        "pooling": _digest(
-            [settings.pooling, settings.pool_instruction, settings.pool_bos, settings.span, settings.bidirectional]
-        ),
-        "lengths": _digest([settings.max_length, settings.document_max_length]),
+        "pooling": _digest([*_pooling(settings), *_native(settings, config), *map(checksum, head)]),
+        "lengths": _digest([settings.max_length, settings.document_max_length, *_cut(settings, tokenizer)]),
         "instruction": _digest(settings.document_instruction),
     }
     return {"sha256": _digest(parts), **parts}
+
+
+def _pooling(settings: Settings) -> list[Any]:
+    """How documents are pooled; ways that differ only behind an instruction have one name where there is none."""
+    pooling, span = settings.pooling, settings.span
+    if settings.document_instruction is None:
+        pooling = {"first_token": "bos_token", "weighted_by_position": "weighted_mean"}.get(pooling, pooling)
+        span = "offsets" if span == "prompt" else span
+    return [pooling, settings.pool_instruction, settings.pool_bos, span, settings.bidirectional]
+
+
+def _native(settings: Settings, config: dict[str, Any]) -> list[Any]:
+    """What a sentence-transformers folder asks for beyond that."""
+    windows = settings.native and settings.bidirectional and has_window(SimpleNamespace(**config))
+    return [*(["windows"] * windows), *([] if settings.truncate_dim is None else [settings.truncate_dim])]
+
+
+def _cut(settings: Settings, tokenizer: Any) -> list[str]:
+    """Whether texts are cut otherwise than with a rest of ``LEAST_TEXT`` tokens from the left."""
+    if not settings.native:
+        return []
+    before = len(tokenizer.backend_tokenizer.encode(settings.document_instruction or "").ids)
+    left = getattr(tokenizer, "truncation_side", "right") == "left"
+    return ["exact"] * (settings.max_length < before + LEAST_TEXT) + ["left"] * left
+
+
+def renewal(encoder_settings: Settings) -> str:
+    """What to do about an index of an earlier version, as the end of a refusal; "" where nothing was read otherwise."""
+    if not encoder_settings.native:
+        return ""
+    return (
+        " (sentence-transformers folders are run as that library runs them since version 2 of this reading: attention "
+        "as config.json says, lengths, lower case, prompts, Dense; an index made before has to be built again)"
+    )
 
 
 def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
@@ -55,7 +98,9 @@ def _adapter(directory: Path) -> list[str]:
     scale = {
         key: content.get(key) for key in ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
     }
-    return [checksum(directory / "adapter_model.safetensors"), _digest(scale)]
+    outer = ("model.", "transformer.", "gpt_neox.", "^")  # strengths by the causal model's names, once passed over
+    renewed = any(str(name).startswith(outer) for name in content.get("alpha_pattern") or ())
+    return [checksum(directory / "adapter_model.safetensors"), _digest(scale), *(["patterns"] * renewed)]
 
 
 def _tokenizer(directory: Path, tokenizer: Any) -> list[str]:

@@ -15,8 +15,10 @@ import numpy as np
 from searchapp import telemetry
 from searchapp.encoder.backend import Collect, layout
 from searchapp.encoder.batching import BUDGET, pad
-from searchapp.encoder.pooling import weigh
-from searchapp.encoder.probes import find_leak
+from searchapp.encoder.devices import choose_dtype
+from searchapp.encoder.library import quiet
+from searchapp.encoder.pooling import highest, weigh
+from searchapp.encoder.probes import bidirectional_fault, has_window, pad_id
 from searchapp.encoder.settings import Settings
 from searchapp.encoder.tokenization import Tokens
 from searchapp.errors import ModelError
@@ -34,11 +36,11 @@ class OpenVinoBackend:
     def __init__(self, model: Any, tokenizer: Any, settings: Settings, dtype: str) -> None:
         import torch
 
-        from searchapp.encoder.loading import choose_dtype
-
         precision = choose_dtype(dtype, "cpu")
         if precision == torch.float16:
             raise ModelError("backend openvino has no float16 on a CPU; use --dtype bfloat16, float32 or auto")
+        if settings.native and has_window(model.config):
+            raise ModelError("backend openvino is for models without attention windows only; use --backend torch")
         if not settings.bidirectional:
             raise ModelError("backend openvino is for bidirectional encoders only; use --backend torch")
         if precision == torch.bfloat16 and usable_cores() < 2:
@@ -52,8 +54,8 @@ class OpenVinoBackend:
         self._vocabulary = int(model.config.vocab_size)
         self._run = _compile(model, bfloat16=precision == torch.bfloat16, threads=torch.get_num_threads())
         probe = _Probed(self, next(model.parameters()))
-        if leak := find_leak(probe, vocabulary=self._vocabulary, pad=model.config.pad_token_id or 0):
-            raise ModelError(f"this model cannot be made bidirectional by openvino: it {leak}; use --backend torch")
+        if fault := bidirectional_fault(probe, vocabulary=self._vocabulary, pad=pad_id(model.config)):
+            raise ModelError(f"this model cannot be made bidirectional by openvino: it {fault}; use --backend torch")
 
     def launch(self, batch: Sequence[Tokens]) -> Collect:
         """As ``Backend.launch``. Raises ModelError for a token that the model does not know."""
@@ -62,7 +64,8 @@ class OpenVinoBackend:
         ids, mask = pad([item.ids for item in batch], self._tokenizer, self._vocabulary)
         begins, weights = layout(batch, self._pooling, ids.shape[1])
         states = torch.from_numpy(self.states(ids, mask)).flatten(0, 1)
-        return weigh(states, torch.from_numpy(weights), torch.from_numpy(begins)).numpy
+        combine = highest if self._pooling == "max" else weigh
+        return combine(states, torch.from_numpy(weights), torch.from_numpy(begins)).numpy
 
     def states(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Hidden states float32 (n, length, dim) of padded ids and where they are real."""
@@ -102,8 +105,6 @@ def _compile(model: Any, *, bfloat16: bool, threads: int) -> Any:
     """Convert a decoder to a graph of (ids, added mask, positions) and compile it. Raises ModelError."""
     import torch
 
-    from searchapp.encoder.loading import _quiet
-
     telemetry.switch_off_openvino()
     try:
         import openvino
@@ -123,7 +124,7 @@ def _compile(model: Any, *, bfloat16: bool, threads: int) -> Any:
 
     example = (torch.ones(2, 8, dtype=torch.long), torch.zeros(2, 1, 1, 8), torch.arange(8)[None])
     try:
-        with torch.inference_mode(), _quiet():
+        with torch.inference_mode(), quiet():
             graph = openvino.convert_model(Bare().eval(), example_input=example)
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",

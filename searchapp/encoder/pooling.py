@@ -15,7 +15,9 @@ def pool(hidden: torch.Tensor, spans: torch.Tensor, lengths: torch.Tensor, mode:
 
     ``spans`` (n, 2) are the first and one-past-last position to pool, ``lengths`` (n,) the real tokens of each row.
     ``mean`` and ``weighted_mean`` (weights 1, 2, … over the span) follow LLM2Vec; ``eos_token`` and ``last_token``
-    take the last real position, ``bos_token`` the first. An empty span gives the zero vector.
+    take the last real position, ``bos_token`` the first. sentence-transformers' own: ``max``, ``first_token`` of the
+    span, ``weighted_by_position`` (weights by the position in the sequence) and ``mean_sqrt_len_tokens`` (the sum by
+    the root of its number of tokens). An empty span gives the zero vector.
     """
     import torch
 
@@ -23,14 +25,19 @@ def pool(hidden: torch.Tensor, spans: torch.Tensor, lengths: torch.Tensor, mode:
     rows = torch.arange(len(hidden), device=hidden.device)
     if mode in ("eos_token", "last_token"):
         return hidden[rows, lengths - 1]
-    if mode == "bos_token":
-        return hidden[:, 0]
+    if mode in ("bos_token", "first_token"):
+        return hidden[:, 0] if mode == "bos_token" else hidden[rows, torch.minimum(spans[:, 0], lengths - 1)]
     position = torch.arange(hidden.shape[1], device=hidden.device)[None, :]
     inside = (position >= spans[:, :1]) & (position < spans[:, 1:])
     weight = inside.float()
-    if mode == "weighted_mean":
-        weight = weight * (position - spans[:, :1] + 1)
+    if mode == "max":
+        highest = hidden.masked_fill(~inside[:, :, None], float("-inf")).amax(1)
+        return torch.where(inside.any(1, keepdim=True), highest, 0.0)
+    if mode in ("weighted_mean", "weighted_by_position"):
+        weight = weight * (position + 1 - (spans[:, :1] if mode == "weighted_mean" else 0))
     total = weight.sum(1, keepdim=True)
+    if mode == "mean_sqrt_len_tokens":
+        total = total.sqrt()
     return torch.einsum("nld,nl->nd", hidden, weight / total.clamp(min=1e-9))
 
 
@@ -39,8 +46,13 @@ def token_weights(start: int, end: int, length: int, mode: str) -> np.ndarray:
     weights = np.zeros(length, dtype=np.float32)
     if mode in ("eos_token", "last_token"):
         weights[-1] = 1
-    elif mode == "bos_token":
-        weights[0] = 1
+    elif mode in ("bos_token", "first_token"):
+        weights[0 if mode == "bos_token" else min(start, length - 1)] = 1
+    elif mode == "weighted_by_position":
+        weights[start:end] = np.arange(start + 1, end + 1)
+    elif mode == "mean_sqrt_len_tokens":
+        weights[start:end] = np.sqrt(max(end - start, 1))  # the sum over the tokens, by the root of their number
+        return weights / np.float32(max(end - start, 1))
     elif mode == "weighted_mean":
         weights[start:end] = np.arange(1, end - start + 1)
     else:
@@ -57,3 +69,13 @@ def weigh(hidden: torch.Tensor, weights: torch.Tensor, begins: torch.Tensor) -> 
 
     positions = torch.arange(len(hidden), device=hidden.device)
     return torch.nn.functional.embedding_bag(positions, hidden.float(), begins, mode="sum", per_sample_weights=weights)
+
+
+def highest(hidden: torch.Tensor, weights: torch.Tensor, begins: torch.Tensor) -> torch.Tensor:
+    """The highest value of each dimension where ``weights`` are not 0: as ``weigh``, for pooling by max."""
+    import torch
+
+    positions = torch.arange(len(hidden), device=hidden.device)
+    states = hidden.float().masked_fill(weights[:, None] == 0, float("-inf"))
+    found = torch.nn.functional.embedding_bag(positions, states, begins, mode="max")
+    return torch.where(found.isneginf(), 0.0, found)

@@ -34,9 +34,38 @@ def make_bidirectional(config: Any) -> None:
         config.use_sliding_window = bool(config.sliding_window)
 
 
-def find_leak(model: Any, *, vocabulary: int, pad: int) -> str | None:
+def has_window(config: Any) -> bool:
+    """Whether some layer of a model sees only so many neighbours."""
+    if getattr(config, "use_sliding_window", None) is False:
+        return False
+    return any(bool(getattr(config, name, None)) for name in ("sliding_window", "local_attention"))
+
+
+def is_bidirectional(config: Any) -> bool:
+    """Whether transformers, and so sentence-transformers, runs a model bidirectionally by its configuration."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    if getattr(config, "use_bidirectional_attention", None) or getattr(config, "is_causal", None) is False:
+        return True
+    if getattr(config, "is_decoder", False):
+        return False
+    family = config.model_type
+    return family in MODEL_FOR_MASKED_LM_MAPPING_NAMES or family not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+
+def pad_id(config: Any) -> int:
+    """A token to pad with that the model has a row for: its own, or the first where config.json names none or -1."""
+    found = getattr(config, "pad_token_id", None)
+    return found if isinstance(found, int) and 0 <= found < config.vocab_size else 0
+
+
+def bidirectional_fault(model: Any, *, vocabulary: int, pad: int, reach: int = PROBE_LENGTH) -> str | None:
     """Probe a loaded model; return what is wrong with its attention as a phrase, or None if it is bidirectional.
 
+    ``reach`` is how many positions the first one has to see, for models whose layers see only their neighbours.
     Source of the test: LLM2Vec paper, section 2.1 (every position must see every other one).
     """
     import torch
@@ -45,7 +74,8 @@ def find_leak(model: Any, *, vocabulary: int, pad: int) -> str | None:
     first, last = 3 % vocabulary, 5 % vocabulary
     body = torch.arange(PROBE_LENGTH, device=device) % max(1, min(vocabulary, 97) - 1) + 1
     sequence, changed = body.clone(), body.clone()
-    sequence[-1], changed[-1] = first, last
+    asked = min(reach, PROBE_LENGTH) - 1
+    sequence[asked], changed[asked] = first, last
     for padding in (0, 3):
         width = PROBE_LENGTH + padding
         ids = torch.full((2, width), pad, dtype=torch.long, device=device)
@@ -65,7 +95,7 @@ def find_leak(model: Any, *, vocabulary: int, pad: int) -> str | None:
     return None
 
 
-def find_mixing(model: Any, *, vocabulary: int) -> str | None:
+def packing_fault(model: Any, *, vocabulary: int) -> str | None:
     """Probe packed attention; return what is wrong as a phrase, or None.
 
     A text must stay as it is while its neighbours change, and come out as it does alone, which shows its positions

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from searchapp.encoder.json_files import is_text, read_json
+from searchapp.encoder.st_folder import read_folder
 from searchapp.encoder.template import Template
 from searchapp.errors import ModelError
 
-FILE = "encoder.json"
+FILE, FOLDER = "encoder.json", "modules.json"
+FILES = (FILE, "llm2vec_config.json", FOLDER)
 FORMAT = 1
-POOLINGS = ("mean", "weighted_mean", "eos_token", "last_token", "bos_token")
-SPANS = ("count", "offsets")
-UNLIMITED = 1_000_000  # tokenizers without a limit name a length of 1e30
+POOLINGS = (
+    "mean", "weighted_mean", "eos_token", "last_token", "bos_token", "max", "mean_sqrt_len_tokens", "first_token",
+    "weighted_by_position",
+)  # fmt: skip
+SPANS = ("count", "offsets", "prompt")
+LATER = ("native", "lower_case", "truncate_dim")  # fields that encoder.json has only where they say something
 # other spellings: sentence-transformers' and the short ones
 ALIASES = {
     "eos": "eos_token",
@@ -34,8 +40,12 @@ class Settings:
 
     ``pooling`` is one of ``POOLINGS``. ``max_length`` bounds the whole sequence and ``document_max_length`` the text,
     both in tokens. ``pool_instruction`` pools over every token instead of the text and closing template only.
-    ``span`` finds where the pooled text begins: by character ``offsets``, or by LLM2Vec's ``count`` of tokens.
+    ``span`` finds where the pooled text begins: by character ``offsets``, by LLM2Vec's ``count`` of
+    tokens, or by as many tokens as the ``prompt`` has alone (sentence-transformers).
     ``pool_bos`` pools BOS too where no instruction stands before the text (sentence-transformers' way).
+    ``native`` runs a model as sentence-transformers does: attention windows as config.json has them, and sequences cut
+    to ``max_length`` whatever stands in them. ``lower_case`` lowers texts before they are tokenised. ``truncate_dim``
+    keeps the first dimensions of a vector, before its length is made 1.
     """
 
     pooling: str = "mean"
@@ -48,22 +58,27 @@ class Settings:
     query_instruction: str | None = None
     document_instruction: str | None = None
     template: Template | None = field(default=None)
+    native: bool = False
+    lower_case: bool = False
+    truncate_dim: int | None = None
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise ModelError(f"pooling {self.pooling!r} is unknown; expected one of {', '.join(POOLINGS)}")
         if self.span not in SPANS:
             raise ModelError(f"span {self.span!r} is unknown; expected one of {', '.join(SPANS)}")
-        for name in ("max_length", "document_max_length"):
+        for name in ("max_length", "document_max_length", "truncate_dim"):
             value = getattr(self, name)
+            if value is None and name == "truncate_dim":
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ModelError(f"{name} is {value!r}; expected a whole number of tokens above 0")
-        for name in ("pool_instruction", "pool_bos", "bidirectional"):
+                raise ModelError(f"{name} is {value!r}; expected a whole number above 0")
+        for name in ("pool_instruction", "pool_bos", "bidirectional", "native", "lower_case"):
             if not isinstance(value := getattr(self, name), bool):
                 raise ModelError(f"{name} is {value!r}; expected true or false")
         for name in ("query_instruction", "document_instruction"):
             value = getattr(self, name)
-            if value is not None and not _is_text(value):
+            if value is not None and not is_text(value):
                 raise ModelError(f"{name} is {value!a}; expected a text")
 
     def with_options(self, **options: Any) -> Settings:
@@ -75,34 +90,9 @@ class Settings:
 
     def save(self, directory: Path) -> None:
         """Write ``encoder.json``, which outranks every other settings file of a checkpoint."""
-        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False)
+        content = {key: value for key, value in asdict(self).items() if key not in LATER or value}
+        text = json.dumps({"format": FORMAT, **content}, indent=2, ensure_ascii=False)
         (directory / FILE).write_text(text + "\n", encoding="utf-8")
-
-
-def _is_text(value: Any) -> bool:
-    """Whether a value is a string that a tokenizer takes; JSON can spell half of a surrogate pair."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _parse(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not readable JSON ({error}); restore the checkpoint's file") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; ModelError names the file when it is not one."""
-    content = _parse(path)
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} holds a {type(content).__name__}; expected a JSON object")
-    return content
 
 
 def read_settings(directory: Path, adapters: list[Path]) -> Settings:
@@ -112,12 +102,15 @@ def read_settings(directory: Path, adapters: list[Path]) -> Settings:
     ``modules.json`` (sentence-transformers'); without any of them the defaults hold. Raises ModelError, with the
     file's path, for a value of the wrong type.
     """
-    readers = {FILE: _own, "llm2vec_config.json": _llm2vec, "modules.json": _sentence_transformers}
-    for place in [*reversed(adapters), directory]:
-        for name, read in readers.items():
-            if (place / name).exists():
-                return read(place / name)
-    return Settings()
+    readers = {FILE: _own, "llm2vec_config.json": _llm2vec, FOLDER: _sentence_transformers}
+    path = settings_file(directory, adapters)
+    return Settings() if path is None else readers[path.name](path)
+
+
+def settings_file(directory: Path, adapters: Sequence[Path]) -> Path | None:
+    """The file that speaks for a checkpoint; None where none does."""
+    places = [place / name for place in [*reversed(adapters), directory] for name in FILES]
+    return next((path for path in places if path.exists()), None)
 
 
 @contextmanager
@@ -146,7 +139,7 @@ def _template(path: Path, content: Any) -> Template:
     for key, value in content.items():
         if key == "raw" and not isinstance(value, bool):
             raise ModelError(f"template raw is {value!a}; expected true or false")
-        if key != "raw" and not _is_text(value):
+        if key != "raw" and not is_text(value):
             raise ModelError(f"template {key} is {value!a}; expected a text")
     return Template(**content)
 
@@ -171,74 +164,7 @@ def _llm2vec(path: Path) -> Settings:
 
 
 def _sentence_transformers(path: Path) -> Settings:
-    """Pooling, prompts and lengths of a sentence-transformers folder: Transformer, Pooling and Normalize only."""
-    directory = path.parent
-    settings = Settings(pool_bos=True, span="offsets", template=Template(raw=True))
-    for kind, place in _modules(path):
-        if kind == "Pooling":
-            content = read_json(place / "config.json")
-            settings = settings.with_options(
-                pooling=_pooling_mode(content, place), pool_instruction=bool(content.get("include_prompt", True))
-            )
-        elif kind not in ("Transformer", "Normalize"):
-            raise ModelError(
-                f"{directory} has a sentence-transformers module {kind!a}; "
-                "only Transformer, Pooling and Normalize can be loaded: export the model without it"
-            )
-    if (length := _length(directory)) is not None:
-        settings = settings.with_options(max_length=length, document_max_length=length)
-    top = directory / "config_sentence_transformers.json"
-    prompts = (read_json(top).get("prompts") or {}) if top.exists() else {}
-    if not isinstance(prompts, dict):
-        raise ModelError(f"{top}: prompts is a {type(prompts).__name__}; expected an object of texts by name")
-    with _naming(top):
-        return settings.with_options(
-            query_instruction=prompts.get("query") or None,
-            document_instruction=prompts.get("document") or prompts.get("passage") or None,
-        )
-
-
-def _modules(path: Path) -> Iterator[tuple[str, Path]]:
-    """Yield kind and folder of each module that modules.json lists."""
-    modules = _parse(path)
-    if not isinstance(modules, list):
-        raise ModelError(f"{path} holds a {type(modules).__name__}; expected a JSON list of modules")
-    for number, module in enumerate(modules):
-        named = module if isinstance(module, dict) else {}
-        kind, place = named.get("type"), named.get("path")
-        if not _is_text(kind) or not _is_text(place):
-            raise ModelError(f"{path}: module {number} has no type and path; expected an object with both as texts")
-        yield str(kind).rsplit(".", 1)[-1], path.parent / str(place)
-
-
-def _length(directory: Path) -> int | None:
-    """The longest sequence in tokens that a sentence-transformers folder names; None when it names none."""
-    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
-        path = directory / name
-        length = read_json(path).get(key) if path.exists() else None
-        if length is None:
-            continue
-        if isinstance(length, int | float) and length >= UNLIMITED:
-            return None
-        if not isinstance(length, int) or isinstance(length, bool) or length < 1:
-            raise ModelError(f"{path}: {key} is {length!a}; expected a whole number of tokens above 0")
-        return length
-    return None
-
-
-def _pooling_mode(content: dict[str, Any], place: Path) -> str:
-    """Read both spellings: ``pooling_mode: mean`` and the older ``pooling_mode_mean_tokens: true``."""
-    mode = content.get("pooling_mode")
-    if mode is None:
-        old = {
-            "pooling_mode_mean_tokens": "mean",
-            "pooling_mode_lasttoken": "lasttoken",
-            "pooling_mode_cls_token": "cls",
-            "pooling_mode_weightedmean_tokens": "weightedmean",
-        }
-        chosen = [name for key, name in old.items() if content.get(key)]
-        mode = chosen[0] if len(chosen) == 1 else "several modes at once"
-    known = ALIASES.get(mode, mode) if isinstance(mode, str) else None
-    if known not in POOLINGS:
-        raise ModelError(f"{place} pools by {mode!a}; expected one of {', '.join(POOLINGS)}")
-    return str(known)
+    """A sentence-transformers folder, as that library runs it."""
+    content = read_folder(path)
+    with _naming(path.parent):
+        return Settings(**content, template=Template(raw=True))

@@ -34,7 +34,7 @@ SLACK = 16  # tokens by which a text can have more alone than behind a template,
 WORD = re.compile(r"\S+")
 
 
-Wrapped = tuple[str, int, int, bool]  # whole string, where the text and the suffix begin, whether instructed
+Wrapped = tuple[str, int, int, str | None]  # whole string, where the text and the suffix begin, the instruction
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,19 @@ class Tokens:
 class Tokenisation:
     """Tokenises for one model: holds the fast tokenizer, the template and the lengths."""
 
-    def __init__(self, backend: Any, settings: Settings, template: Template, positions: int | None) -> None:
+    def __init__(
+        self, backend: Any, settings: Settings, template: Template, positions: int | None, *, from_left: bool = False
+    ) -> None:
         self._backend = backend  # tokenizers.Tokenizer
         self._settings = settings
         self._template = template
         self._positions = positions  # the longest sequence the model has positions for
         backend.no_truncation()
         backend.no_padding()
+        if settings.lower_case:
+            _lower_first(backend)
+        self._from_left = from_left  # which end of a sequence that is too long is cut, where that is done natively
+        self._prompts: dict[str, int] = {}  # tokens of each prompt alone
 
     def __call__(self, texts: Sequence[str], instructions: Sequence[str | None]) -> list[Tokens]:
         """Tokenise each text behind its instruction; the result is in the order of the texts.
@@ -68,19 +74,22 @@ class Tokenisation:
         limit = min(self._settings.document_max_length, self._settings.max_length)
 
         def wrapped(instruction: str | None, text: str) -> Wrapped:
-            return (*self._template.wrap(instruction, text, close=close), bool(instruction))
+            return (*self._template.wrap(instruction, text, close=close), instruction or None)
 
         done: list[Tokens] = []
+        whole_texts = self._from_left and self._settings.native
         for group in _groups(texts, instructions, limit * CHARACTERS_PER_TOKEN):
             items = [
-                wrapped(asked, text if len(text) <= limit * CHARACTERS_PER_TOKEN else self.shorten(text))
+                wrapped(
+                    asked, text if self._from_left or len(text) <= limit * CHARACTERS_PER_TOKEN else self.shorten(text)
+                )
                 for asked, text in group
             ]
             whole = self._backend.encode_batch([string for string, _, _, _ in items])
             again = [
                 number
                 for number, encoding in enumerate(whole)
-                if len(encoding) + SLACK > limit and limit <= 4 * len(group[number][1])
+                if not whole_texts and len(encoding) + SLACK > limit and limit <= 4 * len(group[number][1])
             ]
             for number in again:
                 asked, text = group[number]
@@ -99,13 +108,16 @@ class Tokenisation:
                 for encoding, (_, start, _, _) in zip(whole, items, strict=True)
             ]
             tails = [0] * len(items)
+        elif self._settings.span == "prompt":
+            firsts = [self._prompt_tokens(asked) for _, _, _, asked in items]
+            tails = [0] * len(items)
         else:
             ends = [string[start:] for string, start, _, _ in items]
             firsts = [None] * len(items)
             tails = [len(end.ids) for end in self._backend.encode_batch(ends, add_special_tokens=False)]
         return [
-            self._span(encoding, first, tail, suffix_at, instructed)
-            for encoding, first, tail, (_, _, suffix_at, instructed) in zip(whole, firsts, tails, items, strict=True)
+            self._span(encoding, first, tail, suffix_at, bool(asked))
+            for encoding, first, tail, (_, _, suffix_at, asked) in zip(whole, firsts, tails, items, strict=True)
         ]
 
     def shorten(self, text: str) -> str:
@@ -142,6 +154,29 @@ class Tokenisation:
                 return offsets
             size *= 2
 
+    def _prompt_tokens(self, prompt: str | None) -> int:
+        """Tokens that a prompt has alone, as sentence-transformers counts them: without a special token at the end."""
+        if not prompt:
+            return 0
+        if prompt not in self._prompts:
+            encoding = self._backend.encode(prompt)
+            ids = self._cut(np.asarray(encoding.ids), _appended(encoding), encoding.special_tokens_mask)
+            known = self._backend.get_added_tokens_decoder()
+            special = len(ids) and int(ids[-1]) in known and known[int(ids[-1])].special
+            self._prompts[prompt] = len(ids) - bool(special)
+        return self._prompts[prompt]
+
+    def _cut(self, ids: np.ndarray, appended: int, special: Sequence[int]) -> np.ndarray:
+        """Cut a sequence to ``max_length``, between what the tokenizer puts before and behind it."""
+        excess = len(ids) - self._settings.max_length
+        if excess <= 0:
+            return ids
+        stop = len(ids) - appended
+        lead = next((place for place in range(stop) if not special[place]), stop)
+        excess = min(excess, stop - lead)
+        first = lead if self._from_left else stop - excess
+        return np.concatenate([ids[:first], ids[first + excess :]])
+
     def _span(self, encoding: Any, first: int | None, tail: int, suffix_at: int, instructed: bool) -> Tokens:
         """Find the pooled span and cut the text (only the text) to ``max_length``.
 
@@ -150,9 +185,7 @@ class Tokenisation:
         ids = np.asarray(encoding.ids, dtype=np.int32)
         length = len(ids)
         offsets, special = encoding.offsets, encoding.special_tokens_mask
-        appended = 0  # special tokens that the tokenizer itself put at the end
-        while appended < length and special[length - 1 - appended] and _is_empty(offsets[length - 1 - appended]):
-            appended += 1
+        appended = _appended(encoding)
         closing = appended  # these and the tokens of the suffix are never cut
         while (
             closing < length and offsets[length - 1 - closing][0] >= suffix_at and suffix_at < offsets[-1 - appended][1]
@@ -160,18 +193,45 @@ class Tokenisation:
             closing += 1
         end = length - appended
         text_start = max(0, end - tail) if first is None else min(first, end)
+        if self._settings.native:
+            ids = self._cut(ids, appended, special)
+            end = min(len(ids), end)
         excess = min(length - self._settings.max_length, length - closing - text_start - LEAST_TEXT)
-        if excess > 0:
+        if excess > 0 and not self._settings.native:
             ids = np.concatenate([ids[: length - closing - excess], ids[length - closing :]])
             end -= excess
         everything = self._settings.pool_instruction or (self._settings.pool_bos and not instructed)
         start, end = (0, len(ids)) if everything else (text_start, end)
+        if self._settings.native:
+            end = len(ids)  # what the tokenizer appends is pooled too
         if self._positions is not None and len(ids) > self._positions:
             raise ModelError(
                 f"instruction, template and text come to {len(ids)} tokens, the model has {self._positions} positions; "
                 "shorten the instruction or lower max_length"
             )
         return Tokens(ids, start, end)
+
+
+def _lower_first(backend: Any) -> None:
+    """Lower texts before anything else that the tokenizer does to them, unless it does so already."""
+    import json
+
+    from tokenizers import normalizers
+
+    present = backend.normalizer
+    if present is not None:
+        content = json.loads(backend.to_str())["normalizer"]
+        rules = content["normalizers"] if content["type"] == "Sequence" else [content]
+        if any(rule["type"] == "Lowercase" or rule.get("lowercase") for rule in rules):
+            return
+    rest = (
+        [present[i] for i in range(len(present))]
+        if isinstance(present, normalizers.Sequence)
+        else [present]
+        if present is not None
+        else []
+    )
+    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
 
 
 def _head(text: str, end: int) -> str:
@@ -200,6 +260,15 @@ def _groups(
 def _first_covering(offsets: Sequence[tuple[int, int]], start: int) -> int:
     """The first token that covers a character from ``start`` on; behind the last one where there is none."""
     return next((i for i, (begin, end) in enumerate(offsets) if end > start and end > begin), len(offsets))
+
+
+def _appended(encoding: Any) -> int:
+    """How many special tokens the tokenizer itself put at the end."""
+    offsets, special, length = encoding.offsets, encoding.special_tokens_mask, len(encoding.ids)
+    appended = 0
+    while appended < length and special[length - 1 - appended] and _is_empty(offsets[length - 1 - appended]):
+        appended += 1
+    return appended
 
 
 def _is_empty(offset: tuple[int, int]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from searchapp.encoder import Encoder
-from searchapp.encoder.fingerprint import differing
+from searchapp.encoder.fingerprint import differing, renewal
 from searchapp.errors import ModelError
 from searchapp.index.storage.manifest import Manifest
 
@@ -37,5 +37,5 @@ def require_match(manifest: Manifest, root: Path, encoder: Encoder) -> None:
         raise ModelError(
             f"{root} was made by another encoder than {encoder.reference['model']}: "
             f"{', '.join(parts)} {'differs' if len(parts) == 1 else 'differ'}; "
-            "use the model it was built with, or build it again"
+            f"use the model it was built with, or build it again{renewal(encoder.settings)}"
         )

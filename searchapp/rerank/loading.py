@@ -9,8 +9,9 @@ from typing import Any
 
 from searchapp.encoder import Encoder
 from searchapp.encoder.checkpoint import locate, resolve
-from searchapp.encoder.loading import choose_device, load_tokenizer
-from searchapp.encoder.settings import read_json
+from searchapp.encoder.devices import choose_device
+from searchapp.encoder.json_files import read_json
+from searchapp.encoder.loading import load_tokenizer
 from searchapp.errors import ModelError
 from searchapp.rerank import head, listwise, yesno
 from searchapp.rerank.biencoder import BiEncoder

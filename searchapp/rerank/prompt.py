@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from searchapp.encoder.settings import read_json
+from searchapp.encoder.json_files import read_json
 from searchapp.errors import ModelError
 
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.encoder.checkpoint import Checkpoint, refuse
+from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.fingerprint import checksum
-from searchapp.encoder.loading import choose_dtype, load_config
-from searchapp.encoder.settings import read_json
+from searchapp.encoder.json_files import read_json
+from searchapp.encoder.loading import load_config
 from searchapp.errors import ModelError
 
 SCORE, LANGUAGE = "AutoModelForSequenceClassification", "AutoModelForCausalLM"

@@ -11,7 +11,7 @@ import numpy as np
 
 from searchapp.encoder.batching import require_known
 from searchapp.encoder.checkpoint import Checkpoint
-from searchapp.encoder.settings import read_json
+from searchapp.encoder.json_files import read_json
 from searchapp.errors import ModelError
 from searchapp.progress import Progress
 from searchapp.rerank.pairs import BUDGET, Pair, pad_left, score_pairs

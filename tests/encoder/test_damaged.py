@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from searchapp import Encoder
-from searchapp.encoder import loading
+from searchapp.encoder import devices
 from searchapp.errors import ModelError
 from tests.models import make_adapter
 
@@ -244,9 +244,9 @@ def test_devices_that_are_none(tiny_model: Path, device: str) -> None:
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert loading.choose_device("cuda:1") == "cuda:1"
+    assert devices.choose_device("cuda:1") == "cuda:1"
     with pytest.raises(ModelError, match="2 GPUs"):
-        loading.choose_device("cuda:2")
+        devices.choose_device("cuda:2")
 
 
 def test_a_name_too_long_for_the_file_system_is_refused() -> None:

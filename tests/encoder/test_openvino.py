@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from searchapp import Encoder
-from searchapp.encoder.loading import native_bfloat16
+from searchapp.encoder.devices import native_bfloat16
 from searchapp.errors import IndexStoreError, ModelError
 from searchapp.index import build
 from searchapp.search import Index

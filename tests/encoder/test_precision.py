@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from searchapp import Encoder
-from searchapp.encoder import loading
+from searchapp.encoder import devices
 
 
 def _texts() -> list[str]:
@@ -32,7 +32,7 @@ def test_bfloat16_vectors_stay_near_those_of_float32() -> None:
 def test_auto_takes_bfloat16_where_the_processor_has_it(
     tiny_model, native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "cpu_has_bfloat16", lambda: native)
+    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: native)
     assert Encoder.load(str(tiny_model)).dtype == expected
     assert Encoder.load(str(tiny_model), dtype="float32").dtype == "float32"
 
@@ -41,4 +41,4 @@ def test_auto_takes_bfloat16_where_the_processor_has_it(
 def test_either_instruction_set_counts(flags: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, flag in zip(("_is_amx_tile_supported", "_is_avx512_bf16_supported"), flags, strict=True):
         monkeypatch.setattr(torch.cpu, name, lambda flag=flag: flag, raising=False)
-    assert loading.native_bfloat16(torch.cpu) == any(flags)
+    assert devices.native_bfloat16(torch.cpu) == any(flags)

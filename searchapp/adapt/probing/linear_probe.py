@@ -161,11 +161,11 @@ def probe(
 
 def _refuse_bidirectional(encoder: Encoder) -> None:
     """Raise ModelError when an encoder that was loaded as causal sees what follows: no baseline must be mislabelled."""
-    from searchapp.encoder.probes import find_leak
+    from searchapp.encoder.probes import bidirectional_fault, pad_id
 
     config = encoder.model.config
-    if not encoder.settings.bidirectional and not find_leak(
-        encoder.model, vocabulary=config.vocab_size, pad=config.pad_token_id or 0
+    if not encoder.settings.bidirectional and not bidirectional_fault(
+        encoder.model, vocabulary=config.vocab_size, pad=pad_id(config)
     ):
         raise ModelError(
             f"{encoder.checkpoint.name} was to be causal and still sees what follows: its config.json has is_causal "

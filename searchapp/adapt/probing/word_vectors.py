@@ -72,7 +72,7 @@ def word_vectors(
             if progress is not None:
                 progress(path.name, done, len(sentences))
     every = np.concatenate(known)
-    return WordVectors(np.memmap(path, np.float16, "r", shape=(len(every), encoder.dim)), every, cut)
+    return WordVectors(np.memmap(path, np.float16, "r", shape=(len(every), encoder.width)), every, cut)
 
 
 def _read_window(
@@ -83,7 +83,7 @@ def _read_window(
     encodings = encoder.tokenizer.backend_tokenizer.encode_batch([" ".join(words) for words in sentences])
     ids = [np.array(encoding.ids[:positions], dtype=np.int64) for encoding in encodings]
     begins = np.cumsum([0, *map(len, sentences)])
-    vectors = np.zeros((begins[-1], encoder.dim), dtype=np.float16)
+    vectors = np.zeros((begins[-1], encoder.width), dtype=np.float16)
     known = np.zeros(begins[-1], dtype=bool)
     lengths = [len(tokens) for tokens in ids]
     for chosen in plan(lengths, BUDGET[encoder.device]):

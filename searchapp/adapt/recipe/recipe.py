@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from searchapp.adapt.config import Stage, Supervised
 from searchapp.adapt.data import Pair, PairFile, read_pairs, read_texts
 from searchapp.encoder.checkpoint import refuse
-from searchapp.encoder.settings import read_json
+from searchapp.encoder.json_files import read_json
 from searchapp.errors import AdaptError, SearchAppError
 
 if TYPE_CHECKING:

@@ -133,9 +133,9 @@ def compare_theirs(draft: Path, encoder: Encoder, plan: Plan) -> tuple[str, ...]
     """
     from transformers import AutoTokenizer
 
-    from searchapp.encoder.loading import _quiet
+    from searchapp.encoder.library import quiet
 
-    with _quiet():
+    with quiet():
         tokenizer = AutoTokenizer.from_pretrained(draft, model_max_length=plan.length, **plan.processor)
     pooling, notices = encoder.settings.pooling, []
     for kind, texts in _probes(encoder).items():

@@ -90,6 +90,10 @@ def export(
     else:
         encoder = Encoder.load(model, adapters=adapters, **options)
     _check_apart(target, encoder)
+    if encoder.head.steps:
+        raise ModelError(f"{encoder.checkpoint.name} has Dense layers behind its pooling: it is exported as it is")
+    if reduction is not None and encoder.settings.truncate_dim is not None:
+        raise ModelError(f"{encoder.checkpoint.name} has truncate_dim; export it without a reduction behind it")
     if instruction is not None:
         settings = encoder.settings.with_options(query_instruction=instruction)
         encoder = Encoder(encoder.model, encoder.tokenizer, settings, encoder.checkpoint, encoder.options)
@@ -213,7 +217,7 @@ def _write_modules(
         weights = np.array([[float(i not in plan.unpooled)] for i in range(size)], dtype=np.float32)
         save_file({"emb_layer.weight": weights}, place / "model.safetensors")
     mode = MODES[encoder.settings.pooling]
-    folder("Pooling", POOLING, embedding_dimension=encoder.dim, pooling_mode=mode, include_prompt=plan.include_prompt)
+    folder("Pooling", POOLING, embedding_dimension=encoder.width, pooling_mode=mode, include_prompt=plan.include_prompt)
     folder("Normalize", NORMALIZE)
     if reduction is not None:
         identity = "torch.nn.modules.linear.Identity"
@@ -245,20 +249,21 @@ def _write_modules(
             "prompts": plan.prompts,
             "default_prompt_name": "document" if plan.prompts["document"] else None,
             "similarity_fn_name": "cosine",
+            **({} if encoder.settings.truncate_dim is None else {"truncate_dim": encoder.settings.truncate_dim}),
         },
     )
 
 
 def _write_model(draft: Path, encoder: Encoder) -> None:
     """Write safetensors, and a config.json that keeps the attention the model has."""
-    from searchapp.encoder.loading import _quiet, _reason
-    from searchapp.encoder.settings import read_json
+    from searchapp.encoder.json_files import read_json
+    from searchapp.encoder.library import explain, quiet
 
     try:
-        with _quiet():
+        with quiet():
             encoder.model.save_pretrained(draft)
     except Exception as error:  # safetensors has an error of its own for a full disk
-        raise ModelError(f"the merged weights cannot be written: {_reason(error)}; check the room on disk") from error
+        raise ModelError(f"the merged weights cannot be written: {explain(error)}; check the room on disk") from error
     found = read_json(draft / "config.json")
     if encoder.settings.bidirectional and found.get("is_causal") is not False:
         _write_json(draft / "config.json", {**found, "is_causal": False})

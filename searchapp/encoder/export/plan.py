@@ -17,7 +17,8 @@ from searchapp.errors import ModelError
 
 MODES = {
     "mean": "mean", "weighted_mean": "weightedmean", "eos_token": "lasttoken", "last_token": "lasttoken",
-    "bos_token": "cls",
+    "bos_token": "cls", "max": "max", "mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "first_token": "cls",
+    "weighted_by_position": "weightedmean",
 }  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def plan_export(encoder: Encoder) -> Plan:
         whole, start, _ = template.wrap(text, "", close=False)
         prompts[name] = whole[:start]
     added = backend.encode("").ids
-    averaged = settings.pooling in ("mean", "weighted_mean")
+    averaged = settings.pooling not in ("eos_token", "last_token", "bos_token")
     everything = settings.pool_instruction or not averaged
     closing = template.suffix + (template.end if settings.pooling == "eos_token" else "")
     tail = _closing_ids(backend, closing)
