@@ -42,7 +42,13 @@ def lexical(
             remove_lexical(writer)
         say(f"{index} has no BM25 part any more")
         return
-    analyser = Analyser.of_language(language) if language else Analyser(before.stemmer, before.stop_words) if before else Analyser()
+    analyser = (
+        Analyser.of_language(language)
+        if language
+        else Analyser(before.stemmer, before.stop_words)
+        if before
+        else Analyser()
+    )
     for name, value in (("stemmer", stemmer), ("stop_words", stop_words)):
         if value is not None:
             analyser = replace(analyser, **{name: None if value == "none" else value})
