@@ -17,7 +17,7 @@ from typing import Any
 WORD = re.compile(r"[^\W_]+")  # letters and digits of any script; in English that is [a-z0-9]+
 # Beyond these, letters may carry marks, or may be written without spaces: Latin, Greek, Cyrillic, symbols stay in.
 RARE = re.compile(r"[\u0300-\u036f\u0483-\u1dff\u20d0-\u20ff\u2c00-\U0010ffff]")
-SIGNS = str.maketrans({"™": " ", "℠": " ", "\u0640": None})  # signs that are no letters, and the Arabic stretch
+SIGNS = {"™": " ", "℠": " ", "\u0640": ""}  # signs that are no letters, and the Arabic stretch
 SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー〇"
 PATTERNS = {
     "token": rf"(?V1)([[{SPACELESS}]&&[\p{{L}}\p{{M}}〇]]+)|[[\p{{L}}\p{{N}}]--[〇]]"
@@ -49,11 +49,20 @@ def folded(text: str, *, turkish: bool = False) -> str:
 
     A zero-width space stands between words (Khmer, Thai), but not all writers type it: there it is left out.
     """
-    text = _pattern("break").sub(" ", text.translate(SIGNS)) if not text.isascii() else text
+    if "\u200b" in text:
+        text = _pattern("break").sub(" ", text)
+    for sign in SIGNS:
+        if sign in text:
+            text = text.replace(sign, SIGNS[sign])
     if turkish:
         text = unicodedata.normalize("NFC", text).replace("I", "ı").replace("İ", "i")
     if text.isascii():
         return text.lower()
+    if not RARE.search(text):  # Latin, Greek and Cyrillic letters without loose marks: one round is enough
+        text = unicodedata.normalize("NFKC", text).casefold()
+        if not text.isascii():
+            text = unicodedata.normalize("NFKC", _pattern("ignorable").sub("", text).replace("i\u0307", "i"))
+        return text
     for _ in range(3):  # folding may compose what folds again; a second round is nearly always the last
         before = text
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).casefold())
