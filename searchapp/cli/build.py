@@ -120,7 +120,7 @@ def describe(part: Lexical) -> str:
     """A BM25 part in words."""
     stems = f"{part.stemmer} stems" if part.stemmer else "no stemming"
     stopped = f"{part.stop_words} stop words left out" if part.stop_words else "all words"
-    return f"{stems}, {stopped}; BM25 with k1 = {part.k1:g}, b = {part.b:g}"
+    return f"{stems}, {stopped}; BM25 with k1 = {part.k1:g}, b = {part.b:g}; analysis {part.analysis}"
 
 
 def describe_index(manifest: Manifest) -> None:

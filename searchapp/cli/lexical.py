@@ -28,10 +28,11 @@ def lexical(
 ) -> None:
     """Count the words of an index for BM25, complete or change them. No document is encoded.
 
-    Words that were counted the same way are not counted again; what is not given stays as it is.
+    Words that were counted the same way are not counted again; what is not given stays as it is. Words that an older
+    version of the analysis counted are counted again by today's, which knows the scripts and languages of the world.
     """
     from searchapp.index import Analyser, VectorIndex, Writer
-    from searchapp.index.lexical.bm25 import add_lexical, analyser_of, remove_lexical
+    from searchapp.index.lexical.bm25 import add_lexical, remove_lexical
 
     before = VectorIndex.open(index).manifest.lexical
     if remove:
@@ -41,13 +42,19 @@ def lexical(
             remove_lexical(writer)
         say(f"{index} has no BM25 part any more")
         return
-    analyser = Analyser.of_language(language) if language else analyser_of(before) if before else Analyser()
+    analyser = (
+        Analyser.of_language(language)
+        if language
+        else Analyser(before.stemmer, before.stop_words)
+        if before
+        else Analyser()
+    )
     for name, value in (("stemmer", stemmer), ("stop_words", stop_words)):
         if value is not None:
             analyser = replace(analyser, **{name: None if value == "none" else value})
     with Writer.update(index) as writer:
         start = writer.manifest
-        manifest = add_lexical(writer, analyser, k1=k1, b=b)
+        manifest = add_lexical(writer, analyser, k1=k1, b=b, renew=True)
     part = manifest.lexical
     if part is None:
         raise SearchAppError(f"{index} holds no documents; run `searchapp build`")

@@ -35,7 +35,12 @@ Cache = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, and nothing else.")]
 Directory = Annotated[Path, typer.Argument(metavar="INDEX", help="An index directory.", show_default=False)]
 Filter = Annotated[
-    str | None, typer.Option("--filter", help="Only documents whose metadata pass, e.g. 'year >= 2020'.")
+    str | None,
+    typer.Option(
+        "--filter",
+        help="Only documents whose metadata pass, e.g. 'year >= 2020'. "
+        'A key with blanks, hyphens or anything else: \'meta["First Name"] == "Ada"\'.',
+    ),
 ]
 Candidates = Annotated[
     int | None,

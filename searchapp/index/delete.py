@@ -49,7 +49,7 @@ def delete(path: Path, ids: Iterable[str] = (), *, filter: str | None = None, di
             else:
                 gone[row] = True
         if passes is not None:
-            gone |= passes.mask(rows.fields())
+            gone |= passes.mask(rows.fields(), lambda number: rows.column(number, "metadata"))
         deleted = int(gone.sum() - before.sum())
         if deleted:
             tombstones, files = write_tombstones(writer, gone)

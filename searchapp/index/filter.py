@@ -1,24 +1,31 @@
 """Filters on metadata: a small language, ``lang == "en" and year >= 2020``, evaluated column by column.
 
-Names are metadata keys (``meta["odd key"]`` for those that are no identifiers). Comparisons, ``in``, ``not in``,
-``and``, ``or``, ``not`` and parentheses; values are strings, numbers, ``true``/``false`` and lists of these. A document
-without the key, or with a value of another type, fails every comparison but ``!=`` and ``not in``.
+Names are metadata keys, character for character (composed and decomposed letters are two keys); ``meta["First Name"]``
+names any key there can be. Comparisons, ``in``, ``not in``, ``and``, ``or``, ``not`` and parentheses; values are
+strings, numbers, ``true``/``false`` and lists of these. A document without the key, or with a value of another type,
+fails every comparison but ``!=`` and ``not in``. Numbers compare as Python compares them, exactly; text that is a
+number as JSON writes numbers (3.10, 12e5, though not 007) is compared with a number by its value, and with a string as
+text. ``true`` and ``false`` are no numbers.
 """
 
 from __future__ import annotations
 
 import ast
+import difflib
+import unicodedata
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from searchapp.errors import SearchAppError
-from searchapp.index.storage.documents import as_float, kind_of
+from searchapp.index.comparison import Literal, compare
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EXAMPLE = 'an example that works: lang == "en" and year >= 2020'
+EXAMPLE = 'an example that works: lang == "en" and year >= 2020; a key that is no plain word is meta["First Name"]'
+SHOWN = 30  # keys that a refusal lists
 OPERATORS = {
     ast.Eq: "equal", ast.NotEq: "not_equal", ast.Lt: "less", ast.LtE: "less_equal", ast.Gt: "greater",
     ast.GtE: "greater_equal", ast.In: "in", ast.NotIn: "not in",
@@ -43,10 +50,12 @@ class Filter:
         except RecursionError as error:
             raise SearchAppError(f"--filter is nested too deep to be understood; {EXAMPLE}") from error
 
-    def mask(self, segments: list[pa.StructArray]) -> np.ndarray:
+    def mask(self, segments: Sequence[pa.StructArray], metadata: Callable[[int], pa.Array] | None = None) -> np.ndarray:
         """Boolean mask over all rows; raises SearchAppError for a key that no document has.
 
-        Documents that are gone count until they are compacted away; an index without any has every key.
+        ``metadata`` gives a segment's metadata as JSON text by its number. It is read where the typed columns hold
+        numbers that were rounded; without it these count as rounded. Documents that are gone count until they are
+        compacted away; an index without any has every key.
         """
         if not segments:
             return np.zeros(0, dtype=bool)
@@ -55,9 +64,12 @@ class Filter:
         if unknown := sorted(self.names - known):
             if f"other:{unknown[0]}" in columns:
                 raise SearchAppError(f"--filter names {unknown[0]!r}, which holds lists or objects; {EXAMPLE}")
-            keys = ", ".join(sorted(known)) or "none"
-            raise SearchAppError(f"--filter names {unknown[0]!r}, which no document has; the metadata keys are {keys}")
-        return np.concatenate([self._evaluate(self._tree, segment) for segment in segments])
+            raise SearchAppError(f"--filter names {unknown[0]!r}, which no document has; {_keys(unknown[0], known)}")
+        parts = []
+        for number, segment in enumerate(segments):
+            read = None if metadata is None else (lambda number=number: metadata(number))
+            parts.append(self._evaluate(self._tree, segment, read))
+        return np.concatenate(parts)
 
     def _check(self, node: ast.expr) -> None:
         match node:
@@ -88,63 +100,98 @@ class Filter:
         self.names.add(key)
         return key, operation, value
 
-    @staticmethod
-    def _key(node: ast.expr) -> str | None:
+    def _key(self, node: ast.expr) -> str | None:
         match node:
             case ast.Name(id=name) if name not in CONSTANTS:
-                return name
+                return self._source(node) or name  # as it was typed: Python's own names are in NFKC
             case ast.Subscript(value=ast.Name(id="meta"), slice=ast.Constant(value=str(name))):
                 return name
         return None
 
     def _value(self, node: ast.expr) -> Any:
         match node:
-            case ast.Constant(value=bool() | int() | float() | str() as value):
-                return value
+            case ast.Constant(value=bool() | str() as value):
+                return Literal(value)
+            case ast.Constant(value=int() | float() as value):
+                return Literal(value, self._source(node))
             case ast.Name(id=name) if name in CONSTANTS:
-                return CONSTANTS[name]
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                return -value
+                return Literal(CONSTANTS[name])
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)) if not isinstance(
+                value, bool
+            ):
+                return Literal(-value, f"-{self._source(node.operand)}")
             case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
-                return [self._value(item) for item in items]
+                values = [self._value(item) for item in items]
+                if not any(isinstance(value, list) for value in values):
+                    return values
         raise self._refused(node)
+
+    def _source(self, node: ast.AST) -> str:
+        return ast.get_source_segment(self.expression.strip(), node) or ""
 
     def _refused(self, node: ast.AST) -> SearchAppError:
-        part = ast.get_source_segment(self.expression.strip(), node) or ast.unparse(node)
+        part = self._source(node) or ast.unparse(node)
         return SearchAppError(f"--filter {self.expression!r}: {part!r} cannot stand there; {EXAMPLE}")
 
-    def _evaluate(self, node: ast.expr, segment: pa.StructArray) -> np.ndarray:
+    def _evaluate(self, node: ast.expr, segment: pa.StructArray, metadata: Callable[[], pa.Array] | None) -> np.ndarray:
         match node:
             case ast.BoolOp(op=operator, values=values):
-                parts = [self._evaluate(value, segment) for value in values]
-                return np.logical_and.reduce(parts) if isinstance(operator, ast.And) else np.logical_or.reduce(parts)
+                parts = [self._evaluate(value, segment, metadata) for value in values]
+                joined = np.logical_and if isinstance(operator, ast.And) else np.logical_or
+                return np.asarray(joined.reduce(parts))
             case ast.UnaryOp(operand=operand):
-                return ~self._evaluate(operand, segment)
+                return ~self._evaluate(operand, segment, metadata)
             case ast.Compare(left=left, ops=ops, comparators=comparators):
                 steps = zip([left, *comparators], ops, comparators, strict=False)
-                return np.logical_and.reduce([_compare(segment, *self._comparison(*step)) for step in steps])
+                parts = [_passes(segment, *self._comparison(*step), metadata) for step in steps]
+                return np.asarray(np.logical_and.reduce(parts))
         raise self._refused(node)
 
 
-def _compare(segment: pa.StructArray, key: str, operation: str, value: Any) -> np.ndarray:
-    """Compare one column with a value; False where the key is missing or the types do not go together."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _passes(
+    segment: pa.StructArray, key: str, operation: str, value: Any, metadata: Callable[[], pa.Array] | None
+) -> np.ndarray:
+    """Compare one key with a value; False where the key is missing or the types do not go together."""
     if operation == "in":
-        found = [_compare(segment, key, "equal", item) for item in value]
+        found = [compare(segment, key, "equal", item, metadata) for item in value]
         return np.logical_or.reduce(found) if found else np.zeros(len(segment), dtype=bool)
     if operation in ("not_equal", "not in"):
-        return ~_compare(segment, key, "equal" if operation == "not_equal" else "in", value)
-    place = segment.type.get_field_index(f"{kind_of(value)}:{key}")
-    if place < 0:
-        return np.zeros(len(segment), dtype=bool)
-    column = segment.field(place)
-    if kind_of(value) == "number" and not (pa.types.is_integer(column.type) and _is_int64(value)):
-        column, value = pc.cast(column, pa.float64(), safe=False), as_float(value)
-    result = getattr(pc, operation)(column, pa.scalar(value, column.type))
-    return np.asarray(pc.fill_null(result, False))
+        return ~_passes(segment, key, "equal" if operation == "not_equal" else "in", value, metadata)
+    return compare(segment, key, operation, value, metadata)
 
 
-def _is_int64(value: int | float) -> bool:
-    return isinstance(value, int) and -(2**63) <= value < 2**63
+def written(key: str) -> str:
+    """A key as a filter names it."""
+    plain = key.isidentifier() and key.isascii()
+    if plain:
+        try:
+            plain = isinstance(ast.parse(key, mode="eval").body, ast.Name) and key not in CONSTANTS
+        except SyntaxError:  # a word of Python's: and, class
+            plain = False
+    if plain:
+        return key
+    quoted = key if key.isprintable() and unicodedata.is_normalized("NFC", key) else ascii(key)[1:-1]
+    if quoted == key:
+        quoted = key.replace("\\", "\\\\")
+    quoted = quoted.replace('"', '\\"')
+    return f'meta["{quoted}"]'
+
+
+def _keys(unknown: str, known: set[str]) -> str:
+    """The keys there are, near ones first, as a filter names them."""
+    forms = {key: unicodedata.normalize("NFKC", key).casefold() for key in known}
+    wanted = unicodedata.normalize("NFKC", unknown).casefold()
+    near = [key for key, form in sorted(forms.items()) if form == wanted]
+    near += [
+        key
+        for form in difflib.get_close_matches(wanted, sorted(set(forms.values())), n=3)
+        for key in sorted(known)
+        if forms[key] == form and key not in near
+    ]
+    listed = [written(key) for key in sorted(known)]
+    more = f" and {len(listed) - SHOWN:,} more" if len(listed) > SHOWN else ""
+    hint = f"near it: {', '.join(written(key) for key in near)}; " if near else ""
+    return (
+        f"{hint}the metadata keys are {', '.join(listed[:SHOWN]) or 'none'}{more}; "
+        'a key that is no plain word is written meta["First Name"]'
+    )

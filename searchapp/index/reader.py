@@ -97,7 +97,7 @@ class VectorIndex:
         """Boolean mask over the rows that are there and pass a filter; None where that is all of them."""
         if filter is None:
             return self.alive
-        mask = filter.mask(self.rows.fields())
+        mask = filter.mask(self.rows.fields(), lambda number: self.rows.column(number, "metadata"))
         return mask if self.alive is None else mask & self.alive
 
     def ids(self) -> np.ndarray:

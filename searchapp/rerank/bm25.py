@@ -39,7 +39,9 @@ class Words:
         scores = []
         for query, group in zip(queries, documents, strict=True):
             rows = [self._row[text] for text in group]
-            ids = self._retriever.get_tokens_ids(self._analyser.terms(query)) if self._retriever is not None else []
+            ids = (
+                self._retriever.get_tokens_ids(self._analyser.query_terms(query)) if self._retriever is not None else []
+            )
             if self._retriever is not None and len(ids):
                 found = self._retriever.get_scores_from_ids(ids)[rows].astype(np.float32)
             else:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from searchapp.errors import SearchAppError
+from searchapp.index.lexical.words import ascii_words, document_words, folded, query_words
 
-WORD = re.compile(r"[^\W_]+")  # letters and digits of any script; in English that is [a-z0-9]+
+ANALYSIS = 2  # the version of the analysis; 1 knew neither combining marks nor languages without spaces
 STOP_WORDS = {
     "english": "EN", "german": "GERMAN", "dutch": "DUTCH", "french": "FRENCH", "spanish": "SPANISH",
     "portuguese": "PORTUGUESE", "italian": "ITALIAN", "russian": "RUSSIAN", "swedish": "SWEDISH",
@@ -23,12 +23,19 @@ class Analyser:
     """How text becomes terms: a Snowball ``stemmer`` and bm25s's list of ``stop_words`` by language; None: neither.
 
     The default is what BM25 is mostly measured with: Porter's first stemmer and Lucene's 33 English stop words.
+    ``version`` is that of the analysis: an index is searched with the one that its words were counted with.
     """
 
     stemmer: str | None = "porter"
     stop_words: str | None = "english"
+    version: int = ANALYSIS
 
     def __post_init__(self) -> None:
+        if self.version not in range(1, ANALYSIS + 1):
+            raise SearchAppError(
+                f"the words were counted by analysis {self.version}, expected 1 to {ANALYSIS}; "
+                "update searchapp, or count them again with `searchapp lexical INDEX`"
+            )
         if self.stop_words is not None and self.stop_words not in STOP_WORDS:
             expected = ", ".join(sorted(STOP_WORDS))
             raise SearchAppError(f"there are no stop words for {self.stop_words!r}; expected none, or {expected}")
@@ -47,8 +54,18 @@ class Analyser:
         return cls(language, language if language in STOP_WORDS else None)
 
     def terms(self, text: str) -> list[str]:
-        """The terms of a text in their order, repeated ones repeated."""
-        return self.stems(word for word in words(text) if word not in self._stopped)
+        """The terms of a document in their order, repeated ones repeated."""
+        return self._terms(self.words(text))
+
+    def query_terms(self, text: str) -> list[str]:
+        """The terms of a query: those of a document, but for languages without spaces, where pairs are enough."""
+        if self.version == 1:
+            return self.terms(text)
+        return self._terms(query_words(text, turkish=self._turkish))
+
+    def words(self, text: str) -> list[str]:
+        """The folded words of a document, stop words among them, not stemmed."""
+        return ascii_words(text) if self.version == 1 else document_words(text, turkish=self._turkish)
 
     def stems(self, words: Iterable[str]) -> list[str]:
         """The stem of each word."""
@@ -58,13 +75,21 @@ class Analyser:
         """Whether a word is a stop word."""
         return word in self._stopped
 
+    def _terms(self, words: Iterable[str]) -> list[str]:
+        return self.stems(word for word in words if word not in self._stopped)
+
+    @property
+    def _turkish(self) -> bool:
+        return "turkish" in (self.stemmer, self.stop_words)
+
     @cached_property
     def _stopped(self) -> frozenset[str]:
         if self.stop_words is None:
             return frozenset()
         from bm25s import stopwords
 
-        return frozenset(getattr(stopwords, f"STOPWORDS_{STOP_WORDS[self.stop_words]}"))
+        words = getattr(stopwords, f"STOPWORDS_{STOP_WORDS[self.stop_words]}")
+        return frozenset(words if self.version == 1 else (folded(word, turkish=self._turkish) for word in words))
 
     @cached_property
     def _stemmer(self) -> Any:
@@ -73,11 +98,6 @@ class Analyser:
         import Stemmer
 
         return Stemmer.Stemmer(self.stemmer)
-
-
-def words(text: str) -> list[str]:
-    """The lower-cased words of a text. Languages written without spaces are not cut into words."""
-    return WORD.findall(text.lower())
 
 
 def stemmers() -> list[str]:

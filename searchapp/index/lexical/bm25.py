@@ -38,21 +38,26 @@ def add_lexical(
     *,
     k1: float | None = None,
     b: float | None = None,
+    renew: bool = False,
     stage: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Bring the BM25 part up to date and commit it: segments without postings, or with damaged ones, are counted.
 
-    What is None stays as it was, or is the default. A change of ``analyser`` counts all segments again.
+    What is None stays as it was, or is the default. A change of ``analyser`` counts all segments again. Where it names
+    the stemmer and stop words that are there, an older version of the analysis is kept, but with ``renew``.
     """
     manifest = writer.state
     if manifest.rows == 0:
         raise IndexStoreError(f"{writer.root} is empty; add documents first: searchapp add {writer.root} SOURCE...")
     before = manifest.lexical
     wanted = analyser or (analyser_of(before) if before else Analyser())
+    if before is not None and not renew and (wanted.stemmer, wanted.stop_words) == (before.stemmer, before.stop_words):
+        wanted = replace(wanted, version=before.analysis)
     part = Lexical(
         files=before.files if before is not None and analyser_of(before) == wanted else {},
         stemmer=wanted.stemmer,
         stop_words=wanted.stop_words,
+        analysis=wanted.version,
         k1=_parameter("k1", k1, before.k1 if before else K1, 0, 1000),
         b=_parameter("b", b, before.b if before else B, 0, 1),
         fusion=before.fusion if before else None,
@@ -101,7 +106,7 @@ def remove_lexical(writer: Writer) -> Manifest:
 
 def analyser_of(part: Lexical) -> Analyser:
     """The analyser a BM25 part was made with."""
-    return Analyser(part.stemmer, part.stop_words)
+    return Analyser(part.stemmer, part.stop_words, part.analysis)
 
 
 def _parameter(name: str, given: float | None, standing: float, low: float, high: float) -> float:
@@ -156,7 +161,7 @@ class LexicalIndex:
         """
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
-        asked = [self.analyser.terms(query) for query in queries]
+        asked = [self.analyser.query_terms(query) for query in queries]
         mask = None if allowed is None else allowed.astype(np.float32)
         for chunk in self._chunks(asked):
             retriever = self._retriever(sorted({term for number in chunk for term in asked[number]}))
@@ -170,7 +175,7 @@ class LexicalIndex:
     def contributions(self, query: str, row: int) -> list[tuple[str, float]]:
         """Each term of the query with what it adds to the score of a row, in the order of the query."""
         counted: dict[str, float] = {}
-        for term in self.analyser.terms(query):
+        for term in self.analyser.query_terms(query):
             rows, weights = self._weight(term)
             place = int(np.searchsorted(rows, row))
             weight = float(weights[place]) if place < len(rows) and rows[place] == row else 0.0

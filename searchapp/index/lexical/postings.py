@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.lexical.analyzer import Analyser, words
+from searchapp.index.lexical.analyzer import Analyser
 from searchapp.index.storage.directory import Draft
 
 MAGIC = b"SAPOSTS1"
@@ -56,7 +56,7 @@ def _tokenise(texts: Iterable[str], analyser: Analyser) -> tuple[np.ndarray, np.
     known: dict[str, int] = {}  # word → number of its term; -1 for a stop word. Stemming a word once is enough.
     tokens, lengths = array("i"), array("i")
     for text in texts:
-        found = words(text)
+        found = analyser.words(text)
         new = [word for word in dict.fromkeys(found) if word not in known]
         for word, stem in zip(new, analyser.stems(new), strict=True):
             known[word] = -1 if analyser.is_stopped(word) else numbers.setdefault(stem, len(numbers))

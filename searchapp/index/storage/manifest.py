@@ -156,6 +156,7 @@ class Lexical:
     k1: float
     b: float
     fusion: dict[str, Any] | None = None
+    analysis: int = 1  # version of the analysis; manifests from before there was a second one do not name it
 
 
 @dataclass(frozen=True)

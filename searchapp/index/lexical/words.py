@@ -1,0 +1,97 @@
+"""Text to words, for any script: one Unicode form, marks left on their letters, n-grams where no spaces are written.
+
+The form is NFKC_Casefold (Unicode Standard, section 3.13): compatibility forms, ligatures and full-width letters are
+folded, and what is invisible by default is gone, such as soft hyphens and zero-width joiners. Chinese, Japanese, Thai,
+Lao, Khmer and Burmese are written without spaces; their runs become overlapping pairs of characters, as in Lucene's
+CJKAnalyzer: it needs no dictionary, and the same text gives the same words on every machine.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+WORD = re.compile(r"[^\W_]+")  # letters and digits of any script; in English that is [a-z0-9]+
+# Beyond these, letters may carry marks, or may be written without spaces: Latin, Greek, Cyrillic, symbols stay in.
+RARE = re.compile(r"[\u0300-\u036f\u0483-\u1dff\u20d0-\u20ff\u2c00-\U0010ffff]")
+SIGNS = {"™": " ", "℠": " ", "\u0640": ""}  # signs that are no letters, and the Arabic stretch
+SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー〇"
+PATTERNS = {
+    "token": rf"(?V1)([[{SPACELESS}]&&[\p{{L}}\p{{M}}〇]]+)|[[\p{{L}}\p{{N}}]--[〇]]"
+    rf"(?:(?![[{SPACELESS}]&&\p{{L}}])[\p{{L}}\p{{N}}\p{{M}}])*",
+    "ignorable": r"\p{Default_Ignorable_Code_Point}+",
+    "break": r"(?V1)(?<![\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])\u200b+|\u200b+(?![\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])",
+    # a letter and its marks; a letter written below the one before it (Khmer coeng, Burmese virama) belongs to it
+    "cluster": r"\X(?:(?<=[\u17d2\u1039])\X)*",
+}
+
+
+def ascii_words(text: str) -> list[str]:
+    """Lower-cased runs of letters and digits: the words of the first analysis, which cuts at combining marks."""
+    return WORD.findall(text.lower())
+
+
+def document_words(text: str, *, turkish: bool = False) -> list[str]:
+    """The words of a document. A run without spaces gives each character and each pair of neighbours."""
+    return _words(text, turkish, singles=True)
+
+
+def query_words(text: str, *, turkish: bool = False) -> list[str]:
+    """The words of a query. A run without spaces gives pairs, and a character only where it stands alone."""
+    return _words(text, turkish, singles=False)
+
+
+def folded(text: str, *, turkish: bool = False) -> str:
+    """The Unicode form that words are compared in; ``turkish`` keeps ı and i apart, elsewhere İ becomes i.
+
+    A zero-width space stands between words (Khmer, Thai), but not all writers type it: there it is left out.
+    """
+    if "\u200b" in text:
+        text = _pattern("break").sub(" ", text)
+    for sign in SIGNS:
+        if sign in text:
+            text = text.replace(sign, SIGNS[sign])
+    if turkish:
+        text = unicodedata.normalize("NFC", text).replace("I", "ı").replace("İ", "i")
+    if text.isascii():
+        return text.lower()
+    if not RARE.search(text):  # Latin, Greek and Cyrillic letters without loose marks: one round is enough
+        text = unicodedata.normalize("NFKC", text).casefold()
+        if not text.isascii():
+            text = unicodedata.normalize("NFKC", _pattern("ignorable").sub("", text).replace("i\u0307", "i"))
+        return text
+    for _ in range(3):  # folding may compose what folds again; a second round is nearly always the last
+        before = text
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).casefold())
+        text = _pattern("ignorable").sub("", text).replace("i\u0307", "i")
+        if text == before:
+            break
+    return text
+
+
+def _words(text: str, turkish: bool, *, singles: bool) -> list[str]:
+    if text.isascii() and not turkish:
+        return WORD.findall(text.lower())
+    text = folded(text, turkish=turkish)
+    if not RARE.search(text):
+        return WORD.findall(text)
+    words: list[str] = []
+    for match in _pattern("token").finditer(text):
+        if match[1] is None:
+            words.append(match[0])
+            continue
+        clusters = _pattern("cluster").findall(match[0])
+        if singles or len(clusters) == 1:
+            words += clusters
+        words += [one + other for one, other in pairwise(clusters)]
+    return words
+
+
+@cache
+def _pattern(name: str) -> Any:
+    import regex  # knows scripts and clusters, which re does not
+
+    return regex.compile(PATTERNS[name])

@@ -1,0 +1,108 @@
+"""Words of the world: Python's own Unicode data as the truth, and the two versions of the analysis."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from searchapp.errors import SearchAppError
+from searchapp.index import Analyser, VectorIndex, Writer, build
+from searchapp.index.lexical.bm25 import add_lexical
+from searchapp.index.lexical.words import ascii_words, document_words, query_words
+
+LETTERS = st.characters(codec="utf-8", exclude_categories=["Cs", "Cn", "Co"])
+
+
+@settings(max_examples=500, deadline=None)
+@example(text="café tiếng ﬁeld ㎏ ｶﾞ")
+@example(text="ΆΣ ẛ̣ ᾳ İ ß")
+@given(text=st.text(LETTERS, max_size=12))
+def test_all_normal_forms_of_a_text_have_the_same_words(text: str) -> None:
+    words = document_words(text)
+    for form in ("NFC", "NFD"):
+        assert document_words(unicodedata.normalize(form, text)) == words
+    for word in words:
+        assert unicodedata.is_normalized("NFKC", word)
+        assert not word.isspace() and any(unicodedata.category(letter)[0] in "LN" for letter in word)
+
+
+@given(text=st.text(st.characters(max_codepoint=127)))
+def test_plain_ascii_has_the_words_it_always_had(text: str) -> None:
+    assert document_words(text) == query_words(text) == ascii_words(text)
+
+
+@settings(max_examples=200)
+@given(text=st.text(LETTERS, max_size=12))
+def test_the_words_of_a_query_are_among_those_of_the_same_text(text: str) -> None:
+    assert set(query_words(text)) <= set(document_words(text))
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["किताब", "পানি", "বাংলা", "தமிழ்", "తెలుగు", "മലയാളം", "ਪੰਜਾਬੀ", "සිංහල", "שָׁלוֹם", "كِتَابٌ", "tiếng", "བོད"],
+)  # fmt: skip
+def test_no_word_is_cut_at_a_mark(word: str) -> None:
+    for form in ("NFC", "NFD"):
+        assert document_words(f"a {unicodedata.normalize(form, word)}, b")[1:-1] == [
+            unicodedata.normalize("NFKC", word)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ＡＢＣ１２", "abc12"), ("ﬁeld", "field"), ("co\u00adoperate", "cooperate"), ("İstanbul", "istanbul"),
+        ("İSTANBUL", "istanbul"), ("Straße", "STRASSE"), ("ΟΔΟΣ", "οδος"), ("ｶﾞｽ", "ガス"), ("می\u200cخواهم", "میخواهم"),
+        ("क\u094d\u200dष", "क\u094dष"), ("كـــتاب", "كتاب"), ("Windows™", "windows"), ("\ufeffword", "word"),
+        ("ភាសា\u200bខ្មែរ", "ភាសាខ្មែរ"), ("one\u200btwo", "one two"), ("①", "1"), ("x²", "x2"),
+    ],
+)  # fmt: skip
+def test_spellings_that_meet(one: str, other: str) -> None:
+    assert document_words(one) == document_words(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "absent"),
+    [
+        ("東京都は日本の首都です", "首都", "大阪"), ("我们在北京大学学习", "北京", "上海"), ("ราคาน้ำมันแพง", "น้ำมัน", "ข้าว"),
+        ("ខ្ញុំរៀនភាសាខ្មែរ", "ភាសា", "ផ្ទះ"), ("ຂ້ອຍຮຽນພາສາລາວ", "ພາສາ", "ເຮືອນ"), ("緑茶を飲む", "茶", "水"),
+    ],
+)  # fmt: skip
+def test_a_word_is_found_where_no_spaces_are_written(text: str, inside: str, absent: str) -> None:
+    assert set(query_words(inside)) <= set(document_words(text))
+    assert not set(query_words(absent)) & set(document_words(text))
+
+
+def test_turkish_keeps_its_two_letters_apart() -> None:
+    turkish = Analyser("turkish", None)
+    assert turkish.words("IŞIK İSTANBUL") == ["ışık", "istanbul"]
+
+
+def test_an_old_index_goes_on_with_its_analysis_until_it_is_renewed(tmp_path: Path, hash_encoder) -> None:
+    lines = [json.dumps({"_id": str(n), "text": text}, ensure_ascii=False) for n, text in enumerate(["किताब", "कुतुब"])]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    path = tmp_path / "ix"
+    build([str(tmp_path / "a.jsonl")], path, hash_encoder, lexical=False)
+    with Writer.update(path) as writer:
+        add_lexical(writer, Analyser(version=1))
+        state = writer.state
+        old = replace(state.lexical, analysis=1)
+        assert state.lexical == old
+        assert add_lexical(writer, Analyser()) == state, "the same stems are no reason to count again"
+    both = VectorIndex.open(path).lexical.search(["किताब"], 2)[1]
+    assert sorted(both[0].tolist()) == [0, 1], "as it was"
+    with Writer.update(path) as writer:
+        new = add_lexical(writer, Analyser(), renew=True)
+    assert new.lexical.analysis == 2 and not set(new.lexical.files.values()) & set(old.files.values())
+    assert VectorIndex.open(path).lexical.search(["किताब"], 2)[1].tolist() == [[0, -1]]
+
+
+def test_an_analysis_of_the_future_is_refused() -> None:
+    with pytest.raises(SearchAppError, match="analysis 3, expected 1 to 2"):
+        Analyser(version=3)
