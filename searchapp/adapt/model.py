@@ -15,10 +15,9 @@ from torch import nn
 from searchapp.adapt.config import Training
 from searchapp.encoder.batching import pad
 from searchapp.encoder.checkpoint import Checkpoint, locate
-from searchapp.encoder.loading import choose_device, load_model, load_tokenizer
+from searchapp.encoder.loading import choose_device, load_model, load_tokenizer, resolve_settings, resolve_template
 from searchapp.encoder.pooling import pool
-from searchapp.encoder.settings import FILE, Settings, read_settings
-from searchapp.encoder.template import choose
+from searchapp.encoder.settings import FILE, Settings
 from searchapp.encoder.tokenization import Tokens
 from searchapp.errors import AdaptError
 
@@ -142,12 +141,9 @@ def load_trainee(
 
     checkpoint = locate(model, list(adapters))
     reference = _reference(checkpoint) if training.train == "lora" else ""
-    settings = read_settings(checkpoint.settings, list(checkpoint.adapters))
-    settings = settings.with_options(bidirectional=training.bidirectional)
-    if pooling is not None:
-        settings = settings.with_options(pooling=pooling)
-    if not any((checkpoint.settings / name).exists() for name in CONVENTIONS):
-        settings = settings.with_options(span="offsets")  # exact; counting is for checkpoints trained by it
+    # Offsets are exact; counting is for checkpoints that were trained by it.
+    span = None if any((checkpoint.settings / name).exists() for name in CONVENTIONS) else "offsets"
+    settings = resolve_settings(checkpoint, bidirectional=training.bidirectional, pooling=pooling, span=span)
     device = choose_device(training.device)
     place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
     dtype = training.dtype if training.train == "lora" else "float32"
@@ -157,10 +153,7 @@ def load_trainee(
         checkpoint, bidirectional=training.bidirectional, attention=training.attention, dtype=dtype, device=place
     )
     tokenizer = load_tokenizer(checkpoint.tokenizer)
-    if settings.template is None:
-        settings = settings.with_options(
-            template=choose(checkpoint.base_name, decoder.config.model_type, tokenizer.eos_token)
-        )
+    settings = resolve_template(settings, checkpoint, decoder.config, tokenizer)
     if attention_dropout is not None:
         _set_dropout(decoder, attention_dropout)
     if training.gradient_checkpointing:

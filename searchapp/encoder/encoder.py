@@ -17,8 +17,7 @@ from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.fingerprint import fingerprint
 from searchapp.encoder.inference import Told, ahead, embed
-from searchapp.encoder.settings import Settings, read_settings
-from searchapp.encoder.template import choose
+from searchapp.encoder.settings import Settings
 from searchapp.encoder.tokenization import Tokenisation, Tokens
 from searchapp.encoder.window import SHARD, Pair, Window, windows
 from searchapp.encoder.workers import Team
@@ -91,7 +90,15 @@ class Encoder:
         ``device`` of several names with commas, are worked on at once, a process for each beyond the first. ``backend``
         is torch or openvino. ``cache`` is a directory that keeps vectors between runs. Raises ModelError.
         """
-        from searchapp.encoder.loading import choose_devices, load_backend, load_model, load_tokenizer, why
+        from searchapp.encoder.loading import (
+            choose_devices,
+            load_backend,
+            load_model,
+            load_tokenizer,
+            resolve_settings,
+            resolve_template,
+            why,
+        )
 
         checkpoint = locate(str(model), [str(adapter) for adapter in adapters or []])
         given = {
@@ -102,16 +109,14 @@ class Encoder:
             "bidirectional": bidirectional,
         }
         options = {name: value for name, value in given.items() if value is not None}
-        settings = read_settings(checkpoint.settings, list(checkpoint.adapters)).with_options(**options)
+        settings = resolve_settings(checkpoint, **options)
         places = choose_devices(devices or device.split(","), backend)
         precision = dtype if backend == "torch" else "float32"  # of the weights that another backend converts
         loaded = load_model(
             checkpoint, bidirectional=settings.bidirectional, attention=attention, dtype=precision, device=places[0]
         )
         tokenizer = load_tokenizer(checkpoint.tokenizer)
-        if settings.template is None:
-            template = choose(checkpoint.base_name, loaded.config.model_type, tokenizer.eos_token)
-            settings = settings.with_options(template=template)
+        settings = resolve_template(settings, checkpoint, loaded.config, tokenizer)
         encoder = cls(
             loaded,
             tokenizer,

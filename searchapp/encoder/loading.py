@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from searchapp.encoder import attention as packing
 from searchapp.encoder.checkpoint import Checkpoint, refuse
 from searchapp.encoder.probes import find_leak, find_mixing, make_bidirectional
-from searchapp.encoder.settings import Settings, read_json
+from searchapp.encoder.settings import Settings, read_json, read_settings
+from searchapp.encoder.template import choose
 from searchapp.errors import ModelError
 
 if TYPE_CHECKING:
@@ -286,6 +287,22 @@ def load_tokenizer(directory: Path) -> Any:
     if not tokenizer.is_fast:
         raise ModelError(f"the tokenizer in {directory} is a slow one; save it as a fast tokenizer (tokenizer.json)")
     return tokenizer
+
+
+def resolve_settings(checkpoint: Checkpoint, **options: Any) -> Settings:
+    """Read what a checkpoint and its adapters say of themselves; options that are not None replace it.
+
+    The template may still be None: ``resolve_template`` finds it once the model is loaded, for which these settings
+    are needed. Raises ModelError for settings that cannot be read.
+    """
+    return read_settings(checkpoint.settings, list(checkpoint.adapters)).with_options(**options)
+
+
+def resolve_template(settings: Settings, checkpoint: Checkpoint, config: Any, tokenizer: Any) -> Settings:
+    """Fill in the template, where the checkpoint says none, by its published name or its family."""
+    if settings.template is not None:
+        return settings
+    return settings.with_options(template=choose(checkpoint.base_name, config.model_type, tokenizer.eos_token))
 
 
 def choose_dtype(dtype: str, device: str) -> Any:
