@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from searchapp.adapt.objectives.masking import STRATEGIES
 from searchapp.encoder.settings import POOLINGS
 from searchapp.errors import AdaptError
 
+STRATEGIES = ("bert", "all")  # of masking
 DTYPES = ("auto", "float32", "bfloat16")
 ATTENTIONS = ("auto", "sdpa", "eager")
 DEVICES = ("auto", "cpu", "cuda")
