@@ -18,7 +18,7 @@ from searchapp.encoder import Encoder, Settings, Template
 from searchapp.encoder.attention import NAME as PACKED
 from searchapp.encoder.attention import attend, borders, register
 from searchapp.encoder.checkpoint import BUNDLED, locate
-from searchapp.encoder.probes import find_leak, find_mixing, make_bidirectional
+from searchapp.encoder.probes import bidirectional_fault, make_bidirectional, packing_fault
 from searchapp.index import VectorIndex, build, reindex
 from searchapp.index.ann.gpu import ExactSearch, devices, faiss_gpus, kmeans
 from searchapp.index.ann.pca import leading_axes, moments
@@ -115,9 +115,9 @@ def encoder(made: Any, kernel: str) -> Encoder:
     """
     made.set_attn_implementation(register() if kernel == "packed" else kernel)
     vocabulary = made.config.vocab_size
-    problem = find_leak(made, vocabulary=vocabulary, pad=0)
+    problem = bidirectional_fault(made, vocabulary=vocabulary, pad=0)
     if problem is None and kernel == "packed":
-        problem = find_mixing(made, vocabulary=vocabulary)
+        problem = packing_fault(made, vocabulary=vocabulary)
     if problem is not None:
         raise RuntimeError(f"{kernel} attention {problem}")
     settings = Settings(span="offsets", template=Template(), document_max_length=512)
@@ -167,7 +167,7 @@ def trainee(model: Model, device: str, stage: Any) -> Any:
     """What ``load_trainee`` makes of a checkpoint, of a decoder that is on no disk: LoRA on random bfloat16 weights."""
     from peft import LoraConfig, get_peft_model
 
-    from searchapp.adapt.model import Trainee
+    from searchapp.adapt.model import TrainableModel
 
     training = stage.training
     made = decoder(model, device)
@@ -182,7 +182,7 @@ def trainee(model: Model, device: str, stage: Any) -> Any:
         warnings.simplefilter("ignore")
         wrapped = get_peft_model(made, lora)
     settings = Settings(span="offsets", template=Template())
-    return Trainee(wrapped, tokenizer(), settings, locate("bundled"), training)
+    return TrainableModel(wrapped, tokenizer(), settings, locate("bundled"), training)
 
 
 def stage_trainer(
@@ -191,16 +191,17 @@ def stage_trainer(
     """The trainer of a stage (mntp or supervised) over a random decoder; ``told`` hears of every step."""
     from searchapp.adapt.config import make_stage
     from searchapp.adapt.data import PairFile
-    from searchapp.adapt.objectives.task import MntpTask, SupervisedTask
+    from searchapp.adapt.objectives.mntp import MntpObjective
+    from searchapp.adapt.objectives.supervised import SupervisedObjective
     from searchapp.adapt.run import _arguments
     from searchapp.adapt.trainer import StageTrainer
 
     stage: Any = make_stage(kind, options)
     arguments = _arguments(stage, work)
     if kind == "mntp":
-        task: Any = MntpTask(trainee(model, device, stage), stage, [data], work)
+        task: Any = MntpObjective(trainee(model, device, stage), stage, [data], work)
     else:
-        task = SupervisedTask(trainee(model, device, stage), stage, [PairFile(data)], work)
+        task = SupervisedObjective(trainee(model, device, stage), stage, [PairFile(data)], work)
     return StageTrainer(task, arguments, told)
 
 

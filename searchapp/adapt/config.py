@@ -2,6 +2,9 @@
 
 The defaults are those of the published configurations (LLM2Vec repository at 312adcf, ``train_configs/``), except
 where the original does something other than it says: the language model head stays frozen.
+
+These dataclasses are the one place of a setting: its name is the key in a recipe and the flag on the command line, its
+default holds for both, and its help stands beside it. A setting without help has no flag; a recipe can set it.
 """
 
 from __future__ import annotations
@@ -12,16 +15,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from searchapp.adapt.objectives.masking import STRATEGIES
 from searchapp.encoder.settings import POOLINGS
 from searchapp.errors import AdaptError
 
+STRATEGIES = ("bert", "all")  # of masking
 DTYPES = ("auto", "float32", "bfloat16")
 ATTENTIONS = ("auto", "sdpa", "eager")
 DEVICES = ("auto", "cpu", "cuda")
 TRAINED = ("lora", "all")
 GREATEST_SEED = 2**32 - 1  # of numpy's generator
 WARMUP_SHARE = 0.3  # of the steps, where the published warm-up would be longer than that
+
+
+MODEL, DATA, TRAINING, LORA = "Model", "Data", "Training", "LoRA"  # panels of --help
+TEACHER, DEVICE, OUTPUT = "Teacher", "Device and memory", "Output"
+
+
+def _setting(default: Any, text: str, panel: str = TRAINING, /, **more: Any) -> Any:
+    """A field with what the command line says of it; ``more`` as in the metadata that ``cli.signatures`` reads."""
+    return field(default=default, metadata={"help": text, "panel": panel, **more})
 
 
 @dataclass(frozen=True)
@@ -35,28 +47,35 @@ class Training:
     ``all`` for models so small that LoRA leaves too little to learn.
     """
 
-    steps: int = 1_000
-    schedule_steps: int = 0
-    warmup_steps: int = 0
-    learning_rate: float = 5e-5
-    batch_size: int = 32
-    chunk: int = 0
-    max_length: int = 512
+    steps: int = _setting(1_000, "Optimizer steps.", min=1)
+    schedule_steps: int = _setting(0, "Steps the falling learning rate would take to reach 0.", default="--steps")
+    warmup_steps: int = _setting(0, "Steps over which the rate rises; the default is at most 3 tenths of --steps.")
+    learning_rate: float = _setting(5e-5, "The highest learning rate.", flags=("--learning-rate", "--lr"))
+    batch_size: int = _setting(32, "Texts, blocks or pairs in a step, over all processes.")
+    chunk: int = _setting(
+        0, "Rows in a forward pass: less memory, the same gradients.", DEVICE, default="0, the whole batch"
+    )
+    max_length: int = _setting(512, "Tokens of a text or block.", DATA)
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    lora_r: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.05
-    train: str = "lora"
-    dtype: str = "auto"
-    autocast: bool = False
-    attention: str = "auto"
-    device: str = "auto"
+    lora_r: int = _setting(16, "Rank of the adapters.", LORA)
+    lora_alpha: int = _setting(32, "Scale of the adapters, divided by the rank.", LORA)
+    lora_dropout: float = _setting(0.05, "Dropout before the adapters.", LORA)
+    train: str = _setting("lora", "lora, or all weights, for small models.", LORA)
+    dtype: str = _setting("auto", "Of the frozen weights: auto, float32 or bfloat16.", DEVICE)
+    autocast: bool = _setting(False, "Compute in bfloat16, whatever the weights are.", DEVICE)
+    attention: str = _setting("auto", "auto, sdpa or eager.", DEVICE)
+    device: str = _setting("auto", "auto, cpu or cuda.", DEVICE)
     bidirectional: bool = True
-    gradient_checkpointing: bool = False
-    save_steps: int = 100
-    seed: int = 42
-    tensorboard: bool = False
+    gradient_checkpointing: bool = _setting(
+        False,
+        "Less memory for more time.",
+        DEVICE,
+        flags=("--gradient-checkpointing/--no-gradient-checkpointing",),
+    )
+    save_steps: int = _setting(100, "Steps between checkpoints.", OUTPUT)
+    seed: int = _setting(42, "Decides first weights, order and dropout.")
+    tensorboard: bool = _setting(False, "Write TensorBoard events too.", OUTPUT)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "max_length", "lora_r", "lora_alpha", "save_steps"):
@@ -95,10 +114,10 @@ class Mntp:
     """
 
     training: Training = field(default_factory=Training)
-    mask_strategy: str = "bert"
-    mask_rate: float = 0.2
-    mask_token: str = "blank"  # noqa: S105 - not a password
-    mix_documents: bool = False
+    mask_strategy: str = _setting("bert", "bert (80/10/10) or all.")
+    mask_rate: float = _setting(0.2, "Share of tokens to predict.")
+    mask_token: str = _setting("blank", "blank (_), eos, mask, or any single token.")
+    mix_documents: bool = _setting(False, "Attend across documents in a block, as the original does.")
 
     name = "mntp"
 
@@ -116,9 +135,9 @@ class Simcse:
     """
 
     training: Training = field(default_factory=lambda: Training(learning_rate=3e-5, batch_size=128, max_length=128))
-    scale: float = 20.0
-    attention_dropout: float = 0.3
-    pooling: str = "mean"
+    scale: float = _setting(20.0, "Inverse temperature.")
+    attention_dropout: float = _setting(0.3, "What the two views of a text differ by.")
+    pooling: str = _setting("mean", "How the vectors are pooled.", MODEL)
 
     name = "simcse"
 
@@ -146,16 +165,18 @@ class Supervised:
             learning_rate=2e-4, batch_size=512, warmup_steps=300, gradient_checkpointing=True
         )
     )
-    scale: float = 50.0
-    pooling: str = "mean"
-    negatives: int = 1
-    margin: float | None = None
-    matryoshka: tuple[int, ...] = ()
-    teacher: str = ""
-    teacher_weight: float = 1.0
-    teacher_scale: float = 20.0
-    row_weight: float = 1.0
-    query_instruction: str = ""
+    scale: float = _setting(50.0, "Inverse temperature.")
+    pooling: str = _setting("mean", "How the vectors are pooled.", MODEL)
+    negatives: int = _setting(1, "Hard negatives of a row that are used.", DATA)
+    margin: float | None = _setting(
+        None, "Leave out candidates that score above the positive by more.", DATA, default="none are left out"
+    )
+    matryoshka: tuple[int, ...] = _setting((), "A dimension whose cut vectors are trained too; repeat it.")
+    teacher: str = _setting("", "A model whose similarities are learned too.", TEACHER)
+    teacher_weight: float = _setting(1.0, "Weight of that loss.", TEACHER)
+    teacher_scale: float = _setting(20.0, "The teacher's inverse temperature.", TEACHER)
+    row_weight: float = _setting(1.0, "Weight of the loss over scores in the rows.", TEACHER)
+    query_instruction: str = _setting("", "What the finished model puts before a query where none is given.", MODEL)
 
     name = "supervised"
 

@@ -29,7 +29,7 @@ CONVENTIONS = (FILE, "llm2vec_config.json", "modules.json")  # what says how a c
 DROPOUTS = ("attention_dropout", "attn_dropout")
 
 
-class Trainee(nn.Module):
+class TrainableModel(nn.Module):
     """Runs the decoder; what is called (and wrapped, for several processes) in training."""
 
     def __init__(
@@ -125,14 +125,14 @@ class Trainee(nn.Module):
             raise AdaptError(f"{directory} holds other weights than this run trains (first: {wrong[0]}); start again")
 
 
-def load_trainee(
+def load_trainable_model(
     model: str,
     training: Training,
     *,
     adapters: Sequence[str] = (),
     pooling: str | None = None,
     attention_dropout: float | None = None,
-) -> Trainee:
+) -> TrainableModel:
     """Load a base with its adapters merged, prove its attention, and put fresh trainable weights on it.
 
     The language model head is not among them: it stays frozen (the original trains it unintentionally and throws it
@@ -164,7 +164,7 @@ def load_trainee(
         decoder.enable_input_require_grads()
     if training.train == "all":
         decoder.requires_grad_(True)
-        return Trainee(decoder, tokenizer, settings, checkpoint, training)
+        return TrainableModel(decoder, tokenizer, settings, checkpoint, training)
     from peft import LoraConfig, get_peft_model
 
     lora = LoraConfig(
@@ -180,7 +180,7 @@ def load_trainee(
         warnings.simplefilter("ignore")  # of GPT-2's kind of linear layer; of a property that transformers renamed
         wrapped = get_peft_model(decoder, lora)
     wrapped.peft_config["default"].base_model_name_or_path = reference
-    return Trainee(wrapped, tokenizer, settings, checkpoint, training)
+    return TrainableModel(wrapped, tokenizer, settings, checkpoint, training)
 
 
 def linear_layers(decoder: Any) -> list[str]:
@@ -242,7 +242,7 @@ def _parts(checkpoint: Checkpoint) -> list[Path]:
     return [place.resolve() for place in (checkpoint.weights, *checkpoint.adapters)]
 
 
-def load_head(trainee: Trainee) -> Callable[[torch.Tensor], torch.Tensor]:
+def load_head(trainee: TrainableModel) -> Callable[[torch.Tensor], torch.Tensor]:
     """The frozen language model head: a function from hidden states (n, dim) to logits (n, vocabulary).
 
     A tied head is the input embedding; another is read from the checkpoint's own files. What a family does to its
@@ -262,7 +262,7 @@ def load_head(trainee: Trainee) -> Callable[[torch.Tensor], torch.Tensor]:
     return head
 
 
-def _head_tensors(trainee: Trainee) -> dict[str, torch.Tensor]:
+def _head_tensors(trainee: TrainableModel) -> dict[str, torch.Tensor]:
     from safetensors import safe_open
     from transformers import AutoModelForCausalLM
 

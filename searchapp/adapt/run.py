@@ -23,7 +23,7 @@ from searchapp.encoder.devices import choose_device
 from searchapp.errors import AdaptError
 
 if TYPE_CHECKING:
-    from searchapp.adapt.objectives.task import Task
+    from searchapp.adapt.objectives.base import Objective
     from searchapp.adapt.trainer import Progress
 
 RECORD = "run.json"
@@ -123,31 +123,35 @@ def _make_task(
     texts: Sequence[Path],
     pairs: Sequence[PairFile],
     work: Path,
-) -> Task:
-    from searchapp.adapt.model import load_trainee
-    from searchapp.adapt.objectives.task import MntpTask, SimcseTask, SupervisedTask
+) -> Objective:
+    from searchapp.adapt.model import load_trainable_model
+    from searchapp.adapt.objectives.mntp import MntpObjective
+    from searchapp.adapt.objectives.simcse import SimcseObjective
+    from searchapp.adapt.objectives.supervised import SupervisedObjective
 
     work = work / str(launched()[0])  # each process has its own
     match settings:
         case Mntp():
-            return MntpTask(load_trainee(model, settings.training, adapters=adapters), settings, texts, work)
+            return MntpObjective(
+                load_trainable_model(model, settings.training, adapters=adapters), settings, texts, work
+            )
         case Simcse():
-            trainee = load_trainee(
+            trainee = load_trainable_model(
                 model,
                 settings.training,
                 adapters=adapters,
                 pooling=settings.pooling,
                 attention_dropout=settings.attention_dropout,
             )
-            return SimcseTask(trainee, settings, texts, work)
+            return SimcseObjective(trainee, settings, texts, work)
         case Supervised():
-            trainee = load_trainee(model, settings.training, adapters=adapters, pooling=settings.pooling)
+            trainee = load_trainable_model(model, settings.training, adapters=adapters, pooling=settings.pooling)
             if settings.query_instruction:
                 trainee.settings = trainee.settings.with_options(query_instruction=settings.query_instruction)
-            return SupervisedTask(trainee, settings, pairs, work)
+            return SupervisedObjective(trainee, settings, pairs, work)
 
 
-def _train(task: Task, arguments: Any, wanted: dict[str, Any], to: Path, progress: Progress | None) -> Record:
+def _train(task: Objective, arguments: Any, wanted: dict[str, Any], to: Path, progress: Progress | None) -> Record:
     import torch
     from transformers.trainer_callback import PrinterCallback
 

@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from searchapp.adapt.distributed import total, world
-from searchapp.adapt.model import Trainee
-from searchapp.adapt.objectives.task import Task
+from searchapp.adapt.model import TrainableModel
+from searchapp.adapt.objectives.base import Objective
 from searchapp.errors import AdaptError
 
 HISTORY, COMPLETE = "history.json", "complete"  # files of a checkpoint; the second is written last
@@ -31,7 +31,7 @@ Progress = Callable[[int, int, dict[str, float]], None]  # (step, steps, {"loss"
 class StageTrainer(Trainer):
     """Trains what a task says, step by step."""
 
-    def __init__(self, task: Task, arguments: TrainingArguments, progress: Progress | None) -> None:
+    def __init__(self, task: Objective, arguments: TrainingArguments, progress: Progress | None) -> None:
         self.task = task
         self.history: list[dict[str, float]] = []
         self._progress = progress
@@ -121,6 +121,6 @@ def last_checkpoint(folder: Path) -> Path | None:
     return next((found[step] for step in sorted(found, reverse=True) if (found[step] / COMPLETE).exists()), None)
 
 
-def trained_names(trainee: Trainee) -> list[str]:
+def trained_names(trainee: TrainableModel) -> list[str]:
     """Names of all parameters that training changes."""
     return [name for name, parameter in trainee.named_parameters() if parameter.requires_grad]

@@ -9,9 +9,12 @@ import torch
 
 from searchapp.adapt.config import Stage
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.model import Trainee, load_trainee
+from searchapp.adapt.model import TrainableModel, load_trainable_model
 from searchapp.adapt.objectives import gradcache, losses
-from searchapp.adapt.objectives.task import MntpTask, SimcseTask, SupervisedTask, Task, tokenisation
+from searchapp.adapt.objectives.base import Objective, tokenisation
+from searchapp.adapt.objectives.mntp import MntpObjective
+from searchapp.adapt.objectives.simcse import SimcseObjective
+from searchapp.adapt.objectives.supervised import SupervisedObjective
 from tests.adapt.stages import small, write_pairs, write_text
 from tests.models import make_checkpoint
 
@@ -27,9 +30,9 @@ def data(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Path:
     return root
 
 
-def _trainee(model: Path, stage: Stage) -> Trainee:
+def _trainee(model: Path, stage: Stage) -> TrainableModel:
     """Adapters that are no longer zero, or half of the gradients would be."""
-    trainee = load_trainee(
+    trainee = load_trainable_model(
         str(model), stage.training, attention_dropout=getattr(stage, "attention_dropout", None)
     ).train()
     torch.manual_seed(3)
@@ -40,17 +43,17 @@ def _trainee(model: Path, stage: Stage) -> Trainee:
     return trainee
 
 
-def _task(model: Path, stage: Stage, data: Path) -> Task:
+def _task(model: Path, stage: Stage, data: Path) -> Objective:
     trainee = _trainee(model, stage)
     match stage.name:
         case "mntp":
-            return MntpTask(trainee, stage, [data / "text.txt"], data / "work")
+            return MntpObjective(trainee, stage, [data / "text.txt"], data / "work")
         case "simcse":
-            return SimcseTask(trainee, stage, [data / "text.txt"], data / "work")
-    return SupervisedTask(trainee, stage, [PairFile(data / "pairs.jsonl", instruction="find it:")], data / "work")
+            return SimcseObjective(trainee, stage, [data / "text.txt"], data / "work")
+    return SupervisedObjective(trainee, stage, [PairFile(data / "pairs.jsonl", instruction="find it:")], data / "work")
 
 
-def _gradients(task: Task, step: int = 1) -> tuple[float, dict[str, torch.Tensor]]:
+def _gradients(task: Objective, step: int = 1) -> tuple[float, dict[str, torch.Tensor]]:
     task.trainee.zero_grad(set_to_none=True)
     loss, tokens = task.backward(task.trainee, step)
     assert tokens > 0

@@ -109,7 +109,7 @@ def test_a_label_at_the_first_position_is_never_scored() -> None:
     assert mntp_loss(hidden, head, labels).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-# Through our own training code: load_trainee, load_head, Trainee.forward, contrastive_backward.
+# Through our own training code: load_trainable_model, load_head, TrainableModel.forward, contrastive_backward.
 PLACES = {
     "llama": ("tiny-llama/base", "tiny-llama/mntp"),
     "mistral": ("mistralai/Mistral-7B-Instruct-v0.2", "McGill-NLP/LLM2Vec-Mistral-7B-Instruct-v2-mntp"),
@@ -119,14 +119,14 @@ PLACES = {
 def _trainee(base: str, adapter: str, attention: str, merged: list[str]):
     """A trainee whose LoRA weights are those of a stored adapter."""
     from searchapp.adapt.config import Training
-    from searchapp.adapt.model import load_trainee
+    from searchapp.adapt.model import load_trainable_model
 
     stored = json.loads((Path(adapter) / "adapter_config.json").read_text())
     training = Training(
         lora_r=stored["r"], lora_alpha=stored["lora_alpha"], lora_dropout=0.0, attention=attention, device="cpu",
         dtype="float32",
     )  # fmt: skip
-    trainee = load_trainee(base, training, adapters=merged, pooling="mean")
+    trainee = load_trainable_model(base, training, adapters=merged, pooling="mean")
     trainee.load_weights(Path(adapter))
     return trainee.train()
 
@@ -320,12 +320,12 @@ def test_the_loss_over_pairs_is_the_sum_of_its_parts(vectors) -> None:
     from scipy.special import rel_entr, softmax
 
     from searchapp.adapt.config import Supervised
-    from searchapp.adapt.objectives.task import Rows, supervised_loss
+    from searchapp.adapt.objectives.supervised import PairBatch, supervised_loss
 
     stage = Supervised(
         scale=6.0, matryoshka=(4, 8), margin=0.1, teacher="t", teacher_weight=0.7, teacher_scale=9.0, row_weight=1.3
     )
-    rows = Rows(
+    rows = PairBatch(
         ["q0", "q1", "q2", "q3"], ["a", "b", "a", "d"], ["n0", "n1", "n2"], [0, 0, 3],
         [[2.0, 1.0, -1.0], None, [1.0], [0.5, 0.1]],
     )  # fmt: skip

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from searchapp.adapt.config import Training
-from searchapp.adapt.model import load_trainee
+from searchapp.adapt.model import load_trainable_model
 from searchapp.adapt.objectives import masking, packing
-from searchapp.adapt.objectives import task as task_module
-from searchapp.adapt.objectives.task import MntpTask, mask_token_id
+from searchapp.adapt.objectives import mntp as mntp_module
+from searchapp.adapt.objectives.mntp import MntpObjective, mask_token_id
 from searchapp.encoder.probes import make_bidirectional
 from searchapp.errors import AdaptError
 from tests.adapt.stages import small, write_text
@@ -105,8 +105,8 @@ class Seen:
 @pytest.mark.parametrize("mix", [False, True])
 def test_a_step_blocks_attention_unless_documents_are_mixed(tiny_model: Path, tmp_path: Path, mix: bool) -> None:
     stage = small("mntp", mix_documents=mix, max_length=24, lora_dropout=0.0, mask_rate=0.5)
-    trainee = load_trainee(str(tiny_model), stage.training)
-    task = MntpTask(trainee, stage, [write_text(tmp_path / "text.txt", words=6)], tmp_path / "work")
+    trainee = load_trainable_model(str(tiny_model), stage.training)
+    task = MntpObjective(trainee, stage, [write_text(tmp_path / "text.txt", words=6)], tmp_path / "work")
     model = Seen(trainee)
     task.backward(model, 0)
     ids, mask, positions = model.calls[0]
@@ -139,7 +139,7 @@ def masked(monkeypatch: pytest.MonkeyPatch) -> list[masking.Masked]:
         seen.append(masking.mask_tokens(*given, **options))
         return seen[-1]
 
-    monkeypatch.setattr(task_module, "mask_tokens", keep)
+    monkeypatch.setattr(mntp_module, "mask_tokens", keep)
     return seen
 
 
@@ -148,8 +148,8 @@ def test_special_tokens_and_first_tokens_are_never_scored(
     tiny_model: Path, tmp_path: Path, masked: list[masking.Masked], mix: bool
 ) -> None:
     stage = small("mntp", mix_documents=mix, batch_size=16, max_length=24, mask_rate=0.95, mask_strategy="all")
-    trainee = load_trainee(str(tiny_model), stage.training)
-    task = MntpTask(trainee, stage, [write_text(tmp_path / "text.txt", words=6)], tmp_path / "work")
+    trainee = load_trainable_model(str(tiny_model), stage.training)
+    task = MntpObjective(trainee, stage, [write_text(tmp_path / "text.txt", words=6)], tmp_path / "work")
     task.backward(trainee, 0)
     ids, documents = task._packed.read(task._numbers(0))
     scored = (masked[0].labels != -100).numpy()
@@ -173,8 +173,8 @@ def test_the_label_of_a_position_is_read_from_the_one_before(
     from transformers import AutoModelForCausalLM
 
     stage = small("mntp", max_length=16, lora_dropout=0.0, batch_size=4, mask_rate=0.4, chunk=chunk)
-    trainee = load_trainee(str(tiny_model), stage.training)
-    task = MntpTask(trainee, stage, [write_text(tmp_path / "text.txt", words=5)], tmp_path / "work")
+    trainee = load_trainable_model(str(tiny_model), stage.training)
+    task = MntpObjective(trainee, stage, [write_text(tmp_path / "text.txt", words=5)], tmp_path / "work")
     model = Seen(trainee)
     loss, tokens = task.backward(model, 2)
     assert tokens == 64
@@ -221,7 +221,7 @@ def test_the_mask_token_never_changes_the_saved_tokenizer(tiny_model: Path, tmp_
 
 
 def test_the_mask_token_is_found_or_refused(tiny_model: Path) -> None:
-    trainee = load_trainee(str(tiny_model), Training(device="cpu", dtype="float32"))
+    trainee = load_trainable_model(str(tiny_model), Training(device="cpu", dtype="float32"))
     vocabulary = trainee.tokenizer.get_vocab()
     assert mask_token_id(trainee, "blank") == vocabulary["_"]
     assert mask_token_id(trainee, "eos") == 2
@@ -237,6 +237,6 @@ def test_the_mask_token_is_found_or_refused(tiny_model: Path) -> None:
 def test_blocks_longer_than_the_positions_are_refused(tmp_path: Path, tokenizer) -> None:
     model = make_checkpoint(tmp_path / "gpt2", tokenizer, "gpt2", n_positions=64, max_position_embeddings=64)
     stage = small("mntp", max_length=65)
-    trainee = load_trainee(str(model), stage.training)
+    trainee = load_trainable_model(str(model), stage.training)
     with pytest.raises(AdaptError, match="max_length is 65, the model has 64 positions"):
-        MntpTask(trainee, stage, [write_text(tmp_path / "text.txt")], tmp_path / "work")
+        MntpObjective(trainee, stage, [write_text(tmp_path / "text.txt")], tmp_path / "work")

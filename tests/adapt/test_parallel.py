@@ -139,13 +139,13 @@ def test_two_processes_train_as_one(two: Path, tiny_model: Path, tmp_path: Path,
 def test_the_negatives_were_not_shared_evenly(two: Path, tiny_model: Path, tmp_path: Path) -> None:
     """Else the test above shows less than it seems to."""
     from searchapp.adapt.dataset import as_pair
-    from searchapp.adapt.objectives.task import Rows, _take
+    from searchapp.adapt.objectives.supervised import PairBatch, _take
 
     _, task = _run(two, tiny_model, tmp_path / "one", "supervised")
     counts = []
     for step in range(3):
         batch = task._batch(step)
-        rows = Rows.of([as_pair(row) for row in _take(task._tables[0], batch.rows)], task.stage, step)
+        rows = PairBatch.of([as_pair(row) for row in _take(task._tables[0], batch.rows)], task.stage, step)
         counts.append([len(rows.slice(part).negatives) for part in (slice(0, 4), slice(4, 8))])
     assert any(one != other for one, other in counts), counts
 

@@ -1,8 +1,12 @@
-"""Contrastive gradients in bounded memory: vectors first, then the loss, then each chunk once more with gradients.
+"""Contrastive gradients in bounded memory (GradCache, arXiv 2101.06983, section 3.2).
 
-The loss needs the vectors of the whole batch, the gradients need the activations of whatever is differentiated. So
-the vectors are made without activations, the loss gives the gradient of each vector, and every chunk is run again to
-carry its part of it to the weights (GradCache, arXiv 2101.06983, section 3.2).
+The loss needs the vectors of the whole batch; the activations of the whole batch do not fit. So:
+
+1. Run every chunk without activations, and keep its vectors.
+2. Compute the loss over all vectors, and its gradient for each vector.
+3. Run every chunk again, now with activations, and carry the gradients of its vectors to the weights.
+
+Both runs of a chunk draw the same dropout, because its seed is a function of where the chunk stands.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import torch
 from searchapp.adapt.distributed import world
 
 if TYPE_CHECKING:
-    from searchapp.adapt.model import Trainee
+    from searchapp.adapt.model import TrainableModel
     from searchapp.encoder.tokenization import Tokens
 
 SEED_SPAN = 1_000_003  # keeps the seeds of parts, ranks and steps apart
@@ -35,7 +39,7 @@ def step_seed(seed: int, step: int) -> int:
 
 def contrastive_backward(
     model: Any,
-    trainee: Trainee,
+    trainee: TrainableModel,
     groups: Sequence[Sequence[Tokens]],
     loss_of: Callable[[list[torch.Tensor]], torch.Tensor],
     *,
@@ -79,7 +83,7 @@ def contrastive_backward(
         )
         return loss.detach()
     for number, part in enumerate(parts):
-        with exchanging(model, last=number == len(parts) - 1):
+        with sync_on_last(model, last=number == len(parts) - 1):
             vectors = _run(model, trainee, groups, part, part_seed(seed, step, number))
             vectors.backward(gradient(part).to(vectors.dtype))
     return loss.detach()
@@ -97,14 +101,14 @@ def _parts(groups: Sequence[Sequence[Tokens]], chunk: int) -> list[list[tuple[in
 
 
 def _run(
-    model: Any, trainee: Trainee, groups: Sequence[Sequence[Tokens]], part: Sequence[tuple[int, int]], seed: int
+    model: Any, trainee: TrainableModel, groups: Sequence[Sequence[Tokens]], part: Sequence[tuple[int, int]], seed: int
 ) -> torch.Tensor:
     torch.manual_seed(seed)
     vectors: torch.Tensor = model(**trainee.rows([groups[group][place] for group, place in part]))
     return vectors
 
 
-def exchanging(model: Any, *, last: bool) -> AbstractContextManager[None]:
+def sync_on_last(model: Any, *, last: bool) -> AbstractContextManager[None]:
     """Gradients are exchanged between processes once, with the last part."""
     if last or not hasattr(model, "no_sync"):
         return nullcontext()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from searchapp.adapt.config import STRATEGIES
 from searchapp.adapt.objectives.losses import IGNORED
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
     import torch
-
-STRATEGIES = ("bert", "all")
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,18 @@ def pack(documents: Iterable[np.ndarray], block: int, folder: Path) -> Packed:
 def attention_mask(documents: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Additive mask (n, 1, length, length): 0 between tokens of one document, the least number of dtype elsewhere.
 
-    ``documents`` (n, length) numbers the document of each token. transformers takes a mask of four dimensions as it
+    ``documents`` (n, length) numbers the document of each token. A block of six tokens from three documents, where x
+    is "may attend" and . is "may not"::
+
+        documents  0 0 0 1 1 2
+        token 0    x x x . . .
+        token 1    x x x . . .
+        token 2    x x x . . .
+        token 3    . . . x x .
+        token 4    . . . x x .
+        token 5    . . . . . x
+
+    transformers takes a mask of four dimensions as it
     is, on eager and on sdpa, whatever the layer's own kind of attention.
     """
     import torch

@@ -9,7 +9,7 @@
     name = "mntp"                   # default: the kind
     from = "base"                   # or the name of an earlier stage; default: the one before
     text = ["data/texts.txt"]       # for mntp and simcse
-    steps = 200                     # every other key is a setting of the stage, see settings.py
+    steps = 200                     # every other key is a setting of the stage, see config.py
     [[stage]]
     kind = "supervised"
     [[stage.pairs]]                 # for supervised; `pairs = ["a.jsonl"]` where a file needs no more than its name
