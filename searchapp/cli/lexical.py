@@ -49,9 +49,10 @@ def lexical(
         if before
         else Analyser()
     )
-    for name, value in (("stemmer", stemmer), ("stop_words", stop_words)):
-        if value is not None:
-            analyser = replace(analyser, **{name: None if value == "none" else value})
+    if stemmer is not None:
+        analyser = replace(analyser, stemmer=None if stemmer == "none" else stemmer)
+    if stop_words is not None:
+        analyser = replace(analyser, stop_words=None if stop_words == "none" else stop_words)
     with Writer.update(index) as writer:
         start = writer.manifest
         manifest = add_lexical(writer, analyser, k1=k1, b=b, renew=True)

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -23,10 +23,30 @@ from searchapp.encoder.inference import Told, ahead
 from searchapp.encoder.window import Pair, Window
 from searchapp.errors import ModelError
 
-if TYPE_CHECKING:
-    from searchapp.encoder.encoder import Encoder
-
 Member = Callable[[Sequence[Pair], int | None], tuple[np.ndarray, int]]
+
+
+class LocalEncoder(Protocol):
+    """What a team needs of the encoder that it works for."""
+
+    @property
+    def attention(self) -> str:
+        """The attention kernel."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """The precision of the weights."""
+        ...
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """The arguments of ``Encoder.load`` that load it again."""
+        ...
+
+    def compute(self, pairs: Sequence[Pair], most: int | None = None) -> tuple[np.ndarray, int]:
+        """Vectors float32 (n, dim) of texts with their instructions, and how many tokens these had."""
+        ...
 
 
 class Worker:
@@ -38,7 +58,7 @@ class Worker:
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH120, PTH100
         environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-c", "from searchapp.encoder.workers import main; main()"],
+            [sys.executable, "-c", "from searchapp.encoder.worker_main import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -104,7 +124,7 @@ class Worker:
 class Team:
     """The devices of one encoder: the first is its own, each other has a worker, started when there is work for it."""
 
-    def __init__(self, encoder: Encoder, devices: Sequence[str]) -> None:
+    def __init__(self, encoder: LocalEncoder, devices: Sequence[str]) -> None:
         self.devices = tuple(devices)
         self._encoder = encoder
         self.workers: list[Worker] = []
@@ -219,27 +239,3 @@ class _Jobs:
         """Let the members go."""
         for _ in range(self._members):
             self._tasks.put(None)
-
-
-def main() -> None:
-    """Serve one parent until it closes our standard input."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends us
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing a library prints gets between the vectors
-
-    def answer(message: dict[str, Any], content: bytes = b"") -> None:
-        answers.write(json.dumps(message).encode() + b"\n" + content)
-        answers.flush()
-
-    from searchapp.encoder.encoder import Encoder
-
-    try:
-        encoder = Encoder.load(**json.loads(sys.stdin.readline()))
-        answer({"ready": True})
-        for line in sys.stdin:
-            task = json.loads(line)
-            vectors, tokens = encoder.compute([(text, asked) for text, asked in task["pairs"]], task["most"])
-            content = np.ascontiguousarray(vectors, dtype="<f4").tobytes()
-            answer({"rows": len(vectors), "dim": encoder.dim, "tokens": tokens}, content)
-    except Exception as error:  # told to the parent, which knows what to do
-        answer({"error": f"{type(error).__name__}: {error}" if not isinstance(error, ModelError) else str(error)})
