@@ -129,7 +129,7 @@ def test_a_target_is_reached_with_an_error_to_spare() -> None:
 def test_what_a_sample_cannot_tell_apart_is_built_and_measured(
     index: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.index.ann.searcher import builder
+    from searchapp.index.ann import builder
 
     honest, slow = builder.calibrate, []
 
@@ -221,7 +221,7 @@ def test_a_type_that_misses_on_the_sample_is_replaced_and_that_is_said(
 def test_a_type_that_only_shines_on_the_sample_is_replaced(
     index: Path, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.index.ann.searcher import builder
+    from searchapp.index.ann import builder
 
     honest = builder.calibrate
 
