@@ -88,7 +88,7 @@ def test_what_lies_in_the_wheel(wheel: Path) -> None:
     assert {name for name in names if name.startswith("searchapp/")} == {
         path.relative_to(ROOT).as_posix() for path in here
     }
-    assert {"searchapp/py.typed", "searchapp/evaluate/instructions.json", "searchapp/adapt/recipes/small.toml"} <= names
+    assert {"searchapp/py.typed", "searchapp/evaluate/instructions.json", "searchapp/adapt/recipe/small.toml"} <= names
     bundled = (
         "config.json",
         "encoder.json",
@@ -126,7 +126,7 @@ def test_build_search_evaluate_and_recipes_work_from_the_wheel(place: Path, prog
     hit = json.loads(program("search", "ix", "who makes honey", "-k", 1, "--json"))
     assert (hit["id"], hit["text"]) == ("bees", texts["bees"])
     assert "nDCG@10" in program("evaluate", "retrieval", "animals")
-    recipes = {path.stem for path in (ROOT / "searchapp" / "adapt" / "recipes").glob("*.toml")}
+    recipes = {path.stem for path in (ROOT / "searchapp" / "adapt" / "recipe").glob("*.toml")}
     shown = program("adapt", "recipes")
     assert recipes
     assert all(name in shown for name in recipes)

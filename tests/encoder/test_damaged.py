@@ -159,8 +159,8 @@ def test_faults_of_llm2vec_config_json(damaged: Path, content: object) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["garbage", "", "{}", "3", '"a"', "[1]", "[{}]", '[{"type": "a.Pooling"}]', '[{"path": "1_Pooling"}]',
-     '[{"type": ["a"], "path": "x"}]', '[{"type": "a.Pooling", "path": 1}]', "[" * 100_000],
+    ["garbage", "", "{}", "3", '"a"', "[1]", "[{}]", '[{"type": "sentence_transformers.models.Pooling"}]', '[{"path": "1_Pooling"}]',
+     '[{"type": ["a"], "path": "x"}]', '[{"type": "sentence_transformers.models.Pooling", "path": 1}]', "[" * 100_000],
 )  # fmt: skip
 def test_faults_of_modules_json(damaged: Path, text: str) -> None:
     (damaged / "modules.json").write_text(text)
@@ -188,14 +188,17 @@ def test_faults_of_modules_json(damaged: Path, text: str) -> None:
 def test_faults_of_a_sentence_transformers_folder(damaged: Path, file: str, content: object) -> None:
     (damaged / "1_Pooling").mkdir()
     (damaged / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
-    modules = [{"type": "a.Transformer", "path": ""}, {"type": "a.Pooling", "path": "1_Pooling"}]
+    modules = [
+        {"type": "sentence_transformers.models.Transformer", "path": ""},
+        {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+    ]
     (damaged / "modules.json").write_text(json.dumps(modules))
     (damaged / file).write_text(json.dumps(content))
     assert file.split("/")[0] in _refusal(damaged)
 
 
 def test_a_length_without_limit_leaves_the_defaults(damaged: Path) -> None:
-    (damaged / "modules.json").write_text('[{"type": "a.Transformer", "path": ""}]')
+    (damaged / "modules.json").write_text('[{"type": "sentence_transformers.models.Transformer", "path": ""}]')
     _change(damaged / "tokenizer_config.json", model_max_length=1e30)
     assert Encoder.load(str(damaged)).settings.max_length == 512
 
