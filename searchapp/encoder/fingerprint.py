@@ -54,7 +54,11 @@ def _pooling(settings: Settings) -> list[Any]:
     """How documents are pooled; ways that differ only behind an instruction have one name where there is none."""
     pooling, span = settings.pooling, settings.span
     if settings.document_instruction is None:
-        pooling = {"first_token": "bos_token", "weighted_by_position": "weighted_mean"}.get(pooling, pooling)
+        pooling = {
+            "first_token": "bos_token",
+            "last_of_span": "last_token",
+            "weighted_by_position": "weighted_mean",
+        }.get(pooling, pooling)
         span = "offsets" if span == "prompt" else span
     return [pooling, settings.pool_instruction, settings.pool_bos, span, settings.bidirectional]
 

@@ -15,8 +15,8 @@ def pool(hidden: torch.Tensor, spans: torch.Tensor, lengths: torch.Tensor, mode:
 
     ``spans`` (n, 2) are the first and one-past-last position to pool, ``lengths`` (n,) the real tokens of each row.
     ``mean`` and ``weighted_mean`` (weights 1, 2, … over the span) follow LLM2Vec; ``eos_token`` and ``last_token``
-    take the last real position, ``bos_token`` the first. sentence-transformers' own: ``max``, ``first_token`` of the
-    span, ``weighted_by_position`` (weights by the position in the sequence) and ``mean_sqrt_len_tokens`` (the sum by
+    take the last real position, ``bos_token`` the first. sentence-transformers' own: ``max``, ``first_token`` and
+    ``last_of_span`` of the span, ``weighted_by_position`` (weights by the position in the sequence) and ``mean_sqrt_len_tokens`` (the sum by
     the root of its number of tokens). An empty span gives the zero vector.
     """
     import torch
@@ -30,6 +30,8 @@ def pool(hidden: torch.Tensor, spans: torch.Tensor, lengths: torch.Tensor, mode:
     position = torch.arange(hidden.shape[1], device=hidden.device)[None, :]
     inside = (position >= spans[:, :1]) & (position < spans[:, 1:])
     weight = inside.float()
+    if mode == "last_of_span":
+        weight = weight * (position == spans[:, 1:] - 1)
     if mode == "max":
         highest = hidden.masked_fill(~inside[:, :, None], float("-inf")).amax(1)
         return torch.where(inside.any(1, keepdim=True), highest, 0.0)
@@ -48,6 +50,8 @@ def token_weights(start: int, end: int, length: int, mode: str) -> np.ndarray:
         weights[-1] = 1
     elif mode in ("bos_token", "first_token"):
         weights[0 if mode == "bos_token" else min(start, length - 1)] = 1
+    elif mode == "last_of_span":
+        weights[max(start, end - 1) : end] = 1
     elif mode == "weighted_by_position":
         weights[start:end] = np.arange(start + 1, end + 1)
     elif mode == "mean_sqrt_len_tokens":

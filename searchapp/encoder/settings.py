@@ -19,7 +19,7 @@ FILES = (FILE, "llm2vec_config.json", FOLDER)
 FORMAT = 1
 POOLINGS = (
     "mean", "weighted_mean", "eos_token", "last_token", "bos_token", "max", "mean_sqrt_len_tokens", "first_token",
-    "weighted_by_position",
+    "last_of_span", "weighted_by_position",
 )  # fmt: skip
 SPANS = ("count", "offsets", "prompt")
 LATER = ("native", "lower_case", "truncate_dim")  # fields that encoder.json has only where they say something

@@ -31,7 +31,7 @@ MODES = {  # its pooling → ours; with the prompt left out, the first token and
     "max": "max",
     "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
 }
-WITHOUT_PROMPT = {"bos_token": "first_token", "weighted_mean": "weighted_by_position"}
+WITHOUT_PROMPT = {"bos_token": "first_token", "last_token": "last_of_span", "weighted_mean": "weighted_by_position"}
 OLD_MODES = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -135,6 +135,8 @@ def _pooling(place: Path) -> dict[str, Any]:
     """Read both spellings: ``pooling_mode: mean`` and the older ``pooling_mode_mean_tokens: true``."""
     file = place / "config.json"
     content = read_json(file)
+    if not content:
+        raise ModelError(f"{file} is empty; expected the pooling_mode of the module")
     mode = content.get("pooling_mode")
     if mode is None:
         chosen = [name for key, name in OLD_MODES.items() if content.get(key)] or ["mean"]
@@ -181,6 +183,9 @@ def _top(path: Path) -> dict[str, Any]:
     prompts, dim = content.get("prompts") or {}, content.get("truncate_dim")
     if not isinstance(prompts, dict):
         raise ModelError(f"{path}: prompts is a {type(prompts).__name__}; expected an object of texts by name")
+    for name in ("query", "document"):
+        if prompts.get(name) is not None and not is_text(prompts[name]):
+            raise ModelError(f"{path}: the prompt {name!r} is {prompts[name]!a}; expected a text")
     if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
         raise ModelError(f"{path}: truncate_dim is {dim!a}; expected a whole number of dimensions above 0")
     if not prompts.get("document") and (prompts.get("passage") or prompts.get("corpus")):

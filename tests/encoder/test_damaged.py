@@ -179,8 +179,8 @@ def test_faults_of_modules_json(damaged: Path, text: str) -> None:
         ("sentence_bert_config.json", {"max_seq_length": float("nan")}),
         ("sentence_bert_config.json", {"max_seq_length": True}),
         ("tokenizer_config.json", {"model_max_length": [512]}),
-        ("1_Pooling/config.json", {"pooling_mode": ["mean"]}),
-        ("1_Pooling/config.json", {"pooling_mode": "max"}),
+        ("1_Pooling/config.json", {"pooling_mode": ["mean", "max"]}),
+        ("1_Pooling/config.json", {"pooling_mode": "highest"}),
         ("1_Pooling/config.json", {}),
         ("1_Pooling/config.json", []),
     ],
@@ -198,9 +198,16 @@ def test_faults_of_a_sentence_transformers_folder(damaged: Path, file: str, cont
 
 
 def test_a_length_without_limit_leaves_the_defaults(damaged: Path) -> None:
-    (damaged / "modules.json").write_text('[{"type": "sentence_transformers.models.Transformer", "path": ""}]')
+    (damaged / "1_Pooling").mkdir()
+    (damaged / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
+    modules = [
+        {"type": "sentence_transformers.models.Transformer", "path": ""},
+        {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+    ]
+    (damaged / "modules.json").write_text(json.dumps(modules))
     _change(damaged / "tokenizer_config.json", model_max_length=1e30)
-    assert Encoder.load(str(damaged)).settings.max_length == 512
+    positions = json.loads((damaged / "config.json").read_text())["max_position_embeddings"]
+    assert Encoder.load(str(damaged)).settings.max_length == positions, "as sentence-transformers has it"
 
 
 @pytest.mark.parametrize(

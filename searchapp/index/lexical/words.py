@@ -83,7 +83,7 @@ def _words(text: str, turkish: bool, *, singles: bool) -> list[str]:
         if match[1] is None:
             words.append(match[0])
             continue
-        clusters = _pattern("cluster").findall(match[0])
+        clusters = [one for one in _pattern("cluster").findall(match[0]) if any(map(str.isalnum, one))]  # no lone mark
         if singles or len(clusters) == 1:
             words += clusters
         words += [one + other for one, other in pairwise(clusters)]
