@@ -16,7 +16,8 @@ def pool(hidden: torch.Tensor, spans: torch.Tensor, lengths: torch.Tensor, mode:
     ``spans`` (n, 2) are the first and one-past-last position to pool, ``lengths`` (n,) the real tokens of each row.
     ``mean`` and ``weighted_mean`` (weights 1, 2, … over the span) follow LLM2Vec; ``eos_token`` and ``last_token``
     take the last real position, ``bos_token`` the first. sentence-transformers' own: ``max``, ``first_token`` and
-    ``last_of_span`` of the span, ``weighted_by_position`` (weights by the position in the sequence) and ``mean_sqrt_len_tokens`` (the sum by
+    ``last_of_span`` of the span, ``weighted_by_position``
+    (weights by the position in the sequence) and ``mean_sqrt_len_tokens`` (the sum by
     the root of its number of tokens). An empty span gives the zero vector.
     """
     import torch

@@ -17,7 +17,8 @@ from searchapp.errors import ModelError
 
 MODES = {
     "mean": "mean", "weighted_mean": "weightedmean", "eos_token": "lasttoken", "last_token": "lasttoken",
-    "bos_token": "cls", "max": "max", "mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "first_token": "cls", "last_of_span": "lasttoken",
+    "bos_token": "cls", "max": "max", "mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "first_token": "cls",
+    "last_of_span": "lasttoken",
     "weighted_by_position": "weightedmean",
 }  # fmt: skip
 
