@@ -16,9 +16,9 @@ def pool(hidden: torch.Tensor, spans: torch.Tensor, lengths: torch.Tensor, mode:
     ``spans`` (n, 2) are the first and one-past-last position to pool, ``lengths`` (n,) the real tokens of each row.
     ``mean`` and ``weighted_mean`` (weights 1, 2, … over the span) follow LLM2Vec; ``eos_token`` and ``last_token``
     take the last real position, ``bos_token`` the first. sentence-transformers' own: ``max``, ``first_token`` and
-    ``last_of_span`` of the span, ``weighted_by_position``
-    (weights by the position in the sequence) and ``mean_sqrt_len_tokens`` (the sum by
-    the root of its number of tokens). An empty span gives the zero vector.
+    ``last_of_span`` of the span, ``weighted_by_position`` (weights by the position in the sequence) and
+    ``mean_sqrt_len_tokens`` (the sum by the root of its number of tokens). An empty span gives the zero vector, but
+    for ``first_token``, which then is the first of the sequence.
     """
     import torch
 
@@ -27,7 +27,8 @@ def pool(hidden: torch.Tensor, spans: torch.Tensor, lengths: torch.Tensor, mode:
     if mode in ("eos_token", "last_token"):
         return hidden[rows, lengths - 1]
     if mode in ("bos_token", "first_token"):
-        return hidden[:, 0] if mode == "bos_token" else hidden[rows, torch.minimum(spans[:, 0], lengths - 1)]
+        first = torch.where(spans[:, 0] < spans[:, 1], spans[:, 0], 0)  # of no text: BOS, as sentence-transformers does
+        return hidden[:, 0] if mode == "bos_token" else hidden[rows, first]
     position = torch.arange(hidden.shape[1], device=hidden.device)[None, :]
     inside = (position >= spans[:, :1]) & (position < spans[:, 1:])
     weight = inside.float()
@@ -50,7 +51,7 @@ def token_weights(start: int, end: int, length: int, mode: str) -> np.ndarray:
     if mode in ("eos_token", "last_token"):
         weights[-1] = 1
     elif mode in ("bos_token", "first_token"):
-        weights[0 if mode == "bos_token" else min(start, length - 1)] = 1
+        weights[start if mode == "first_token" and start < end else 0] = 1
     elif mode == "last_of_span":
         weights[max(start, end - 1) : end] = 1
     elif mode == "weighted_by_position":
