@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from searchapp.corpus.document import joined
 from searchapp.corpus.lines import Lines
 from searchapp.encoder.fingerprint import checksum
 from searchapp.errors import AdaptError, CorpusError
@@ -224,10 +225,10 @@ def _scores(value: Any, positives: int, negatives: int, place: str) -> tuple[flo
 
 
 def _titled(title: Any, text: Any, place: str) -> str:
-    """Join title and text as the index room does before it embeds them."""
+    """Join title and text as an index does before it embeds them."""
     text = _text(text, "`text`", place)
     title = "" if title is None else _text(title, "`title`", place)
-    return f"{title} {text}" if title else text
+    return joined(title, text)
 
 
 def _filled(value: Any, what: str, place: str) -> str:

@@ -21,6 +21,7 @@ from typing import BinaryIO, Protocol, cast
 import numpy as np
 
 from searchapp.adapt.data import PAIR_ENDINGS, Pair
+from searchapp.corpus.document import joined
 from searchapp.errors import AdaptError
 from searchapp.filesystem import publish
 
@@ -37,7 +38,7 @@ class Candidate:
     @property
     def titled(self) -> str:
         """The text behind its title, as it was embedded."""
-        return f"{self.title} {self.text}" if self.title else self.text
+        return joined(self.title, self.text)
 
 
 class Search(Protocol):

@@ -11,7 +11,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from searchapp.adapt.distributed import launched
 from searchapp.encoder.checkpoint import locate
 from searchapp.encoder.devices import choose_device
 from searchapp.errors import AdaptError
+from searchapp.provenance import package_versions
 
 if TYPE_CHECKING:
     from searchapp.adapt.objectives.base import Objective
@@ -265,17 +265,10 @@ def _describe(
             "weights": weights,
         },
         "data": data,
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": dict.fromkeys(PACKAGES) | package_versions(PACKAGES),
         "python": platform.python_version(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _existing(to: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:

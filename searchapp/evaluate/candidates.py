@@ -10,12 +10,10 @@ from typing import Any
 
 from searchapp.corpus import Document, open_source, passage_of
 from searchapp.errors import EvaluationError
-from searchapp.evaluate.collection import Collection, Qrels, Query, load_collection
+from searchapp.evaluate.collection import UNKNOWN_LIMIT, Collection, Qrels, Query, load_collection
 from searchapp.evaluate.run import Run, ranking, read_lines, read_run
 
 ENDINGS = (".jsonl.gz", ".jsonl")
-UNKNOWN_LIMIT = 0.05
-"""The share of candidates whose text may be absent before the collection is taken for the wrong one."""
 
 
 @dataclass(frozen=True)

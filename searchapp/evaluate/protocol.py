@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from searchapp.errors import EvaluationError
-from searchapp.evaluate.collection import Collection, Qrels
+from searchapp.evaluate.collection import UNKNOWN_LIMIT, Collection, Qrels
 from searchapp.index import VectorIndex
 
 Ranking = dict[str, list[tuple[str, float]]]
@@ -22,8 +22,6 @@ DROPPING = frozenset(
     + ("feedbackqaretrieval", "mlquestions")
 )
 """Collections whose published figures leave out the document that has the query's id (as mteb lists them)."""
-UNKNOWN_LIMIT = 0.05
-"""The share of judged documents that may be absent before the corpus is taken for the wrong one."""
 
 
 @dataclass(frozen=True)

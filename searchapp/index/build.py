@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +41,7 @@ from searchapp.index.storage.segment import (
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import REJECTED, Writer
 from searchapp.progress import Progress, Silent
+from searchapp.provenance import package_versions
 
 PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
 PACKAGES = (
@@ -169,17 +169,7 @@ def _fresh(encoder: Encoder, plan: Build) -> Manifest:
         "backend": encoder.backend.name,
         "joiner": JOINER,
     }
-    return Manifest(described, encoder.dim, plan, versions=_versions())
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return Manifest(described, encoder.dim, plan, versions=package_versions(PACKAGES))
 
 
 def _going_on(writer: Writer, encoder: Encoder, plan: Build) -> Manifest:
