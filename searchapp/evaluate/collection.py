@@ -15,7 +15,7 @@ Qrels = dict[str, dict[str, int]]
 
 SUFFIXES = (".tsv", ".txt", ".qrels")
 UNKNOWN_LIMIT = 0.05
-"""The share of what is judged, queries or documents, that may be absent before the files are taken for the wrong ones."""
+"""The share of what is judged, queries or documents, that may be absent before the files are taken for wrong ones."""
 
 
 @dataclass(frozen=True)
