@@ -96,9 +96,11 @@ def _integers(column: pa.Array, operation: str, value: int | float) -> np.ndarra
     import pyarrow.compute as pc
 
     none = np.zeros(len(column), dtype=bool)
-    if math.isnan(value):
+    if isinstance(value, int):
+        bound = value  # of any size, also beyond every float
+    elif math.isnan(value):
         return none
-    if math.isinf(value):
+    elif math.isinf(value):
         bound = 2**64 if value > 0 else -(2**64)
     else:
         bound = math.ceil(value) if operation in ("less", "greater_equal") else math.floor(value)

@@ -42,6 +42,9 @@ NUMBERS = (
 @example(values=[2**53 + 1, 0.5], value=2.0**53, symbol="==")
 @example(values=[2**64 - 1, 2**64 - 2], value=2**64 - 2, symbol="==")
 @example(values=[5, -(2**63)], value=-(2**63) - 1, symbol=">")
+@example(values=[0, 7], value=10**400, symbol="==")
+@example(values=[0, -7], value=-(10**400), symbol=">")
+@example(values=[0, 10**400, 10**400 + 1], value=10**400, symbol="<=")
 @given(values=st.lists(NUMBERS | st.none(), min_size=1, max_size=6), value=NUMBERS, symbol=st.sampled_from(list(TESTS)))
 def test_numbers_of_any_size_compare_as_in_python(values: list, value: int | float, symbol: str) -> None:
     rows = [{"x": item} for item in [*values, 0]]
