@@ -11,7 +11,7 @@ from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, say, seconds_text
 
 if TYPE_CHECKING:
-    from searchapp.index import Summary
+    from searchapp.index import BuildSummary
     from searchapp.index.storage.manifest import Lexical, Manifest
 
 
@@ -51,10 +51,10 @@ def build(
     from searchapp.cli.progress import Bar
     from searchapp.corpus import open_source
     from searchapp.encoder import Encoder
-    from searchapp.index import Analyser
+    from searchapp.index import Analyzer
     from searchapp.index import build as build_index
 
-    analyser = Analyser.of_language(language) if language else None
+    analyzer = Analyzer.of_language(language) if language else None
     targets = options.targets(recall, memory, latency)
     for source in sources:
         open_source(source)  # a missing file is said before a model is loaded
@@ -80,7 +80,7 @@ def build(
             factory=factory,
             targets=targets,
             lexical=lexical,
-            analyser=analyser,
+            analyzer=analyzer,
             overwrite=overwrite,
             segment_size=segment_size,
             progress=bar,
@@ -88,7 +88,7 @@ def build(
     report(index, summary)
 
 
-def report(path: Path, summary: Summary) -> None:
+def report(path: Path, summary: BuildSummary) -> None:
     """Print what was built, one fact a line."""
     manifest = summary.manifest
     plan = manifest.build

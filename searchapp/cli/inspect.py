@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +20,7 @@ def info(index: options.Directory, json: options.Json = False) -> None:
     """Show what an index holds and what made it."""
     from searchapp.index import Snapshot
     from searchapp.index.drift import drift_notice
+    from searchapp.index.storage.manifest_json import to_json
 
     snapshot = Snapshot.open(index)
     manifest = snapshot.manifest
@@ -31,17 +31,17 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         "state": manifest.state,
         "documents": manifest.documents,
         "deleted": manifest.rows - manifest.documents,
-        "fresh": manifest.fresh,
+        "fresh": manifest.unindexed_rows,
         "segments": len(manifest.segments),
         "dim": manifest.dim,
-        "reduction": asdict(manifest.reduction) if manifest.reduction else None,
-        "ann": asdict(manifest.ann) if manifest.ann else None,
+        "reduction": to_json(manifest.reduction),
+        "ann": to_json(manifest.ann),
         "encoder": manifest.encoder,
-        "build": asdict(manifest.build),
-        "additions": [asdict(addition) for addition in manifest.additions],
+        "build": to_json(manifest.build),
+        "additions": [to_json(addition) for addition in manifest.additions],
         "staged": manifest.staged.rows if manifest.staged else 0,
         "rejected": manifest.rejected,
-        "drift": asdict(manifest.drift) if manifest.drift else None,
+        "drift": to_json(manifest.drift),
         "bytes": sum(entry.size for entry in manifest.files.values()),
         "generation": manifest.number,
         "format": manifest.format,
@@ -92,8 +92,8 @@ def _updates(manifest: Manifest) -> dict[str, str]:
         names = dict.fromkeys(name for addition in manifest.additions for name in addition.names)
         lines["added"] = ", ".join(names)
     waiting = []
-    if manifest.fresh:
-        waiting.append(f"{manifest.fresh:,} added, searched exactly")
+    if manifest.unindexed_rows:
+        waiting.append(f"{manifest.unindexed_rows:,} added, searched exactly")
     if gone := manifest.rows - manifest.documents:
         waiting.append(f"{gone:,} deleted or replaced")
     if waiting:

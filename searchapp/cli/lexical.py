@@ -31,7 +31,7 @@ def lexical(
     Words that were counted the same way are not counted again; what is not given stays as it is. Words that an older
     version of the analysis counted are counted again by today's, which knows the scripts and languages of the world.
     """
-    from searchapp.index import Analyser, VectorIndex, Writer
+    from searchapp.index import Analyzer, VectorIndex, Writer
     from searchapp.index.lexical.bm25 import add_lexical, remove_lexical
 
     before = VectorIndex.open(index).manifest.lexical
@@ -42,20 +42,20 @@ def lexical(
             remove_lexical(writer)
         say(f"{index} has no BM25 part any more")
         return
-    analyser = (
-        Analyser.of_language(language)
+    analyzer = (
+        Analyzer.of_language(language)
         if language
-        else Analyser(before.stemmer, before.stop_words)
+        else Analyzer(before.stemmer, before.stop_words)
         if before
-        else Analyser()
+        else Analyzer()
     )
     if stemmer is not None:
-        analyser = replace(analyser, stemmer=None if stemmer == "none" else stemmer)
+        analyzer = replace(analyzer, stemmer=None if stemmer == "none" else stemmer)
     if stop_words is not None:
-        analyser = replace(analyser, stop_words=None if stop_words == "none" else stop_words)
+        analyzer = replace(analyzer, stop_words=None if stop_words == "none" else stop_words)
     with Writer.update(index) as writer:
         start = writer.manifest
-        manifest = add_lexical(writer, analyser, k1=k1, b=b, renew=True)
+        manifest = add_lexical(writer, analyzer, k1=k1, b=b, renew=True)
     part = manifest.lexical
     if part is None:
         raise SearchAppError(f"{index} holds no documents; run `searchapp build`")

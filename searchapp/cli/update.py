@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,8 +56,10 @@ def add(
         done = add_to(sources, index, encoder, segment_size=segment_size, progress=bar)
     counts = {name: getattr(done, name) for name in ("added", "changed", "unchanged", "rejected")}
     if json:
-        more = {"encoded": done.encoded, "resumed": done.resumed, "documents": done.manifest.documents}
-        say_json({**counts, **more, "fresh": done.manifest.fresh, "folded": done.folded, "notices": done.notices})
+        more: dict[str, Any] = {"encoded": done.encoded, "resumed": done.resumed, "documents": done.manifest.documents}
+        say_json(
+            {**counts, **more, "fresh": done.manifest.unindexed_rows, "folded": done.folded, "notices": done.notices}
+        )
         return
     if done.resumed:
         say(f"went on after {plural(done.resumed, 'document')} that had been encoded before")
@@ -65,7 +67,7 @@ def add(
         say(f"{name:<14} {count:,}" + _why(index, done.reasons if name == "rejected" else {}))
     rate = f" ({done.tokens / done.seconds:,.0f} tokens/s)" if done.tokens and done.seconds else ""
     say(f"encoded        {plural(done.encoded, 'document')}{rate}")
-    fresh = done.manifest.fresh
+    fresh = done.manifest.unindexed_rows
     say(f"documents      {done.manifest.documents:,} now" + (f", {fresh:,} beside the trained index" if fresh else ""))
     for text in done.notices:
         notice(f"notice: {text}")

@@ -14,7 +14,7 @@ from searchapp.evaluate.collection import Qrels
 from searchapp.evaluate.metrics import UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Ranking
 from searchapp.evaluate.run import Run, ranking
-from searchapp.evaluate.settings import FirstStage, RerankSetting
+from searchapp.evaluate.settings import FirstStageSetting, RerankSetting
 from searchapp.progress import Progress
 from searchapp.rerank import Reranker
 from searchapp.rerank.bm25 import Words
@@ -152,10 +152,10 @@ def _listed(run: Run) -> Ranking:
     return listed
 
 
-def _first_stage(candidates: Candidates, depth: int | None) -> FirstStage:
+def _first_stage(candidates: Candidates, depth: int | None) -> FirstStageSetting:
     """Recall of what the scorer saw; a judged query without candidates counts 0."""
     seen = {query: {name: -float(place) for place, name in enumerate(names[:depth])} for query, names in
             candidates.documents.items()}  # fmt: skip
     most = depth or max(map(len, candidates.documents.values()))
     found = score(seen, candidates.qrels, [f"Recall@{most}"]).estimate(f"Recall@{most}")
-    return FirstStage(found.value, most)
+    return FirstStageSetting(found.value, most)

@@ -21,11 +21,11 @@ from searchapp.corpus.document import JOINER
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
 from searchapp.errors import CorpusError, IndexStoreError
-from searchapp.heap import give_back_freed_memory
+from searchapp.heap import trim_heap
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.request import AnnRequest, Targets
 from searchapp.index.encoder_match import recorded_backend
-from searchapp.index.lexical.analyzer import Analyser
+from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import add_lexical
 from searchapp.index.storage.directory import Disk, FileEntry
 from searchapp.index.storage.hashes import ID
@@ -59,7 +59,7 @@ PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Summary:
+class BuildSummary:
     """The finished state, and what this run did for it: documents it encoded and whether it found the work done."""
 
     manifest: Manifest
@@ -77,17 +77,17 @@ def build(
     factory: str = "auto",
     targets: Targets | None = None,
     lexical: bool = True,
-    analyser: Analyser | None = None,
+    analyzer: Analyzer | None = None,
     overwrite: bool = False,
     segment_size: int = SEGMENT_DOCUMENTS,
     progress: Progress | None = None,
     disk: Disk | None = None,
-) -> Summary:
+) -> BuildSummary:
     """Build an index at ``path``, or go on with an interrupted build of the same sources and model.
 
     ``pca``, ``factory`` and ``targets`` are as in ``AnnRequest``. A finished index is left as it is when nothing
     differs, and only reduced and indexed again when one of these does. ``lexical`` counts the words for BM25 as
-    ``analyser`` cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays.
+    ``analyzer`` cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays.
     Raises CorpusError, ModelError or IndexStoreError; what was committed stays.
     """
     progress = progress or Silent()
@@ -111,18 +111,18 @@ def build(
         resumed_at = start.rows
         done = start.state == "ready" and AnnRequest.of(start.build) == request
         if done and not _has_damaged_caches(writer):
-            manifest = add_lexical(writer, analyser, stage=progress.stage) if lexical else start
-            return Summary(manifest, 0, resumed_at, already_done=manifest == start)
+            manifest = add_lexical(writer, analyzer, stage=progress.stage) if lexical else start
+            return BuildSummary(manifest, 0, resumed_at, already_done=manifest == start)
         if start.state == "encoding":
-            _Run(writer, start, encoder, segment_size, progress).encode(opened)
-            give_back_freed_memory()
+            _BuildRun(writer, start, encoder, segment_size, progress).encode(opened)
+            trim_heap()
         writer.publish_rejections()
         if lexical:
-            add_lexical(writer, analyser, stage=progress.stage)
+            add_lexical(writer, analyzer, stage=progress.stage)
         manifest = build_ann(
             writer, request, stage=progress.stage, encode=encoder.encode_queries, device=encoder.device
         )
-    return Summary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
+    return BuildSummary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
 
 
 def _take_damaged(writer: Writer) -> None:
@@ -212,7 +212,7 @@ def _going_on(writer: Writer, encoder: Encoder, plan: Build) -> Manifest:
     return manifest
 
 
-class _Run:
+class _BuildRun:
     """One run of the encoding stage over a writer."""
 
     def __init__(self, writer: Writer, start: Manifest, encoder: Encoder, size: int, progress: Progress) -> None:

@@ -22,7 +22,7 @@ from searchapp.index.ann.rules import STANDARD
 from searchapp.index.ann.searcher import AnnIndex
 from searchapp.index.filter import Filter
 from searchapp.index.lexical.bm25 import LexicalIndex
-from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.manifest import Ann, Manifest
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.vectors import Vectors, unit
@@ -56,7 +56,7 @@ class VectorIndex:
         return index
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> DocumentStore:
         """The documents by row."""
         return self.snapshot.documents
 
@@ -127,7 +127,7 @@ class VectorIndex:
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
         allowed = self.allowed(filter)
-        indexed = self.manifest.rows - self.manifest.fresh
+        indexed = self.manifest.rows - self.manifest.unindexed_rows
         if filter is not None and allowed is not None and int(allowed.sum()) <= FEW:
             indexed = 0
         return self.search_rows(queries, k, allowed, candidates=candidates, indexed=indexed)
@@ -175,7 +175,7 @@ class VectorIndex:
 
     @cached_property
     def _brute_force(self) -> BruteForce:
-        return BruteForce(self.vectors, self.manifest.rows - self.manifest.fresh)
+        return BruteForce(self.vectors, self.manifest.rows - self.manifest.unindexed_rows)
 
     @property
     def is_exact(self) -> bool:

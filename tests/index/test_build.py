@@ -12,7 +12,7 @@ import pytest
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index import VectorIndex, verify
 from searchapp.index.storage.directory import Disk
-from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.manifest_json import dump, load
 from searchapp.index.storage.snapshot import Snapshot
 from tests.index.conftest import HashEncoder
 from tests.index.handed import build
@@ -271,7 +271,7 @@ def test_a_newer_format_is_refused_both_ways(tmp_path: Path, corpus, hash_encode
     path = str(corpus())
     summary = build([path], tmp_path / "ix", hash_encoder)
     newer = replace(summary.manifest, format=99, number=summary.manifest.number + 1)
-    (tmp_path / "ix" / f"manifest-{newer.number:010d}.json").write_bytes(newer.dump())
+    (tmp_path / "ix" / f"manifest-{newer.number:010d}.json").write_bytes(dump(newer))
     for use in (VectorIndex.open, lambda root: build([path], root, hash_encoder)):
         with pytest.raises(IndexStoreError, match="format 99.*reads formats 1 to 2"):
             use(tmp_path / "ix")
@@ -283,7 +283,7 @@ def test_manifests_are_readable_and_round_trip(tmp_path: Path, corpus, hash_enco
     head, body = newest.read_text().split("\n", 1)
     assert len(head) == 32
     assert json.loads(body)["rows"] == 50
-    assert Manifest.load(newest) == summary.manifest
+    assert load(newest) == summary.manifest
 
 
 def test_the_time_of_encoding_covers_every_segment(tmp_path: Path, corpus) -> None:
