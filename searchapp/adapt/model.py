@@ -50,12 +50,14 @@ class TrainableModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.decoder.parameters()).device
+        parameter: torch.Tensor = next(self.decoder.parameters())
+        return parameter.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the frozen weights."""
-        return self.decoder.get_input_embeddings().weight.dtype
+        weight: torch.Tensor = self.decoder.get_input_embeddings().weight
+        return weight.dtype
 
     def forward(
         self,
@@ -71,7 +73,8 @@ class TrainableModel(nn.Module):
         """
         given = {} if positions is None else {"position_ids": positions}
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.training_settings.autocast):
-            hidden = self.decoder(input_ids=ids, attention_mask=mask, use_cache=False, **given).last_hidden_state
+            states = self.decoder(input_ids=ids, attention_mask=mask, use_cache=False, **given)
+        hidden: torch.Tensor = states.last_hidden_state
         if spans is None or lengths is None:
             return hidden
         return pool(hidden, spans, lengths, self.settings.pooling)

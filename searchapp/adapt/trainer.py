@@ -28,7 +28,7 @@ HISTORY, COMPLETE = "history.json", "complete"  # files of a checkpoint; the sec
 Progress = Callable[[int, int, dict[str, float]], None]  # (step, steps, {"loss", "learning_rate", "tokens"})
 
 
-class StageTrainer(Trainer):
+class StageTrainer(Trainer):  # type: ignore[misc, unused-ignore]  # transformers does not type it
     """Trains what a task says, step by step."""
 
     def __init__(self, task: Objective, arguments: TrainingArguments, progress: Progress | None) -> None:
@@ -86,7 +86,7 @@ class StageTrainer(Trainer):
         self.history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
 
 
-class Watch(TrainerCallback):
+class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]  # as above
     """Marks the checkpoints that are whole, and stops at gradients that are no numbers."""
 
     def __init__(self, trainer: StageTrainer) -> None:

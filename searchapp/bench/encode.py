@@ -116,7 +116,7 @@ def flops(model: Any, counts: np.ndarray) -> float:
     """
     import torch
 
-    linear = sum(
+    linear: int = sum(
         part.weight.numel()
         for part in model.modules()
         if isinstance(part, torch.nn.Linear) or type(part).__name__ == "Conv1D"  # GPT-2's name for it
@@ -124,7 +124,7 @@ def flops(model: Any, counts: np.ndarray) -> float:
     config = model.config
     heads = config.num_attention_heads
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
-    attention = 4.0 * width * config.num_hidden_layers * float((counts.astype(np.float64) ** 2).sum())
+    attention: float = 4.0 * width * config.num_hidden_layers * float((counts.astype(np.float64) ** 2).sum())
     return 2.0 * linear * float(counts.sum()) + attention
 
 

@@ -102,7 +102,10 @@ def _by_run(
     out = query.new_empty(query.shape[1], query.shape[0], value.shape[-1])
     for start, texts, length in borders.runs:
         stop = start + texts * length
-        q, k, v = (part[:, start:stop].unflatten(1, (texts, length)).transpose(0, 1) for part in (query, key, value))
+        q, k, v = (
+            part[:, start:stop].view(len(part), texts, length, part.shape[2]).transpose(0, 1)
+            for part in (query, key, value)
+        )
         attended = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=grouped)
         out[start:stop] = attended.transpose(1, 2).flatten(0, 1)
     return out
@@ -119,4 +122,5 @@ def _varlen(
     q, k, v = (part.transpose(0, 1) for part in (query, key, value))
     cumulative, longest = borders.cumulative, borders.longest
     out: Any = varlen_attn(q, k, v, cumulative, cumulative, longest, longest, **flags)
-    return out
+    states: torch.Tensor = out  # a tensor alone, as no log-sum-exp is asked for
+    return states

@@ -112,7 +112,8 @@ class TorchBackend:
             return vectors.numpy
         host = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
         host.copy_(vectors, non_blocking=True)
-        copied = torch.cuda.Event()
+        make_event: Any = torch.cuda.Event  # torch does not type its constructor
+        copied = make_event()
         copied.record(torch.cuda.current_stream(self._place))
 
         def collect() -> np.ndarray:

@@ -121,7 +121,7 @@ def packing_fault(model: Any, *, vocabulary: int) -> str | None:
             .float()
             for tokens in (ids, changed)
         )
-    alone = torch.cat([_forward(model, text[None] % vocabulary, None)[0] for text in ids.split(lengths)])
+    alone = torch.cat([_forward(model, text[None] % vocabulary, None)[0] for text in torch.split(ids, list(lengths))])
     if _distance(beside[kept], packed[kept]) > BESIDE[precision]:
         return "mixes texts that are packed together"
     if _distance(packed, alone) > ALONE[precision]:

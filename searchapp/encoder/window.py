@@ -74,4 +74,5 @@ class Window:
         for number, vector in self.known.items():
             vectors[number], left[number] = vector, False
         vectors[left] = computed
-        return vectors[self.which]
+        every: np.ndarray = vectors[self.which]
+        return every

@@ -49,10 +49,11 @@ def instruction_for(task: Any, instructions: Mapping[str, str] | None = None) ->
         fitting = ["CQADupstack"]
     if fitting:
         return known[fitting[0]]
-    prompt = getattr(task, "prompt", None)
-    prompt = prompt.get("query") if isinstance(prompt, Mapping) else prompt
-    if not prompt:
+    found = getattr(task, "prompt", None)
+    found = found.get("query") if isinstance(found, Mapping) else found
+    if not found:
         return None
+    prompt = str(found)
     return prompt if prompt.endswith(":") else prompt.strip().rstrip(".") + ":"  # as LLM2Vec ends its own
 
 
@@ -126,8 +127,8 @@ class MtebEncoder:
         """Cosines of every pair, a float32 tensor (n, m); rows are unit vectors already."""
         import torch
 
-        first, second = (torch.atleast_2d(torch.as_tensor(one)).float() for one in (embeddings1, embeddings2))
-        return first @ second.T
+        first, second = (torch.as_tensor(one).float() for one in (embeddings1, embeddings2))
+        return first.reshape(-1, first.shape[-1]) @ second.reshape(-1, second.shape[-1]).T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Cosines of the pairs that stand side by side, a float32 tensor (n,)."""

@@ -70,7 +70,8 @@ class Head:
             given["token_type_ids"] = torch.from_numpy(types).to(place)
         with torch.inference_mode():
             if not isinstance(head := getattr(self._model, "score", None), torch.nn.Linear):
-                return self._model(**given).logits[:, 0].float().cpu().numpy()
+                found: np.ndarray = self._model(**given).logits[:, 0].float().cpu().numpy()
+                return found
             # transformers looks for the last token that is not the pad token, which a pad token that is EOS hides; and
             # half precision is too coarse for scores, so the head is applied here
             states = self._model.base_model(**given, use_cache=False).last_hidden_state

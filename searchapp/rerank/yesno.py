@@ -82,7 +82,8 @@ class YesNo:
                 logits += head.bias[tokens].float()
             logits = _finish(logits, self._model.config)
             scores = logits[:, 0] if self._no is None else logits[:, 0] - logits[:, 1]
-        return scores.cpu().numpy()
+        found: np.ndarray = scores.cpu().numpy()
+        return found
 
 
 def _finish(logits: Any, config: Any) -> Any:

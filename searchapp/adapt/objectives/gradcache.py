@@ -70,7 +70,7 @@ def contrastive_backward(
     for leaf in leaves:
         leaf.requires_grad_()
     loss = loss_of(leaves)
-    loss.backward()
+    torch.autograd.backward(loss)
     factor = world()[1]  # data parallel wrappers average over processes what has to be summed
 
     def gradient(part: Sequence[tuple[int, int]]) -> torch.Tensor:
@@ -85,7 +85,7 @@ def contrastive_backward(
     for number, part in enumerate(parts):
         with sync_on_last(model, last=number == len(parts) - 1):
             vectors = _run(model, trainee, groups, part, part_seed(seed, step, number))
-            vectors.backward(gradient(part).to(vectors.dtype))
+            torch.autograd.backward(vectors, gradient(part).to(vectors.dtype))
     return loss.detach()
 
 

@@ -88,7 +88,8 @@ class MntpObjective:
                 )
                 labels = masked.labels[chosen].to(self.trainee.device)
                 loss = losses.mntp_loss(hidden, self._head, labels, total=True) / scored
-                (loss * count).backward()  # data parallel wrappers average over processes what has to be summed
+                # data parallel wrappers average over processes what has to be summed
+                torch.autograd.backward(loss * count)
             summed += loss.detach()
         return total(summed), ids[own].numel()
 

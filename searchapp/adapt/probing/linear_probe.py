@@ -211,7 +211,7 @@ def train_layer(
             inputs = torch.from_numpy(words.vectors[chosen].astype(np.float32))
             loss = torch.nn.functional.cross_entropy(layer(dropout(inputs)), torch.from_numpy(labels[chosen]))
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
             if progress is not None and (step % 50 == 0 or step == training.steps):
                 progress(f"training with seed {seed}", step, training.steps)
@@ -255,7 +255,8 @@ def _score(above: np.ndarray, below: np.ndarray) -> Score:
     """The ratio of two sums over sentences, (seeds, sentences) each, averaged over seeds; 0 where the lower is 0."""
 
     def ratio(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return np.divide(one, other, out=np.zeros_like(one), where=other > 0)
+        found: np.ndarray = np.divide(one, other, out=np.zeros_like(one), where=other > 0)
+        return found
 
     per_seed = ratio(above.sum(axis=1), below.sum(axis=1))
     random = np.random.default_rng(0)
