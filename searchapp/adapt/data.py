@@ -31,7 +31,7 @@ _PARQUET_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TrainingPair:
     """A query, the texts that answer it, and texts that look so and do not.
 
     ``scores`` are a teacher's, one for each of ``positives + negatives`` in that order; None where there was none.
@@ -97,7 +97,7 @@ def read_texts(paths: Sequence[Path]) -> Iterator[str]:
     return _texts(paths)
 
 
-def read_pairs(file: PairFile) -> Iterator[Pair]:
+def read_pairs(file: PairFile) -> Iterator[TrainingPair]:
     """Stream the pairs of a JSON Lines file, plain or gzip'd; blank lines are passed over.
 
     A row is ``{"query": text, "positive": [text, …] or text}``, with ``negative`` alike and ``scores``, a number for
@@ -171,7 +171,7 @@ def _parquet_texts(path: Path) -> Iterator[str]:
         raise AdaptError(f"{path}: cannot be read as Parquet{where} ({reason}); write the file again") from error
 
 
-def _pairs(path: Path) -> Iterator[Pair]:
+def _pairs(path: Path) -> Iterator[TrainingPair]:
     empty = True
     for place, fields in _objects(path):
         empty = False
@@ -180,7 +180,7 @@ def _pairs(path: Path) -> Iterator[Pair]:
         raise AdaptError(f"{path}: found no pair, expected at least one; fill the file or leave it out")
 
 
-def _pair(fields: Mapping[str, Any], place: str) -> Pair:
+def _pair(fields: Mapping[str, Any], place: str) -> TrainingPair:
     values = {name: _spelled(fields, name, place) for name in SPELLINGS}
     if values["query"] is None:
         raise AdaptError(f"{place}: no query; expected a field `query` with its text")
@@ -191,7 +191,7 @@ def _pair(fields: Mapping[str, Any], place: str) -> Pair:
     scores = values["scores"]
     if scores is not None:
         scores = _scores(scores, len(positives), len(negatives), place)
-    return Pair(query, positives, negatives, scores)
+    return TrainingPair(query, positives, negatives, scores)
 
 
 def _spelled(fields: Mapping[str, Any], name: str, place: str) -> Any:

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searchapp.adapt.data import Pair, PairFile, hash_file, read_pairs, read_texts
+from searchapp.adapt.data import PairFile, TrainingPair, hash_file, read_pairs, read_texts
 from searchapp.errors import AdaptError
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ def pair_table(file: PairFile, cache: Path) -> Dataset:
     return _table(lambda: (asdict(pair) for pair in pairs), features, [file.path], cache)
 
 
-def as_pair(row: Mapping[str, Any]) -> Pair:
+def as_pair(row: Mapping[str, Any]) -> TrainingPair:
     """Make the pair of a row of ``pair_table``."""
     scores = row["scores"]
     positives, negatives = tuple(row["positives"]), tuple(row["negatives"])
-    return Pair(row["query"], positives, negatives, None if scores is None else tuple(scores))
+    return TrainingPair(row["query"], positives, negatives, None if scores is None else tuple(scores))
 
 
 def _import_datasets() -> Any:

@@ -20,7 +20,7 @@ from typing import BinaryIO, Protocol, cast
 
 import numpy as np
 
-from searchapp.adapt.data import PAIR_ENDINGS, Pair
+from searchapp.adapt.data import PAIR_ENDINGS, TrainingPair
 from searchapp.corpus.document import joined
 from searchapp.errors import AdaptError
 from searchapp.filesystem import publish
@@ -28,7 +28,7 @@ from searchapp.filesystem import publish
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A document that was found for a query; ``score`` is on the scale of ``Score``."""
+    """A document that was found for a query; ``score`` is on the scale of ``TextScorer``."""
 
     text: str
     id: str
@@ -41,7 +41,7 @@ class Candidate:
         return joined(self.title, self.text)
 
 
-class Search(Protocol):
+class Retriever(Protocol):
     """Finds the k best documents of each query, best first; fewer where there are fewer."""
 
     def __call__(self, queries: list[str], k: int) -> list[list[Candidate]]:
@@ -49,8 +49,8 @@ class Search(Protocol):
         ...
 
 
-class Score(Protocol):
-    """Scores texts against their query, by the model that ``Search`` searches with."""
+class TextScorer(Protocol):
+    """Scores texts against their query, by the model that ``Retriever`` searches with."""
 
     def __call__(self, queries: list[str], texts: list[tuple[str, ...]]) -> list[list[float]]:
         """Return a score for each text of each query."""
@@ -58,7 +58,7 @@ class Score(Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
+class MiningConfig:
     """Which hits become negatives.
 
     Ranks ``skip + 1`` to ``depth`` are looked at. A hit is kept whose score is below ``max_share`` of the lowest score
@@ -102,14 +102,14 @@ class Mined:
     near a positive. The rest would have done, and were not needed.
     """
 
-    pair: Pair
+    pair: TrainingPair
     new: int
     known: int
     suspect: int
 
 
 @dataclass(frozen=True)
-class Summary:
+class MiningSummary:
     """Sums over the pairs of a file; ``short`` pairs got fewer negatives than asked for."""
 
     queries: int
@@ -120,10 +120,10 @@ class Summary:
 
 
 def mine(
-    pairs: Iterable[Pair],
-    search: Search,
-    score: Score,
-    choice: Choice | None = None,
+    pairs: Iterable[TrainingPair],
+    search: Retriever,
+    score: TextScorer,
+    choice: MiningConfig | None = None,
     *,
     batch: int = 256,
     progress: Callable[[int], object] | None = None,
@@ -136,7 +136,7 @@ def mine(
 
     Raises AdaptError, while iterating, for a pair with a teacher's scores, as there are none for the new negatives.
     """
-    choice = choice or Choice()
+    choice = choice or MiningConfig()
     stream, done = iter(pairs), 0
     while chunk := list(islice(stream, batch)):
         for number, pair in enumerate(chunk, done + 1):
@@ -155,7 +155,7 @@ def mine(
             progress(done)
 
 
-def write_mined(rows: Iterable[Mined], to: Path, *, count: int, overwrite: bool = False) -> Summary:
+def write_mined(rows: Iterable[Mined], to: Path, *, count: int, overwrite: bool = False) -> MiningSummary:
     """Write pairs to a JSON Lines file, gzip'd where the name ends in ``.gz``; the same rows give the same bytes.
 
     The file appears whole or not at all: it is written beside ``to`` and put in place. ``count`` is what was asked for
@@ -184,7 +184,7 @@ def write_mined(rows: Iterable[Mined], to: Path, *, count: int, overwrite: bool 
     finally:
         with contextlib.suppress(OSError):  # it is not there after the renaming, nor where it could not be made
             temporary.unlink()
-    return Summary(queries, mined, known, suspect, short)
+    return MiningSummary(queries, mined, known, suspect, short)
 
 
 def check_target(to: Path, *, overwrite: bool = False) -> None:
@@ -198,7 +198,7 @@ def check_target(to: Path, *, overwrite: bool = False) -> None:
         raise AdaptError(f"{to}: there is no folder {to.parent}; make it or give another place")
 
 
-def _choose(pair: Pair, hits: Sequence[Candidate], positive: float, choice: Choice, number: int) -> Mined:
+def _choose(pair: TrainingPair, hits: Sequence[Candidate], positive: float, choice: MiningConfig, number: int) -> Mined:
     limit = min(choice.max_share * positive, positive - choice.margin)  # a share of a score below 0 lies above it
     seen = {_plain(text) for text in (pair.query, *pair.positives, *pair.negatives)}
     good: list[str] = []
@@ -226,7 +226,7 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _fields(pair: Pair) -> dict[str, object]:
+def _fields(pair: TrainingPair) -> dict[str, object]:
     fields: dict[str, object] = {"query": pair.query, "positive": pair.positives}
     return {**fields, "negative": pair.negatives} if pair.negatives else fields
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from searchapp.adapt.config import Training
+from searchapp.adapt.config import TrainingConfig
 from searchapp.encoder.batching import pad
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.devices import choose_device
@@ -33,7 +33,12 @@ class TrainableModel(nn.Module):
     """Runs the decoder; what is called (and wrapped, for several processes) in training."""
 
     def __init__(
-        self, decoder: PeftModel | Any, tokenizer: Any, settings: Settings, checkpoint: Checkpoint, training: Training
+        self,
+        decoder: PeftModel | Any,
+        tokenizer: Any,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        training: TrainingConfig,
     ) -> None:
         super().__init__()
         self.decoder = decoder
@@ -130,7 +135,7 @@ class TrainableModel(nn.Module):
 
 def load_trainable_model(
     model: str,
-    training: Training,
+    training: TrainingConfig,
     *,
     adapters: Sequence[str] = (),
     pooling: str | None = None,

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searchapp.adapt.config import Mntp, Simcse, Stage, Supervised, flat
+from searchapp.adapt.config import MntpConfig, SimcseConfig, StageConfig, SupervisedConfig, flat
 from searchapp.adapt.data import PairFile, hash_file, read_pairs, read_texts
 from searchapp.adapt.distributed import launched
 from searchapp.encoder.checkpoint import locate
@@ -33,7 +33,7 @@ PLACES = ("device", "tensorboard", "save_steps")  # settings that decide nothing
 
 
 @dataclass(frozen=True)
-class Record:
+class RunRecord:
     """What ``run.json`` holds; ``history`` has a row a step: step, loss, learning_rate, tokens, seconds."""
 
     directory: Path
@@ -49,7 +49,7 @@ class Record:
 
 
 def run_stage(
-    settings: Stage,
+    settings: StageConfig,
     *,
     model: str,
     to: Path,
@@ -57,7 +57,7 @@ def run_stage(
     pairs: Sequence[PairFile] = (),
     adapters: Sequence[str] = (),
     progress: Progress | None = None,
-) -> Record:
+) -> RunRecord:
     """Train one stage into ``to``; go on where a run that was stopped had come to; do nothing when it is complete.
 
     ``texts`` are for MNTP and SimCSE, ``pairs`` for supervised training. Raises AdaptError for data that cannot be
@@ -71,7 +71,7 @@ def run_stage(
     wanted = _describe(settings, model, adapters, texts, pairs)
     found = _existing(to, wanted)
     if found is not None and found["state"] == "complete":
-        return Record(to, found, already_done=True)
+        return RunRecord(to, found, already_done=True)
     _require_packages()
     _begin(to, wanted, fresh=found is None)
     arguments = _arguments(settings, to)  # the processes meet here
@@ -79,7 +79,7 @@ def run_stage(
     return _train(task, arguments, wanted, to, progress)
 
 
-def _require_even(settings: Stage) -> None:
+def _require_even(settings: StageConfig) -> None:
     size, processes = settings.training.batch_size, launched()[1]
     if size % processes:
         raise AdaptError(
@@ -102,9 +102,9 @@ def _begin(to: Path, wanted: dict[str, Any], *, fresh: bool) -> None:
         ) from error
 
 
-def check_data(settings: Stage, texts: Sequence[Path], pairs: Sequence[PairFile]) -> None:
+def check_data(settings: StageConfig, texts: Sequence[Path], pairs: Sequence[PairFile]) -> None:
     """Raise AdaptError when the data do not fit the stage, or a file's first row cannot be used."""
-    if isinstance(settings, Supervised):
+    if isinstance(settings, SupervisedConfig):
         if not pairs:
             raise AdaptError("supervised training needs pairs; give files of {query, positive, negative} rows")
         for file in pairs:
@@ -117,7 +117,7 @@ def check_data(settings: Stage, texts: Sequence[Path], pairs: Sequence[PairFile]
 
 
 def _make_task(
-    settings: Stage,
+    settings: StageConfig,
     model: str,
     adapters: Sequence[str],
     texts: Sequence[Path],
@@ -131,11 +131,11 @@ def _make_task(
 
     work = work / str(launched()[0])  # each process has its own
     match settings:
-        case Mntp():
+        case MntpConfig():
             return MntpObjective(
                 load_trainable_model(model, settings.training, adapters=adapters), settings, texts, work
             )
-        case Simcse():
+        case SimcseConfig():
             trainee = load_trainable_model(
                 model,
                 settings.training,
@@ -144,14 +144,14 @@ def _make_task(
                 attention_dropout=settings.attention_dropout,
             )
             return SimcseObjective(trainee, settings, texts, work)
-        case Supervised():
+        case SupervisedConfig():
             trainee = load_trainable_model(model, settings.training, adapters=adapters, pooling=settings.pooling)
             if settings.query_instruction:
                 trainee.settings = trainee.settings.with_options(query_instruction=settings.query_instruction)
             return SupervisedObjective(trainee, settings, pairs, work)
 
 
-def _train(task: Objective, arguments: Any, wanted: dict[str, Any], to: Path, progress: Progress | None) -> Record:
+def _train(task: Objective, arguments: Any, wanted: dict[str, Any], to: Path, progress: Progress | None) -> RunRecord:
     import torch
     from transformers.trainer_callback import PrinterCallback
 
@@ -198,10 +198,10 @@ def _train(task: Objective, arguments: Any, wanted: dict[str, Any], to: Path, pr
     if processes > 1:
         torch.distributed.barrier()
     resumed = int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
-    return Record(to, json.loads((to / RECORD).read_text(encoding="utf-8")), resumed_at=resumed)
+    return RunRecord(to, json.loads((to / RECORD).read_text(encoding="utf-8")), resumed_at=resumed)
 
 
-def _arguments(settings: Stage, to: Path) -> Any:
+def _arguments(settings: StageConfig, to: Path) -> Any:
     import torch
     from transformers import TrainingArguments
     from transformers.utils import logging
@@ -243,7 +243,7 @@ def _arguments(settings: Stage, to: Path) -> Any:
 
 
 def _describe(
-    settings: Stage, model: str, adapters: Sequence[str], texts: Sequence[Path], pairs: Sequence[PairFile]
+    settings: StageConfig, model: str, adapters: Sequence[str], texts: Sequence[Path], pairs: Sequence[PairFile]
 ) -> dict[str, Any]:
     """Everything that decides what a run makes, and what it was made with."""
     from searchapp.encoder.fingerprint import checksum

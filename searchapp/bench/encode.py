@@ -31,7 +31,7 @@ WARM = 16  # texts that every program embeds before it is timed
 
 
 @dataclass(frozen=True)
-class Plan:
+class EncodePlan:
     """What to measure: ``dtypes`` may hold ``auto``, our default, and ``rivals`` sentence-transformers folders."""
 
     model: str = "bundled"
@@ -48,7 +48,7 @@ class Plan:
     end_to_end: bool = False
 
 
-def bench_encode(plan: Plan, told: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def bench_encode(plan: EncodePlan, told: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Measure and return machine, model, texts, peaks and one result a program, medians over the rounds.
 
     On a CPU with one thread rates are by the processor's own clock, which other programs on the machine hardly touch;
@@ -128,7 +128,9 @@ def flops(model: Any, counts: np.ndarray) -> float:
     return 2.0 * linear * float(counts.sum()) + attention
 
 
-def _programs(plan: Plan, model: str, options: dict[str, Any], exact: Encoder, folder: Path) -> list[EncodeBaseline]:
+def _programs(
+    plan: EncodePlan, model: str, options: dict[str, Any], exact: Encoder, folder: Path
+) -> list[EncodeBaseline]:
     encoders: list[Encoder] = []
     for backend in plan.backends:
         for dtype in plan.dtypes:

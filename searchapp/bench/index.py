@@ -26,7 +26,7 @@ from searchapp.bench.index_baselines import (
     standard,
 )
 from searchapp.bench.machine import describe
-from searchapp.bench.sources import Source
+from searchapp.bench.sources import VectorSource
 from searchapp.bench.vectors import index_of
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex, reindex
@@ -42,7 +42,7 @@ WORTH = 0.0005  # of recall that more candidates have to bring
 
 
 @dataclass(frozen=True)
-class Plan:
+class IndexPlan:
     """What to measure: ``rivals`` are FAISS factory strings, usearch or hnswlib; the standard ones by default."""
 
     rivals: tuple[str, ...] | None = None
@@ -70,7 +70,7 @@ class _Point:
         }
 
 
-def bench_index(source: Source, plan: Plan, told: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def bench_index(source: VectorSource, plan: IndexPlan, told: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Build every index over the vectors of ``source`` and measure them in turn, one thread, processor time.
 
     Half of the queries are the probes that searchapp chooses by; the other half measure, and nothing has seen them.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from searchapp.adapt.config import Mntp, Simcse, Supervised, make_stage
+from searchapp.adapt.config import MntpConfig, SimcseConfig, SupervisedConfig, make_stage
 from searchapp.cli import mine, probe, recipe
 from searchapp.cli.console import notice, say, seconds_text, table
 from searchapp.cli.launch import together
@@ -18,7 +18,7 @@ from searchapp.errors import AdaptError
 
 if TYPE_CHECKING:
     from searchapp.adapt.data import PairFile
-    from searchapp.adapt.run import Record
+    from searchapp.adapt.run import RunRecord
 
 app = typer.Typer(
     help="Turn a decoder language model into an embedder: train it on your text and your pairs.\n\n"
@@ -97,7 +97,7 @@ More = Annotated[
         "searchapp adapt mntp --model meta-llama/Llama-3.2-1B --text wiki.parquet --to models/mntp --chunk 8",
     ),
 )
-@options_from("settings", Mntp(), only_given=True)
+@options_from("settings", MntpConfig(), only_given=True)
 def mntp(
     model: Model, text: Text, to: To, settings: dict[str, Any], more: More = None, adapter: Adapters = None
 ) -> None:
@@ -113,7 +113,7 @@ def mntp(
         "searchapp adapt simcse --model models/mntp --text notes.txt --to models/simcse --scale 20 --lora-dropout 0.1",
     ),
 )
-@options_from("settings", Simcse(), only_given=True)
+@options_from("settings", SimcseConfig(), only_given=True)
 def simcse(
     model: Model, text: Text, to: To, settings: dict[str, Any], more: More = None, adapter: Adapters = None
 ) -> None:
@@ -131,7 +131,7 @@ def simcse(
         " --instruction 'Find the answer'",
     ),
 )
-@options_from("settings", Supervised(), only_given=True)
+@options_from("settings", SupervisedConfig(), only_given=True)
 def supervised(
     model: Model,
     pairs: Annotated[
@@ -209,7 +209,7 @@ def pair_files(paths: Sequence[Path], instructions: Sequence[str], symmetric: Se
     ]
 
 
-def report(record: Record, out: Callable[[str], None] = say) -> None:
+def report(record: RunRecord, out: Callable[[str], None] = say) -> None:
     """Print what a run came to: the curve as a table, its speed, and what to do with it."""
     from searchapp.adapt.loss_curve import table as curve
 

@@ -13,7 +13,7 @@ from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json
 
 if TYPE_CHECKING:
-    from searchapp.adapt.hard_negatives import Candidate, Score, Search, Summary
+    from searchapp.adapt.hard_negatives import Candidate, MiningSummary, Retriever, TextScorer
     from searchapp.search import Index
 
 
@@ -46,11 +46,11 @@ def mine(
     from tqdm import tqdm
 
     from searchapp.adapt.data import PairFile, read_pairs
-    from searchapp.adapt.hard_negatives import Choice, check_target, write_mined
+    from searchapp.adapt.hard_negatives import MiningConfig, check_target, write_mined
     from searchapp.adapt.hard_negatives import mine as mine_pairs
     from searchapp.search import Index
 
-    choice = Choice(count, skip, depth, max_share, margin, sample, seed, titles)
+    choice = MiningConfig(count, skip, depth, max_share, margin, sample, seed, titles)
     check_target(to, overwrite=overwrite)
     streams = [read_pairs(PairFile(path)) for path in pairs]  # a missing file is said before a model is loaded
     opened = Index.open(index, device=device)
@@ -72,7 +72,7 @@ def mine(
         report(to, summary)
 
 
-def report(to: Path, summary: Summary) -> None:
+def report(to: Path, summary: MiningSummary) -> None:
     """Print what was mined, one fact a line."""
     say(f"queries          {summary.queries:,}")
     say(f"negatives        {summary.mined:,}")
@@ -81,7 +81,7 @@ def report(to: Path, summary: Summary) -> None:
     say(f"written to       {to}")
 
 
-def _asking(index: Index, instruction: str | None) -> tuple[Search, Score]:
+def _asking(index: Index, instruction: str | None) -> tuple[Retriever, TextScorer]:
     """How the index is searched, and how its encoder scores a text for a query: by the cosine, as hits are scored."""
     from searchapp.adapt.hard_negatives import Candidate
 

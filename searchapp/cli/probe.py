@@ -54,11 +54,11 @@ def probe(
     json: options.Json = False,
 ) -> None:
     """Train a linear layer on a frozen model's word vectors, and score it, with 95 % intervals over the sentences."""
-    from searchapp.adapt.probing.linear_probe import Training, read_task
+    from searchapp.adapt.probing.linear_probe import ProbeTraining, read_task
     from searchapp.adapt.probing.linear_probe import probe as measure
     from searchapp.encoder import Encoder
 
-    training = Training(steps=steps, batch=batch, rate=rate, seed=seed, seeds=seeds)
+    training = ProbeTraining(steps=steps, batch=batch, rate=rate, seed=seed, seeds=seeds)
     sentences = read_task(data, task, split=split, column=column)
     encoder = Encoder.load(
         model, adapters=adapter, bidirectional=bidirectional, attention=attention, dtype=dtype, device=device

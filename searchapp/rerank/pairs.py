@@ -16,15 +16,15 @@ WINDOW = 4_096  # pairs that are tokenised, sorted and held together
 
 
 @dataclass(frozen=True)
-class Pair:
+class TokenizedPair:
     """Token ids of one pair and, where the model tells its two texts apart by them, their types."""
 
     ids: np.ndarray
     types: np.ndarray | None = None
 
 
-Tokenise = Callable[[Sequence[str], Sequence[str]], list[Pair]]
-Forward = Callable[[list[Pair]], np.ndarray]
+Tokenise = Callable[[Sequence[str], Sequence[str]], list[TokenizedPair]]
+Forward = Callable[[list[TokenizedPair]], np.ndarray]
 
 
 def score_pairs(
@@ -56,7 +56,7 @@ def score_pairs(
     return np.split(scores, ends[:-1]) if len(documents) else []
 
 
-def pad_right(sequences: Sequence[Pair], filler: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def pad_right(sequences: Sequence[TokenizedPair], filler: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Token ids int64, mask int64 and types (or None), all (n, longest), with what is filled in at the end."""
     longest = max(len(item.ids) for item in sequences)
     ids = np.full((len(sequences), longest), filler, dtype=np.int64)

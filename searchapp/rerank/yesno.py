@@ -14,7 +14,7 @@ from searchapp.encoder.checkpoint import Checkpoint
 from searchapp.encoder.json_files import read_json
 from searchapp.errors import ModelError
 from searchapp.progress import Progress
-from searchapp.rerank.pairs import BUDGET, Pair, pad_left, score_pairs
+from searchapp.rerank.pairs import BUDGET, TokenizedPair, pad_left, score_pairs
 from searchapp.rerank.prompt import INSTRUCTION, Prompt, question, role_template, saved_prompt
 from searchapp.rerank.weights import LANGUAGE, digest, filler, load_headed, longest
 
@@ -56,10 +56,10 @@ class YesNo:
         budget = BUDGET[self._model.device.type]
         return score_pairs(self.name, queries, documents, self._tokenise, self._forward, budget, progress)
 
-    def _tokenise(self, queries: Sequence[str], documents: Sequence[str]) -> list[Pair]:
-        return [Pair(ids) for ids in self._prompt(queries, documents)]
+    def _tokenise(self, queries: Sequence[str], documents: Sequence[str]) -> list[TokenizedPair]:
+        return [TokenizedPair(ids) for ids in self._prompt(queries, documents)]
 
-    def _forward(self, batch: list[Pair]) -> np.ndarray:
+    def _forward(self, batch: list[TokenizedPair]) -> np.ndarray:
         import torch
 
         ids, mask, positions = pad_left([item.ids for item in batch], self._filler)

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchapp.adapt.data import Pair, PairFile, hash_file, read_pairs, read_texts
+from searchapp.adapt.data import PairFile, TrainingPair, hash_file, read_pairs, read_texts
 from searchapp.adapt.dataset import as_pair, pair_table, text_table
 from searchapp.errors import AdaptError
 
@@ -28,8 +28,8 @@ numbers = st.floats(-1e6, 1e6)
 
 
 @st.composite
-def pairs(draw: st.DrawFn) -> Pair:
-    pair = Pair(
+def pairs(draw: st.DrawFn) -> TrainingPair:
+    pair = TrainingPair(
         draw(texts), tuple(draw(st.lists(texts, min_size=1, max_size=3))), tuple(draw(st.lists(texts, max_size=3)))
     )
     count = len(pair.positives) + len(pair.negatives)
@@ -60,7 +60,7 @@ def test_texts_of_every_kind_of_file_in_order(tmp_path: Path) -> None:
 @given(st.lists(pairs(), min_size=1, max_size=6), st.sampled_from([".jsonl", ".jsonl.gz"]), st.integers(0, 2))
 @settings(max_examples=60, deadline=None)
 def test_pairs_come_back_under_every_spelling(
-    tmp_path_factory: pytest.TempPathFactory, written: list[Pair], ending: str, spelling: int
+    tmp_path_factory: pytest.TempPathFactory, written: list[TrainingPair], ending: str, spelling: int
 ) -> None:
     query, positive, negative = [
         ("query", "positive", "negative"), ("anchor", "positives", "negatives"), ("query", "pos", "neg"),
@@ -111,7 +111,7 @@ def test_pairs_come_back_under_every_spelling(
 def test_a_bad_pair_is_said_with_its_line(tmp_path: Path, line: bytes, words: str) -> None:
     path = _write(tmp_path / "a.jsonl", b'{"query": "q", "positive": "p"}\n\n' + line + b"\n")
     stream = read_pairs(PairFile(path))
-    assert next(stream) == Pair("q", ("p",))
+    assert next(stream) == TrainingPair("q", ("p",))
     with pytest.raises(AdaptError) as caught:
         next(stream)
     message = str(caught.value)
@@ -217,8 +217,8 @@ def test_tables_give_rows_by_number_and_are_made_once(tmp_path: Path) -> None:
     cache, file = tmp_path / "cache", PairFile(path)
     table = pair_table(file, cache)
     assert len(table) == 2
-    assert as_pair(table[1]) == Pair("q1", ("p1", "p2"), ("n1",), (3.0, 2.5, -1.0))
-    assert as_pair(table[0]) == Pair("q0", ("p0",))
+    assert as_pair(table[1]) == TrainingPair("q1", ("p1", "p2"), ("n1",), (3.0, 2.5, -1.0))
+    assert as_pair(table[0]) == TrainingPair("q0", ("p0",))
     place = Path(table.cache_files[0]["filename"])
     assert cache in place.parents
     made = place.stat().st_mtime_ns
@@ -258,5 +258,5 @@ def test_the_shared_pairs_are_read_whole(shared: Path) -> None:
     found = list(read_pairs(PairFile(path)))
     assert len(found) == len(lines) == 1_524
     last = json.loads(lines[-1])
-    assert found[-1] == Pair(last["query"], tuple(last["positive"]), tuple(last.get("negative", ())))
+    assert found[-1] == TrainingPair(last["query"], tuple(last["positive"]), tuple(last.get("negative", ())))
     assert hash_file(path)["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()

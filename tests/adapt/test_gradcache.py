@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from searchapp.adapt.config import Stage
+from searchapp.adapt.config import StageConfig
 from searchapp.adapt.data import PairFile
 from searchapp.adapt.model import TrainableModel, load_trainable_model
 from searchapp.adapt.objectives import gradcache, losses
@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Path:
     return root
 
 
-def _trainee(model: Path, stage: Stage) -> TrainableModel:
+def _trainee(model: Path, stage: StageConfig) -> TrainableModel:
     """Adapters that are no longer zero, or half of the gradients would be."""
     trainee = load_trainable_model(
         str(model), stage.training, attention_dropout=getattr(stage, "attention_dropout", None)
@@ -43,7 +43,7 @@ def _trainee(model: Path, stage: Stage) -> TrainableModel:
     return trainee
 
 
-def _task(model: Path, stage: Stage, data: Path) -> Objective:
+def _task(model: Path, stage: StageConfig, data: Path) -> Objective:
     trainee = _trainee(model, stage)
     match stage.name:
         case "mntp":

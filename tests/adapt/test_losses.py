@@ -118,11 +118,11 @@ PLACES = {
 
 def _trainee(base: str, adapter: str, attention: str, merged: list[str]):
     """A trainee whose LoRA weights are those of a stored adapter."""
-    from searchapp.adapt.config import Training
+    from searchapp.adapt.config import TrainingConfig
     from searchapp.adapt.model import load_trainable_model
 
     stored = json.loads((Path(adapter) / "adapter_config.json").read_text())
-    training = Training(
+    training = TrainingConfig(
         lora_r=stored["r"], lora_alpha=stored["lora_alpha"], lora_dropout=0.0, attention=attention, device="cpu",
         dtype="float32",
     )  # fmt: skip
@@ -319,10 +319,10 @@ def test_the_loss_over_pairs_is_the_sum_of_its_parts(vectors) -> None:
     """InfoNCE, the teacher within the batch and scores in the rows, each by hand, at two dimensions."""
     from scipy.special import rel_entr, softmax
 
-    from searchapp.adapt.config import Supervised
+    from searchapp.adapt.config import SupervisedConfig
     from searchapp.adapt.objectives.supervised import PairBatch, supervised_loss
 
-    stage = Supervised(
+    stage = SupervisedConfig(
         scale=6.0, matryoshka=(4, 8), margin=0.1, teacher="t", teacher_weight=0.7, teacher_scale=9.0, row_weight=1.3
     )
     rows = PairBatch(

@@ -16,7 +16,7 @@ from searchapp import Encoder
 from searchapp.adapt import run as stage_module
 from searchapp.adapt.config import flat
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.run import Record, run_stage
+from searchapp.adapt.run import RunRecord, run_stage
 from searchapp.errors import AdaptError, ModelError
 from tests.adapt.stages import LINEARS, small, write_pairs, write_text
 from tests.models import make_checkpoint
@@ -35,7 +35,7 @@ class Stopped(Exception):
     pass
 
 
-def _train(kind: str, root: Path, to: Path, model: Path, progress: Any = None, **changes: Any) -> Record:
+def _train(kind: str, root: Path, to: Path, model: Path, progress: Any = None, **changes: Any) -> RunRecord:
     given: dict[str, Any] = {"progress": progress}
     if kind == "supervised":
         given["pairs"] = [PairFile(root / "pairs.jsonl", instruction="find it:")]
@@ -54,7 +54,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(root: Path, tiny_model: Path) -> dict[str, Record]:
+def runs(root: Path, tiny_model: Path) -> dict[str, RunRecord]:
     """Every stage, run once on a model of its own, whose weights are to stay as they are."""
     shutil.copytree(tiny_model, root / "base")
     return {kind: _train(kind, root, root / kind, root / "base") for kind in STAGES}
@@ -68,18 +68,18 @@ def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curve, "draw", lambda *_, **__: None)
 
 
-def _mean(record: Record, part: slice) -> float:
+def _mean(record: RunRecord, part: slice) -> float:
     return float(np.mean([row["loss"] for row in record.history[part]]))
 
 
 @pytest.mark.parametrize("kind", STAGES)
-def test_the_loss_falls_on_what_can_be_learned(runs: dict[str, Record], kind: str) -> None:
+def test_the_loss_falls_on_what_can_be_learned(runs: dict[str, RunRecord], kind: str) -> None:
     first, last = _mean(runs[kind], slice(0, 3)), _mean(runs[kind], slice(-3, None))
     assert last < (0.8 if kind != "simcse" else 0.97) * first, (first, last)
 
 
 @pytest.mark.parametrize("kind", STAGES)
-def test_exactly_the_adapters_are_trained(runs: dict[str, Record], kind: str) -> None:
+def test_exactly_the_adapters_are_trained(runs: dict[str, RunRecord], kind: str) -> None:
     wanted = [
         f"decoder.base_model.model.layers.{layer}.{'mlp' if name in LINEARS[4:] else 'self_attn'}.{name}.lora_{half}.default.weight"
         for layer in range(2)
@@ -136,7 +136,7 @@ def test_train_all_trains_every_weight_of_the_decoder(root: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", STAGES)
-def test_the_record_holds_what_is_needed_to_run_it_again(runs: dict[str, Record], root: Path, kind: str) -> None:
+def test_the_record_holds_what_is_needed_to_run_it_again(runs: dict[str, RunRecord], root: Path, kind: str) -> None:
     from importlib.metadata import version
 
     from searchapp.encoder.fingerprint import checksum
@@ -172,14 +172,14 @@ def test_the_record_holds_what_is_needed_to_run_it_again(runs: dict[str, Record]
 
 
 @pytest.mark.parametrize("kind", STAGES)
-def test_the_result_embeds_differently_from_its_base(runs: dict[str, Record], root: Path, kind: str) -> None:
+def test_the_result_embeds_differently_from_its_base(runs: dict[str, RunRecord], root: Path, kind: str) -> None:
     base = Encoder.load(str(root / "base"), dtype="float32").encode(TEXTS)
     got = Encoder.load(str(root / kind), dtype="float32")
     assert got.settings.span == "offsets"
     assert np.abs(got.encode(TEXTS) - base).max() > 1e-3
 
 
-def test_an_index_is_built_with_the_result(runs: dict[str, Record], root: Path, tmp_path: Path, run) -> None:
+def test_an_index_is_built_with_the_result(runs: dict[str, RunRecord], root: Path, tmp_path: Path, run) -> None:
     (tmp_path / "docs.jsonl").write_text(
         "".join(json.dumps({"_id": str(n), "text": t}) + "\n" for n, t in enumerate(TEXTS))
     )
@@ -190,7 +190,7 @@ def test_an_index_is_built_with_the_result(runs: dict[str, Record], root: Path, 
 
 
 def test_a_second_stage_stands_on_the_first_and_both_can_be_moved(
-    runs: dict[str, Record], root: Path, tmp_path: Path
+    runs: dict[str, RunRecord], root: Path, tmp_path: Path
 ) -> None:
     from peft import PeftModel
     from transformers import AutoConfig, AutoModel
@@ -231,7 +231,9 @@ def test_a_second_stage_stands_on_the_first_and_both_can_be_moved(
         Encoder.load(str(moved / "second"))
 
 
-def test_an_adapter_beside_the_model_is_kept_in_the_result(runs: dict[str, Record], root: Path, tmp_path: Path) -> None:
+def test_an_adapter_beside_the_model_is_kept_in_the_result(
+    runs: dict[str, RunRecord], root: Path, tmp_path: Path
+) -> None:
     """Named apart, base and adapter are what the new adapter was trained on: it has to name both."""
     record = run_stage(
         small("mntp"), model=str(root / "base"), adapters=[str(root / "mntp")], to=tmp_path / "run",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from searchapp.adapt.config import Mntp
+from searchapp.adapt.config import MntpConfig
 from searchapp.adapt.dataset import text_table
 from searchapp.adapt.distributed import total, world
 from searchapp.adapt.model import TrainableModel, load_head
@@ -25,7 +25,7 @@ from searchapp.errors import AdaptError
 class MntpObjective:
     """Blocks of text with some tokens hidden."""
 
-    def __init__(self, trainee: TrainableModel, stage: Mntp, texts: Sequence[Path], work: Path) -> None:
+    def __init__(self, trainee: TrainableModel, stage: MntpConfig, texts: Sequence[Path], work: Path) -> None:
         self.trainee = trainee
         self.stage = stage
         _require_positions(trainee, stage.training.max_length)

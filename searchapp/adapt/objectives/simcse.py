@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from searchapp.adapt.config import Simcse
+from searchapp.adapt.config import SimcseConfig
 from searchapp.adapt.dataset import text_table
 from searchapp.adapt.distributed import gather
 from searchapp.adapt.model import TrainableModel
@@ -23,7 +23,7 @@ from searchapp.errors import AdaptError
 class SimcseObjective:
     """The same texts twice, under two draws of dropout."""
 
-    def __init__(self, trainee: TrainableModel, stage: Simcse, texts: Sequence[Path], work: Path) -> None:
+    def __init__(self, trainee: TrainableModel, stage: SimcseConfig, texts: Sequence[Path], work: Path) -> None:
         self.trainee = trainee
         self.stage = stage
         self._order = lru_cache(maxsize=2)(self._shuffle)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from searchapp.adapt.config import Supervised
+from searchapp.adapt.config import SupervisedConfig
 from searchapp.adapt.data import PairFile
 from searchapp.adapt.dataset import as_pair, pair_table
 from searchapp.adapt.distributed import gather
@@ -26,7 +26,7 @@ from searchapp.errors import AdaptError
 class SupervisedObjective:
     """Queries, their positives and hard negatives, a batch from one data set at a time."""
 
-    def __init__(self, trainee: TrainableModel, stage: Supervised, files: Sequence[PairFile], work: Path) -> None:
+    def __init__(self, trainee: TrainableModel, stage: SupervisedConfig, files: Sequence[PairFile], work: Path) -> None:
         if stage.matryoshka and max(stage.matryoshka) > trainee.config.hidden_size:
             raise AdaptError(
                 f"matryoshka asks for {max(stage.matryoshka)} dimensions, the model has {trainee.config.hidden_size}; "
@@ -113,7 +113,7 @@ class PairBatch:
         self.scores = scores  # of the positive and then the row's negatives, where a teacher gave them
 
     @classmethod
-    def of(cls, pairs: Sequence[Any], stage: Supervised, step: int) -> PairBatch:
+    def of(cls, pairs: Sequence[Any], stage: SupervisedConfig, step: int) -> PairBatch:
         """Choose a positive and up to ``stage.negatives`` negatives for each pair, by the number of the step."""
         rng = np.random.default_rng([stage.training.seed, step])
         made = cls([], [], [], [], [])
@@ -145,7 +145,11 @@ class PairBatch:
 
 
 def supervised_loss(
-    queries: torch.Tensor, candidates: torch.Tensor, rows: PairBatch, stage: Supervised, taught: torch.Tensor | None
+    queries: torch.Tensor,
+    candidates: torch.Tensor,
+    rows: PairBatch,
+    stage: SupervisedConfig,
+    taught: torch.Tensor | None,
 ) -> torch.Tensor:
     """InfoNCE over positives and negatives, and what teachers say on top of it.
 
@@ -171,7 +175,7 @@ def supervised_loss(
     return losses.matryoshka(loss, [queries, candidates], stage.matryoshka)
 
 
-def _row_loss(scores: torch.Tensor, rows: PairBatch, stage: Supervised) -> torch.Tensor:
+def _row_loss(scores: torch.Tensor, rows: PairBatch, stage: SupervisedConfig) -> torch.Tensor:
     """Divergence from the teacher's scores of each row's own positive and negatives."""
     count = len(rows.queries)
     own: list[list[int]] = [[row] for row in range(count)]

@@ -45,7 +45,7 @@ class ProbeData:
 
 
 @dataclass(frozen=True)
-class Training:
+class ProbeTraining:
     """How the linear layer is trained; the defaults are the paper's (appendix D.1.3).
 
     ``batch`` counts sentences, ``rate`` is the constant learning rate of AdamW (no weight decay), ``dropout`` acts on
@@ -72,7 +72,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Score:
+class ProbeScore:
     """Mean over the seeds with its 95 % bootstrap interval over sentences; ``deviation`` (sample) is over the seeds."""
 
     value: float
@@ -87,7 +87,7 @@ class ProbeResult:
     """``setting`` says all that decides the ``scores`` (accuracy, F1 for spans), and what could not be read."""
 
     setting: dict[str, Any]
-    scores: dict[str, Score]
+    scores: dict[str, ProbeScore]
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints for it."""
@@ -115,7 +115,7 @@ def probe(
     data: ProbeData,
     *,
     shift: bool = False,
-    training: Training | None = None,
+    training: ProbeTraining | None = None,
     progress: Progress | None = None,
 ) -> ProbeResult:
     """Train a linear layer on the words of the training sentences, and score it on the others.
@@ -124,7 +124,7 @@ def probe(
     alone; a label that training has not shown counts as an error. Both are counted in the setting. Raises AdaptError,
     and ModelError for an encoder that passes for causal and is not.
     """
-    training = training or Training()
+    training = training or ProbeTraining()
     _refuse_bidirectional(encoder)
     learnt, scored, split = data.train, data.scored, data.split
     classes = sorted({label for sentence in learnt for label in sentence.labels})
@@ -177,7 +177,7 @@ def train_layer(
     words: WordVectors,
     sentences: Sequence[Sentence],
     classes: Sequence[str],
-    training: Training,
+    training: ProbeTraining,
     seed: int,
     *,
     progress: Progress | None = None,
@@ -230,7 +230,9 @@ def label_words(layer: torch.nn.Linear, vectors: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def score_labels(sentences: Sequence[Sentence], answers: Sequence[Sequence[str]], *, spans: bool) -> dict[str, Score]:
+def score_labels(
+    sentences: Sequence[Sentence], answers: Sequence[Sequence[str]], *, spans: bool
+) -> dict[str, ProbeScore]:
     """Score the labels that each seed gave, ``answers`` (seeds, words), against those of the sentences.
 
     ``accuracy`` over words; with ``spans`` also ``F1`` over entities, counted as seqeval and conlleval do (an entity
@@ -251,7 +253,7 @@ def score_labels(sentences: Sequence[Sentence], answers: Sequence[Sequence[str]]
     return {**scores, "F1": _score(both, held)} if spans else scores
 
 
-def _score(above: np.ndarray, below: np.ndarray) -> Score:
+def _score(above: np.ndarray, below: np.ndarray) -> ProbeScore:
     """The ratio of two sums over sentences, (seeds, sentences) each, averaged over seeds; 0 where the lower is 0."""
 
     def ratio(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -267,7 +269,7 @@ def _score(above: np.ndarray, below: np.ndarray) -> Score:
         means[number] = ratio(above[:, drawn].sum(axis=1), below[:, drawn].sum(axis=1)).mean()
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     deviation = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None
-    return Score(float(per_seed.mean()), float(low), float(high), deviation, tuple(map(float, per_seed)))
+    return ProbeScore(float(per_seed.mean()), float(low), float(high), deviation, tuple(map(float, per_seed)))
 
 
 def _entities() -> Callable[[list[str]], list[tuple[str, int, int]]]:

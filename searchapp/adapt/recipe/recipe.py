@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from searchapp.adapt.config import Stage, Supervised
-from searchapp.adapt.data import Pair, PairFile, read_pairs, read_texts
+from searchapp.adapt.config import StageConfig, SupervisedConfig
+from searchapp.adapt.data import PairFile, TrainingPair, read_pairs, read_texts
 from searchapp.encoder.checkpoint import refuse
 from searchapp.encoder.json_files import read_json
 from searchapp.errors import AdaptError, SearchAppError
 
 if TYPE_CHECKING:
-    from searchapp.adapt.run import Record
+    from searchapp.adapt.run import RunRecord
     from searchapp.adapt.trainer import Progress
 
 BASE = "base"
@@ -42,7 +42,7 @@ class RecipeStage:
     kind: str
     name: str
     start: str
-    settings: Stage
+    settings: StageConfig
     text: tuple[Path, ...] = ()
     pairs: tuple[PairFile, ...] = ()
 
@@ -85,7 +85,7 @@ class RunStage(Protocol):
 
     def __call__(
         self,
-        settings: Stage,
+        settings: StageConfig,
         *,
         model: str,
         to: Path,
@@ -93,7 +93,7 @@ class RunStage(Protocol):
         pairs: Sequence[PairFile] = (),
         adapters: Sequence[str] = (),
         progress: Progress | None = None,
-    ) -> Record:
+    ) -> RunRecord:
         """Train one stage."""
 
 
@@ -103,7 +103,7 @@ def run_recipe(
     *,
     progress: Progress | None = None,
     announce: Callable[[RecipeStage], None] | None = None,
-) -> list[Record]:
+) -> list[RunRecord]:
     """Run the stages in their order and return their records; ``announce`` hears of each before it begins.
 
     Raises RecipeError, before any work, for what ``find_problems`` finds; then what ``run_stage`` raises.
@@ -138,7 +138,7 @@ def find_problems(recipe: Recipe) -> list[str]:
     looks += [("adapters", partial(describe_model, name)) for name in recipe.adapters]
     for stage in recipe.stages:
         where = f"stage {stage.name}"
-        if isinstance(stage.settings, Supervised) and stage.settings.teacher:
+        if isinstance(stage.settings, SupervisedConfig) and stage.settings.teacher:
             looks.append((f"{where}: teacher", partial(describe_model, stage.settings.teacher)))
         looks += [(where, partial(_first_text, path)) for path in stage.text]
         looks += [(where, partial(_first_pair, file)) for file in stage.pairs]
@@ -181,7 +181,7 @@ def _first_text(path: Path) -> str:
     return next(read_texts([path]))
 
 
-def _first_pair(file: PairFile) -> Pair:
+def _first_pair(file: PairFile) -> TrainingPair:
     return next(read_pairs(file))
 
 

@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from searchapp.adapt.config import STAGES, Stage, flat, make_stage, unknown
+from searchapp.adapt.config import STAGES, StageConfig, flat, make_stage, unknown
 from searchapp.adapt.data import PairFile
 from searchapp.adapt.recipe.recipe import BASE, Recipe, RecipeError, RecipeStage, find_problems
 from searchapp.errors import AdaptError
@@ -202,7 +202,7 @@ class _Reader:
         if problem:
             self._wrong(f"stage {name}: {problem}", (number, -1, "name"))
 
-    def _settings(self, kind: str, name: str, given: dict[str, Any], number: int) -> Stage:
+    def _settings(self, kind: str, name: str, given: dict[str, Any], number: int) -> StageConfig:
         """Make the settings, leaving out a wrong value at a time until none is left."""
         left_out = False
         while True:

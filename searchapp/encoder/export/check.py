@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.encoder.encoder import Encoder
-from searchapp.encoder.export.plan import MODES, Plan
+from searchapp.encoder.export.plan import MODES, ExportPlan
 from searchapp.encoder.tokenization import Tokenisation, Tokens
 from searchapp.errors import ModelError
 
@@ -45,7 +45,7 @@ def _ours(item: Tokens, pooling: str) -> Pooled:
     return ids, {i: i - item.start + 1 if ramp else 1 for i in range(item.start, item.end)}
 
 
-def _theirs(tokenizer: Any, plan: Plan, mode: str, prompt: str, texts: Sequence[str]) -> list[Pooled]:
+def _theirs(tokenizer: Any, plan: ExportPlan, mode: str, prompt: str, texts: Sequence[str]) -> list[Pooled]:
     """What sentence-transformers 6 makes of texts (its Transformer.preprocess and Pooling), without running it."""
 
     def ids(strings: list[str]) -> list[list[int]]:
@@ -105,7 +105,7 @@ def _probes(encoder: Encoder) -> dict[str, list[str]]:
     }
 
 
-def compare_own(draft: Path, encoder: Encoder, plan: Plan) -> None:
+def compare_own(draft: Path, encoder: Encoder, plan: ExportPlan) -> None:
     """Raise ModelError unless ``Encoder.load`` of the draft will tokenise and pool as the encoder does."""
     from searchapp.encoder.loading import load_tokenizer
 
@@ -126,7 +126,7 @@ def compare_own(draft: Path, encoder: Encoder, plan: Plan) -> None:
                 )
 
 
-def compare_theirs(draft: Path, encoder: Encoder, plan: Plan) -> tuple[str, ...]:
+def compare_theirs(draft: Path, encoder: Encoder, plan: ExportPlan) -> tuple[str, ...]:
     """Compare ids and pooled positions through the tokenizer as sentence-transformers will load it.
 
     Returns a line for each kind of odd text that differs; raises ModelError where a usual one does.

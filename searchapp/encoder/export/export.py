@@ -31,7 +31,7 @@ import numpy as np
 
 from searchapp.encoder.encoder import Encoder
 from searchapp.encoder.export.check import compare_own, compare_theirs
-from searchapp.encoder.export.plan import MODES, Plan, plan_export, plan_merge
+from searchapp.encoder.export.plan import MODES, ExportPlan, plan_export, plan_merge
 from searchapp.encoder.settings import FILE
 from searchapp.errors import ModelError
 
@@ -170,7 +170,7 @@ def _placing(target: Path) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _write_tokenizer(draft: Path, encoder: Encoder, plan: Plan) -> None:
+def _write_tokenizer(draft: Path, encoder: Encoder, plan: ExportPlan) -> None:
     """Write tokenizer.json as it is run here, under the one class that takes it as it is."""
     tokenizer = encoder.tokenizer
     named = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
@@ -192,7 +192,7 @@ def _write_tokenizer(draft: Path, encoder: Encoder, plan: Plan) -> None:
 
 
 def _write_modules(
-    draft: Path, encoder: Encoder, plan: Plan, reduction: np.ndarray | None, bias: np.ndarray | None
+    draft: Path, encoder: Encoder, plan: ExportPlan, reduction: np.ndarray | None, bias: np.ndarray | None
 ) -> None:
     """Write everything that sentence-transformers reads beside model and tokenizer."""
     from safetensors.numpy import save_file
@@ -273,7 +273,7 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _card(encoder: Encoder, plan: Plan, notices: Sequence[str], reduction: np.ndarray | None) -> str:
+def _card(encoder: Encoder, plan: ExportPlan, notices: Sequence[str], reduction: np.ndarray | None) -> str:
     """The README of an export: how to load it and what is the same."""
     name = encoder.checkpoint.name if encoder.checkpoint.base_name == encoder.checkpoint.name else ""
     title = name or Path(encoder.checkpoint.name).name or "model"

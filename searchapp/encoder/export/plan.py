@@ -24,7 +24,7 @@ MODES = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """An encoder's convention in the terms of both readers."""
 
     settings: Settings  # for encoder.json, which belongs to the tokenizer as written
@@ -42,13 +42,13 @@ def _own_tokenizer(encoder: Encoder) -> dict[str, Any]:
     return {**content, "truncation": None, "padding": None}
 
 
-def plan_merge(encoder: Encoder) -> Plan:
+def plan_merge(encoder: Encoder) -> ExportPlan:
     """The encoder as it is, for ``Encoder.load``."""
     settings = encoder.settings
-    return Plan(settings, _own_tokenizer(encoder), {}, {}, {}, True, frozenset(), settings.max_length)
+    return ExportPlan(settings, _own_tokenizer(encoder), {}, {}, {}, True, frozenset(), settings.max_length)
 
 
-def plan_export(encoder: Encoder) -> Plan:
+def plan_export(encoder: Encoder) -> ExportPlan:
     """Find the convention's terms; whether they are right is for ``export_check`` to say."""
     settings, template = encoder.settings, encoder.settings.template
     assert template is not None  # noqa: S101 - Encoder refuses settings without one
@@ -84,7 +84,7 @@ def plan_export(encoder: Encoder) -> Plan:
             _drop_last_space(content, backend, prompt)
     fixed = max(len(backend.encode(prompt + closing).ids) for prompt in prompts.values())
     positions = getattr(encoder.model.config, "max_position_embeddings", None) or settings.max_length
-    return Plan(
+    return ExportPlan(
         settings=settings,
         tokenizer=content,
         processor=processor,
