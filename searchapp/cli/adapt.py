@@ -18,7 +18,7 @@ from searchapp.errors import AdaptError
 
 if TYPE_CHECKING:
     from searchapp.adapt.data import PairFile
-    from searchapp.adapt.run import RunRecord
+    from searchapp.adapt.run_record import RunRecord
 
 app = typer.Typer(
     help="Turn a decoder language model into an embedder: train it on your text and your pairs.\n\n"
@@ -173,15 +173,15 @@ def _run(
     pairs: Callable[[], Sequence[PairFile]] = tuple,
 ) -> None:
     """Run a stage, and say what came of it. What is wrong with ``settings`` and ``pairs`` one process says for all."""
-    from searchapp.adapt.distributed import launched
+    from searchapp.adapt.distributed import env_rank
     from searchapp.adapt.run import run_stage
-    from searchapp.cli.progress import Steps as Bar
+    from searchapp.cli.progress import Bar
 
-    with together(), Bar() as bar:
+    with together(), Bar(lines=False) as bar:
         files = pairs()
         stage = make_stage(kind, settings)
         record = run_stage(stage, model=model, to=to, texts=texts, pairs=files, adapters=adapters or (), progress=bar)
-    if launched()[0] == 0:
+    if env_rank() == 0:
         report(record)
 
 

@@ -15,10 +15,11 @@ BUDGET = {"cpu": 2_048, "cuda": 16_384}
 PACKED_BUDGET = {"cpu": 4_096, "cuda": 16_384}
 
 
-def take(longest_first: np.ndarray, budget: int, most: int | None = None, *, padded: bool = True) -> int:
-    """How many of these lengths, which fall, make the next batch: within ``budget`` positions, at least one.
+def next_batch(longest_first: np.ndarray, budget: int, most: int | None = None, *, padded: bool = True) -> int:
+    """How many texts make the next batch, of texts sorted by length, longest first; at least one.
 
-    Padded, n texts cost n times the longest; packed, what they have. ``most`` bounds the texts.
+    The batch stays within ``budget`` positions: padded, n texts take n times the longest; packed, the sum of their
+    lengths. ``most`` bounds the number of texts.
     """
     if padded:
         count = budget // max(1, int(longest_first[0]))
@@ -27,16 +28,17 @@ def take(longest_first: np.ndarray, budget: int, most: int | None = None, *, pad
     return max(1, min(count, len(longest_first), most or len(longest_first)))
 
 
-def plan(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterator[np.ndarray]:
-    """Yield index arrays that cover ``range(len(lengths))`` once.
+def plan_batches(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterator[np.ndarray]:
+    """Yield the index arrays of padded batches, longest texts first; each of ``range(len(lengths))`` is in one.
 
-    Longest first (a batch that does not fit shows at once). A batch of n texts costs n times its longest length;
-    it stays within ``budget`` tokens unless a single text is longer. ``most`` bounds the texts in a batch.
+    Longest first, so that a batch that does not fit in memory shows at once. A batch of n texts takes n times its
+    longest length, and stays within ``budget`` positions unless a single text is longer. ``most`` bounds the texts in a
+    batch.
     """
     sizes = np.asarray(lengths)
     order = np.argsort(-sizes, kind="stable")
     while len(order):
-        count = take(sizes[order], budget, most)
+        count = next_batch(sizes[order], budget, most)
         yield order[:count]
         order = order[count:]
 

@@ -7,19 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.errors import ModelError
+from searchapp.unicode import find_surrogate
 
 POINTER = b"version https://git-lfs"
 
 
 def is_text(value: Any) -> bool:
     """Whether a value is a string that a tokenizer takes; JSON can spell half of a surrogate pair."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and find_surrogate(value) is None
 
 
 def refuse_pointer(path: Path) -> None:

@@ -1,6 +1,6 @@
 """OpenVINO behind the loop: the same decoder, converted in memory and run on the CPU's own bfloat16 or float32.
 
-Its kernels fuse what torch runs one by one; batches are padded, since the graph takes a mask and no borders. Vectors
+Its kernels fuse what torch runs one by one; batches are padded, since the graph takes a mask. Vectors
 agree with torch's to rounding, so an index may be searched by either; what an index is built with is kept with it.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from searchapp import telemetry
-from searchapp.encoder.backend import Collect, layout
+from searchapp.encoder.backend import Result, layout
 from searchapp.encoder.batching import BUDGET, pad
 from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.library import quiet
@@ -57,8 +57,8 @@ class OpenVinoBackend:
         if fault := bidirectional_fault(probe, vocabulary=self._vocabulary, pad=pad_id(model.config)):
             raise ModelError(f"this model cannot be made bidirectional by openvino: it {fault}; use --backend torch")
 
-    def launch(self, batch: Sequence[Tokens]) -> Collect:
-        """As ``Backend.launch``. Raises ModelError for a token that the model does not know."""
+    def submit(self, batch: Sequence[Tokens]) -> Result:
+        """As ``Backend.submit``. Raises ModelError for a token that the model does not know."""
         import torch
 
         ids, mask = pad([item.ids for item in batch], self._tokenizer, self._vocabulary)

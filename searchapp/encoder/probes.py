@@ -103,7 +103,7 @@ def packing_fault(model: Any, *, vocabulary: int) -> str | None:
     """
     import torch
 
-    from searchapp.encoder.attention import borders
+    from searchapp.encoder.attention import packed_lengths
 
     device, precision = next(model.parameters()).device, model.dtype.itemsize
     lengths, kept = (7, 5, 5, 1), slice(7, 12)
@@ -112,11 +112,13 @@ def packing_fault(model: Any, *, vocabulary: int) -> str | None:
     changed = (ids + known // 2) % known + 1
     changed[kept] = ids[kept]
     places = torch.cat([torch.arange(length, device=device) for length in lengths])
-    edges = borders(lengths)
-    edges = replace(edges, cumulative=edges.cumulative.to(device))
+    packing = packed_lengths(lengths)
+    packing = replace(packing, cu_seqlens=packing.cu_seqlens.to(device))
     with torch.inference_mode():
         packed, beside = (
-            model(input_ids=tokens[None] % vocabulary, position_ids=places[None], borders=edges, use_cache=False)
+            model(
+                input_ids=tokens[None] % vocabulary, position_ids=places[None], packed_lengths=packing, use_cache=False
+            )
             .last_hidden_state[0]
             .float()
             for tokens in (ids, changed)

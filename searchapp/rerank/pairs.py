@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from searchapp.encoder.batching import plan
+from searchapp.encoder.batching import plan_batches
 from searchapp.errors import ModelError
 from searchapp.progress import Progress
 
@@ -46,7 +46,7 @@ def score_pairs(
     for begin in range(0, len(pairs), WINDOW):
         window = pairs[begin : begin + WINDOW]
         sequences = tokenise([query for query, _ in window], [text for _, text in window])
-        for chosen in plan([len(item.ids) for item in sequences], budget):
+        for chosen in plan_batches([len(item.ids) for item in sequences], budget):
             scores[begin + chosen] = forward([sequences[place] for place in chosen])
             if progress is not None:
                 progress.advance(len(chosen))

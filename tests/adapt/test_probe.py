@@ -24,6 +24,7 @@ from searchapp.adapt.probing.linear_probe import (
 )
 from searchapp.adapt.probing.word_vectors import WordVectors
 from searchapp.errors import AdaptError, ModelError
+from searchapp.progress import Silent
 
 
 def classes_by_word(count: int, seed: int = 0) -> list[Sentence]:
@@ -52,21 +53,34 @@ def test_a_model_that_is_causal_by_name_only_is_refused(tiny_model: Path) -> Non
         probe(encoder, ProbeData("pos", "toy", "test", 2, sentences, sentences))
 
 
+class Stages(Silent):
+    """What was done of each stage, and how much there was to do."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[int | None]] = {}
+
+    def stage(self, name, total=None, unit="", done=0):
+        self.found[name] = self.last = [done, total]
+
+    def advance(self, count=1, **figures):
+        self.last[0] += count
+
+
 def test_a_task_that_the_words_decide_is_learnt_and_shuffled_labels_are_not(tiny_model: Path) -> None:
     encoder = Encoder.load(str(tiny_model))
     encoder.model.embed_tokens.weight.mul_(20)  # each state tells its own token, so that words can be told apart
     before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
     train, scored = classes_by_word(120), classes_by_word(60, seed=1)
     training = ProbeTraining(steps=200, rate=2e-2, seeds=2)
-    seen: list[tuple[str, int, int]] = []
+    progress = Stages()
     data = ProbeData("pos", "toy", "test", 2, train, scored)
-    result = probe(encoder, data, training=training, progress=lambda *news: seen.append(news))
+    result = probe(encoder, data, training=training, progress=progress)
     score = result.scores["accuracy"]
     assert score.value > 0.98 and len(score.per_seed) == 2 and score.deviation is not None
     assert score.low <= score.value <= score.high
-    assert {stage: (done, of) for stage, done, of in seen} == {
-        "training words": (120, 120), "test words": (60, 60),
-        "training with seed 0": (200, 200), "training with seed 1": (200, 200),
+    assert progress.found == {
+        "training words": [120, 120], "test words": [60, 60],
+        "training with seed 0": [200, 200], "training with seed 1": [200, 200],
     }  # fmt: skip
 
     random = np.random.default_rng(0)

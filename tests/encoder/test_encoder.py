@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from searchapp import Encoder
-from searchapp.encoder.batching import plan
+from searchapp.encoder.batching import plan_batches
 from searchapp.encoder.pooling import pool
 from searchapp.errors import ModelError
 
@@ -106,7 +106,7 @@ def test_no_position_beyond_the_models_is_asked_for(tiny_encoder: Encoder) -> No
     lengths=st.lists(st.integers(0, 50), max_size=80), budget=st.integers(1, 200), most=st.none() | st.integers(1, 9)
 )
 def test_batches_cover_everything_once_within_the_budget(lengths: list[int], budget: int, most: int | None) -> None:
-    batches = list(plan(lengths, budget, most))
+    batches = list(plan_batches(lengths, budget, most))
     assert sorted(i for batch in batches for i in batch.tolist()) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from searchapp.adapt.distributed import world
+from searchapp.adapt.distributed import rank_and_world_size
 from searchapp.adapt.model import TrainableModel
 from searchapp.encoder.tokenization import Tokenisation
 from searchapp.errors import AdaptError
@@ -40,7 +40,7 @@ class Objective(Protocol):
 
 def rank_slice(size: int) -> slice:
     """The rows of a batch that belong to this process. Raises AdaptError when the batch cannot be shared evenly."""
-    rank, count = world()
+    rank, count = rank_and_world_size()
     if size % count:
         raise AdaptError(f"a batch of {size} cannot be shared by {count} processes; give a multiple of {count}")
     each = size // count

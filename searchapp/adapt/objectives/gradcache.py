@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from searchapp.adapt.distributed import world
+from searchapp.adapt.distributed import rank_and_world_size
 
 if TYPE_CHECKING:
     from searchapp.adapt.model import TrainableModel
@@ -29,7 +29,7 @@ SEED_SPAN = 1_000_003  # keeps the seeds of parts, ranks and steps apart
 
 def part_seed(seed: int, step: int, part: int) -> int:
     """Seed of the dropout in one forward pass: a function of where it stands, so that a resumed run draws the same."""
-    return (step_seed(seed, step) * SEED_SPAN + world()[0] * 65_537 + part) % (1 << 63)
+    return (step_seed(seed, step) * SEED_SPAN + rank_and_world_size()[0] * 65_537 + part) % (1 << 63)
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -71,7 +71,7 @@ def contrastive_backward(
         leaf.requires_grad_()
     loss = loss_of(leaves)
     torch.autograd.backward(loss)
-    factor = world()[1]  # data parallel wrappers average over processes what has to be summed
+    factor = rank_and_world_size()[1]  # data parallel wrappers average over processes what has to be summed
 
     def gradient(part: Sequence[tuple[int, int]]) -> torch.Tensor:
         rows = [leaves[group].grad[place] for group, place in part]  # type: ignore[index]

@@ -12,7 +12,7 @@ import torch
 
 from searchapp.adapt.config import MntpConfig
 from searchapp.adapt.dataset import text_table
-from searchapp.adapt.distributed import total, world
+from searchapp.adapt.distributed import all_reduce_sum, rank_and_world_size
 from searchapp.adapt.model import TrainableModel, load_head
 from searchapp.adapt.objectives import losses, packing
 from searchapp.adapt.objectives.base import rank_slice
@@ -72,7 +72,7 @@ class MntpObjective:
         )
         scored = (masked.labels[:, 1:] != losses.IGNORED).sum().clamp(min=1)
         own = rank_slice(len(ids))
-        rank, count = world()
+        rank, count = rank_and_world_size()
         rows = list(range(len(ids)))[own]
         size = training.chunk or len(rows)
         summed = torch.zeros((), device=self.trainee.device)
@@ -91,7 +91,7 @@ class MntpObjective:
                 # data parallel wrappers average over processes what has to be summed
                 torch.autograd.backward(loss * count)
             summed += loss.detach()
-        return total(summed), ids[own].numel()
+        return all_reduce_sum(summed), ids[own].numel()
 
     def describe(self, step: int) -> str:
         """See ``Objective``."""

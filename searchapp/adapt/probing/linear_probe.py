@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from searchapp.adapt.probing.conll import Sentence, find_split, read_columns
-from searchapp.adapt.probing.word_vectors import Progress, WordVectors, word_vectors
+from searchapp.adapt.probing.conll import Sentence, find_split, read_conll
+from searchapp.adapt.probing.word_vectors import WordVectors, word_vectors
 from searchapp.encoder import Encoder
 from searchapp.errors import AdaptError, ModelError
+from searchapp.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import torch
@@ -106,7 +107,7 @@ def read_task(folder: Path, task: str, *, split: str = "test", column: int | Non
     if spans:
         _entities()
     place = TASKS[task] if column is None else column
-    train, scored = (read_columns(find_split(folder, name), place, spans=spans) for name in ("train", split))
+    train, scored = (read_conll(find_split(folder, name), place, spans=spans) for name in ("train", split))
     return ProbeData(task, folder.resolve().name, split, place, train, scored)
 
 
@@ -185,7 +186,7 @@ def train_layer(
     """Train a linear layer from word vectors to ``classes``, on the CPU; the same seed gives the same layer.
 
     The loss is the mean cross-entropy over the words of ``training.batch`` sentences, drawn without replacement until
-    all have been seen. Raises AdaptError when no word has a vector.
+    all have been seen. ``progress`` has a stage, in steps. Raises AdaptError when no word has a vector.
     """
     import torch
 
@@ -196,25 +197,26 @@ def train_layer(
     rows = [row for row in rows if len(row)]
     if not rows:
         raise AdaptError("no training word has a vector: the tokenizer makes no token of them; check the data's column")
+    progress = progress or Silent()
+    progress.stage(f"training with seed {seed}", training.steps, "step")
     random = np.random.default_rng(seed)
     queue: list[int] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layer = torch.nn.Linear(words.vectors.shape[1], len(classes))
         dropout = torch.nn.Dropout(training.dropout)
-        optimiser = torch.optim.AdamW(layer.parameters(), lr=training.rate, weight_decay=0.0)
-        for step in range(1, training.steps + 1):
+        optimizer = torch.optim.AdamW(layer.parameters(), lr=training.rate, weight_decay=0.0)
+        for _ in range(training.steps):
             if not queue:
                 queue = random.permutation(len(rows)).tolist()
             taken, queue = queue[: training.batch], queue[training.batch :]
             chosen = np.concatenate([rows[number] for number in taken])
             inputs = torch.from_numpy(words.vectors[chosen].astype(np.float32))
             loss = torch.nn.functional.cross_entropy(layer(dropout(inputs)), torch.from_numpy(labels[chosen]))
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             torch.autograd.backward(loss)
-            optimiser.step()
-            if progress is not None and (step % 50 == 0 or step == training.steps):
-                progress(f"training with seed {seed}", step, training.steps)
+            optimizer.step()
+            progress.advance()
     return layer.eval()
 
 

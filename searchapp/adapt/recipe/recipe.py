@@ -7,17 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
+from searchapp.adapt import run
 from searchapp.adapt.config import StageConfig, SupervisedConfig
 from searchapp.adapt.data import PairFile, TrainingPair, read_pairs, read_texts
+from searchapp.adapt.run_record import RunRecord
 from searchapp.encoder.checkpoint import refuse
 from searchapp.encoder.json_files import read_json
-from searchapp.errors import AdaptError, SearchAppError
-
-if TYPE_CHECKING:
-    from searchapp.adapt.run import RunRecord
-    from searchapp.adapt.trainer import Progress
+from searchapp.errors import AdaptError, SearchAppError, reason_of
+from searchapp.progress import Progress
 
 BASE = "base"
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
@@ -80,31 +78,13 @@ class Recipe:
         return replace(self, stages=tuple(stage for stage in self.stages if stage.name in kept))
 
 
-class RunStage(Protocol):
-    """How a stage is run: into the directory ``to``, on from where an earlier run was stopped."""
-
-    def __call__(
-        self,
-        settings: StageConfig,
-        *,
-        model: str,
-        to: Path,
-        texts: Sequence[Path] = (),
-        pairs: Sequence[PairFile] = (),
-        adapters: Sequence[str] = (),
-        progress: Progress | None = None,
-    ) -> RunRecord:
-        """Train one stage."""
-
-
 def run_recipe(
     recipe: Recipe,
-    run_stage: RunStage,
     *,
     progress: Progress | None = None,
     announce: Callable[[RecipeStage], None] | None = None,
 ) -> list[RunRecord]:
-    """Run the stages in their order and return their records; ``announce`` hears of each before it begins.
+    """Run the stages in their order and return their records; ``announce`` is called with each before it begins.
 
     Raises RecipeError, before any work, for what ``find_problems`` finds; then what ``run_stage`` raises.
     """
@@ -114,7 +94,7 @@ def run_recipe(
     for stage in recipe.stages:
         if announce is not None:
             announce(stage)
-        record = run_stage(
+        record = run.run_stage(
             stage.settings,
             model=recipe.model(stage),
             to=recipe.to / stage.name,
@@ -150,7 +130,7 @@ def find_problems(recipe: Recipe) -> list[str]:
         except SearchAppError as error:
             problems.append(f"{where}: {error}")
         except OSError as error:
-            problems.append(f"{where}: {error.filename}: cannot be read: {error.strerror}; check its permissions")
+            problems.append(f"{where}: {error.filename}: cannot be read: {reason_of(error)}; check its permissions")
     return list(dict.fromkeys(problems))
 
 
