@@ -1,6 +1,6 @@
 """What the recipe learns from: texts, and pairs of a query and its answers, read from files as streams.
 
-``tables`` keeps them where a row can be had by its number; ``batches`` says which rows are trained on together.
+``dataset`` gives rows by their number; ``sampler`` says which rows are trained on together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from searchapp.corpus.document import joined
 from searchapp.corpus.lines import Lines
 from searchapp.encoder.fingerprint import checksum
-from searchapp.errors import AdaptError, CorpusError
+from searchapp.errors import AdaptError, CorpusError, reason_of
+from searchapp.unicode import find_surrogate
 
 TEXT_ENDINGS = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet")
 PAIR_ENDINGS = (".jsonl", ".jsonl.gz")
@@ -119,7 +120,7 @@ def hash_file(path: Path) -> dict[str, str | int]:
     try:
         return {"path": str(path), "bytes": path.stat().st_size, "sha256": checksum(path)}
     except OSError as error:
-        raise AdaptError(f"{path}: cannot be read: {error.strerror}; check the path and its permissions") from error
+        raise AdaptError(f"{path}: cannot be read: {reason_of(error)}; check the path and its permissions") from error
 
 
 def _texts(paths: Sequence[Path]) -> Iterator[str]:
@@ -166,9 +167,10 @@ def _parquet_texts(path: Path) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise AdaptError(f"{path}: row {row}: invalid UTF-8 at byte {error.start + 1}; write the file again") from error
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
         where = f" after row {row}" if row else ""
-        raise AdaptError(f"{path}: cannot be read as Parquet{where} ({reason}); write the file again") from error
+        raise AdaptError(
+            f"{path}: cannot be read as Parquet{where} ({reason_of(error)}); write the file again"
+        ) from error
 
 
 def _pairs(path: Path) -> Iterator[TrainingPair]:
@@ -238,19 +240,16 @@ def _filled(value: Any, what: str, place: str) -> str:
 
 
 def _text(value: Any, what: str, place: str) -> str:
-    """Let a string pass that every tokenizer takes."""
+    """The value, where it is a string that every tokenizer takes. Raises AdaptError with the place."""
     if not isinstance(value, str):
         raise AdaptError(f"{place}: {what} is {_shown(value)}; expected a string")
     if "\0" in value:
         at = value.index("\0") + 1
         raise AdaptError(f"{place}: {what} holds a NUL at character {at}; expected text; remove it")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        at = error.start + 1
+    if (found := find_surrogate(value)) is not None:
         raise AdaptError(
-            f"{place}: {what} holds a lone surrogate at character {at}; expected valid Unicode; remove it"
-        ) from error
+            f"{place}: {what} holds a lone surrogate at character {found + 1}; expected valid Unicode; remove it"
+        )
     return value
 
 

@@ -211,7 +211,7 @@ def pair_files(paths: Sequence[Path], instructions: Sequence[str], symmetric: Se
 
 def report(record: RunRecord, out: Callable[[str], None] = say) -> None:
     """Print what a run came to: the curve as a table, its speed, and what to do with it."""
-    from searchapp.adapt.loss_curve import table as curve
+    from searchapp.adapt.loss_curve import curve_rows
 
     content = record.content
     if record.already_done:
@@ -222,7 +222,7 @@ def report(record: RunRecord, out: Callable[[str], None] = say) -> None:
     if (found := content.get("rows_per_step", wanted)) < wanted:
         notice(f"the batches had {found:,} rows instead of {wanted:,}: there are no more")
     rows = [["step", "loss", "learning rate"]]
-    rows += [[f"{step:,}", f"{loss:.4f}", f"{rate:.2e}"] for step, loss, rate in curve(record.history)]
+    rows += [[f"{step:,}", f"{loss:.4f}", f"{rate:.2e}"] for step, loss, rate in curve_rows(record.history)]
     out(table(rows))
     out("")
     out(f"trained        {content['trained_parameters']:,} parameters ({content['settings']['train']})")

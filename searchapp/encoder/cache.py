@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from searchapp.errors import SearchAppError
+from searchapp.errors import SearchAppError, reason_of
 
 LIMIT = 8 << 30  # bytes
 FILE = "vectors.sqlite"
@@ -39,7 +39,7 @@ class VectorCache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SearchAppError(
-                f"--cache {folder} cannot be made ({error.strerror}); give a directory you can write to"
+                f"--cache {folder} cannot be made ({reason_of(error)}); give a directory you can write to"
             ) from error
         with self._reporting():
             self._base = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from searchapp.atomic import write_text
 from searchapp.encoder.checkpoint import Checkpoint
 from searchapp.encoder.json_files import read_json
 from searchapp.encoder.probes import has_window
@@ -130,9 +131,7 @@ def checksum(path: Path) -> str:
         value = hashlib.file_digest(file, "sha256").hexdigest()
     try:
         store.mkdir(parents=True, exist_ok=True)
-        part = memo.with_suffix(f".{os.getpid()}")
-        part.write_text(value, encoding="ascii")
-        part.replace(memo)
+        write_text(memo, value)
     except OSError:
-        pass  # a read-only home only costs the memory, not the answer
+        pass  # with a read-only home the file is read again the next time
     return value

@@ -21,7 +21,7 @@ from searchapp.encoder.pooling import highest, weigh
 from searchapp.encoder.probes import bidirectional_fault, has_window, pad_id
 from searchapp.encoder.settings import Settings
 from searchapp.encoder.tokenization import Tokens
-from searchapp.errors import ModelError
+from searchapp.errors import ModelError, reason_of
 
 HIDDEN = -1e30  # added to the score of a padded position; infinity would overflow when it is rounded to bfloat16
 
@@ -135,5 +135,6 @@ def _compile(model: Any, *, bfloat16: bool, threads: int) -> Any:
         }
         return openvino.compile_model(graph, "CPU", options)
     except Exception as error:  # a converter raises anything on an operation that it does not know
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelError(f"openvino cannot convert this model ({reason[:200]}); use --backend torch") from error
+        raise ModelError(
+            f"openvino cannot convert this model ({reason_of(error)[:200]}); use --backend torch"
+        ) from error

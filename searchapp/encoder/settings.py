@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.encoder.json_files import is_text, read_json
-from searchapp.encoder.st_folder import read_folder
 from searchapp.encoder.template import Template
 from searchapp.errors import ModelError
 
@@ -165,6 +164,8 @@ def _llm2vec(path: Path) -> Settings:
 
 def _sentence_transformers(path: Path) -> Settings:
     """A sentence-transformers folder, as that library runs it."""
+    from searchapp.encoder.st_folder import read_folder
+
     content = read_folder(path)
     with _naming(path.parent):
         return Settings(**content, template=Template(raw=True))

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchapp.adapt.data import PairFile, TrainingPair, hash_file, read_pairs, read_texts
-from searchapp.adapt.dataset import as_pair, pair_table, text_table
+from searchapp.adapt.dataset import as_pair, pair_dataset, text_dataset
 from searchapp.errors import AdaptError
 
 prose = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
@@ -215,7 +215,7 @@ def test_tables_give_rows_by_number_and_are_made_once(tmp_path: Path) -> None:
         {"query": "q1", "positive": ["p1", "p2"], "negative": "n1", "scores": [3, 2.5, -1]},
     )
     cache, file = tmp_path / "cache", PairFile(path)
-    table = pair_table(file, cache)
+    table = pair_dataset(file, cache)
     assert len(table) == 2
     assert as_pair(table[1]) == TrainingPair("q1", ("p1", "p2"), ("n1",), (3.0, 2.5, -1.0))
     assert as_pair(table[0]) == TrainingPair("q0", ("p0",))
@@ -223,33 +223,33 @@ def test_tables_give_rows_by_number_and_are_made_once(tmp_path: Path) -> None:
     assert cache in place.parents
     made = place.stat().st_mtime_ns
     moved = path.rename(tmp_path / "b.jsonl")
-    assert Path(pair_table(PairFile(moved), cache).cache_files[0]["filename"]).stat().st_mtime_ns == made
+    assert Path(pair_dataset(PairFile(moved), cache).cache_files[0]["filename"]).stat().st_mtime_ns == made
 
     before = moved.stat()
     _rows(moved, {"query": "Q0", "positive": "p0"}, {"query": "q1", "positive": ["p1", "p2"]})
     os.utime(moved, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-    assert as_pair(pair_table(PairFile(moved), cache)[0]).query == "Q0"
+    assert as_pair(pair_dataset(PairFile(moved), cache)[0]).query == "Q0"
 
     one, two = _write(tmp_path / "1.txt", ["a", "b"]), _write(tmp_path / "2.txt.gz", ["c"])
-    assert text_table([one, two], cache)["text"][:] == ["a", "b", "c"]
-    assert text_table([two, one], cache)[0] == {"text": "c"}
+    assert text_dataset([one, two], cache)["text"][:] == ["a", "b", "c"]
+    assert text_dataset([two, one], cache)[0] == {"text": "c"}
 
 
 def test_a_bad_row_is_said_by_a_table_too_and_leaves_none(tmp_path: Path) -> None:
     path = _rows(tmp_path / "a.jsonl", {"query": "q", "positive": "p"}, {"query": "q"})
     with pytest.raises(AdaptError, match="line 2: no positive"):
-        pair_table(PairFile(path), tmp_path / "cache")
+        pair_dataset(PairFile(path), tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("*.arrow"))
     blocked = _write(tmp_path / "blocked", ["x"])
     with pytest.raises(AdaptError, match="cannot be copied there"):
-        pair_table(PairFile(_rows(path, {"query": "q", "positive": "p"})), blocked / "cache")
+        pair_dataset(PairFile(_rows(path, {"query": "q", "positive": "p"})), blocked / "cache")
 
 
 def test_missing_extra_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _write(tmp_path / "a.txt", ["x"])
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(AdaptError, match=r"pip install 'searchapp\[adapt\]'"):
-        text_table([path], tmp_path / "cache")
+        text_dataset([path], tmp_path / "cache")
 
 
 def test_the_shared_pairs_are_read_whole(shared: Path) -> None:

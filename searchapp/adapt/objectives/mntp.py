@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from searchapp.adapt.config import MntpConfig
-from searchapp.adapt.dataset import text_table
+from searchapp.adapt.dataset import text_dataset
 from searchapp.adapt.distributed import all_reduce_sum, rank_and_world_size
 from searchapp.adapt.model import TrainableModel, load_head
 from searchapp.adapt.objectives import losses, packing
@@ -34,7 +34,7 @@ class MntpObjective:
         self._special = torch.tensor(sorted(trainee.tokenizer.all_special_ids))
         self._vocabulary = min(trainee.config.vocab_size, len(trainee.tokenizer))  # ids that a random token may have
         self._order = lru_cache(maxsize=2)(self._shuffle)
-        table = text_table(texts, work)
+        table = text_dataset(texts, work)
         self._packed = packing.pack(_tokenised(trainee, table), stage.training.max_length, work / "packed")
         rank_slice(stage.training.batch_size)
 
@@ -70,7 +70,7 @@ class MntpObjective:
             strategy=stage.mask_strategy,
             generator=torch.Generator().manual_seed(step_seed(training.seed, step)),
         )
-        scored = (masked.labels[:, 1:] != losses.IGNORED).sum().clamp(min=1)
+        scored = (masked.labels[:, 1:] != losses.IGNORE_INDEX).sum().clamp(min=1)
         own = rank_slice(len(ids))
         rank, count = rank_and_world_size()
         rows = list(range(len(ids)))[own]

@@ -12,14 +12,14 @@ import torch
 
 from searchapp.adapt.config import SupervisedConfig
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.dataset import as_pair, pair_table
+from searchapp.adapt.dataset import as_pair, pair_dataset
 from searchapp.adapt.distributed import gather
 from searchapp.adapt.model import TrainableModel
 from searchapp.adapt.objectives import losses
 from searchapp.adapt.objectives.base import rank_slice, text_number, tokenisation
 from searchapp.adapt.objectives.gradcache import contrastive_backward
 from searchapp.adapt.objectives.teacher import Teacher, load_teacher
-from searchapp.adapt.sampler import Batch, batches
+from searchapp.adapt.sampler import Batch, epoch_batches
 from searchapp.errors import AdaptError
 
 
@@ -36,8 +36,8 @@ class SupervisedObjective:
         self.stage = stage
         self._files = list(files)
         self._epoch = lru_cache(maxsize=2)(self._plan)
-        self._tables = [pair_table(file, work) for file in files]
-        self._sizes = [len(table) for table in self._tables]
+        self._datasets = [pair_dataset(file, work) for file in files]
+        self._sizes = [len(table) for table in self._datasets]
         self._tokenise = tokenisation(trainee, stage.training.max_length)
         self._teacher: Teacher | None = load_teacher(stage.teacher) if stage.teacher else None
         rank_slice(self.rows_per_step)
@@ -49,7 +49,7 @@ class SupervisedObjective:
 
     def _plan(self, epoch: int) -> list[Batch]:
         training = self.stage.training
-        return batches(self._files, self._sizes, training.batch_size, training.seed, epoch)
+        return epoch_batches(self._files, self._sizes, training.batch_size, training.seed, epoch)
 
     def _batch(self, step: int) -> Batch:
         epoch, place = divmod(step, len(self._epoch(0)))
@@ -60,7 +60,7 @@ class SupervisedObjective:
         stage = self.stage
         batch = self._batch(step)
         file = self._files[batch.file]
-        rows = PairBatch.of([as_pair(row) for row in _take(self._tables[batch.file], batch.rows)], stage, step)
+        rows = PairBatch.of([as_pair(row) for row in _take(self._datasets[batch.file], batch.rows)], stage, step)
         own = rank_slice(len(rows.queries))
         local = rows.slice(own)
         documents = [*local.positives, *local.negatives]
@@ -159,11 +159,11 @@ def supervised_loss(
     count = len(queries)
     texts = torch.tensor([text_number(text) for text in [*rows.positives, *rows.negatives]], device=queries.device)
     judged = losses.cosines(queries.detach(), candidates.detach()) if taught is None else taught
-    barred = losses.false_negatives(judged, texts, margin=stage.margin)
+    masked = losses.false_negatives(judged, texts, margin=stage.margin)
 
     def loss(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
         asked, found = vectors
-        value = losses.info_nce(asked, found[:count], found[count:], scale=stage.scale, barred=barred)
+        value = losses.info_nce(asked, found[:count], found[count:], scale=stage.scale, masked=masked)
         if taught is not None and stage.teacher_weight:
             value = value + stage.teacher_weight * losses.distribution_loss(
                 losses.cosines(asked, found), taught, scale=stage.scale, teacher_scale=stage.teacher_scale

@@ -19,8 +19,6 @@ it touches only odd or long texts.
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,11 +27,12 @@ from typing import Any
 
 import numpy as np
 
+from searchapp.atomic import atomic_directory
 from searchapp.encoder.encoder import Encoder
 from searchapp.encoder.export.check import compare_own, compare_theirs
 from searchapp.encoder.export.plan import MODES, ExportPlan, plan_export, plan_merge
 from searchapp.encoder.settings import FILE
-from searchapp.errors import ModelError
+from searchapp.errors import ModelError, reason_of
 
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 WEIGHTS = "sentence_transformers.sentence_transformer.modules.word_weights.WordWeights"
@@ -99,7 +98,7 @@ def export(
         encoder = Encoder(encoder.model, encoder.tokenizer, settings, encoder.checkpoint, encoder.options)
     if reduction is not None:
         reduction, bias = _projection(reduction, bias, encoder.dim)
-    with _placing(target) as draft:
+    with _reporting(target), atomic_directory(target) as draft:
         plan = plan_export(encoder) if sentence_transformers else plan_merge(encoder)
         notices: tuple[str, ...] = ()
         _write_tokenizer(draft, encoder, plan)
@@ -124,7 +123,9 @@ def check_target(target: Path, *, overwrite: bool = False) -> None:
         used = target.is_dir() and any(target.iterdir())
         held = all((target / name).exists() for name in OVERWRITABLE)
     except OSError as error:
-        raise ModelError(f"{target} cannot be written ({error.strerror}); give a new directory to export to") from error
+        raise ModelError(
+            f"{target} cannot be written ({reason_of(error)}); give a new directory to export to"
+        ) from error
     if used and not overwrite:
         raise ModelError(f"{target} is not empty; give a new directory, or --overwrite to replace an earlier export")
     if used and not held:
@@ -149,25 +150,12 @@ def _projection(reduction: np.ndarray, bias: np.ndarray | None, dim: int) -> tup
 
 
 @contextmanager
-def _placing(target: Path) -> Iterator[Path]:
-    """Yield a directory beside the target that takes its place at the end, or vanishes."""
-    name = f".{target.name}.{uuid.uuid4().hex}"
-    draft, old = target.absolute().with_name(name), target.absolute().with_name(f"{name}.old")
+def _reporting(target: Path) -> Iterator[None]:
+    """Raise ModelError where the directory cannot be written."""
     try:
-        draft.mkdir(parents=True)
-        yield draft
-        if target.exists():
-            target.rename(old)
-        draft.rename(target)
+        yield
     except OSError as error:
-        raise ModelError(
-            f"{target} cannot be written ({error.strerror or error}); check the path and its room"
-        ) from error
-    finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        for leftover in (draft, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        raise ModelError(f"{target} cannot be written ({reason_of(error)}); check the path and its room") from error
 
 
 def _write_tokenizer(draft: Path, encoder: Encoder, plan: ExportPlan) -> None:
