@@ -48,7 +48,7 @@ class EncodePlan:
     end_to_end: bool = False
 
 
-def bench_encode(plan: EncodePlan, told: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def bench_encode(plan: EncodePlan, notice: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Measure and return machine, model, texts, peaks and one result a program, medians over the rounds.
 
     On a CPU with one thread rates are by the processor's own clock, which other programs on the machine hardly touch;
@@ -78,7 +78,7 @@ def bench_encode(plan: EncodePlan, told: Callable[[str], None] = lambda _: None)
         texts = cut(read_prose(plan.sources), wanted.tolist(), exact.tokenizer.backend_tokenizer)
         counts = np.array([len(item.ids) for item in exact._tokenise(texts, [None] * len(texts))])
         programs = _programs(plan, model, options, exact, folder)
-        measured = _rounds(programs, texts, plan.rounds, exact.device, clock, told)
+        measured = _rounds(programs, texts, plan.rounds, exact.device, clock, notice)
         work_done = flops(exact.model, counts)
         results = [_result(program, measured, counts, work_done, clock) for program in programs]
         _compare(results, measured, clock)
@@ -167,7 +167,7 @@ def _rounds(
     rounds: int,
     device: str,
     clock: str,
-    told: Callable[[str], None],
+    notice: Callable[[str], None],
 ) -> _Measured:
     measured = _Measured({}, {}, {}, {})
     for program in programs:
@@ -182,7 +182,7 @@ def _rounds(
             key = (program.name, program.dtype)
             measured.costs.setdefault(key, []).append(meter.cost)
             measured.positions[key], measured.vectors[key] = program.positions(), vectors
-            told(
+            notice(
                 f"round {number + 1} of {rounds}: {program.name} in {program.dtype}, "
                 f"{meter.cost.cpu:.1f} s of processor time"
             )
