@@ -156,8 +156,8 @@ class SupervisedConfig:
     """Contrastive learning on pairs.
 
     The published warm-up is 300 of 1,000 steps; ``make_stage`` keeps it to three tenths of fewer. ``negatives`` hard
-    negatives of each row are used at most. ``margin`` bars candidates that score above the positive by more than it
-    from the negatives (None: only copies of the positive are). ``matryoshka`` are the dimensions whose truncated
+    negatives of each row are used at most. A candidate that scores above the positive by more than ``margin`` is no
+    negative (None: only copies of the positive are left out). ``matryoshka`` are the dimensions whose truncated
     vectors are trained too. ``teacher`` is a model whose similarities within the batch are a second target, with
     weight ``teacher_weight``; scores in the rows are used the same way, with ``row_weight``.
     """

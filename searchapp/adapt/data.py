@@ -278,7 +278,9 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         for line in lines:
             place = f"{path}: line {line.number}"
             try:
-                text = line.text().rstrip("\r\n")  # or an error at the end would be told by the next line's column
+                text = line.text().rstrip(
+                    "\r\n"
+                )  # else an error at the end of a line is reported in a column of the next
             except ValueError as error:
                 raise AdaptError(f"{place}: {error}; correct or remove the line") from error
             if text.strip():

@@ -1,9 +1,9 @@
 """Hard negatives: texts that a model ranks high for a query and that do not answer it.
 
-What a model ranks near the answer often is an answer that nobody marked. Such texts are told by their score: one that
-comes close to the positive's own is left out (TopK-PercPos and TopK-MarginPos of NV-Retriever, arXiv 2407.15831,
-section 3.1). What the method loses: the hardest true negatives go with the false ones, and where the model itself finds
-the answer far down, all above it is suspected and little that is hard is left. So mine with the best model there is.
+What a model ranks near the answer is often an answer too, which nobody marked. The score shows such texts: one whose
+score comes close to the positive's own is left out (TopK-PercPos and TopK-MarginPos of NV-Retriever, arXiv 2407.15831,
+section 3.1). The price: the hardest true negatives are left out with the false ones. And where the model ranks the
+answer itself low, everything above it is left out, and few hard negatives remain. So mine with the best model you have.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Candidate:
 
 
 class Retriever(Protocol):
-    """Finds the k best documents of each query, best first; fewer where there are fewer."""
+    """Finds the k best documents of each query, best first, or all where there are fewer."""
 
     def __call__(self, queries: list[str], k: int) -> list[list[Candidate]]:
         """Return a list for each query."""
@@ -101,7 +101,7 @@ class Mined:
     """A pair with its new negatives at the end of the old, and what became of the hits looked at.
 
     ``new`` were taken; ``known`` equal the query, a positive, an old negative or a better hit; ``suspect`` score too
-    near a positive. The rest would have done, and were not needed.
+    near a positive. The rest were good enough, and more than asked for.
     """
 
     pair: TrainingPair
@@ -133,7 +133,7 @@ def mine(
     """Stream pairs with hard negatives added, in their order; ``batch`` pairs are searched and held at a time.
 
     Texts are the same when they differ in case or white space alone; a hit also counts as known when it equals without
-    its title. A pair for which too few hits will do gets those. ``progress`` has a stage, in queries, and advances by
+    its title. A pair with too few good hits gets those there are. ``progress`` has a stage, in queries, and advances by
     each batch.
 
     Raises AdaptError, while iterating, for a pair with a teacher's scores, as there are none for the new negatives.

@@ -30,7 +30,7 @@ DROPOUTS = ("attention_dropout", "attn_dropout")
 
 
 class TrainableModel(nn.Module):
-    """Runs the decoder; what is called (and wrapped, for several processes) in training."""
+    """The decoder as training calls it; with several processes, what torch wraps."""
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ def run_stage(
     check_data(settings, texts, pairs)
     _require_even(settings)
     if settings.training.device == "cuda":
-        choose_device("cuda")  # said before any work
+        choose_device("cuda")  # an absent GPU is reported before any work
     wanted = describe_run(settings, model, adapters, texts, pairs)
     found = find_record(to, wanted)
     if found is not None and found["state"] == "complete":
@@ -68,13 +68,13 @@ def _require_even(settings: StageConfig) -> None:
 
 
 def _begin(to: Path, wanted: dict[str, Any], *, fresh: bool) -> None:
-    """Make the directory, and say in it what is run there."""
+    """Make the directory, and write the record of a run that goes on."""
     try:
         to.mkdir(parents=True, exist_ok=True)
         if fresh and env_rank() == 0:
             write_record(to, wanted | {"state": "running", "history": []})
     except OSError as error:
-        if error.errno == errno.ENOSPC:  # the program has a word of its own for it
+        if error.errno == errno.ENOSPC:  # the command line has its own message for a full disk
             raise
         raise AdaptError(
             f"{to} cannot be written to ({reason_of(error)}); give a directory where a run can be kept"

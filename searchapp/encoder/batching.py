@@ -46,8 +46,8 @@ def plan_batches(lengths: Sequence[int], budget: int, most: int | None = None) -
 def pad(sequences: Sequence[np.ndarray], tokenizer: Any, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
     """Pad token ids on the right: ids int64 and mask bool, both (n, longest).
 
-    The pad token is one the model has a row for, whatever the tokenizer says; where it stands the mask is false. Raises
-    ModelError for a token that the model does not know.
+    The pad token is one for which the model has an embedding, even if the tokenizer names another. The mask is false
+    where it stands. Raises ModelError for a token that the model does not know.
     """
     candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id)
     filler = next((int(token) for token in candidates if token is not None and token < vocabulary), 0)

@@ -22,7 +22,7 @@ LIMIT = 8 << 30  # bytes
 FILE = "vectors.sqlite"
 WAIT = 60.0  # seconds for the other process's transaction, which takes milliseconds
 ASKED = 500  # keys in one query
-SPARE = 0.9  # share of the limit that is left when old vectors are dropped
+SPARE = 0.9  # share of the limit that stays in use after old vectors were dropped
 TABLE = (
     "CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, vector BLOB NOT NULL)"
 )

@@ -1,4 +1,4 @@
-"""What made a vector, as hashes: an index keeps them, and a query side that differs is refused by name."""
+"""What made a vector, as hashes. An index keeps them, and refuses an encoder with others, naming what differs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def fingerprint(
 ) -> dict[str, str]:
     """Return sha256 hex digests: one for each of ``PARTS`` and one over all, under ``sha256``.
 
-    ``head`` are the files of what stands behind the pooling. What was read otherwise by an earlier version adds to its
-    part's digest only where that changes a document's vector, so that every other index stays usable.
+    ``head`` are the files of the layers behind the pooling. Where this version reads a checkpoint differently from an
+    earlier one, a digest changes only if a document's vector does, so that all other indexes stay usable.
     """
     config = read_json(checkpoint.weights / "config.json")
     keep = {key: value for key, value in config.items() if key not in VOLATILE}
@@ -80,7 +80,7 @@ def _cut(settings: Settings, tokenizer: Any) -> list[str]:
 
 
 def renewal(encoder_settings: Settings) -> str:
-    """What to do about an index of an earlier version, as the end of a refusal; "" where nothing was read otherwise."""
+    """The end of an error: what to do about an index of an earlier version; "" where this one reads the same."""
     if not encoder_settings.native:
         return ""
     return (
@@ -103,7 +103,12 @@ def _adapter(directory: Path) -> list[str]:
     scale = {
         key: content.get(key) for key in ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
     }
-    outer = ("model.", "transformer.", "gpt_neox.", "^")  # strengths by the causal model's names, once passed over
+    outer = (
+        "model.",
+        "transformer.",
+        "gpt_neox.",
+        "^",
+    )  # an earlier version ignored patterns by the causal model's names
     renewed = any(str(name).startswith(outer) for name in content.get("alpha_pattern") or ())
     return [checksum(directory / "adapter_model.safetensors"), _digest(scale), *(["patterns"] * renewed)]
 

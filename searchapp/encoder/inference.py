@@ -110,7 +110,7 @@ def prefetch(source: Iterable[T], depth: int = 1) -> Generator[T]:
                 if not put(item):
                     return
             put(None)
-        except BaseException as error:  # handed over, whatever it is, and raised where the items are awaited
+        except BaseException as error:  # raised again where the items are awaited
             put(_Raised(error))
 
     thread = threading.Thread(target=run, name="searchapp-prefetch", daemon=True)
@@ -122,4 +122,4 @@ def prefetch(source: Iterable[T], depth: int = 1) -> Generator[T]:
             yield item
     finally:
         over.set()
-        thread.join(timeout=5)  # it may be waiting for a source that does not answer
+        thread.join(timeout=5)  # no longer: its source may never answer

@@ -18,7 +18,7 @@ LENGTH = 1_024  # tokens of a pair, where the model takes as many
 
 
 class CrossEncoder:
-    """An encoder (BERT and its kin) or a decoder (RankLLaMA's way: the state at the last token) with one score.
+    """An encoder (such as BERT) or a decoder (RankLLaMA's way: the state at the last token) with one score.
 
     Scores are the head's own numbers: a sigmoid, which sentence-transformers puts on top of most, keeps the order but
     makes good ones equal. Pairs are written by the checkpoint's chat template where it has the roles for it, else as

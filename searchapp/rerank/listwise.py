@@ -150,7 +150,7 @@ class Listwise:
 
 
 def read_order(answer: str, count: int) -> list[int]:
-    """Read an order of ``count`` documents, numbered from 1, as places from 0: a permutation, whatever was written.
+    """Read an order of ``count`` documents, numbered from 1, as places from 0; always a permutation.
 
     Numbers in brackets count, or all numbers where none is in brackets; what a model thinks aloud does not. Numbers
     that name no document or come again are passed over; documents that are not named keep their order behind the

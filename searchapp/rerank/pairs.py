@@ -57,7 +57,7 @@ def score_pairs(
 
 
 def pad_right(sequences: Sequence[TokenizedPair], filler: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Token ids int64, mask int64 and types (or None), all (n, longest), with what is filled in at the end."""
+    """Token ids int64, mask int64 and types (or None), all (n, longest), padded at the end."""
     longest = max(len(item.ids) for item in sequences)
     ids = np.full((len(sequences), longest), filler, dtype=np.int64)
     mask, types = np.zeros_like(ids), np.zeros_like(ids)
@@ -70,9 +70,9 @@ def pad_right(sequences: Sequence[TokenizedPair], filler: int) -> tuple[np.ndarr
 
 
 def pad_left(sequences: Sequence[np.ndarray], filler: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Token ids, mask and positions int64, all (n, longest), with what is filled in before the beginning.
+    """Token ids, mask and positions int64, all (n, longest), padded at the beginning.
 
-    A model counts positions from the first column unless it is told otherwise, and what is filled in would move them.
+    A model that is given no positions counts from the first column, padding included.
     """
     longest = max(len(item) for item in sequences)
     ids = np.full((len(sequences), longest), filler, dtype=np.int64)

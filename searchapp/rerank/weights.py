@@ -118,7 +118,7 @@ def _merge(model: Any, directory: Path) -> Any:
 
 
 def digest(checkpoint: Checkpoint, *details: Any) -> str:
-    """A sha256 over weights, adapters, tokenizer and whatever else decides a score."""
+    """A sha256 over weights, adapters, tokenizer and ``details``, which also decide a score."""
     files = [*checkpoint.weights.glob("*.safetensors"), checkpoint.weights / "config.json"]
     files += [path for adapter in checkpoint.adapters for path in adapter.glob("adapter_*") if path.is_file()]
     files += [path for path in checkpoint.tokenizer.glob("tokenizer*") if path.is_file()]
@@ -127,7 +127,7 @@ def digest(checkpoint: Checkpoint, *details: Any) -> str:
 
 
 def filler(tokenizer: Any, vocabulary: int) -> int:
-    """The token to fill up with: the pad token, else EOS, else the first; the mask hides it in any case."""
+    """The token to pad with: the pad token, else EOS, else the first; the mask hides it."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token is not None and token < vocabulary:
             return int(token)

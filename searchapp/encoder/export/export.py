@@ -11,8 +11,8 @@ Both give the vectors of the encoder itself. What its convention becomes in sent
   token: sentence-transformers counts it into the length of a prompt and takes off one.
 - Weights in half precision are pooled in float32, as here; with a reduction they are computed in float32 altogether.
 
-Nothing of this is believed: before anything is put in place, token ids and pooled positions of many texts are compared
-with the encoder's own through the tokenizer as written. What differs is refused, or said in ``Export.notices`` where
+All of this is checked before the directory appears: many texts go through the tokenizer as written, and their token ids
+and pooled positions are compared with the encoder's own. A difference is refused, or noted in ``Export.notices`` where
 it touches only odd or long texts.
 """
 

@@ -1,7 +1,7 @@
 """An encoder's convention in the terms of those who will read its export: tokenizer, prompts, what is pooled.
 
 ``plan_export`` finds the terms of sentence-transformers, ``plan_merge`` keeps the encoder's own for ``Encoder.load``.
-How the convention is expressed is told in ``export``; whether it is right is for ``export_check`` to say.
+``export`` explains those terms, ``check`` compares them with the encoder.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def plan_merge(encoder: Encoder) -> ExportPlan:
 
 
 def plan_export(encoder: Encoder) -> ExportPlan:
-    """Find the convention's terms; whether they are right is for ``export_check`` to say."""
+    """The convention in the terms of sentence-transformers, not checked yet. Raises ModelError where it has none."""
     settings, template = encoder.settings, encoder.settings.template
     assert template is not None  # noqa: S101 - Encoder refuses settings without one
     backend, content = encoder.tokenizer.backend_tokenizer, _own_tokenizer(encoder)
@@ -65,7 +65,7 @@ def plan_export(encoder: Encoder) -> ExportPlan:
     closing = template.suffix + (template.end if settings.pooling == "eos_token" else "")
     tail = _closing_ids(backend, closing)
     processor: dict[str, Any] = {}
-    if tail and everything:  # pooled or passed over whatever it is, by both readers
+    if tail and everything:  # both readers pool it, or both leave it out
         content["post_processor"] = _appending(content["post_processor"], backend, tail)
         _normalize_first(content, {"type": "Strip", "strip_left": False, "strip_right": True})  # as a suffix does here
         settings = replace(settings, template=replace(template, suffix="", end=""))
