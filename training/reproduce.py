@@ -220,7 +220,7 @@ def word_scores(
         for shift in (False, True) if name.startswith("mntp") else (False,):
             label = f"{task}{' (shifted)' if shift else ''}"
             if (seed, name, "words", label) not in done:
-                result = probe(encoder, data, shift=shift, training=ProbeTraining(steps=4_000, rate=5e-3))
+                result = probe(encoder, data, shift=shift, training=ProbeTraining(steps=4_000, learning_rate=5e-3))
                 score = result.scores["accuracy"]
                 parts = {key: value.value for key, value in result.scores.items()}
                 yield _row(label, (score.value, score.low, score.high), parts)

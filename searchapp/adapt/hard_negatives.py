@@ -157,10 +157,10 @@ def mine(
         progress.advance(len(chunk))
 
 
-def write_mined(rows: Iterable[Mined], to: Path, *, count: int, overwrite: bool = False) -> MiningSummary:
+def write_mined(rows: Iterable[Mined], to: Path, *, num_negatives: int, overwrite: bool = False) -> MiningSummary:
     """Write pairs to a JSON Lines file, gzip'd where the name ends in ``.gz``; the same rows give the same bytes.
 
-    The file appears whole or not at all: it is written beside ``to`` and put in place. ``count`` is what was asked for
+    The file appears whole or not at all: it is written beside ``to`` and put in place. ``num_negatives`` were asked for
     each pair. Raises AdaptError, before a row is drawn, for another ending and, without ``overwrite``, for a file
     that is there; and where it cannot be written.
     """
@@ -174,7 +174,7 @@ def write_mined(rows: Iterable[Mined], to: Path, *, count: int, overwrite: bool 
                 mined += row.new
                 known += row.known
                 suspect += row.suspect
-                short += row.new < count
+                short += row.new < num_negatives
     except OSError as error:
         raise AdaptError(
             f"{to} cannot be written: {reason_of(error)}; give a new file in a folder you can write to"

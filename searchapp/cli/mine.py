@@ -69,7 +69,7 @@ def mine(
     search, score = _asking(opened, instruction)
     with Bar(lines=False) as bar:
         rows = mine_pairs((pair for stream in streams for pair in stream), search, score, config, progress=bar)
-        summary = write_mined(rows, to, count=count, overwrite=overwrite)
+        summary = write_mined(rows, to, num_negatives=count, overwrite=overwrite)
     if json:
         say_json({"to": str(to), **asdict(summary)})
     else:

@@ -58,7 +58,7 @@ def probe(
     from searchapp.cli.progress import Bar
     from searchapp.encoder import Encoder
 
-    training = ProbeTraining(steps=steps, batch=batch, rate=rate, seed=seed, seeds=seeds)
+    training = ProbeTraining(steps=steps, batch_size=batch, learning_rate=rate, seed=seed, seeds=seeds)
     sentences = read_task(data, task, split=split, column=column)
     encoder = Encoder.load(
         model, adapters=adapter, bidirectional=bidirectional, attention=attention, dtype=dtype, device=device

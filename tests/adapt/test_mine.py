@@ -226,13 +226,13 @@ def test_what_is_written_is_read_again_and_nothing_is_overwritten_unasked(tmp_pa
         Mined(TrainingPair("q\u2028", ("p",), ("n", "m\n")), 2, 1, 3),
         Mined(TrainingPair("r", ("p", "o")), 0, 4, 5),
     ]
-    assert write_mined(rows, to, count=2) == MiningSummary(2, 2, 5, 8, 1)
+    assert write_mined(rows, to, num_negatives=2) == MiningSummary(2, 2, 5, 8, 1)
     assert list(read_pairs(PairFile(to))) == [row.pair for row in rows]
     first = to.read_bytes()
     with pytest.raises(AdaptError, match="a file is already there"):
-        write_mined(rows[:1], to, count=2)
+        write_mined(rows[:1], to, num_negatives=2)
     assert to.read_bytes() == first
-    write_mined(rows, to, count=2, overwrite=True)
+    write_mined(rows, to, num_negatives=2, overwrite=True)
     assert to.read_bytes() == first
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -245,11 +245,11 @@ def test_a_failure_half_way_leaves_no_file_and_the_old_one_as_it_was(tmp_path: P
         raise SearchAppError("gone")
 
     with pytest.raises(SearchAppError, match="gone"):
-        write_mined(rows(), to, count=1)
+        write_mined(rows(), to, num_negatives=1)
     assert not list(tmp_path.iterdir())
     to.write_bytes(b"old")
     with pytest.raises(SearchAppError, match="gone"):
-        write_mined(rows(), to, count=1, overwrite=True)
+        write_mined(rows(), to, num_negatives=1, overwrite=True)
     assert to.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == [to.name]
 
@@ -262,7 +262,7 @@ def test_a_file_that_another_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
         to.write_text("theirs")
 
     with pytest.raises(AdaptError, match="cannot be written: File exists"):
-        write_mined(rows(), to, count=1)
+        write_mined(rows(), to, num_negatives=1)
     assert to.read_text() == "theirs"
 
 
@@ -273,7 +273,7 @@ def test_a_target_that_cannot_be_is_said_before_a_row_is_drawn(tmp_path: Path, n
         yield
 
     with pytest.raises(AdaptError, match=words):
-        write_mined(rows(), tmp_path / name, count=1)
+        write_mined(rows(), tmp_path / name, num_negatives=1)
 
 
 WORDS = ["bees", "honey", "hive", "fox", "dog", "search", "engine", "web", "query", "passages"]

@@ -71,7 +71,7 @@ def test_a_task_that_the_words_decide_is_learnt_and_shuffled_labels_are_not(tiny
     encoder.model.embed_tokens.weight.mul_(20)  # each state tells its own token, so that words can be told apart
     before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
     train, scored = classes_by_word(120), classes_by_word(60, seed=1)
-    training = ProbeTraining(steps=200, rate=2e-2, seeds=2)
+    training = ProbeTraining(steps=200, learning_rate=2e-2, seeds=2)
     progress = Stages()
     data = ProbeData("pos", "toy", "test", 2, train, scored)
     result = probe(encoder, data, training=training, progress=progress)
@@ -106,7 +106,7 @@ def test_words_without_a_vector_teach_nothing() -> None:
     sentences = [Sentence(("a", "b", "c"), ("X", "Y", "Z"))] * 8
     vectors = np.tile(np.float16([[4, 0], [0, 4], [0, 0]]), (8, 1))
     words = WordVectors(vectors, vectors.any(axis=1), 0)
-    layer = train_layer(words, sentences, ["X", "Y", "Z"], ProbeTraining(steps=300, rate=0.05), 0)
+    layer = train_layer(words, sentences, ["X", "Y", "Z"], ProbeTraining(steps=300, learning_rate=0.05), 0)
     assert label_words(layer, vectors[:2]).tolist() == [0, 1]
     assert layer.bias.argmin() == 2  # the label of the unknown words is never the answer
     with pytest.raises(AdaptError, match="no training word has a vector"):
@@ -138,7 +138,7 @@ def test_entities_are_scored_as_counted_by_hand_and_by_seqeval() -> None:
 def test_a_label_that_training_lacks_is_an_error_and_is_said(tiny_encoder: Encoder) -> None:
     train = [Sentence(("the", "bees", "fly"), ("O", "B-A", "O"))] * 8
     scored = [Sentence(("the", "bees", "fly"), ("O", "B-A", "B-NEW"))]
-    training = ProbeTraining(steps=100, rate=0.02)
+    training = ProbeTraining(steps=100, learning_rate=0.02)
     result = probe(tiny_encoder, ProbeData("ner", "toy", "test", 4, train, scored), training=training)
     assert result.setting["unseen_labels"] == {"B-NEW": 1}
     assert result.scores["accuracy"].value == pytest.approx(2 / 3)
@@ -153,7 +153,9 @@ def test_without_seqeval_one_line_says_what_to_install(tmp_path: Path, monkeypat
         read_task(tmp_path, "ner")
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"batch": 0}, {"seeds": 0}, {"rate": 0.0}, {"rate": float("nan")}])
+@pytest.mark.parametrize(
+    "options", [{"steps": 0}, {"batch_size": 0}, {"seeds": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}]
+)
 def test_training_that_makes_no_sense_is_refused(options: dict) -> None:
     with pytest.raises(AdaptError, match="expected"):
         ProbeTraining(**options)

@@ -49,27 +49,32 @@ class ProbeData:
 class ProbeTraining:
     """How the linear layer is trained; the defaults are the paper's (appendix D.1.3).
 
-    ``batch`` counts sentences, ``rate`` is the constant learning rate of AdamW (no weight decay), ``dropout`` acts on
-    the word vectors. ``seeds`` layers are trained, with ``seed``, ``seed + 1`` and so on. They suit some thousand
-    dimensions: a layer on a few hundred is far from fitted by then, and wants a higher rate. Raises AdaptError.
+    ``batch_size`` counts sentences. ``learning_rate`` is the constant one of AdamW (no weight decay), ``dropout`` acts
+    on the word vectors. ``seeds`` layers are trained, with ``seed``, ``seed + 1`` and so on. The defaults suit models
+    of some thousand dimensions; one of a few hundred wants a higher learning rate. Raises AdaptError.
     """
 
     steps: int = 1_500
-    batch: int = 8
-    rate: float = 5e-4
+    batch_size: int = 8
+    learning_rate: float = 5e-4
     dropout: float = 0.1
     seed: int = 0
     seeds: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "seeds"):
+        for name in ("steps", "batch_size", "seeds"):
             if getattr(self, name) < 1:
                 raise AdaptError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        if not 0 < self.rate < float("inf") or not 0 <= self.dropout < 1 or self.seed < 0:
+        if not 0 < self.learning_rate < float("inf") or not 0 <= self.dropout < 1 or self.seed < 0:
             raise AdaptError(
-                f"the learning rate is {self.rate}, dropout {self.dropout}, seed {self.seed}; expected a rate above 0, "
-                "dropout in [0, 1) and a seed of 0 or more"
+                f"learning_rate is {self.learning_rate}, dropout {self.dropout}, seed {self.seed}; expected a rate "
+                "above 0, dropout in [0, 1) and a seed of 0 or more"
             )
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings under the names that results have had from the first: ``batch`` and ``rate``."""
+        names = {"batch_size": "batch", "learning_rate": "rate"}
+        return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ def probe(
         "task": data.task, "data": data.name, "split": split, "column": data.column,
         "model": encoder.reference["model"], "adapters": encoder.reference["adapters"],
         "fingerprint": encoder.fingerprint["sha256"], "bidirectional": encoder.settings.bidirectional, "shift": shift,
-        **asdict(training),
+        **training.to_json(),
         "train_sentences": len(learnt), "train_words": len(words[0].known),
         "sentences": len(scored), "words": len(words[1].known), "labels": len(classes),
         "majority_accuracy": gold[frequent] / gold.total(),
@@ -185,8 +190,8 @@ def train_layer(
 ) -> torch.nn.Linear:
     """Train a linear layer from word vectors to ``classes``, on the CPU; the same seed gives the same layer.
 
-    The loss is the mean cross-entropy over the words of ``training.batch`` sentences, drawn without replacement until
-    all have been seen. ``progress`` has a stage, in steps. Raises AdaptError when no word has a vector.
+    The loss is the mean cross-entropy over the words of ``training.batch_size`` sentences, drawn without replacement
+    until all have been seen. ``progress`` has a stage, in steps. Raises AdaptError when no word has a vector.
     """
     import torch
 
@@ -205,11 +210,11 @@ def train_layer(
         torch.manual_seed(seed)
         layer = torch.nn.Linear(words.vectors.shape[1], len(classes))
         dropout = torch.nn.Dropout(training.dropout)
-        optimizer = torch.optim.AdamW(layer.parameters(), lr=training.rate, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(layer.parameters(), lr=training.learning_rate, weight_decay=0.0)
         for _ in range(training.steps):
             if not queue:
                 queue = random.permutation(len(rows)).tolist()
-            taken, queue = queue[: training.batch], queue[training.batch :]
+            taken, queue = queue[: training.batch_size], queue[training.batch_size :]
             chosen = np.concatenate([rows[number] for number in taken])
             inputs = torch.from_numpy(words.vectors[chosen].astype(np.float32))
             loss = torch.nn.functional.cross_entropy(layer(dropout(inputs)), torch.from_numpy(labels[chosen]))
