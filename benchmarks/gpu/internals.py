@@ -214,4 +214,4 @@ def chosen_type(manifest: Any) -> str:
 
 def token_counts(made: Encoder, texts: Sequence[str]) -> np.ndarray:
     """Tokens of each text as the encoder sees it."""
-    return np.array([len(item.ids) for item in made._tokenise(texts, [None] * len(texts))])
+    return np.array([len(item.ids) for item in made._tokenize(texts, [None] * len(texts))])

@@ -85,7 +85,7 @@ class TrainableModel(nn.Module):
         return pool(hidden, spans, lengths, self.settings.pooling)
 
     def rows(self, batch: Sequence[Tokens]) -> dict[str, torch.Tensor]:
-        """Tokenised texts as what ``forward`` takes: padded on the right, with the span to pool."""
+        """Tokenized texts as what ``forward`` takes: padded on the right, with the span to pool."""
         ids, mask = pad([item.ids for item in batch], self.tokenizer, self.config.vocab_size)
         made = {
             "ids": torch.from_numpy(ids),

@@ -76,7 +76,7 @@ def bench_encode(plan: EncodePlan, notice: Callable[[str], None] = lambda _: Non
         clock = "cpu" if exact.device == "cpu" and plan.threads == 1 else "wall"
         wanted = lengths(plan.documents, plan.longest - 8)
         texts = cut(read_prose(plan.sources), wanted.tolist(), exact.tokenizer.backend_tokenizer)
-        counts = np.array([len(item.ids) for item in exact._tokenise(texts, [None] * len(texts))])
+        counts = np.array([len(item.ids) for item in exact._tokenize(texts, [None] * len(texts))])
         programs = _programs(plan, model, options, exact, folder)
         measured = _rounds(programs, texts, plan.rounds, exact.device, clock, notice)
         work_done = flops(exact.model, counts)

@@ -21,7 +21,7 @@ from searchapp.encoder.head import read_head
 from searchapp.encoder.inference import embed, prefetch
 from searchapp.encoder.options import LoadOptions, named, refuse_unknown, settings_options
 from searchapp.encoder.settings import FOLDER, Settings, settings_file
-from searchapp.encoder.tokenization import Tokenisation, Tokens
+from searchapp.encoder.tokenization import Tokenization, Tokens
 from searchapp.encoder.window import SHARD, EncodeInput, Window, windows
 from searchapp.encoder.workers import EncoderPool
 from searchapp.errors import ModelError
@@ -64,7 +64,7 @@ class Encoder:
                 f"{checkpoint.name} has no BOS token to pool; use pooling mean, weighted_mean or eos_token"
             )
         positions = getattr(model.config, "max_position_embeddings", None)
-        self._tokenise = Tokenisation(
+        self._tokenize = Tokenization(
             tokenizer.backend_tokenizer, settings, settings.template, positions,
             from_left=getattr(tokenizer, "truncation_side", "right") == "left",
         )  # fmt: skip
@@ -254,23 +254,23 @@ class Encoder:
     def _computed(
         self, found: Iterable[list[EncodeInput]], most: int | None, progress: Progress
     ) -> Iterator[tuple[Window, np.ndarray, int]]:
-        """Yield each window with float32 vectors of what is missing in it, tokenising the next one meanwhile."""
+        """Yield each window with float32 vectors of what is missing in it, tokenizing the next one meanwhile."""
         scope = self.cache_scope if self.cache is not None else ""
         opened = (Window.open(inputs, self.cache, scope) for inputs in found)
         if self._pool is not None:
             yield from self._pool.map(opened, most, progress)
             return
-        with closing(prefetch((window, self._tokenised(window.missing)) for window in opened)) as ready:
+        with closing(prefetch((window, self._tokenized(window.missing)) for window in opened)) as ready:
             for window, items in ready:
                 vectors = self.head(embed(self.backend, items, self.width, most=most, progress=progress))
                 yield window, vectors, sum(len(item.ids) for item in items)
 
-    def _tokenised(self, inputs: Sequence[EncodeInput]) -> list[Tokens]:
-        return self._tokenise([item.text for item in inputs], [item.instruction for item in inputs])
+    def _tokenized(self, inputs: Sequence[EncodeInput]) -> list[Tokens]:
+        return self._tokenize([item.text for item in inputs], [item.instruction for item in inputs])
 
     def compute(self, inputs: Sequence[EncodeInput], most: int | None = None) -> tuple[np.ndarray, int]:
         """Float32 vectors (n, dim), not normalised, computed on this encoder's own device; and how many tokens."""
-        items = self._tokenised(inputs)
+        items = self._tokenized(inputs)
         return self.head(embed(self.backend, items, self.width, most=most)), sum(len(item.ids) for item in items)
 
     @property

@@ -1,4 +1,4 @@
-"""The one loop: tokenised texts through a backend, longest first, one batch always in flight, in their own order."""
+"""The one loop: tokenized texts through a backend, longest first, one batch always in flight, in their own order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger("searchapp")
 def embed(
     backend: Backend, items: Sequence[Tokens], dim: int, *, most: int | None = None, progress: Progress | None = None
 ) -> np.ndarray:
-    """Float32 (n, dim) of tokenised texts, not normalised; a text without a token has the zero vector.
+    """Float32 (n, dim) of tokenized texts, not normalised; a text without a token has the zero vector.
 
     Longest first, so that what does not fit shows at once: when memory runs out, the backend's budget is halved and
     stays so. ``most`` bounds the texts in a batch. ``progress`` advances by the texts of a batch, with the figure

@@ -43,7 +43,7 @@ class Settings:
     tokens, or by as many tokens as the ``prompt`` has alone (sentence-transformers).
     ``pool_bos`` pools BOS too where no instruction stands before the text (sentence-transformers' way).
     ``native`` runs a model as sentence-transformers does: attention windows as config.json has them, and sequences cut
-    to ``max_length``, instructions and templates too. ``lower_case`` lowers texts before they are tokenised.
+    to ``max_length``, instructions and templates too. ``lower_case`` lowers texts before they are tokenized.
     ``truncate_dim`` keeps the first dimensions of a vector, before its length is made 1.
     """
 

@@ -1,4 +1,4 @@
-"""A window of a stream: texts that are read, looked up, tokenised and sorted together."""
+"""A window of a stream: texts that are read, looked up, tokenized and sorted together."""
 
 from __future__ import annotations
 

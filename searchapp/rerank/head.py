@@ -46,9 +46,9 @@ class CrossEncoder:
     ) -> list[np.ndarray]:
         """See ``Reranker``."""
         budget = BUDGET[self._model.device.type]
-        return score_pairs(self.name, queries, documents, self._tokenise, self._forward, budget, progress)
+        return score_pairs(self.name, queries, documents, self._tokenize, self._forward, budget, progress)
 
-    def _tokenise(self, queries: Sequence[str], documents: Sequence[str]) -> list[TokenizedPair]:
+    def _tokenize(self, queries: Sequence[str], documents: Sequence[str]) -> list[TokenizedPair]:
         if self._prompt is not None:
             return [TokenizedPair(ids) for ids in self._prompt(queries, documents)]
         asked = [f"{self._instruction}{query}" for query in queries] if self._instruction else list(queries)

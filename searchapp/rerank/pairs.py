@@ -1,4 +1,4 @@
-"""Scoring pairs of a query and a document: tokenised in windows, batched by length within a budget of tokens."""
+"""Scoring pairs of a query and a document: tokenized in windows, batched by length within a budget of tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from searchapp.errors import ModelError
 from searchapp.progress import Progress
 
 BUDGET = {"cpu": 2_048, "cuda": 16_384}  # padded tokens in a batch
-WINDOW = 4_096  # pairs that are tokenised, sorted and held together
+WINDOW = 4_096  # pairs that are tokenized, sorted and held together
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TokenizedPair:
     types: np.ndarray | None = None
 
 
-Tokenise = Callable[[Sequence[str], Sequence[str]], list[TokenizedPair]]
+Tokenize = Callable[[Sequence[str], Sequence[str]], list[TokenizedPair]]
 Forward = Callable[[list[TokenizedPair]], np.ndarray]
 
 
@@ -31,7 +31,7 @@ def score_pairs(
     name: str,
     queries: Sequence[str],
     documents: Sequence[Sequence[str]],
-    tokenise: Tokenise,
+    tokenize: Tokenize,
     forward: Forward,
     budget: int,
     progress: Progress | None = None,
@@ -45,7 +45,7 @@ def score_pairs(
     scores = np.zeros(len(pairs), dtype=np.float32)
     for begin in range(0, len(pairs), WINDOW):
         window = pairs[begin : begin + WINDOW]
-        sequences = tokenise([query for query, _ in window], [text for _, text in window])
+        sequences = tokenize([query for query, _ in window], [text for _, text in window])
         for chosen in plan_batches([len(item.ids) for item in sequences], budget):
             scores[begin + chosen] = forward([sequences[place] for place in chosen])
             if progress is not None:

@@ -54,9 +54,9 @@ class YesNo:
     ) -> list[np.ndarray]:
         """See ``Reranker``."""
         budget = BUDGET[self._model.device.type]
-        return score_pairs(self.name, queries, documents, self._tokenise, self._forward, budget, progress)
+        return score_pairs(self.name, queries, documents, self._tokenize, self._forward, budget, progress)
 
-    def _tokenise(self, queries: Sequence[str], documents: Sequence[str]) -> list[TokenizedPair]:
+    def _tokenize(self, queries: Sequence[str], documents: Sequence[str]) -> list[TokenizedPair]:
         return [TokenizedPair(ids) for ids in self._prompt(queries, documents)]
 
     def _forward(self, batch: list[TokenizedPair]) -> np.ndarray:

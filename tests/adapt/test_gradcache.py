@@ -11,7 +11,7 @@ from searchapp.adapt.config import StageConfig
 from searchapp.adapt.data import PairFile
 from searchapp.adapt.model import TrainableModel, load_trainable_model
 from searchapp.adapt.objectives import gradcache, losses
-from searchapp.adapt.objectives.base import Objective, tokenisation
+from searchapp.adapt.objectives.base import Objective, tokenization
 from searchapp.adapt.objectives.mntp import MntpObjective
 from searchapp.adapt.objectives.simcse import SimcseObjective
 from searchapp.adapt.objectives.supervised import SupervisedObjective
@@ -109,7 +109,7 @@ def test_the_second_pass_sees_the_dropout_of_the_first(
     )
     task = _task(tiny_model, stage, data)
     texts = (data / "text.txt").read_text().splitlines()[:4]
-    view = tokenisation(task.trainee, 16)(texts, [None] * 4)
+    view = tokenization(task.trainee, 16)(texts, [None] * 4)
     groups = [view, view]
 
     def loss_of(vectors: list[torch.Tensor]) -> torch.Tensor:
@@ -139,7 +139,7 @@ def test_the_views_of_a_text_differ_and_the_steps_too(tiny_model: Path, data: Pa
     """In every layout of the parts, and without dropout they would not."""
     for chunk in (0, 3, 8):
         task = _task(tiny_model, small("simcse", attention_dropout=0.3, chunk=chunk), data)
-        view = tokenisation(task.trainee, 16)(["bees make honey", "a fox"], [None, None])
+        view = tokenization(task.trainee, 16)(["bees make honey", "a fox"], [None, None])
         seen: list[torch.Tensor] = []
 
         def loss_of(vectors: list[torch.Tensor], seen: list[torch.Tensor] = seen) -> torch.Tensor:

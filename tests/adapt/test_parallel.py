@@ -145,7 +145,7 @@ def test_the_negatives_were_not_shared_evenly(two: Path, tiny_model: Path, tmp_p
     counts = []
     for step in range(3):
         batch = task._batch(step)
-        rows = PairBatch.of([as_pair(row) for row in _take(task._tables[0], batch.rows)], task.stage, step)
+        rows = PairBatch.of([as_pair(row) for row in _take(task._datasets[0], batch.rows)], task.stage, step)
         counts.append([len(rows.slice(part).negatives) for part in (slice(0, 4), slice(4, 8))])
     assert any(one != other for one, other in counts), counts
 

@@ -57,7 +57,7 @@ def test_something_else_than_text_is_refused(tiny_encoder: Encoder) -> None:
 
 
 def test_the_instruction_is_not_pooled_and_bos_comes_once(tiny_encoder: Encoder) -> None:
-    [item] = tiny_encoder._tokenise(["bees fly"], ["retrieve relevant passages:"])
+    [item] = tiny_encoder._tokenize(["bees fly"], ["retrieve relevant passages:"])
     backend = tiny_encoder.tokenizer.backend_tokenizer
     pooled = backend.decode(item.ids[item.start : item.end].tolist())
     assert "passages" not in pooled
@@ -68,7 +68,7 @@ def test_the_instruction_is_not_pooled_and_bos_comes_once(tiny_encoder: Encoder)
 @pytest.mark.parametrize("text", ["word " * 500, "吾輩は猫である" * 200, "x" * 3000, "https://a.b/" + "c" * 900])
 def test_a_long_text_is_shortened_never_lost(tiny_model: Path, text: str) -> None:
     encoder = Encoder.load(str(tiny_model), max_length=64, document_max_length=40)
-    [plain] = encoder._tokenise([text], [None])
+    [plain] = encoder._tokenize([text], [None])
     assert 0 < plain.end - plain.start <= 40
     assert np.linalg.norm(encoder.encode(text)) == pytest.approx(1, abs=1e-5)
 
@@ -84,14 +84,14 @@ def test_truncation_leaves_instruction_and_template_whole(tmp_path: Path, tiny_m
     encoder = Encoder.load(str(named), max_length=48, document_max_length=400)
     backend = encoder.tokenizer.backend_tokenizer
     instruction = "retrieve relevant passages:"
-    [item] = encoder._tokenise(["the quick brown fox " * 50], [instruction])
+    [item] = encoder._tokenize(["the quick brown fox " * 50], [instruction])
     written = backend.decode(item.ids.tolist())
     assert len(item.ids) == 48
     assert written.startswith(f"[INST] {instruction} the quick")
     assert written.endswith(" [/INST]")
     assert "passages" not in backend.decode(item.ids[item.start : item.end].tolist())
     longest = "retrieve " * 60
-    [item] = encoder._tokenise(["the quick brown fox " * 50], [longest])
+    [item] = encoder._tokenize(["the quick brown fox " * 50], [longest])
     assert backend.decode(item.ids.tolist()).count("retrieve") == 60
     assert item.end - item.start >= 16
 

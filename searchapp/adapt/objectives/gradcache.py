@@ -49,7 +49,7 @@ def contrastive_backward(
 ) -> torch.Tensor:
     """Add the gradients of a loss over pooled vectors to the trained weights; return the loss, detached.
 
-    ``groups`` are tokenised texts by role (queries, positives, negatives); ``loss_of`` takes their vectors, one tensor
+    ``groups`` are tokenized texts by role (queries, positives, negatives); ``loss_of`` takes their vectors, one tensor
     (n, dim) a group. ``model`` is the trainee, or what wraps it for several processes. With ``chunk`` 0 each group is
     one forward pass and its activations are kept; else ``chunk`` texts at a time, twice. The gradients are the same;
     only dropout is drawn differently. With several processes the loss has to be that of the whole batch: what a

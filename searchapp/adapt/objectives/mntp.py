@@ -35,7 +35,7 @@ class MntpObjective:
         self._vocabulary = min(trainee.config.vocab_size, len(trainee.tokenizer))  # ids that a random token may have
         self._order = lru_cache(maxsize=2)(self._shuffle)
         table = text_dataset(texts, work)
-        self._packed = packing.pack(_tokenised(trainee, table), stage.training.max_length, work / "packed")
+        self._packed = packing.pack(_tokenized(trainee, table), stage.training.max_length, work / "packed")
         rank_slice(stage.training.batch_size)
 
     @property
@@ -129,7 +129,7 @@ def _known(trainee: TrainableModel, token: int, wanted: str) -> int:
     return token
 
 
-def _tokenised(trainee: TrainableModel, table: Any) -> Any:
+def _tokenized(trainee: TrainableModel, table: Any) -> Any:
     """Token ids of each text of a table with the special tokens the tokenizer adds."""
     backend = trainee.tokenizer.backend_tokenizer
     backend.no_truncation()

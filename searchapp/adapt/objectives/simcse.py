@@ -15,7 +15,7 @@ from searchapp.adapt.dataset import text_dataset
 from searchapp.adapt.distributed import gather
 from searchapp.adapt.model import TrainableModel
 from searchapp.adapt.objectives import losses
-from searchapp.adapt.objectives.base import rank_slice, text_number, tokenisation
+from searchapp.adapt.objectives.base import rank_slice, text_number, tokenization
 from searchapp.adapt.objectives.gradcache import contrastive_backward
 from searchapp.errors import AdaptError
 
@@ -30,7 +30,7 @@ class SimcseObjective:
         self._dataset = text_dataset(texts, work)
         if len(self._dataset) < 2:
             raise AdaptError("there is 1 text; expected at least 2, as texts are each other's negatives: give more")
-        self._tokenise = tokenisation(trainee, stage.training.max_length)
+        self._tokenize = tokenization(trainee, stage.training.max_length)
         self._size = min(stage.training.batch_size, len(self._dataset))
         rank_slice(self._size)
 
@@ -53,7 +53,7 @@ class SimcseObjective:
         everything = self._dataset[numbers.tolist()]["text"]
         masked = _copies(everything)
         texts = everything[rank_slice(len(everything))]
-        view = self._tokenise(texts, [None] * len(texts))
+        view = self._tokenize(texts, [None] * len(texts))
 
         def loss_of(vectors: list[torch.Tensor]) -> torch.Tensor:
             first, second = (gather(part) for part in vectors)

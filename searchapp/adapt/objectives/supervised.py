@@ -16,7 +16,7 @@ from searchapp.adapt.dataset import as_pair, pair_dataset
 from searchapp.adapt.distributed import gather
 from searchapp.adapt.model import TrainableModel
 from searchapp.adapt.objectives import losses
-from searchapp.adapt.objectives.base import rank_slice, text_number, tokenisation
+from searchapp.adapt.objectives.base import rank_slice, text_number, tokenization
 from searchapp.adapt.objectives.gradcache import contrastive_backward
 from searchapp.adapt.objectives.teacher import Teacher, load_teacher
 from searchapp.adapt.sampler import Batch, epoch_batches
@@ -38,7 +38,7 @@ class SupervisedObjective:
         self._epoch = lru_cache(maxsize=2)(self._plan)
         self._datasets = [pair_dataset(file, work) for file in files]
         self._sizes = [len(table) for table in self._datasets]
-        self._tokenise = tokenisation(trainee, stage.training.max_length)
+        self._tokenize = tokenization(trainee, stage.training.max_length)
         self._teacher: Teacher | None = load_teacher(stage.teacher) if stage.teacher else None
         rank_slice(self.rows_per_step)
 
@@ -64,7 +64,7 @@ class SupervisedObjective:
         own = rank_slice(len(rows.queries))
         local = rows.slice(own)
         documents = [*local.positives, *local.negatives]
-        tokens = self._tokenise(
+        tokens = self._tokenize(
             [*local.queries, *documents],
             [file.instruction or None] * len(local.queries) + [file.candidate_instruction or None] * len(documents),
         )

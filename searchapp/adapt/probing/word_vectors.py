@@ -13,7 +13,7 @@ from searchapp.encoder.batching import BUDGET, pad, plan_batches
 from searchapp.errors import ModelError
 from searchapp.progress import Progress, Silent
 
-WINDOW = 1_024  # sentences that are tokenised, sorted and held together
+WINDOW = 1_024  # sentences that are tokenized, sorted and held together
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def word_vectors(
     """Write every word's vector to ``path``: the mean of the last hidden states at its own tokens.
 
     With ``shift`` the states one token earlier, which predict its tokens: how MNTP trains a model, and how the paper
-    reads one so trained. A sentence is its words joined by blanks, tokenised as the tokenizer does it (with BOS where
+    reads one so trained. A sentence is its words joined by blanks, tokenized as the tokenizer does it (with BOS where
     it adds one), without template; what exceeds the model's positions is cut off. A word that is left without a state
     (cut off, dropped by the tokenizer, or the first token with ``shift``) has the zero vector. Memory is bounded by
     ``WINDOW`` sentences. ``progress`` has a stage of the file's name, in sentences. Raises ModelError for values that
