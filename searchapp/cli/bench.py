@@ -15,7 +15,7 @@ from searchapp.cli.console import notice, say, say_json, table
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
-    from searchapp.bench.sources import Source
+    from searchapp.bench.sources import VectorSource
 
 Markdown = Annotated[Path | None, typer.Option(help="Write a section of this file, e.g. docs/benchmarks.md.")]
 
@@ -53,16 +53,16 @@ def encode(
     json: options.Json = False,
 ) -> None:
     """Embed texts of real lengths (median 120, 95 % under 400 tokens) with several programs in turn."""
-    from searchapp.bench import Plan, bench_encode
+    from searchapp.bench import EncodePlan, bench_encode
     from searchapp.bench.report import LEGEND, rows, summary
 
-    plan = Plan(
+    plan = EncodePlan(
         model=model,
         shape=shape,
         rivals=tuple(name.strip() for name in rivals.split(",") if name.strip()),
-        dtypes=tuple(dtype or Plan.dtypes),
-        backends=tuple(backend or Plan.backends),
-        sources=tuple(texts or Plan.sources),
+        dtypes=tuple(dtype or EncodePlan.dtypes),
+        backends=tuple(backend or EncodePlan.backends),
+        sources=tuple(texts or EncodePlan.sources),
         documents=documents,
         rounds=rounds,
         longest=max_length,
@@ -140,7 +140,9 @@ def index(
     _show(f"Indexes over {source.name}", summary(found), rows(found), LEGEND, markdown, quiet=json)
 
 
-def _source(directory: Path | None, vectors: Path | None, queries: Path | None, synthetic: str | None) -> Source | None:
+def _source(
+    directory: Path | None, vectors: Path | None, queries: Path | None, synthetic: str | None
+) -> VectorSource | None:
     """Vectors that are there or are drawn; None where texts are to be encoded."""
     from searchapp.bench.sources import drawn, saved, stored
 

@@ -1,7 +1,7 @@
 """A sentence-transformers folder, read as sentence-transformers 6.2 runs it.
 
 Read here: ``modules.json``, the settings of Transformer and Pooling, prompts, lengths. What lies behind the pooling
-(Dense, Normalize) is ``head``. What that library would do and this one does not is refused by its name.
+(Dense, Normalize) is in ``head``. What that library supports and this one does not is refused by name.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OLD_MODES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-# Options that Transformer passes on: those that change no vector here are passed over, the others refused.
+# Options that Transformer passes on: these change no vector here and are ignored, all others are refused.
 HARMLESS = {
     "model": {"attn_implementation", "dtype", "torch_dtype", "trust_remote_code", "device_map", "use_safetensors",
               "low_cpu_mem_usage", "add_pooling_layer", "use_cache"},
@@ -104,7 +104,7 @@ def _require_order(path: Path, kinds: list[str]) -> None:
 
 
 def transformer_options(path: Path) -> dict[str, Any]:
-    """What the Transformer module is made with. Raises ModelError for an option that would have to be obeyed."""
+    """What the Transformer module is made with. Raises ModelError for an option that is not supported here."""
     place = next((place for kind, place in modules(path) if kind == "Transformer"), path.parent)
     file = next((place / name for name in BERT_FILES if (place / name).exists()), None)
     content = read_json(file) if file is not None else {}

@@ -1,10 +1,10 @@
 """From (instruction, text) to token ids with the span to pool.
 
-The whole string (prefix, instruction, text, suffix) is tokenised in one piece, as the original does, so that its
+The whole string (prefix, instruction, text, suffix) is tokenized in one piece, as the original does, so that its
 vectors are reproduced. Where the pooled text begins is found in one of two ways, a setting of the checkpoint:
 
 - ``offsets``: at the first token that covers a character of the text;
-- ``count``: as many tokens before the end as text and suffix have when tokenised alone. This is the original's
+- ``count``: as many tokens before the end as text and suffix have when tokenized alone. This is the original's
   contract, which its checkpoints were trained and measured with; at the border it can be off by some tokens, since a
   word that follows a space is cut differently from one that begins a string.
 
@@ -26,10 +26,10 @@ from searchapp.encoder.template import Template
 from searchapp.errors import ModelError
 
 LEAST_TEXT = 16  # tokens a text keeps when instruction and template alone fill max_length
-CHARACTERS_PER_TOKEN = 8  # a head of this many characters a token is tokenised to measure a text; then twice as many
+CHARACTERS_PER_TOKEN = 8  # a head of this many characters a token is tokenized to measure a text; then twice as many
 MARGIN = 256  # tokens measured beyond the last one kept: where the head ends its tokens are not those of the text
 SEAM = 64  # characters kept from the end of a text that is cut
-GROUP, GROUP_CHARACTERS = 1_024, 1 << 20  # texts and characters that are tokenised together
+GROUP, GROUP_CHARACTERS = 1_024, 1 << 20  # texts and characters that are tokenized together
 SLACK = 16  # tokens by which a text can have more alone than behind a template, where its first word is cut otherwise
 WORD = re.compile(r"\S+")
 
@@ -46,8 +46,8 @@ class Tokens:
     end: int
 
 
-class Tokenisation:
-    """Tokenises for one model: holds the fast tokenizer, the template and the lengths."""
+class Tokenization:
+    """Tokenizes for one model: holds the fast tokenizer, the template and the lengths."""
 
     def __init__(
         self, backend: Any, settings: Settings, template: Template, positions: int | None, *, from_left: bool = False
@@ -64,10 +64,10 @@ class Tokenisation:
         self._prompts: dict[str, int] = {}  # tokens of each prompt alone
 
     def __call__(self, texts: Sequence[str], instructions: Sequence[str | None]) -> list[Tokens]:
-        """Tokenise each text behind its instruction; the result is in the order of the texts.
+        """Tokenize each text behind its instruction; the result is in the order of the texts.
 
         Works group by group: a tokenizer's encodings take some hundred bytes a token, what is kept of them four. Most
-        texts are tokenised once: whether one has to be shortened shows in its tokens, unless it is so long that it
+        texts are tokenized once: whether one has to be shortened shows in its tokens, unless it is so long that it
         surely has.
         """
         close = self._settings.pooling == "eos_token"
@@ -235,7 +235,7 @@ def _lower_first(backend: Any) -> None:
 
 
 def _head(text: str, end: int) -> str:
-    """The first ``end`` characters and the last ``SEAM`` of the text, behind which a suffix is tokenised as before."""
+    """The first ``end`` characters and the last ``SEAM`` of the text, behind which a suffix is tokenized as before."""
     last = len(text.rstrip())
     return text[:end] + text[max(end, last - SEAM) : last]
 
@@ -243,7 +243,7 @@ def _head(text: str, end: int) -> str:
 def _groups(
     texts: Sequence[str], instructions: Sequence[str | None], most: int
 ) -> Iterator[list[tuple[str | None, str]]]:
-    """Cut instructions and texts into groups that are tokenised together; a text counts ``most`` characters at most."""
+    """Cut instructions and texts into groups that are tokenized together; a text counts ``most`` characters at most."""
     group: list[tuple[str | None, str]] = []
     size = 0
     for instruction, text in zip(instructions, texts, strict=True):

@@ -17,7 +17,7 @@ from searchapp.evaluate.run import Run, ranking
 from searchapp.evaluate.settings import FirstStageSetting, RerankSetting
 from searchapp.progress import Progress
 from searchapp.rerank import Reranker
-from searchapp.rerank.bm25 import Words
+from searchapp.rerank.bm25 import Bm25Reranker
 from searchapp.search import Fusion, Stage
 from searchapp.search.fusion import fuse
 
@@ -88,7 +88,7 @@ def evaluate_reranking(
     own = replace(common, kind=scorer.kind, model=scorer.name, instruction=instruction)
     results.append(result("reranked", after, replace(own, seconds=seconds, pairs=pairs)))
     if fusion is not None:
-        words = _reordered(candidates, Words(candidates.texts.values()), depth, None)
+        words = _reordered(candidates, Bm25Reranker(candidates.texts.values()), depth, None)
         results.append(result("bm25", words, replace(common, kind="bm25")))
         both = _fused(candidates, after, words, fusion)
         results.append(result("fusion", both, replace(own, kind="fusion", fusion=fusion)))

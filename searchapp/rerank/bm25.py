@@ -13,7 +13,7 @@ from searchapp.progress import Progress
 B = 0.75  # Robertson's. Candidates are of very different lengths; Anserini's 0.4 is made for passages of one size.
 
 
-class Words:
+class Bm25Reranker:
     """A reranker that counts words, with document frequencies over all the texts it was made from."""
 
     name = "BM25"

@@ -19,7 +19,7 @@ from searchapp.rerank.cache import Cached
 from searchapp.rerank.reranker import Reranker
 
 HEADED: dict[str, tuple[Callable[..., Reranker], int]] = {
-    "head": (head.Head, head.LENGTH),
+    "head": (head.CrossEncoder, head.LENGTH),
     "yes-no": (yesno.YesNo, yesno.LENGTH),
     "listwise": (listwise.Listwise, listwise.LENGTH),
 }

@@ -35,7 +35,7 @@ def encode(encoder: Encoder, documents: Sequence[Document], progress: Progress |
     encoded = encoder.encode_counted(
         [passage_of(document) for document in documents],
         encoder.settings.document_instruction,
-        progress=None if progress is None else lambda texts, tokens: progress.advance(texts, tokens=tokens),
+        progress=progress,
         dtype=np.dtype("<f2"),
     )
     finite = np.isfinite(encoded.vectors).all(1)
