@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.build import report
 from searchapp.cli.console import notice, say
-from searchapp.cli.search import show
+from searchapp.cli.describe import report
+from searchapp.cli.hits import show
 
 QUERIES = (
     "read a csv file",

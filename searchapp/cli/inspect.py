@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.build import describe
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json
+from searchapp.cli.describe import describe
 
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.build import describe
 from searchapp.cli.console import bytes_text, say
+from searchapp.cli.describe import describe
 from searchapp.errors import SearchAppError
 
 

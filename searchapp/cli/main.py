@@ -16,33 +16,71 @@ from typing import Any
 import typer
 from typer import TyperException
 
-from searchapp.cli import adapt, bench, build, demo, evaluate, export, inspect, lexical, search, tune, update
 from searchapp.cli.console import ReaderGone, accept_all_characters, complain, flush, notice, settle
+from searchapp.cli.lazy import Entry, lazy_group
 from searchapp.errors import SearchAppError
 
 INTERRUPTED = 130
 RESUMABLE = (("build",), ("demo",), ("add",), *(("adapt", stage) for stage in ("mntp", "simcse", "supervised", "run")))
+COMMANDS = {
+    "build": Entry("searchapp.cli.build", "build", "Embed documents and build an index over them."),
+    "search": Entry("searchapp.cli.search", "search", "Search an index."),
+    "add": Entry("searchapp.cli.update", "add", "Add documents to an index; one whose id is there takes its place."),
+    "delete": Entry("searchapp.cli.update", "delete", "Delete documents by id, or all whose metadata pass a filter."),
+    "compact": Entry(
+        "searchapp.cli.update",
+        "compact",
+        "Drop what was deleted from an index, fold in what was added, and train it again.",
+    ),
+    "lexical": Entry(
+        "searchapp.cli.lexical", "lexical", "Count the words of an index for BM25, complete or change them."
+    ),
+    "info": Entry("searchapp.cli.inspect", "info", "Show what an index holds and what made it."),
+    "verify": Entry(
+        "searchapp.cli.inspect",
+        "verify",
+        "Check every checksum and count of an index, and that a search finds what is stored.",
+    ),
+    "reindex": Entry(
+        "searchapp.cli.tune",
+        "reindex",
+        "Make the reduction and the search index anew from the stored vectors; no document is encoded again.",
+    ),
+    "tune": Entry(
+        "searchapp.cli.tune",
+        "tune",
+        "Measure recall@10 against exact search and time for many settings, print the curve, perhaps store one of "
+        "them.",
+    ),
+    "export": Entry(
+        "searchapp.cli.export",
+        "export",
+        "Merge a model with its adapters into a checkpoint for sentence-transformers and for searchapp.",
+    ),
+    "demo": Entry(
+        "searchapp.cli.demo",
+        "demo",
+        "Build an index over the docstrings of the standard library, search it, and say what to type next.",
+    ),
+    "evaluate": Entry(
+        "searchapp.cli.evaluate",
+        "app",
+        "Measure how good search and reranking are, compare runs, make a test collection.",
+    ),
+    "adapt": Entry(
+        "searchapp.cli.adapt",
+        "app",
+        "Turn a decoder language model into an embedder: train it on your text and your pairs.",
+    ),
+    "bench": Entry("searchapp.cli.bench", "app", "Measure speed."),
+}
 app = typer.Typer(
     name="searchapp",
+    cls=lazy_group(COMMANDS),
     help="Semantic search over your own documents: build an index, search it, measure it.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("build")(build.build)
-app.command("search")(search.search)
-app.command("add")(update.add)
-app.command("delete")(update.delete)
-app.command("compact")(update.compact)
-app.command("lexical")(lexical.lexical)
-app.command("info")(inspect.info)
-app.command("verify")(inspect.verify)
-app.command("reindex")(tune.reindex)
-app.command("tune")(tune.tune)
-app.command("export")(export.export)
-app.command("demo")(demo.demo)
-app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(adapt.app, name="adapt")
-app.add_typer(bench.app, name="bench")
 
 
 @app.callback()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.build import describe_index
 from searchapp.cli.console import bytes_text, notice, say, say_json, table
+from searchapp.cli.describe import describe_index
 from searchapp.cli.lists import listed
 from searchapp.errors import SearchAppError
 

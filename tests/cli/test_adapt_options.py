@@ -55,7 +55,7 @@ RECIPE_ONLY = {"weight_decay", "max_grad_norm", "bidirectional"}
 
 
 def _command(name: str) -> Any:
-    return get_command(app).commands["adapt"].commands[name]
+    return get_command(app).load("adapt").commands[name]
 
 
 @pytest.mark.parametrize("name", FLAGS)
