@@ -48,7 +48,7 @@ def build(
     from searchapp.cli.progress import Bar
     from searchapp.corpus import open_source
     from searchapp.encoder import Encoder
-    from searchapp.index import Analyser
+    from searchapp.index import Analyser, BuildSettings
     from searchapp.index import build as build_index
 
     analyser = Analyser.of_language(language) if language else None
@@ -69,10 +69,7 @@ def build(
     )
     notice(f"model {model}: {encoder.description}")
     with Bar() as bar:
-        summary = build_index(
-            sources,
-            index,
-            encoder,
+        settings = BuildSettings(
             pca=options.dimension(pca),
             factory=factory,
             targets=targets,
@@ -80,6 +77,6 @@ def build(
             analyser=analyser,
             overwrite=overwrite,
             segment_size=segment_size,
-            progress=bar,
         )
+        summary = build_index(sources, index, encoder, settings, progress=bar)
     report(index, summary)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,40 +69,60 @@ class Summary:
     already_done: bool
 
 
+@dataclass(frozen=True)
+class BuildSettings:
+    """How documents become an index.
+
+    ``pca``, ``factory`` and ``targets`` are as in ``AnnRequest``. ``lexical`` counts the words for BM25 as
+    ``analyser`` cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays.
+    ``overwrite`` starts again, whatever the directory holds; ``segment_size`` documents are encoded between two
+    commits.
+    """
+
+    pca: int | str | None = None
+    factory: str = "auto"
+    targets: Targets = Targets()
+    lexical: bool = True
+    analyser: Analyser | None = None
+    overwrite: bool = False
+    segment_size: int = SEGMENT_DOCUMENTS
+
+    @property
+    def request(self) -> AnnRequest:
+        """What is asked of the search index."""
+        return AnnRequest(self.pca, self.factory, self.targets)
+
+
 def build(
     sources: Sequence[str],
     path: Path,
     encoder: Encoder,
+    settings: BuildSettings | None = None,
     *,
-    pca: int | str | None = None,
-    factory: str = "auto",
-    targets: Targets | None = None,
-    lexical: bool = True,
-    analyser: Analyser | None = None,
-    overwrite: bool = False,
-    segment_size: int = SEGMENT_DOCUMENTS,
     progress: Progress | None = None,
     disk: Disk | None = None,
+    **changes: Any,
 ) -> Summary:
     """Build an index at ``path``, or go on with an interrupted build of the same sources and model.
 
-    ``pca``, ``factory`` and ``targets`` are as in ``AnnRequest``. A finished index is left as it is when nothing
-    differs, and only reduced and indexed again when one of these does. ``lexical`` counts the words for BM25 as
-    ``analyser`` cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays.
-    Raises CorpusError, ModelError or IndexStoreError; what was committed stays.
+    ``changes`` are fields of ``BuildSettings``, over those of ``settings``: ``build(sources, path, encoder, pca=128)``.
+    A finished index is left as it is when nothing differs, and only reduced and indexed again when ``pca``, ``factory``
+    or ``targets`` do. Raises CorpusError, ModelError or IndexStoreError; what was committed stays. Raises TypeError
+    for a change that is no field.
     """
+    settings = replace(settings or BuildSettings(), **changes)
     progress = progress or Silent()
     opened = [open_source(source) for source in sources]
-    request = AnnRequest(pca, factory, targets or Targets())
+    request = settings.request
     request.check(encoder.dim)
     with Writer.open(path, disk) as writer:
         plan = Build(
             tuple(
                 {"name": absolute(source.name), "kind": source.kind, "identity": source.identity()} for source in opened
             ),
-            overwrite=overwrite,
+            overwrite=settings.overwrite,
         )
-        if overwrite and (
+        if settings.overwrite and (
             writer.manifest is None or writer.manifest.state == "ready" or not writer.manifest.build.overwrite
         ):
             start = _fresh(encoder, plan)
@@ -111,14 +132,14 @@ def build(
         resumed_at = start.rows
         done = start.state == "ready" and AnnRequest.of(start.build) == request
         if done and not _has_damaged_caches(writer):
-            manifest = add_lexical(writer, analyser, stage=progress.stage) if lexical else start
+            manifest = add_lexical(writer, settings.analyser, stage=progress.stage) if settings.lexical else start
             return Summary(manifest, 0, resumed_at, already_done=manifest == start)
         if start.state == "encoding":
-            _Run(writer, start, encoder, segment_size, progress).encode(opened)
+            _Run(writer, start, encoder, settings.segment_size, progress).encode(opened)
             give_back_freed_memory()
         writer.publish_rejections()
-        if lexical:
-            add_lexical(writer, analyser, stage=progress.stage)
+        if settings.lexical:
+            add_lexical(writer, settings.analyser, stage=progress.stage)
         manifest = build_ann(
             writer, request, stage=progress.stage, encode=encoder.encode_queries, device=encoder.device
         )
