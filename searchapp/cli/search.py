@@ -14,13 +14,14 @@ from searchapp.cli import options
 from searchapp.cli.console import BOLD, complain, notice, say, style
 from searchapp.cli.hits import show, show_json
 from searchapp.cli.lists import input_lines
+from searchapp.cli.options import OUTPUT, SEARCH, FusionOptions, RerankOptions
+from searchapp.cli.signatures import command, option, options_from
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
-    from searchapp.rerank import Reranker
-    from searchapp.search import Answer, Fusion, Index
+    from searchapp.search import Answer, Index, SearchOptions
 
 HELP = """type a query, or
   :k 20            hits to show
@@ -32,34 +33,54 @@ HELP = """type a query, or
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """How the user wants to be answered."""
+class QueryOptions:
+    """How queries are answered and shown."""
+
+    k: int = option(10, "Hits for each query.", SEARCH, flags=("-k",), min=1)
+    filter: str | None = option(None, options.FILTER, SEARCH)
+    candidates: int | None = option(None, options.CANDIDATES, SEARCH, min=0)
+    instruction: str | None = option(None, options.INSTRUCTION, SEARCH)
+    fusing: FusionOptions = FusionOptions()
+    reranking: RerankOptions = RerankOptions()
+    passages: bool = option(True, "Show the passage that fits best, not the beginning.", OUTPUT)
+
+    def request(self, index: Index, device: str) -> Request:
+        """What is asked of an index. Raises SearchAppError."""
+        from searchapp.search import SearchOptions
+
+        return Request(
+            self.k,
+            SearchOptions(
+                filter=self.filter,
+                candidates=self.candidates,
+                instruction=self.instruction,
+                hybrid=self.fusing.of(index.vectors) or False,
+                rerank=self.reranking.load(device),
+                rerank_depth=self.reranking.rerank_depth,
+            ),
+            self.passages,
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """How the next query is answered, and whether its passages are shown."""
 
     k: int
-    filter: str | None
-    candidates: int | None
-    instruction: str | None
+    options: SearchOptions
     passages: bool
-    hybrid: Fusion | None = None
-    rerank: str | Reranker | None = None
-    rerank_depth: int = 100
 
 
+@command(
+    "searchapp search indexes/notes",
+    "searchapp search indexes/notes 'kill a child process' -k 5 --hybrid",
+    "searchapp search indexes/notes --filter 'year >= 2020' --json < queries.txt",
+)
+@options_from("asked", QueryOptions())
 def search(
     index: options.Directory,
+    asked: QueryOptions,
     queries: Annotated[list[str] | None, typer.Argument(metavar="[QUERY]...", show_default=False)] = None,
-    k: Annotated[int, typer.Option("-k", help="Hits for each query.", min=1)] = 10,
-    filter: options.Filter = None,
-    candidates: options.Candidates = None,
-    instruction: options.Instruction = None,
-    hybrid: options.Hybrid = False,
-    fusion: options.FusionMethod = None,
-    weight: options.Weight = None,
-    fusion_depth: options.FusionDepth = None,
-    rerank: options.Rerank = None,
-    rerank_depth: options.RerankDepth = 100,
-    reranker_kind: options.RerankerKind = "auto",
-    passages: Annotated[bool, typer.Option(help="Show the passage that fits best, not the beginning.")] = True,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -69,23 +90,14 @@ def search(
     opened = Index.open(index, device=device)
     for text in opened.vectors.snapshot.notices:
         notice(f"notice: {text}")
-    wishes = Wishes(
-        k,
-        filter,
-        candidates,
-        instruction,
-        passages,
-        hybrid=options.fusion_of(opened.vectors, hybrid, fusion, weight, fusion_depth),
-        rerank=options.reranker_of(rerank, reranker_kind, device),
-        rerank_depth=rerank_depth,
-    )
+    request = asked.request(opened, device)
     if queries is None and (sys.stdin is None or not sys.stdin.isatty()):
         queries = _read_queries()
     if queries is not None:
-        for answer in _ask(opened, queries, wishes):
-            show_json(answer) if json else show(opened, answer, passages)
+        for answer in _ask(opened, queries, request):
+            show_json(answer) if json else show(opened, answer, request.passages)
         return
-    _prompt(opened, wishes, json)
+    _prompt(opened, request, json)
 
 
 def _read_queries() -> list[str]:
@@ -99,28 +111,18 @@ def _read_queries() -> list[str]:
     return queries
 
 
-def _ask(index: Index, queries: list[str], wishes: Wishes) -> list[Answer]:
+def _ask(index: Index, queries: list[str], request: Request) -> list[Answer]:
     from searchapp.cli.progress import Bar
 
     with Bar(keep=False) as bar:
-        return index.answer(
-            queries,
-            wishes.k,
-            filter=wishes.filter,
-            candidates=wishes.candidates,
-            instruction=wishes.instruction,
-            hybrid=wishes.hybrid or False,
-            rerank=wishes.rerank,
-            rerank_depth=wishes.rerank_depth,
-            progress=bar,
-        )
+        return index.answer(queries, request.k, request.options, progress=bar)
 
 
-def _prompt(index: Index, wishes: Wishes, json: bool) -> None:
+def _prompt(index: Index, request: Request, json: bool) -> None:
     from prompt_toolkit import PromptSession
 
-    if wishes.filter:
-        _passing(index, wishes.filter)  # a wrong key is said before a model is loaded
+    if request.options.filter:
+        _passing(index, request.options.filter)  # a wrong key is said before a model is loaded
     notice(f"loading {index.vectors.manifest.encoder['reference']['model']} …")
     _ = index.encoder
     notice(f"{index.vectors.manifest.documents:,} documents; :help for help")
@@ -139,10 +141,10 @@ def _prompt(index: Index, wishes: Wishes, json: bool) -> None:
             continue
         try:
             if line.startswith(":"):
-                wishes = _command(line, index, wishes, last)
+                request = _command(line, index, request, last)
             else:
-                last = _ask(index, [line], wishes)[0]
-                show_json(last) if json else show(index, last, wishes.passages)
+                last = _ask(index, [line], request)[0]
+                show_json(last) if json else show(index, last, request.passages)
         except SearchAppError as error:
             complain(str(error))
         except KeyboardInterrupt:
@@ -162,24 +164,24 @@ def _history() -> History:
     return FileHistory(str(place))
 
 
-def _command(line: str, index: Index, wishes: Wishes, last: Answer | None) -> Wishes:
+def _command(line: str, index: Index, request: Request, last: Answer | None) -> Request:
     """Obey a line that begins with a colon. Raises SearchAppError for one that cannot be obeyed."""
     name, _, rest = line[1:].partition(" ")
-    rest = rest.strip()
+    rest, now = rest.strip(), request.options
     if name == "k":
-        wishes = replace(wishes, k=_number(line, rest, None))
-        notice(f"{wishes.k:,} {'hit' if wishes.k == 1 else 'hits'}")
+        request = replace(request, k=_number(line, rest, None))
+        notice(f"{request.k:,} {'hit' if request.k == 1 else 'hits'}")
     elif name == "filter":
         there = index.vectors.manifest.documents
         passing = _passing(index, rest) if rest else there
-        wishes = replace(wishes, filter=rest or None)
+        now = replace(now, filter=rest or None)
         notice(f"{passing:,} of {there:,} documents pass")
     elif name == "hybrid":
-        wishes = replace(wishes, hybrid=None if wishes.hybrid else options.fusion_of(index.vectors, True))
-        notice("BM25 beside the vectors" if wishes.hybrid else "vectors alone")
+        now = replace(now, hybrid=False if now.hybrid else FusionOptions(hybrid=True).of(index.vectors) or False)
+        notice("BM25 beside the vectors" if now.hybrid else "vectors alone")
     elif name == "rerank":
-        wishes = replace(wishes, rerank=options.reranker_of(rest or None))
-        notice(f"the best {wishes.rerank_depth} hits are reranked by {rest}" if rest else "no reranking")
+        now = replace(now, rerank=RerankOptions(rerank=rest or None).load())
+        notice(f"the best {now.rerank_depth} hits are reranked by {rest}" if rest else "no reranking")
     elif name == "show":
         if last is None or not last.hits:
             raise SearchAppError(f"{line} finds no hits to show; type a query first")
@@ -188,7 +190,7 @@ def _command(line: str, index: Index, wishes: Wishes, last: Answer | None) -> Wi
         notice(HELP)
     else:
         raise SearchAppError(f"{line} is no command of the prompt; :help lists them")
-    return wishes
+    return replace(request, options=now)
 
 
 def _number(line: str, text: str, most: int | None) -> int:
