@@ -13,6 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from searchapp.cli.verbosity import add_verbosity
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -45,7 +47,7 @@ class LazyGroup(TyperGroup):
     def load(self, name: str) -> Any:
         """The command itself."""
         if name not in self._loaded:
-            self._loaded[name] = _load(name, self.table[name])
+            self._loaded[name] = add_verbosity(_load(name, self.table[name]))
         return self._loaded[name]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -10,14 +10,14 @@ import errno
 import os
 import shlex
 import sys
-import traceback
 from typing import Any
 
 import typer
 from typer import TyperException
 
-from searchapp.cli.console import ReaderGone, accept_all_characters, complain, flush, notice, settle
+from searchapp.cli.console import ReaderGone, accept_all_characters, complain, flush, settle
 from searchapp.cli.lazy import Entry, lazy_group
+from searchapp.cli.verbosity import add_verbosity, verbosity
 from searchapp.errors import SearchAppError
 
 INTERRUPTED = 130
@@ -100,19 +100,21 @@ def main(arguments: list[str] | None = None) -> None:
         if getattr(sys, name) is None:  # closed by the user, as in >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - open until the program ends
     accept_all_characters()
-    code = _run(given, debug)
+    with verbosity():
+        code = _run(given, debug)
     settle()
     raise SystemExit(code)
 
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        result: Any = app(arguments or ["--help"], prog_name="searchapp", standalone_mode=False)
+        program = add_verbosity(typer.main.get_command(app))
+        result: Any = program(arguments or ["--help"], prog_name="searchapp", standalone_mode=False)
         flush()
     except ReaderGone:
         return 0
-    except SystemExit as stop:  # what typer makes of a broken pipe that `say` did not meet
-        if not arguments or "--help" in arguments:
+    except SystemExit as stop:  # of --show-completion, or what typer makes of a broken pipe that `say` did not meet
+        if stop.code in (0, None) or not arguments or "--help" in arguments:
             return 0
         return _failed(stop.__context__, debug) if isinstance(stop.__context__, Exception) else 1
     except (KeyboardInterrupt, typer.Abort):
@@ -126,28 +128,28 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 def _failed(error: Exception, debug: bool) -> int:
     """Say what went wrong; the code is 2 for a mistake in the input or the options, 1 for a fault of the program."""
-    if debug:
-        traceback.print_exception(error)
+    shown = error if debug else None
     match error:
         case SearchAppError():
-            complain(str(error))
+            complain(str(error), shown)
         case TyperException():  # what typer itself finds wrong with the options
             context = getattr(error, "ctx", None)
             command = context.command_path if context is not None else "searchapp"
-            complain(f"{error.format_message().rstrip('.')}; see {command} --help")
+            complain(f"{error.format_message().rstrip('.')}; see {command} --help", shown)
         case OSError(errno=errno.ENOSPC):
-            complain(f"no space is left on {error.filename or 'the device written to'}; make room and run it again")
+            place = error.filename or "the device written to"
+            complain(f"no space is left on {place}; make room and run it again", shown)
         case _:
             again = "" if debug else ". Run it again with --debug for the traceback"
-            complain(f"a fault of searchapp: {type(error).__name__}: {error}{again}")
+            complain(f"a fault of searchapp: {type(error).__name__}: {error}{again}", shown)
             return 1
     return 2
 
 
 def _interrupted(arguments: list[str]) -> None:
-    if any(tuple(arguments[: len(command)]) == command for command in RESUMABLE):  # it goes on where it was
-        # no `complain`, which would fold the white space of a quoted path
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    if any(tuple(words[: len(command)]) == command for command in RESUMABLE):  # it goes on where it was
         command = shlex.join(["searchapp", *arguments])
-        notice(f"searchapp: error: interrupted; what was committed is kept. To go on: {command}")
+        complain(f"interrupted; what was committed is kept. To go on: {command}", fold=False)
     else:
         complain("interrupted")

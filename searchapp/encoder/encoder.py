@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from searchapp.encoder.tokenization import Tokenisation, Tokens
 from searchapp.encoder.window import SHARD, Pair, Window, windows
 from searchapp.encoder.workers import Team
 from searchapp.errors import ModelError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class Encoder:
         from searchapp.encoder.devices import choose_devices, why
         from searchapp.encoder.loading import load_model, load_tokenizer, read_config, resolve_settings
 
+        began = time.perf_counter()
         checkpoint = locate(str(model), [str(adapter) for adapter in adapters or []])
         given = {
             "pooling": pooling,
@@ -134,6 +139,8 @@ class Encoder:
             chosen=why(dtype, places[0]),
         )
         encoder.keep(cache)
+        log.info("loaded %s in %.1f s: %s", model, time.perf_counter() - began, encoder.description)
+        log.debug("weights from %s, adapters from %s", checkpoint.weights, [str(path) for path in checkpoint.adapters])
         return encoder
 
     def keep(self, folder: str | Path | None) -> None:

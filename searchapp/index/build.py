@@ -7,6 +7,7 @@ sixteen bytes a document to tell ids apart.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections import Counter
@@ -43,6 +44,8 @@ from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import REJECTED, Writer
 from searchapp.progress import Progress, Silent
 from searchapp.provenance import package_versions
+
+log = logging.getLogger(__name__)
 
 PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
 PACKAGES = (
@@ -143,6 +146,8 @@ def build(
         manifest = build_ann(
             writer, request, stage=progress.stage, encode=encoder.encode_queries, device=encoder.device
         )
+    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in manifest.build.seconds.items())
+    log.info("built %s: %d documents, %d rejected; %s", path, manifest.rows, manifest.build.rejected, spent)
     return Summary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
 
 
@@ -328,6 +333,7 @@ class _Run:
             files=files,
         )
         self._manifest = self._writer.commit(changed)
+        log.debug("committed %d documents after %d records", self._manifest.rows, consumed)
         self._snapshot = Snapshot.of(self._writer)
         self._pending, self._rejections = [], []
 
@@ -336,6 +342,7 @@ def records(sources: Sequence[Source], skip: int) -> Iterator[tuple[int, float, 
     """Yield (records read so far, share of all sources, item) after the first ``skip`` records."""
     read = 0
     for number, source in enumerate(sources):
+        log.info("reading %s (%s)", source.name, source.kind)
         for record in source.records():
             read += 1
             if read > skip:

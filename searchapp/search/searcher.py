@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from searchapp.search.fusion import Fusion, stored_fusion
 from searchapp.search.hit import Answer, Hit, Place
 from searchapp.search.pipeline import RERANKED, Plan, run
 from searchapp.search.ranking import Stage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ class Index:
         hits = [_hits(index, stages, number) for number in range(len(queries))]
         spent = sum(stage.seconds for stage in stages if stage.name == "reranked")
         searched = time.perf_counter() - encoded - spent
+        for stage in stages:
+            log.debug("%s: %d queries in %.1f ms", stage.name, len(queries), 1000 * stage.seconds)
         return [Answer(*pair, encoded - began, searched, spent) for pair in zip(queries, hits, strict=True)]
 
     def _reranker(self, given: str | Reranker) -> Reranker:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+import searchapp
 from searchapp.cli.lazy import LazyGroup
 from searchapp.cli.main import COMMANDS, app
 
@@ -58,7 +61,9 @@ def test_a_command_imports_no_other(command: str) -> None:
     found = imported(command, "--help")
     assert found & MODULES == {COMMANDS[command].module}
     if command != "adapt":  # whose settings are the options
-        assert not [name for name in found if name.split(".")[1:2] not in ([], ["cli"], ["errors"], ["telemetry"])]
+        assert not [
+            name for name in found if name.split(".")[1:2] not in ([], ["cli"], ["errors"], ["logs"], ["telemetry"])
+        ]
 
 
 def test_a_command_of_a_group_imports_no_other() -> None:
@@ -75,6 +80,8 @@ def test_a_command_of_a_group_imports_no_other() -> None:
         ("searchapp evaluate retrieval --rerank", {"--rerank", "--rerank-depth", "--reranker-kind"}),
         ("searchapp search --pass", {"--passages"}),
         ("searchapp adapt mntp --step", {"--steps"}),
+        ("searchapp info --verb", {"--verbose"}),
+        ("searchapp evaluate --quie", {"--quiet"}),
     ],
 )
 def test_a_shell_completes_commands_and_options(typed: str, found: set[str]) -> None:
@@ -85,3 +92,38 @@ def test_a_shell_completes_commands_and_options(typed: str, found: set[str]) -> 
         capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, set(done.stdout.split()), done.stderr) == (0, found, "")
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> dict[str, str]:
+    """The environment of a bash that has the program on its path, and a home of its own."""
+    program = tmp_path / "bin" / "searchapp"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m searchapp "$@"\n')
+    program.chmod(0o755)
+    paths = f"{program.parent}:{os.environ['PATH']}"
+    root = str(Path(searchapp.__file__).parents[1])
+    return {**os.environ, "HOME": str(tmp_path), "SHELL": "/bin/bash", "PATH": paths, "PYTHONPATH": root}
+
+
+def bash(script: str, shell: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "--norc", "-c", script], env=shell, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_bash_completes_with_the_script_that_is_shown(shell: dict[str, str]) -> None:
+    shown = bash("searchapp --show-completion; echo code $?", shell)
+    script, _, code = shown.stdout.rpartition("code ")
+    assert (code, shown.stderr) == ("0\n", "")
+    complete = "COMP_WORDS=(searchapp evaluate comp); COMP_CWORD=2; _searchapp_completion searchapp; echo $COMPREPLY"
+    assert bash(f"{script}\n{complete}", shell).stdout == "compare\n"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_the_script_is_installed(shell: dict[str, str], tmp_path: Path) -> None:
+    done = bash("searchapp --install-completion; echo code $?", shell)
+    assert done.stdout.endswith("code 0\n"), done
+    assert "_SEARCHAPP_COMPLETE=complete_bash" in (tmp_path / ".bash_completions" / "searchapp.sh").read_text()
+    assert ".bash_completions/searchapp.sh" in (tmp_path / ".bashrc").read_text()
