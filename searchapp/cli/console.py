@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import re
 import shutil
@@ -93,7 +92,7 @@ def _drop(descriptor: int) -> None:
 
 def notice(text: str) -> None:
     """A line of news, at level ``info`` of the program's logger. That nobody reads it is no reason to stop."""
-    _log(logging.INFO, text)
+    _log("INFO", text)
 
 
 def complain(text: str, error: BaseException | None = None, *, fold: bool = True) -> None:
@@ -101,12 +100,14 @@ def complain(text: str, error: BaseException | None = None, *, fold: bool = True
 
     ``fold=False`` keeps the white space, as in a quoted path.
     """
-    _log(logging.ERROR, "searchapp: error: " + (" ".join(text.split()) if fold else text), error)
+    _log("ERROR", "searchapp: error: " + (" ".join(text.split()) if fold else text), error)
 
 
-def _log(level: int, text: str, error: BaseException | None = None) -> None:
+def _log(level: str, text: str, error: BaseException | None = None) -> None:
+    import logging
+
     if logging.getLogger("searchapp").handlers:
-        logging.getLogger(NOTICES).log(level, "%s", text, exc_info=error)
+        logging.getLogger(NOTICES).log(getattr(logging, level), "%s", text, exc_info=error)
     else:  # a part of the program that runs without the rest
         write_line(text)
 

@@ -13,8 +13,6 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from searchapp.cli.verbosity import add_verbosity
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -47,6 +45,8 @@ class LazyGroup(TyperGroup):
     def load(self, name: str) -> Any:
         """The command itself."""
         if name not in self._loaded:
+            from searchapp.cli.verbosity import add_verbosity
+
             self._loaded[name] = add_verbosity(_load(name, self.table[name]))
         return self._loaded[name]
 

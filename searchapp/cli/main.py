@@ -17,7 +17,6 @@ from typer import TyperException
 
 from searchapp.cli.console import ReaderGone, accept_all_characters, complain, flush, settle
 from searchapp.cli.lazy import Entry, lazy_group
-from searchapp.cli.verbosity import add_verbosity, verbosity
 from searchapp.errors import SearchAppError
 
 INTERRUPTED = 130
@@ -90,6 +89,8 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its code."""
+    from searchapp.cli.verbosity import verbosity
+
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
@@ -107,6 +108,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
+    from searchapp.cli.verbosity import add_verbosity
+
     try:
         program = add_verbosity(typer.main.get_command(app))
         result: Any = program(arguments or ["--help"], prog_name="searchapp", standalone_mode=False)
