@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.build import describe
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json
+from searchapp.cli.describe import describe
+from searchapp.cli.signatures import command
 
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
     from searchapp.index.storage.manifest import Manifest
 
 
+@command("searchapp info indexes/notes", "searchapp info indexes/notes --json")
 def info(index: options.Directory, json: options.Json = False) -> None:
     """Show what an index holds and what made it."""
     from searchapp.index import Snapshot
@@ -106,13 +108,20 @@ def _updates(manifest: Manifest) -> dict[str, str]:
     return lines
 
 
+@command(
+    "searchapp verify indexes/notes",
+    "searchapp verify indexes/notes --repair",
+    "searchapp verify indexes/notes notes/ --repair --json",
+)
 def verify(
     index: options.Directory,
     sources: Annotated[
         list[str] | None,
         typer.Argument(metavar="[SOURCE]...", help="With --repair: where lost documents are; default: those recorded."),
     ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what is damaged.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what is damaged.", rich_help_panel=options.INDEX)
+    ] = False,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:

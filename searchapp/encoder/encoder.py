@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ from searchapp.encoder.workers import EncoderPool
 from searchapp.errors import ModelError
 from searchapp.progress import Progress, Silent
 from searchapp.unicode import find_surrogate
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Encoder:
         from searchapp.encoder.devices import choose_devices, why
         from searchapp.encoder.loading import load_model, load_tokenizer, read_config, resolve_settings
 
+        began = time.perf_counter()
         refuse_unknown(options, LoadOptions.__annotations__, "Encoder.load")
         backend, dtype = named(options, "backend", "torch"), named(options, "dtype", "auto")
         checkpoint = locate(str(model), [str(adapter) for adapter in options.get("adapters") or []])
@@ -115,6 +120,8 @@ class Encoder:
             chosen=why(dtype, devices[0]),
         )
         encoder.keep(options.get("cache"))
+        log.info("loaded %s in %.1f s: %s", model, time.perf_counter() - began, encoder.description)
+        log.debug("weights from %s, adapters from %s", checkpoint.weights, [str(path) for path in checkpoint.adapters])
         return encoder
 
     def keep(self, folder: str | Path | None) -> None:

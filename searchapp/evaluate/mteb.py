@@ -21,7 +21,7 @@ from searchapp.corpus import passage_of
 from searchapp.encoder import Encoder
 from searchapp.encoder.options import LoadOptions, refuse_unknown
 from searchapp.errors import EvaluationError
-from searchapp.index import VectorIndex, build
+from searchapp.index import BuildSettings, VectorIndex, build
 from searchapp.rerank import Reranker
 from searchapp.search import Fusion, Plan, run
 
@@ -206,14 +206,8 @@ class MtebIndex:
         text = "".join(lines).encode()
         if not source.exists() or source.read_bytes() != text:
             source.write_bytes(text)
-        build(
-            [str(source)],
-            work / "index",
-            self.encoder,
-            pca=self._pca,
-            factory=self._factory,
-            lexical=self._fusion is not None,
-        )
+        settings = BuildSettings(self._pca, self._factory, lexical=self._fusion is not None)
+        build([str(source)], work / "index", self.encoder, settings)
         self._index = VectorIndex.open(work / "index")
 
     def search(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from searchapp.index.add import Added, add
-from searchapp.index.build import BuildSummary, build
+from searchapp.index.build import BuildSettings, BuildSummary, build
 from searchapp.index.compact import Compacted, compact
 from searchapp.index.delete import Deleted, delete
 from searchapp.index.encoder_match import recorded_encoder
@@ -19,6 +19,7 @@ from searchapp.index.verify import Report, examine, verify
 __all__ = [
     "Added",
     "Analyzer",
+    "BuildSettings",
     "Compacted",
     "Deleted",
     "Filter",

@@ -8,6 +8,7 @@ ones. So it may be run again with other sources, or after a delete, and is right
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ from searchapp.index.storage.segment import (
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress, Silent
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ def add(
             raise IndexStoreError(f"{path} was made by the backend {made}; load the encoder with backend={made!r}")
         summary = _AddRun(writer, manifest, encoder, segment_size, progress).add(opened)
         writer.publish_rejections()
+        counts = summary.added, summary.changed, summary.unchanged, summary.rejected
+        log.info("%s: %d added, %d changed, %d unchanged, %d rejected, in %.1f s", path, *counts, summary.seconds)
         folded = extend_index(writer, progress.stage)
         if folded is not None:
             notices = (*summary.notices, *folded.notices)

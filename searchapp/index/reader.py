@@ -5,6 +5,7 @@ Rows that came after the FAISS index was made are compared exactly beside it; ro
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,8 @@ from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.manifest import Ann, Manifest
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.vectors import Vectors, unit
+
+log = logging.getLogger(__name__)
 
 FEW = 20_000  # rows passing a filter below which they are simply all compared
 BRUTE_FORCE = Ann("", "Flat", rows=0, candidates=0)  # stands for the FAISS index where every row is compared exactly
@@ -53,6 +56,7 @@ class VectorIndex:
                 f"{path} is not ready: {index.manifest.rows} documents are embedded, the index over them is not "
                 f"there{why}; run the same `searchapp build` again, it goes on from here"
             )
+        log.info("opened %s: %d documents, generation %d", path, index.manifest.documents, index.manifest.number)
         return index
 
     @property

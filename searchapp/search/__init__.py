@@ -7,6 +7,18 @@ from searchapp.search.hit import Answer, Hit, Place
 from searchapp.search.passage import Snippet, best_passages
 from searchapp.search.pipeline import Plan, run
 from searchapp.search.ranking import Stage
-from searchapp.search.searcher import Index
+from searchapp.search.searcher import Index, SearchOptions
 
-__all__ = ["Answer", "Fusion", "Hit", "Index", "Snippet", "Place", "Plan", "Stage", "best_passages", "run"]
+__all__ = [
+    "Answer",
+    "Fusion",
+    "Hit",
+    "Index",
+    "Snippet",
+    "Place",
+    "Plan",
+    "SearchOptions",
+    "Stage",
+    "best_passages",
+    "run",
+]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from searchapp.errors import CorpusError, IndexStoreError
-from searchapp.index import VectorIndex, verify
+from searchapp.index import BuildSettings, VectorIndex, verify
 from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.manifest_json import dump, load
 from searchapp.index.storage.snapshot import Snapshot
@@ -296,3 +296,19 @@ def test_the_time_of_encoding_covers_every_segment(tmp_path: Path, corpus) -> No
 
     summary = build([str(corpus(30))], tmp_path / "ix", Slow(), segment_size=10)
     assert summary.manifest.build.seconds["encode"] >= 0.3
+
+
+def test_settings_and_keywords_say_the_same(tmp_path: Path, corpus, hash_encoder: HashEncoder) -> None:
+    source = [str(corpus(40))]
+    given = BuildSettings(pca=16, factory="Flat", lexical=False, segment_size=9)
+    one = build(source, tmp_path / "one", hash_encoder, given).manifest
+    two = build(source, tmp_path / "two", hash_encoder, pca=16, factory="Flat", lexical=False, segment_size=9).manifest
+    both = build(source, tmp_path / "both", hash_encoder, given, pca=8).manifest
+    assert one.reduction and two.reduction and both.reduction
+    assert (one.reduction.dim, two.reduction.dim, both.reduction.dim) == (16, 16, 8)
+    assert (
+        (len(one.segments), one.lexical) == (len(two.segments), two.lexical) == (len(both.segments), None) == (5, None)
+    )
+    with pytest.raises(TypeError, match="pcs"):
+        build(source, tmp_path / "three", hash_encoder, pcs=8)
+    assert not (tmp_path / "three").exists()
