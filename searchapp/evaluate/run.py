@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.atomic import atomic_write
-from searchapp.corpus.decoding import Unreadable, utf8_stream
+from searchapp.corpus.decoding import Unreadable, utf8_stream, without_mark
 from searchapp.errors import EvaluationError
 
 Run = dict[str, dict[str, float]]
@@ -38,7 +38,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 for number, line in enumerate(iter(stream.readline, b""), 1):
                     if b"\0" in line:
                         raise EvaluationError(f"{path}:{number}: a NUL character, expected text; remove it")
-                    if text := line.strip():
+                    if text := without_mark(line).strip():
                         yield number, text
     except Unreadable as error:
         raise EvaluationError(f"{path}: {error}") from error
