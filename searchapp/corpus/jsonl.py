@@ -139,7 +139,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"invalid JSON: {name} is not in the language; use null or leave the field out")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object, none of whose names may stand twice: which of the two is meant cannot be known (RFC 8259, 4)."""
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -151,4 +151,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 # Strings are passed over whole: JSON has none that goes over a line end.
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},]')
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=unique_object)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from searchapp.atomic import atomic_write
 from searchapp.corpus.decoding import Unreadable, utf8_stream, without_mark
 from searchapp.errors import EvaluationError
 
+# Numbers as C writes them: Python's own 1_0 and digits of other scripts would be others to trec_eval.
+NUMBER = re.compile(r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|inf|infinity)", re.IGNORECASE | re.ASCII)
 Run = dict[str, dict[str, float]]
 """Query id → document id → score; a higher score is a better document."""
 
@@ -110,7 +113,8 @@ def read_run(path: str | Path) -> Run:
             )
         try:
             query, document = columns[0].decode(), columns[2].decode()
-            score = float(columns[4])
+            written = columns[4].decode()
+            score = float(written) if NUMBER.fullmatch(written) else float("nan")
         except UnicodeDecodeError:
             raise EvaluationError(f"{path}:{number}: not UTF-8; convert the file to UTF-8") from None
         except ValueError:
