@@ -92,6 +92,13 @@ def utf8_stream(source: io.BufferedReader | gzip.GzipFile, *, returns: bool = Fa
     return source, encoding, len(mark)
 
 
+def without_mark(line: bytes) -> bytes:
+    """A line of UTF-8 without the byte order mark at its start, which files put together have in their middle."""
+    while line.startswith(codecs.BOM_UTF8):
+        line = line[len(codecs.BOM_UTF8) :]
+    return line
+
+
 def text_lines(source: IO[bytes]) -> Iterator[tuple[int, str]]:
     """Yield the lines of a binary stream that are not blank, without their ends, with their number from 1.
 
@@ -104,7 +111,7 @@ def text_lines(source: IO[bytes]) -> Iterator[tuple[int, str]]:
     number = 0
     while data := stream.readline():
         number += 1
-        text = line_text(data, number, encoding).rstrip("\r\n")
+        text = line_text(without_mark(data), number, encoding).rstrip("\r\n")
         if text.strip():
             yield number, text
 
@@ -127,12 +134,17 @@ def _buffered(source: IO[bytes]) -> io.BufferedReader:
 
 
 def _zeros(start: bytes) -> str:
-    """UTF-16 or UTF-32 where every second byte, or three of four, of at least two characters is zero; else ""."""
+    """UTF-16 or UTF-32, told by the zeros in the high bytes of its characters; else "". UTF-8 text has none at all.
+
+    In UTF-32 the highest byte of every character is zero, and the next one of nearly every; in UTF-16 the high byte of
+    Latin letters, digits and blanks. Low bytes hardly ever are.
+    """
     for width, encoding in ((4, "UTF-32"), (2, "UTF-16")):
         part = start[: len(start) // width * width]
-        if len(part) < 2 * width:
-            continue
-        kept = [place for place in range(width) if any(part[place::width])]
-        if kept in ([0], [width - 1]) and all(part[kept[0] :: width]):
-            return encoding
+        count = len(part) // width
+        for step in (1, -1):  # from the high byte down: big-endian, little-endian
+            zeros = [part[place::width].count(0) for place in range(width)][::step]
+            high = zeros[0] == count and zeros[1] > 0.8 * count if width == 4 else zeros[0] > 0.2 * count
+            if count > 1 and high and zeros[-1] <= zeros[0] / 10:
+                return encoding
     return ""

@@ -70,6 +70,7 @@ class _Table:
     columns: list[str]
     delimiter: str
     blanks: bool
+    written: tuple[str, ...] = ()  # the header's cells as they stand
 
     def cells(self, line: str) -> list[str] | None:
         """A line as a row without quoting; None where it has not a cell for each column."""
@@ -101,7 +102,8 @@ def _read(path: Path, file: str, delimiter: str) -> Iterator[Record]:
 
     Quoting is read strictly: a stray quote is a rejection, not a guess; in a table with tabs, which has no quoting of
     its own, it is a quote where each line has all its cells. A row that runs over lines which look like rows is not
-    believed. For metadata cells see ``typed``; an empty cell and a column without a name are left out.
+    believed, and the header again is rejected. For metadata cells see ``typed``; an empty cell and a column without a
+    name are left out.
 
     Raises CorpusError where the header lacks the `text` or the id column, or the file cannot be read.
     """
@@ -158,6 +160,8 @@ def _items(
         yield _item(table, row, first, doubt, file)
     else:
         reason = f"not a row of the table{where}: {fault}" if fault else _cells_fault(table, row, where)
+        if any('\\"' in held.text for held in taken):
+            reason += '; a backslash does not mark a quote: write "" in its place'
         yield Rejected(file=file, line=first, reason=reason)
         if any(alike):
             doubt.opened, doubt.until, doubt.shape = first, taken[-1].number, shape
@@ -168,6 +172,8 @@ def _item(table: _Table, row: list[str], line: int, doubt: _Doubt, file: str) ->
     if line <= doubt.until and table.shape(row) != doubt.shape:
         reason = f"may be part of the row on line {doubt.opened}, whose quote is not closed"
         return Rejected(file=file, line=line, reason=reason)
+    if tuple(row) == table.written:
+        return Rejected(file=file, line=line, reason="the header row again, as files put together have it: remove it")
     for name, cell in zip(table.columns, row, strict=True):
         if find_surrogate(cell) is not None:
             reason = f"invalid UTF-8 in `{name}`: save the file as UTF-8"
@@ -226,7 +232,7 @@ def _columns(feed: _Feed, file: str, delimiter: str) -> _Table:
     blanks = len(columns) > 1 and all(name[:1] == " " for name in columns[1:])
     if blanks:
         columns = [name.strip(" ").removeprefix('"').removesuffix('"') for name in columns]
-    return _Table(known_columns(columns), delimiter, blanks)
+    return _Table(known_columns(columns), delimiter, blanks, tuple(columns))
 
 
 def _complete(columns: list[str]) -> bool:

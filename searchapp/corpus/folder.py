@@ -113,10 +113,11 @@ def _marks(path: Path, lines: Iterator[tuple[int, str]], about: FrontMatter) -> 
     mark = MARKERS[path.suffix.lower()]
     if not about.lines:
         return mark(lines)
-    top = islice(lines, about.lines)
     if about.fields is not None:
-        return mark(chain(((number, "") for number, _ in top), lines))
-    held = list(top)
+        above = islice(lines, about.before)
+        front = islice(lines, about.lines - about.before)
+        return mark(chain(above, ((number, "") for number, _ in front), lines))
+    held = list(islice(lines, about.lines))
     below = mark(chain(((number, "") for number, _ in held), lines))
     return chain(mark_plain(held), below)
 

@@ -13,6 +13,30 @@ _ATX = re.compile(r" {0,3}(#{1,6})(?=[ \t]|$)")
 _FENCE = re.compile(r"\s*(`{3,}|~{3,})")
 # What cannot be the text of an underlined heading in Markdown: list items, quotes, tables, fences, indented code.
 _NO_SETEXT = re.compile(r" {4}|\t| {0,3}(?:[-+*>|#`~]|[0-9]{1,9}[.)])")
+MODE_LINE = re.compile(r"#\s*-\*-.*-\*-\s*$")  # what editors read about a file: # -*- coding: utf-8 -*-
+# Blocks of HTML, in which nothing is Markdown: how one begins, and how it ends (CommonMark 0.31, section 4.6). Those
+# that name no end end at a blank line.
+_RAW = "script|pre|style|textarea"
+_BLOCKS = (
+    "address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt|"
+    "fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu|"
+    "menuitem|nav|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr|"
+    "track|ul"
+)
+_BLANK = re.compile(r"(?!)")
+_ATTRIBUTE = r"""\s+[a-zA-Z_:][\w.:-]*(?:\s*=\s*(?:[^\s"'=<>`]+|'[^']*'|"[^"]*"))?"""
+_HTML = tuple(
+    (re.compile(rf" {{0,3}}{begin}", re.IGNORECASE), _BLANK if end is None else re.compile(end, re.IGNORECASE))
+    for begin, end in (
+        (rf"<(?:{_RAW})(?:\s|>|$)", rf"</(?:{_RAW})>"),
+        ("<!--", "-->"),
+        (r"<\?", r"\?>"),
+        (r"<!\[CDATA\[", r"\]\]>"),
+        ("<![a-z]", ">"),
+        (rf"</?(?:{_BLOCKS})(?:\s|/?>|$)", None),
+    )
+)
+_TAG = re.compile(rf" {{0,3}}(?:<[a-zA-Z][a-zA-Z0-9-]*(?:{_ATTRIBUTE})*\s*/?>|</[a-zA-Z][a-zA-Z0-9-]*\s*>)\s*$")
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
@@ -54,16 +78,26 @@ def mark_plain(lines: Lines) -> Iterator[Mark]:
 
 
 def mark_markdown(lines: Lines) -> Iterator[Mark]:
-    """Mark Markdown: `#` headings, underlined headings of one line, fenced code blocks."""
+    """Mark Markdown: `#` headings, underlined headings of one line, fenced code blocks, and HTML, which is text."""
     fence = ""
+    html: re.Pattern[str] | None = None  # the end of the block of HTML that is open
     gap = False
     fresh = True  # an underlined heading can start here: after a blank line, a heading, or code
     underline = False
     for number, (line, following) in enumerate(_windows(lines, 2), start=1):
         if not line.strip():
             gap, fresh = True, True
+            html = None if html is _BLANK else html
             continue
         kind, opens, level, heading = Kind.TEXT, False, 0, ""
+        if html is None and not fence and not underline:
+            html = _html(line, fresh)
+        if html is not None:
+            closed = html.search(line) is not None
+            html = None if closed else html
+            yield Mark(number, line, kind, gap)
+            gap, fresh = False, closed
+            continue
         if fence:
             kind = Kind.CODE
             if _closes(line, fence):
@@ -72,11 +106,11 @@ def mark_markdown(lines: Lines) -> Iterator[Mark]:
             kind = Kind.HEADING
         elif opening := _opening(line):
             fence, kind, opens = opening, Kind.CODE, True
-        elif atx := _ATX.match(line):
+        elif (atx := _ATX.match(line)) and not (number == 1 and MODE_LINE.match(line)):
             kind, level, heading = Kind.HEADING, len(atx[1]), _atx_text(line[atx.end() :])
         elif fresh and not _NO_SETEXT.match(line) and (level := _setext_level(following)):
             kind, heading = Kind.HEADING, _clip(line)
-        underline = kind is Kind.HEADING and level > 0 and not _ATX.match(line)
+        underline = kind is Kind.HEADING and level > 0 and not atx
         yield Mark(number, line, kind, gap, opens, level, heading)
         gap, fresh = False, kind is not Kind.TEXT
 
@@ -93,7 +127,7 @@ def mark_rst(lines: Lines) -> Iterator[Mark]:
             continue
         if not queue and fresh:
             style = ""
-            if _is_run(line) and second.strip() and not _is_run(second) and third.rstrip() == line.rstrip():
+            if _overlines(line, second) and second.strip() and not _is_run(second) and third.rstrip() == line.rstrip():
                 style, lead, text = line[0] * 2, 1, second
             elif not _is_run(line) and not line[0].isspace() and _underlines(second, line):
                 style, lead, text = second[0], 0, line
@@ -138,6 +172,17 @@ def _opening(line: str) -> str:
     return "" if match is None or (match[1][0] == "`" and "`" in line[match.end() :]) else match[1]
 
 
+def _html(line: str, fresh: bool) -> re.Pattern[str] | None:
+    """How the block of HTML ends that begins with this line; None where none does.
+
+    A tag that is alone on its line begins one too, but never inside of a paragraph.
+    """
+    if "<" not in line[:4]:
+        return None
+    end = next((end for begin, end in _HTML if begin.match(line)), None)
+    return _BLANK if end is None and fresh and _TAG.match(line) else end
+
+
 def _closes(line: str, fence: str) -> bool:
     closing = line.strip()
     return len(closing) >= len(fence) and not closing.strip(fence[0])
@@ -159,6 +204,11 @@ def _setext_level(following: str) -> int:
 def _is_run(line: str) -> bool:
     run = line.rstrip()
     return len(run) > 1 and run[0] in _PUNCTUATION and not run.strip(run[0])
+
+
+def _overlines(overline: str, title: str) -> bool:
+    """Docutils takes a short overline as text, unless it is four characters or more."""
+    return _is_run(overline) and len(overline.rstrip()) >= min(len(title.strip()), 4)
 
 
 def _underlines(underline: str, title: str) -> bool:

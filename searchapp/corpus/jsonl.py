@@ -126,6 +126,10 @@ def _parse(text: str) -> dict[str, Any]:
         raise ValueError(f"invalid JSON at column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise ValueError("invalid JSON: nested too deep") from None
+    except ValueError as error:
+        if "digits" in str(error):
+            raise ValueError("a whole number beyond the limit of 4,300 digits: write it as text") from None
+        raise
     if not isinstance(value, dict):
         raise ValueError(f"a JSON {type(value).__name__}, expected an object with `_id`, `text` and perhaps `title`")
     return value
@@ -135,6 +139,16 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"invalid JSON: {name} is not in the language; use null or leave the field out")
 
 
+def unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, none of whose names may stand twice: which of the two is meant cannot be known (RFC 8259, 4)."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {doubled!r} stands twice in one object: rename one of them")
+    return found
+
+
 # Strings are passed over whole: JSON has none that goes over a line end.
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},]')
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=unique_object)

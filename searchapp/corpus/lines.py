@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from searchapp.corpus.decoding import UTF8, Unreadable, utf8_stream
+from searchapp.corpus.decoding import UTF8, Unreadable, utf8_stream, without_mark
 from searchapp.errors import CorpusError
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -116,4 +116,5 @@ class Lines:
             self.number += 1
             read = position if stream is raw else raw.tell()
             self.progress = min(1.0, read / size) if size else 1.0
-            yield Line(self.number, start, data, whole, encoding)
+            text = without_mark(data)
+            yield Line(self.number, start + len(data) - len(text), text, whole, encoding)

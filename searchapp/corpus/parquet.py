@@ -8,8 +8,10 @@ import decimal
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, require_columns, validate
@@ -18,15 +20,17 @@ from searchapp.errors import CorpusError
 _BATCH_ROWS = 256
 _BUFFER_BYTES = 2**20
 _TEXT_COLUMNS = frozenset((*ID_FIELDS, "title", "text"))
+_OFFSET = re.compile(r"[-+][0-9]{2}:?[0-9]{2}")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def read_parquet(path: Path, file: str) -> Iterator[Record]:
     """Yield one record a row; ``line`` is the row, from 1. Nulls are left out; other columns become JSON values.
 
-    Dates and times become ISO strings (nanoseconds cut to microseconds), durations seconds, decimals floats, or text
-    where a float is not equal, and a NaN is a null. Bytes are text where they are readable UTF-8, as in the files of
-    writers that do not mark text (old Spark, Hive, Impala), else base64; in id, title and text they must be text.
+    Dates and times become ISO strings (nanoseconds cut to microseconds), durations seconds, decimals without a
+    fraction integers, others floats, or text where a float is not equal, and a NaN is a null. Bytes are text where
+    they are readable UTF-8, as in the files of writers that do not mark text (old Spark, Hive, Impala), else base64;
+    in id, title and text they must be text.
 
     Raises CorpusError where the file is not Parquet, is damaged, or has no `text` or id column.
     """
@@ -38,7 +42,11 @@ def read_parquet(path: Path, file: str) -> Iterator[Record]:
     row = 0
     try:
         # With a buffer size, column chunks are streamed; without, each is read whole, however large the row group.
-        with pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=_BUFFER_BYTES) as table:
+        # INT96, the timestamps of old Spark and Impala, reach beyond the years that 64 bits of nanoseconds hold, 1678
+        # to 2262: read as these they would come out as other dates.
+        with pq.ParquetFile(
+            path, memory_map=False, pre_buffer=False, buffer_size=_BUFFER_BYTES, coerce_int96_timestamp_unit="us"
+        ) as table:
             names = known_columns(table.schema_arrow.names)
             require_columns(names, file)
             total = table.metadata.num_rows
@@ -87,8 +95,8 @@ def _lowered(kind: Any) -> Any:
     import pyarrow as pa
     from pyarrow import types
 
-    if types.is_timestamp(kind) and kind.unit == "ns":
-        return pa.timestamp("us", tz=kind.tz)
+    if types.is_timestamp(kind):
+        return pa.timestamp("us" if kind.unit == "ns" else kind.unit, tz=_zone(kind.tz))
     if types.is_time64(kind) and kind.unit == "ns":
         return pa.time64("us")
     if types.is_duration(kind) and kind.unit == "ns":
@@ -109,6 +117,17 @@ def _lowered(kind: Any) -> Any:
     return kind
 
 
+@cache
+def _zone(name: str | None) -> str | None:
+    """A time zone, or UTC where this machine does not know it: the instant is the same."""
+    if name is None or _OFFSET.fullmatch(name):
+        return name
+    try:
+        return name if ZoneInfo(name) else None
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        return "UTC"
+
+
 def _cast(column: Any, target: Any) -> Any:
     return column.cast(target, safe=False)
 
@@ -116,6 +135,10 @@ def _cast(column: Any, target: Any) -> Any:
 def _field(name: str, value: Any) -> Any:
     if name in _TEXT_COLUMNS and isinstance(value, bytes):
         return value.decode()
+    if name == "metadata" and isinstance(value, list) and value and all(isinstance(part, tuple) for part in value):
+        fields = {str(_json_value(key)): part for key, part in value}  # a map: an object, where it can be one
+        if len(fields) == len(value):
+            return _json_value(fields)
     return _json_value(value)
 
 
@@ -135,11 +158,15 @@ def _json_value(value: Any) -> Any:  # noqa: C901 - one line a type reads better
         return None if math.isnan(value) else value
     if value is None or isinstance(value, str | bool | int):
         return value
+    if hasattr(value, "to_pydatetime"):  # pandas' own, from views of lists, whose nanoseconds pyarrow cannot lower
+        value = value.to_pydatetime(warn=False)
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     if isinstance(value, decimal.Decimal):
+        if value.as_tuple().exponent == 0:
+            return int(value)
         near = float(value)
         return near if decimal.Decimal(repr(near)) == value else str(value)
     if isinstance(value, bytes):

@@ -101,6 +101,8 @@ def _id_fault(key: str | None, value: Any) -> str | None:
     if value != value.strip(" "):
         # Runs, judgements and lists of ids cannot tell such blanks from their own: the id would not be met again.
         return f"`{key}` begins or ends with a blank: remove it"
+    if value.startswith("\ufeff"):  # a list whose first line names the id would be read without it
+        return f"`{key}` begins with a byte order mark: remove it"
     if not value.isprintable():
         for place, character in enumerate(value, start=1):
             # Zl and Zp are line ends too: an id with one would break every file that has an id a line.

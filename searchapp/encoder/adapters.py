@@ -38,13 +38,31 @@ def merge(model: Any, directory: Path) -> Any:
     them whole. Raises ModelError for a field of the configuration that cannot be merged, and for a tensor without a
     place or a place without a tensor: a half-applied adapter embeds, badly.
     """
-    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-
     config, tensors = _read(directory)
+    config.task_type = None
     shell = _shell(model, tensors)
     target = model if shell is None else shell
     modules = {name for name, _ in target.named_modules()}
-    tensors = _without_absent(directory, config, tensors, modules)
+    merged = _fold(target, config, _without_absent(directory, config, tensors, modules), directory)
+    decoder = merged if shell is None else getattr(merged, merged.base_model_prefix)
+    for part in (merged, decoder):
+        if hasattr(part, "peft_config"):
+            del part.peft_config
+    return decoder
+
+
+def merge_headed(model: Any, directory: Path) -> Any:
+    """Fold one adapter, with a head that was trained with it, into a model that has its head, in place; return it.
+
+    Raises ModelError as ``merge`` does; here every tensor must have a place, those of heads too.
+    """
+    config, tensors = _read(directory)
+    return _fold(model, config, tensors, directory)
+
+
+def _fold(target: Any, config: Any, tensors: dict[str, Any], directory: Path) -> Any:
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
     try:
         with quiet():
             wrapped = get_peft_model(target, config)
@@ -62,16 +80,11 @@ def merge(model: Any, directory: Path) -> Any:
                     f"adapter {directory} does not fit this base model: peft finds no place for "
                     f"{len(result.unexpected_keys)} of its tensors (first: {result.unexpected_keys[0]})"
                 )
-            merged = wrapped.merge_and_unload()
+            return wrapped.merge_and_unload()
     except ModelError:
         raise
     except Exception as error:  # peft raises anything on an adapter of another model or with values of a wrong type
         raise ModelError(f"adapter {directory} does not fit this base model: {explain(error)}") from error
-    decoder = merged if shell is None else getattr(merged, merged.base_model_prefix)
-    for part in (merged, decoder):
-        if hasattr(part, "peft_config"):
-            del part.peft_config
-    return decoder
 
 
 def _own_names(wrapped: Any) -> set[str]:
@@ -114,7 +127,7 @@ def _read(directory: Path) -> tuple[Any, dict[str, Any]]:
         value = getattr(config, name)
         if not isinstance(value, int | float) or value <= 0:
             raise ModelError(f"{path}: {name} is {value!r}; expected a number above 0")
-    config.task_type, config.inference_mode = None, True
+    config.inference_mode = True
     try:
         return config, load_file(weights)
     except Exception as error:  # as above

@@ -50,7 +50,7 @@ def pad(sequences: Sequence[np.ndarray], tokenizer: Any, vocabulary: int) -> tup
     where it stands. Raises ModelError for a token that the model does not know.
     """
     candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id)
-    filler = next((int(token) for token in candidates if token is not None and token < vocabulary), 0)
+    filler = next((int(token) for token in candidates if token is not None and 0 <= token < vocabulary), 0)
     lengths = np.array([len(sequence) for sequence in sequences])
     ids = np.full((len(sequences), int(lengths.max())), filler, dtype=np.int64)
     for row, sequence in zip(ids, sequences, strict=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from searchapp.encoder.json_files import read_json, refuse_pointer
+from searchapp.encoder.st_folder import body
 from searchapp.errors import ModelError, reason_of
 
 BUNDLED = Path(__file__).resolve().parent.parent / "models" / "bundled"
@@ -82,12 +83,13 @@ def _fetch(name: str) -> Path:
 def locate(name: str, adapters: list[str] | None = None) -> Checkpoint:
     """Follow a model name and the adapters to put on it to the directories that hold their parts."""
     directory, hub_id = resolve(name)
-    weights, chain, base_name = _follow(directory, hub_id)
+    inner = body(directory)
+    weights, chain, base_name = _follow(inner, hub_id)
     extra = [resolve(adapter)[0] for adapter in adapters or []]
     for adapter in extra:
         if not (adapter / "adapter_config.json").exists():
             raise ModelError(f"adapter {adapter} has no adapter_config.json; give a directory that PEFT has saved")
-    tokenizer = next((place for place in [directory, *reversed(chain), weights] if _has_tokenizer(place)), None)
+    tokenizer = next((place for place in [inner, *reversed(chain), weights] if _has_tokenizer(place)), None)
     if tokenizer is None:
         raise ModelError(f"{directory} has no tokenizer.json; save the model's fast tokenizer into it")
     for place in {directory, weights, tokenizer, *chain, *extra}:

@@ -1,4 +1,4 @@
-"""What a sentence-transformers folder puts behind its pooling: Dense layers, Normalize, and fewer dimensions."""
+"""What a sentence-transformers folder puts behind its pooling: Dense, LayerNorm, Normalize, and fewer dimensions."""
 
 from __future__ import annotations
 
@@ -61,6 +61,9 @@ def read_head(path: Path | None, width: int, truncate_dim: int | None) -> Head:
             step, width = _dense(place, width)
             steps.append(step)
             files += [place / "config.json", place / "model.safetensors"]
+        elif kind == "LayerNorm":
+            steps.append(_layer_norm(place, width))
+            files += [place / "config.json", place / "model.safetensors"]
         elif kind == "Normalize":
             _require_sentence(place)
             steps.append(_normalize)
@@ -83,27 +86,49 @@ def _require_sentence(place: Path) -> dict[str, Any]:
     return content
 
 
+def _tensors(weights: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    if not weights.exists():
+        raise ModelError(
+            f"{weights.parent} has no model.safetensors (pickles are never read); save the model anew with safetensors"
+        )
+    refuse_pointer(weights)
+    try:
+        return {key: value.float() for key, value in load_file(weights).items()}
+    except Exception as error:  # safetensors has an error of its own
+        raise ModelError(f"{weights} cannot be read ({error}); restore the file") from error
+
+
+def _layer_norm(place: Path, width: int) -> Step:
+    import torch
+
+    file, weights = place / "config.json", place / "model.safetensors"
+    tensors = _tensors(weights)
+    size = read_json(file).get("dimension")
+    if set(tensors) != {"norm.weight", "norm.bias"} or any(tuple(value.shape) != (size,) for value in tensors.values()):
+        raise ModelError(f"{weights} does not hold what {file} asks for (norm.bias, norm.weight); restore both")
+    if size != width:
+        raise ModelError(f"{file}: dimension is {size}, the vectors before it have {width} dimensions")
+
+    def step(states: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.layer_norm(states, (width,), tensors["norm.weight"], tensors["norm.bias"])
+
+    return step
+
+
 def _dense(place: Path, width: int) -> tuple[Step, int]:
     import torch
-    from safetensors.torch import load_file
 
     file, weights = place / "config.json", place / "model.safetensors"
     content = _require_sentence(place)
-    if not weights.exists():
-        raise ModelError(
-            f"{place} has no model.safetensors (pickles are never read); save the model anew with safetensors"
-        )
-    refuse_pointer(weights)
     named = str(content.get("activation_function", "torch.nn.modules.activation.Tanh"))
     activation = named.rsplit(".", 1)[-1]
     if not named.startswith("torch.nn.") or activation not in ACTIVATIONS:
         raise ModelError(
             f"{file}: activation_function is {named!a}; expected one of torch.nn: {', '.join(ACTIVATIONS)}"
         )
-    try:
-        tensors = {key: value.float() for key, value in load_file(weights).items()}
-    except Exception as error:  # safetensors has an error of its own
-        raise ModelError(f"{weights} cannot be read ({error}); restore the file") from error
+    tensors = _tensors(weights)
     expected = {"linear.weight"} | ({"linear.bias"} if content.get("bias", True) else set())
     sizes = (content.get("in_features"), content.get("out_features"))
     residual = bool(content.get("use_residual", False))

@@ -1,7 +1,7 @@
 """A sentence-transformers folder, read as sentence-transformers 6.2 runs it.
 
 Read here: ``modules.json``, the settings of Transformer and Pooling, prompts, lengths. What lies behind the pooling
-(Dense, Normalize) is in ``head``. What that library supports and this one does not is refused by name.
+(Dense, LayerNorm, Normalize) is ``head``. What that library would do and this one does not is refused by its name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from searchapp.errors import ModelError
 log = logging.getLogger("searchapp")
 
 PACKAGE = "sentence_transformers."
-BEFORE, AFTER = ("Transformer", "Pooling"), ("Normalize", "Dense", "Dropout")
+BEFORE, AFTER = ("Transformer", "Pooling"), ("Normalize", "Dense", "LayerNorm", "Dropout")
 UNLIMITED = 1_000_000  # tokens; tokenizers without a limit name a length of 1e30
 BERT_FILES = tuple(
     f"sentence_{name}_config.json"
@@ -67,8 +67,21 @@ def read_folder(path: Path) -> dict[str, Any]:
             found |= _pooling(place)
     asked = transformer_options(path)
     found["lower_case"] = asked.get("do_lower_case", False)
-    found["max_length"] = found["document_max_length"] = _length(path.parent, asked)
-    return {**found, **_top(path.parent / "config_sentence_transformers.json")}
+    found["max_length"] = found["document_max_length"] = _length(body(path.parent), asked)
+    unit = kinds[-1][0] in ("Normalize", "Dropout") and "Normalize" in [kind for kind, _ in kinds]
+    return {**found, **_top(path.parent / "config_sentence_transformers.json", unit=unit)}
+
+
+def body(directory: Path) -> Path:
+    """The folder of a model's weights, settings and tokenizer: older folders name one below, such as 0_Transformer.
+
+    Raises nothing: what is wrong with modules.json shows where its settings are read.
+    """
+    try:
+        listed = list(modules(directory / "modules.json")) if (directory / "modules.json").exists() else []
+    except ModelError:
+        return directory
+    return next((place for kind, place in listed if kind == "Transformer"), directory)
 
 
 def modules(path: Path) -> Iterator[tuple[str, Path]]:
@@ -86,6 +99,8 @@ def modules(path: Path) -> Iterator[tuple[str, Path]]:
                 f"{path}: module {number} is {kind!a}, code of its own, which is never run; expected modules of "
                 "sentence-transformers itself"
             )
+        if Path(str(place)).is_absolute() or ".." in Path(str(place)).parts:
+            raise ModelError(f"{path}: module {number} lies at {place!a}; expected a folder below this one")
         yield str(kind).rsplit(".", 1)[-1], path.parent / str(place)
 
 
@@ -104,8 +119,8 @@ def _require_order(path: Path, kinds: list[str]) -> None:
 
 
 def transformer_options(path: Path) -> dict[str, Any]:
-    """What the Transformer module is made with. Raises ModelError for an option that is not supported here."""
-    place = next((place for kind, place in modules(path) if kind == "Transformer"), path.parent)
+    """What the Transformer module is made with. Raises ModelError for an option that would have to be obeyed."""
+    place = body(path.parent)
     file = next((place / name for name in BERT_FILES if (place / name).exists()), None)
     content = read_json(file) if file is not None else {}
     asked: dict[str, Any] = {"do_lower_case": False, "max_seq_length": content.get("max_seq_length"), "file": file}
@@ -177,7 +192,7 @@ def _length(directory: Path, asked: dict[str, Any]) -> int:
     return UNLIMITED
 
 
-def _top(path: Path) -> dict[str, Any]:
+def _top(path: Path, *, unit: bool) -> dict[str, Any]:
     """Prompts and the dimensions that are kept, of config_sentence_transformers.json."""
     content = read_json(path) if path.exists() else {}
     prompts, dim = content.get("prompts") or {}, content.get("truncate_dim")
@@ -188,6 +203,12 @@ def _top(path: Path) -> dict[str, Any]:
             raise ModelError(f"{path}: the prompt {name!r} is {prompts[name]!a}; expected a text")
     if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
         raise ModelError(f"{path}: truncate_dim is {dim!a}; expected a whole number of dimensions above 0")
+    similarity = content.get("similarity_fn_name")
+    if similarity == "manhattan" or (similarity in ("dot", "euclidean") and not (unit and dim is None)):
+        log.warning(
+            "%s has similarity_fn_name %s; here vectors get unit length, and scores are cosines: documents may be "
+            "ranked otherwise than by sentence-transformers", path, similarity,
+        )  # fmt: skip
     if not prompts.get("document") and (prompts.get("passage") or prompts.get("corpus")):
         log.warning(
             "%s has a prompt for passages and none for documents: sentence-transformers 6.2 puts none before a "

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from searchapp.corpus.jsonl import unique_object
 from searchapp.errors import EvaluationError
-from searchapp.evaluate.run import read_lines
+from searchapp.evaluate.run import NUMBER, read_lines
+from searchapp.unicode import find_surrogate
 
 Qrels = dict[str, dict[str, int]]
 """Query id → document id → judgement: above 0 relevant, and the higher the more so."""
 
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # no line of a run or of judgements can hold them in an id
 SUFFIXES = (".tsv", ".txt", ".qrels")
 UNKNOWN_LIMIT = 0.05
 """The share of what is judged, queries or documents, that may be absent before the files are taken for wrong ones."""
@@ -130,8 +135,8 @@ def _judgement(place: str, columns: list[bytes]) -> tuple[str, str, int]:
     except UnicodeDecodeError:
         raise EvaluationError(f"{place}: not UTF-8; convert the file to UTF-8") from None
     try:
-        number = float(level)
-        if not number.is_integer():
+        number = float(level) if NUMBER.fullmatch(level) else math.nan
+        if not number.is_integer() or abs(number) >= 2**31:
             raise ValueError
     except ValueError:
         raise EvaluationError(f"{place}: judgement is {level!r}, expected an integer such as 0, 1 or 2") from None
@@ -205,7 +210,7 @@ def _queries(path: Path) -> Iterator[tuple[str, Query]]:
 
 def _query(place: str, line: bytes) -> Query:
     try:
-        record = json.loads(line.decode())
+        record = json.loads(line.decode(), object_pairs_hook=unique_object)
     except UnicodeDecodeError:
         raise EvaluationError(f"{place}: not UTF-8; convert the file to UTF-8") from None
     except (ValueError, RecursionError) as error:
@@ -219,4 +224,10 @@ def _query(place: str, line: bytes) -> Query:
         raise EvaluationError(f"{place}: query id {query!r} begins or ends with a blank, expected none; remove it")
     if not isinstance(record.get("text"), str):
         raise EvaluationError(f"{place}: query {query!r} has no text, expected a string under 'text'; add one")
+    for name, value in (("id", str(query)), ("text", record["text"])):
+        if find_surrogate(value) is not None or "\0" in value or (name == "id" and CONTROLS.search(value)):
+            raise EvaluationError(
+                f"{place}: the {name} of query {query!a} holds a lone surrogate or a control character, expected text; "
+                "remove it"
+            )
     return Query(str(query), record["text"])

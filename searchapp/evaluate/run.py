@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.atomic import atomic_write
-from searchapp.corpus.decoding import Unreadable, utf8_stream
+from searchapp.corpus.decoding import Unreadable, utf8_stream, without_mark
 from searchapp.errors import EvaluationError
 
+# Numbers as C writes them: Python's own 1_0 and digits of other scripts would be others to trec_eval.
+NUMBER = re.compile(r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|inf|infinity)", re.IGNORECASE | re.ASCII)
 Run = dict[str, dict[str, float]]
 """Query id → document id → score; a higher score is a better document."""
 
@@ -38,7 +41,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 for number, line in enumerate(iter(stream.readline, b""), 1):
                     if b"\0" in line:
                         raise EvaluationError(f"{path}:{number}: a NUL character, expected text; remove it")
-                    if text := line.strip():
+                    if text := without_mark(line).strip():
                         yield number, text
     except Unreadable as error:
         raise EvaluationError(f"{path}: {error}") from error
@@ -110,7 +113,8 @@ def read_run(path: str | Path) -> Run:
             )
         try:
             query, document = columns[0].decode(), columns[2].decode()
-            score = float(columns[4])
+            written = columns[4].decode()
+            score = float(written) if NUMBER.fullmatch(written) else float("nan")
         except UnicodeDecodeError:
             raise EvaluationError(f"{path}:{number}: not UTF-8; convert the file to UTF-8") from None
         except ValueError:

@@ -17,6 +17,7 @@ from searchapp.index.storage.manifest import Manifest
 from searchapp.index.storage.segment import completed
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
+from searchapp.unicode import find_surrogate
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def delete(path: Path, ids: Iterable[str] = (), *, filter: str | None = None, di
         table.extend(snapshot.hashes()[ID][~before], np.flatnonzero(~before))
         unknown: dict[str, None] = {}
         for identifier in ids:
-            row = table.find(identifier)
+            # an id with a lone surrogate (a name in the shell that is no UTF-8) is never in an index
+            row = table.find(identifier) if find_surrogate(identifier) is None else None
             if row is None:
                 unknown[identifier] = None
             else:

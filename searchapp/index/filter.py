@@ -20,6 +20,7 @@ import numpy as np
 
 from searchapp.errors import SearchAppError
 from searchapp.index.comparison import Literal, compare
+from searchapp.unicode import find_surrogate
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,6 +111,8 @@ class Filter:
 
     def _value(self, node: ast.expr) -> Any:
         match node:
+            case ast.Constant(value=str() as value) if find_surrogate(value) is not None:
+                raise SearchAppError(f"--filter holds {value!a}, a lone surrogate, which no text is; {EXAMPLE}")
             case ast.Constant(value=bool() | str() as value):
                 return Literal(value)
             case ast.Constant(value=int() | float() as value):

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from searchapp.encoder.adapters import merge_headed
 from searchapp.encoder.checkpoint import Checkpoint, refuse
 from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.fingerprint import checksum
@@ -57,7 +58,7 @@ def load_headed(checkpoint: Checkpoint, head: str, *, device: str, dtype: str) -
             what = "a head that scores" if name.startswith(HEADS) else f"the weight {name}"
             raise ModelError(f"{checkpoint.name} lacks {what}; use a reranker's checkpoint, or another --reranker-kind")
     for adapter in checkpoint.adapters:
-        model = _merge(model, adapter)
+        model = merge_headed(model, adapter)
     try:
         return model.to(device).eval().requires_grad_(False)
     except RuntimeError as error:
@@ -97,26 +98,6 @@ def _labels(checkpoint: Checkpoint, config: Any) -> int:
     return count
 
 
-def _merge(model: Any, directory: Path) -> Any:
-    """Fold a LoRA adapter, and a head that was trained with it, into the model."""
-    from peft import PeftModel, get_peft_model_state_dict
-
-    kind = read_json(directory / "adapter_config.json").get("peft_type")
-    if kind != "LORA":
-        raise ModelError(f"{directory} has peft_type {kind!r}; expected LORA, the one kind that can be merged here")
-    try:
-        wrapped = PeftModel.from_pretrained(model, str(directory))
-        placed, given = set(get_peft_model_state_dict(wrapped)), set(_names(directory))
-        if placed != given:
-            first = sorted(placed ^ given)[0]
-            raise ModelError(f"adapter {directory} does not fit this base model (first: {first}); check its base")
-        return wrapped.merge_and_unload()
-    except ModelError:
-        raise
-    except Exception as error:  # peft raises anything on an adapter of another model
-        raise ModelError(f"adapter {directory} does not fit this base model: {reason_of(error)[:300]}") from error
-
-
 def digest(checkpoint: Checkpoint, *details: Any) -> str:
     """A sha256 over weights, adapters, tokenizer and ``details``, which also decide a score."""
     files = [*checkpoint.weights.glob("*.safetensors"), checkpoint.weights / "config.json"]
@@ -129,7 +110,7 @@ def digest(checkpoint: Checkpoint, *details: Any) -> str:
 def filler(tokenizer: Any, vocabulary: int) -> int:
     """The token to pad with: the pad token, else EOS, else the first; the mask hides it."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token is not None and token < vocabulary:
+        if token is not None and 0 <= token < vocabulary:
             return int(token)
     return 0
 
@@ -138,6 +119,6 @@ def longest(tokenizer: Any, config: Any, most: int) -> int:
     """Tokens of a sequence: what tokenizer and positions allow, and ``most``."""
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        positions -= (config.pad_token_id or 0) + 1  # their positions begin after the pad token's number
+        positions -= max(config.pad_token_id or 0, 0) + 1  # their positions begin after the pad token's number
     known = [number for number in (tokenizer.model_max_length, positions) if isinstance(number, int) and number > 0]
     return min([most, *known])

@@ -82,6 +82,11 @@ def test_delete_by_file_and_by_filter(run, own: Path, tmp_path: Path) -> None:
     [
         (("delete", "ix"), "nothing to delete is named"),
         (("delete", "ix", "--id", "a", "b"), "holds no document 'a', 'b'; nothing was deleted"),
+        (("delete", "ix", "--id", "od\udcffd"), "holds no document 'od\\udcffd'; nothing was deleted"),
+        (("delete", "ix", "--filter", r'lang == "\udc80"'), "a lone surrogate"),
+        (("delete", "ix", "--filter", r'lang in ["en", "\ud800"]'), "a lone surrogate"),
+        (("delete", "ix", "--filter", 'lang == "\udcff"'), "is not understood"),
+        (("delete", "ix", "--filter", r'meta["\udc80"] == 1'), "which no document has"),
         (("delete", "ix", "--ids-from", "missing.txt"), "cannot be read"),
         (("delete", "ix", "--filter", "colour == 1"), "'colour', which no document has"),
         (("add", "ix", "missing.jsonl"), "no such file"),

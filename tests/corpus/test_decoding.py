@@ -72,10 +72,11 @@ def test_markdown_is_read_as_its_mark_says(tmp_path: Path, codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ["x", "é 川 😀", "川川川川川川川川"])
 @pytest.mark.parametrize("name", [*FILES])
-def test_without_a_mark_they_are_refused(tmp_path: Path, name: str, codec: str) -> None:
+def test_without_a_mark_they_are_refused(tmp_path: Path, name: str, text: str, codec: str) -> None:
     path = tmp_path / name
-    path.write_bytes(FILES[name].replace("é 川 😀", "x").encode(codec))
+    path.write_bytes(FILES[name].replace("é 川 😀", text).encode(codec))
     with pytest.raises(CorpusError, match=f"{codec[:6].upper()} without a byte order mark"):
         open_source(str(path))
 
@@ -103,3 +104,23 @@ def test_encodings_of_seven_bits_are_rejected_too(tmp_path: Path, name: str, cod
     assert "2" in [document.id for document in found]
     assert not any("\x1b" in document.text for document in found)
     assert all("ISO-2022" in item.reason for item in rejected)
+
+
+@pytest.mark.parametrize("name", [*FILES])
+@pytest.mark.parametrize("marks", [1, 2])
+def test_files_put_together_have_marks_in_their_middle(tmp_path: Path, name: str, marks: int) -> None:
+    path = tmp_path / name
+    one = codecs.BOM_UTF8 * marks + FILES[name].encode()
+    path.write_bytes(one + one.replace(b"1", b"3").replace(b"2", b"4"))
+    found, rejected = read(path)
+    assert [document.id for document in found] == ["1", "2", "3", "4"]
+    assert all("header row again" in item.reason for item in rejected)
+
+
+def test_lists_and_judgements_put_together(tmp_path: Path) -> None:
+    from searchapp.evaluate.collection import read_qrels
+
+    mark = codecs.BOM_UTF8
+    assert [text for _, text in text_lines(io.BytesIO(mark + b"a\n" + mark + b"b\n"))] == ["a", "b"]
+    (tmp_path / "q.tsv").write_bytes(mark + b"q 0 a 1\n" + mark + b"r 0 b 1\n")
+    assert read_qrels(tmp_path / "q.tsv") == {"q": {"a": 1}, "r": {"b": 1}}

@@ -131,3 +131,44 @@ def test_ids_with_outer_blanks_are_rejected(tmp_path: Path, name: str, id: str) 
     found, rejected = read(path)
     assert [document.id for document in found] == ["b"]
     assert [item.reason for item in rejected] == ["`id` begins or ends with a blank: remove it"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_the_header_again_is_no_document(tmp_path: Path, name: str) -> None:
+    part = "ID,Title,text\n{},T,a b\n".replace(",", "\t" if name.endswith("tsv") else ",")
+    path = tmp_path / name
+    path.write_text(part.format(1) + part.format(2))
+    found, rejected = read(path)
+    assert [document.id for document in found] == ["1", "2"]
+    assert [(item.line, "header row again" in item.reason) for item in rejected] == [(3, True)]
+
+
+def test_quotes_behind_backslashes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id,text\n1,"he said \\"hi\\" to me"\n2,"a\\", b"\n3,ok\n')
+    found, rejected = read(path)
+    assert [document.id for document in found] == ["3"]
+    assert ["backslash" in item.reason for item in rejected] == [True, True]
+
+
+@given(
+    st.recursive(
+        st.integers(), lambda inner: st.lists(st.tuples(st.sampled_from("abc"), inner), max_size=3), max_leaves=8
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_a_name_that_stands_twice_is_never_guessed(tmp_path_factory: pytest.TempPathFactory, drawn: Any) -> None:
+    doubled = False
+
+    def written(value: Any) -> str:
+        nonlocal doubled
+        if not isinstance(value, list):
+            return json.dumps(value)
+        doubled |= len({name for name, _ in value}) != len(value)
+        return "{" + ",".join(f"{json.dumps(name)}: {written(part)}" for name, part in value) + "}"
+
+    path = tmp_path_factory.mktemp("twice") / "a.jsonl"
+    path.write_text(f'{{"id": 1, "text": "t", "m": {written(drawn)}}}\n')
+    found, rejected = read(path)
+    assert (len(found), len(rejected)) == (not doubled, doubled)
+    assert all("stands twice" in item.reason for item in rejected)

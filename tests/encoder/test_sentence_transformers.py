@@ -40,13 +40,17 @@ def _edit(path: Path, **fields: object) -> None:
 
 def _save(base: Path, folder: Path, drawn: dict) -> None:
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Dense, LayerNorm, Normalize, Pooling, Transformer
 
     torch.manual_seed(3)
     body = Transformer(str(base))
     modules = [body, Pooling(32, pooling_mode=drawn["mode"], include_prompt=drawn["include_prompt"])]
     for kind in drawn["behind"]:
-        modules.append(Normalize() if kind == "normalize" else Dense(32, 32, activation_function=kind))
+        made = {"normalize": Normalize, "norm": lambda: LayerNorm(32)}.get(kind) if isinstance(kind, str) else None
+        modules.append(made() if made else Dense(32, 32, activation_function=kind))
+        if kind == "norm":
+            torch.nn.init.normal_(modules[-1].norm.weight)
+            torch.nn.init.normal_(modules[-1].norm.bias)
     SentenceTransformer(modules=modules, prompts=drawn["prompts"], device="cpu").save(str(folder))
     bert = {name: drawn[name] for name in ("max_seq_length", "do_lower_case") if drawn[name] is not None}
     _edit(folder / "sentence_bert_config.json", **bert)
@@ -61,7 +65,10 @@ def _save(base: Path, folder: Path, drawn: dict) -> None:
             "mode": st.sampled_from(MODES),
             "include_prompt": st.booleans(),
             "behind": st.sampled_from(
-                [[], ["normalize"], [torch.nn.Tanh(), "normalize"], ["normalize", torch.nn.Identity()], [torch.nn.GELU()]]
+                [
+                    [], ["normalize"], [torch.nn.Tanh(), "normalize"], ["normalize", torch.nn.Identity()],
+                    [torch.nn.GELU()], ["norm"], [torch.nn.Tanh(), "norm", "normalize"],
+                ]
             ),
             "prompts": st.fixed_dictionaries(
                 {}, optional={name: st.sampled_from(["", "find: ", "Query:", " "]) for name in ("query", "document", "passage")}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 
 from searchapp.errors import SearchAppError
 from searchapp.index import Analyzer, VectorIndex, Writer, build
+from searchapp.index.lexical.analyzer import ANALYSIS
 from searchapp.index.lexical.bm25 import add_lexical
-from searchapp.index.lexical.words import ascii_words, document_words, query_words
+from searchapp.index.lexical.words import RARE, WORD, ascii_words, document_words, folded, folded_slowly, query_words
 
 LETTERS = st.characters(codec="utf-8", exclude_categories=["Cs", "Cn", "Co"])
 
@@ -99,10 +102,61 @@ def test_an_old_index_goes_on_with_its_analysis_until_it_is_renewed(tmp_path: Pa
     assert sorted(both[0].tolist()) == [0, 1], "as it was"
     with Writer.update(path) as writer:
         new = add_lexical(writer, Analyzer(), renew=True)
-    assert new.lexical.analysis == 2 and not set(new.lexical.files.values()) & set(old.files.values())
+    assert new.lexical.analysis == ANALYSIS == 3 and not set(new.lexical.files.values()) & set(old.files.values())
     assert VectorIndex.open(path).lexical.search(["किताब"], 2)[1].tolist() == [[0, -1]]
 
 
 def test_an_analysis_of_the_future_is_refused() -> None:
-    with pytest.raises(SearchAppError, match="analysis 3, expected 1 to 2"):
-        Analyzer(version=3)
+    with pytest.raises(SearchAppError, match="analysis 4, expected 1 to 3"):
+        Analyzer(version=4)
+
+
+PLAIN = st.characters(max_codepoint=0x2BFF, exclude_categories=["Cs"]).filter(lambda sign: not RARE.match(sign))
+
+
+@given(st.text(st.one_of(PLAIN, st.sampled_from("aIiİıßſΣσς’…\u00a0\u00ad\u200bǰΐ"))))
+@settings(max_examples=1000, deadline=None)
+def test_the_short_way_gives_the_words_of_the_long_one(text: str) -> None:
+    long = folded_slowly(text)
+    if not RARE.search(long):
+        assert document_words(text) == WORD.findall(long)
+
+
+def test_every_character_folds_alike_on_both_ways() -> None:
+    for sign in map(chr, range(0x80, 0x2C00)):
+        if not RARE.match(sign):
+            assert WORD.findall(folded(sign)) == WORD.findall(folded_slowly(sign)), hex(ord(sign))
+
+
+def test_digits_of_all_scripts_meet() -> None:
+    for sign in map(chr, range(0x80, sys.maxunicode + 1)):
+        if unicodedata.category(sign) == "Nd":
+            assert document_words(f"a {sign}7 b")[1] == f"{unicodedata.decimal(sign)}7", hex(ord(sign))
+
+
+def test_burmese_keeps_its_vowel_signs() -> None:
+    # U+102B, U+102C and U+1038 are no part of a grapheme cluster in Unicode: ma and ma with a are two
+    assert set(query_words("\u1019\u102c")) != set(query_words("\u1019"))
+    assert document_words("\u1019\u102c\u1038") == ["\u1019\u102c\u1038"]
+
+
+def test_the_second_analysis_stays_what_it_was() -> None:
+    assert document_words("\u0662\u0660", version=2) == ["\u0662\u0660"]
+    assert document_words("\u1019\u102c\u1019", version=2) == ["\u1019", "\u1019", "\u1019\u1019"]
+
+
+def test_a_manifest_that_names_no_analysis_is_of_the_first(tmp_path: Path, hash_encoder) -> None:
+    """A manifest as a version of the program wrote it that knew one analysis: without the key, on disk."""
+    (tmp_path / "a.jsonl").write_text(json.dumps({"id": "a", "text": "किताब naïve"}) + "\n", encoding="utf-8")
+    path = tmp_path / "ix"
+    build([str(tmp_path / "a.jsonl")], path, hash_encoder, lexical=False)
+    with Writer.update(path) as writer:
+        add_lexical(writer, Analyzer(version=1))
+    for file in [*path.glob("manifest-*.json"), *path.glob("manifest-*.copy")]:
+        content = json.loads(file.read_text(encoding="utf-8").partition("\n")[2])
+        assert content["lexical"] is None or content["lexical"].pop("analysis") == 1
+        body = json.dumps(content).encode()
+        file.write_bytes(hashlib.blake2b(body, digest_size=16).hexdigest().encode("ascii") + b"\n" + body)
+    lexical = VectorIndex.open(path).lexical
+    assert lexical.analyzer.version == 1
+    assert lexical.search(["किताब"], 1)[1][0].tolist() == [0]

@@ -10,7 +10,9 @@ from typing import Any
 from searchapp.errors import SearchAppError
 from searchapp.index.lexical.words import ascii_words, document_words, folded, query_words
 
-ANALYSIS = 2  # the version of the analysis; 1 knew neither combining marks nor languages without spaces
+# The version of the analysis: 1 knew neither combining marks nor languages without spaces, 2 kept the digits of each
+# script apart and lost vowel signs of Burmese.
+ANALYSIS = 3
 STOP_WORDS = {
     "english": "EN", "german": "GERMAN", "dutch": "DUTCH", "french": "FRENCH", "spanish": "SPANISH",
     "portuguese": "PORTUGUESE", "italian": "ITALIAN", "russian": "RUSSIAN", "swedish": "SWEDISH",
@@ -61,11 +63,13 @@ class Analyzer:
         """The terms of a query: those of a document, but for languages without spaces, where pairs are enough."""
         if self.version == 1:
             return self.terms(text)
-        return self._terms(query_words(text, turkish=self._turkish))
+        return self._terms(query_words(text, turkish=self._turkish, version=self.version))
 
     def words(self, text: str) -> list[str]:
         """The folded words of a document, stop words among them, not stemmed."""
-        return ascii_words(text) if self.version == 1 else document_words(text, turkish=self._turkish)
+        if self.version == 1:
+            return ascii_words(text)
+        return document_words(text, turkish=self._turkish, version=self.version)
 
     def stems(self, words: Iterable[str]) -> list[str]:
         """The stem of each word."""

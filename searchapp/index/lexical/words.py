@@ -17,6 +17,16 @@ from typing import Any
 WORD = re.compile(r"[^\W_]+")  # letters and digits of any script; in English that is [a-z0-9]+
 # Beyond these, letters may carry marks, or may be written without spaces: Latin, Greek, Cyrillic, symbols stay in.
 RARE = re.compile(r"[\u0300-\u036f\u0483-\u1dff\u20d0-\u20ff\u2c00-\U0010ffff]")
+# Below these, letters and signs whose form is more than their small letter: all of them are in here, and some others.
+UNSTABLE = (
+    r"\u00a0-\u00bf\u00df\u0130-\u0133\u013f\u0140\u0149\u017f\u01c4-\u01cc\u01f0-\u01f3\u02b0-\u02ff\u0370-\u0390"
+    r"\u03a3\u03b0\u03c2\u03d0-\u03ff\u1e96-\u1e9f\u1f00-\u200f\u2011\u2017\u2024-\u2bff"
+)
+SPECIAL = re.compile(f"[{UNSTABLE}{RARE.pattern[1:]}")
+UNSTABLE_SIGN = re.compile(f"[{UNSTABLE}]")
+# What most texts in Latin letters have beyond ASCII, in place of which anything that is no letter can stand.
+PUNCTUATION = {sign: " " for sign in "\u2019\u2018\u201c\u201d\u2014\u2013\u2026\u2022\u00a0"}
+DIGIT = re.compile(r"[^\D0-9]")  # decimal digits of other scripts
 SIGNS = {"™": " ", "℠": " ", "\u0640": ""}  # signs that are no letters, and the Arabic stretch
 SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー〇"
 PATTERNS = {
@@ -25,7 +35,9 @@ PATTERNS = {
     "ignorable": r"\p{Default_Ignorable_Code_Point}+",
     "break": r"(?V1)(?<![\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])\u200b+|\u200b+(?![\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])",
     # a letter and its marks; a letter written below the one before it (Khmer coeng, Burmese virama) belongs to it
-    "cluster": r"\X(?:(?<=[\u17d2\u1039])\X)*",
+    "cluster 2": r"\X(?:(?<=[\u17d2\u1039])\X)*",
+    # so do the vowel signs of Burmese, which are no part of a grapheme cluster in Unicode
+    "cluster": r"\X(?:(?<=[\u17d2\u1039])\X|\p{M})*",
 }
 
 
@@ -34,18 +46,52 @@ def ascii_words(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-def document_words(text: str, *, turkish: bool = False) -> list[str]:
-    """The words of a document. A run without spaces gives each character and each pair of neighbours."""
-    return _words(text, turkish, singles=True)
+def document_words(text: str, *, turkish: bool = False, version: int = 3) -> list[str]:
+    """The words of a document, by a version of the analysis from 2 on.
+
+    A run without spaces gives each character and each pair of neighbours.
+    """
+    return _words(text, turkish, version, singles=True)
 
 
-def query_words(text: str, *, turkish: bool = False) -> list[str]:
+def query_words(text: str, *, turkish: bool = False, version: int = 3) -> list[str]:
     """The words of a query. A run without spaces gives pairs, and a character only where it stands alone."""
-    return _words(text, turkish, singles=False)
+    return _words(text, turkish, version, singles=False)
 
 
 def folded(text: str, *, turkish: bool = False) -> str:
-    """The Unicode form that words are compared in; ``turkish`` keeps ı and i apart, elsewhere İ becomes i.
+    """The Unicode form that words are compared in; ``turkish`` keeps ı and i apart, elsewhere İ becomes i."""
+    if turkish:
+        text = unicodedata.normalize("NFC", text).replace("I", "ı").replace("İ", "i")
+    if not text.isascii():
+        for sign, plain in PUNCTUATION.items():
+            if sign in text:
+                text = text.replace(sign, plain)
+    if text.isascii():
+        return text.lower()
+    if SPECIAL.search(text):
+        if RARE.search(text):
+            return folded_slowly(text)
+        # no loose marks: what a letter becomes does not depend on its neighbours
+        text = UNSTABLE_SIGN.sub(_folded_sign, text)
+    return text.lower()
+
+
+def _folded_sign(found: re.Match[str]) -> str:
+    return _FOLDED[found[0]]
+
+
+class _Signs(dict[str, str]):
+    def __missing__(self, sign: str) -> str:
+        self[sign] = value = folded_slowly(sign)
+        return value
+
+
+_FOLDED = _Signs()
+
+
+def folded_slowly(text: str) -> str:
+    """The form of any text: ``folded`` but for Turkish, and the measure of its shorter way.
 
     A zero-width space stands between words (Khmer, Thai), but not all writers type it: there it is left out.
     """
@@ -54,15 +100,6 @@ def folded(text: str, *, turkish: bool = False) -> str:
     for sign in SIGNS:
         if sign in text:
             text = text.replace(sign, SIGNS[sign])
-    if turkish:
-        text = unicodedata.normalize("NFC", text).replace("I", "ı").replace("İ", "i")
-    if text.isascii():
-        return text.lower()
-    if not RARE.search(text):  # Latin, Greek and Cyrillic letters without loose marks: one round is enough
-        text = unicodedata.normalize("NFKC", text).casefold()
-        if not text.isascii():
-            text = unicodedata.normalize("NFKC", _pattern("ignorable").sub("", text).replace("i\u0307", "i"))
-        return text
     for _ in range(3):  # folding may compose what folds again; a second round is nearly always the last
         before = text
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).casefold())
@@ -72,18 +109,23 @@ def folded(text: str, *, turkish: bool = False) -> str:
     return text
 
 
-def _words(text: str, turkish: bool, *, singles: bool) -> list[str]:
+def _words(text: str, turkish: bool, version: int, *, singles: bool) -> list[str]:
     if text.isascii() and not turkish:
         return WORD.findall(text.lower())
     text = folded(text, turkish=turkish)
-    if not RARE.search(text):
+    if text.isascii() or not RARE.search(text):
         return WORD.findall(text)
+    cluster = _pattern("cluster")
+    if version == 2:
+        cluster = _pattern("cluster 2")
+    elif DIGIT.search(text):
+        text = DIGIT.sub(lambda found: str(unicodedata.decimal(found[0])), text)
     words: list[str] = []
     for match in _pattern("token").finditer(text):
         if match[1] is None:
             words.append(match[0])
             continue
-        clusters = [one for one in _pattern("cluster").findall(match[0]) if any(map(str.isalnum, one))]  # no lone mark
+        clusters = [one for one in cluster.findall(match[0]) if any(map(str.isalnum, one))]  # no lone mark
         if singles or len(clusters) == 1:
             words += clusters
         words += [one + other for one, other in pairwise(clusters)]
