@@ -107,7 +107,7 @@ class Tokenisation:
         return min(self._settings.document_max_length, self._settings.max_length)
 
     def lengths(self, texts: Sequence[str], instruction: str | None) -> np.ndarray:
-        """Tokens of each text behind ``instruction``, nothing cut: int64 (n,). Above ``reach`` a text is not read whole.
+        """Tokens of each text behind ``instruction``, uncut: int64 (n,). Above ``reach`` a text is not read whole.
 
         Two limits hold, one for the text alone and one for the whole sequence (instruction, template, special tokens).
         The count is that of the limit which the text comes nearest to, moved so that either limit lies at ``reach``.
