@@ -25,12 +25,14 @@ def cut_point(
 
     The best kind of place that fills a quarter of the room wins, and of its places the last; in ``code`` a blank line
     before a line that is not indented is the best, then any blank line, then a line. Never inside a grapheme cluster,
-    unless even one does not fit: then None without ``fits``; with it the cluster is taken whole where
+    unless even one does not fit: then None without ``fits`` (as where all of the room is blank); with it the cluster is taken whole where
     ``fits(begin, end)`` of it is true, else cut.
     """
     if room < 1:
         return None
     window = text[begin : min(end, begin + room + 1)]
+    if not window[:room].strip():
+        return None
     for kind in (_tops, _paragraphs, _lines) if code else (_paragraphs, _sentences, _lines):
         for place in kind(window):
             if room // 4 < place <= room and (found := after_blank(text, begin + place, end)) is not None:

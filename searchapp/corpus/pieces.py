@@ -98,8 +98,10 @@ def _rank(block: Block, last: Block | None) -> Rank:
     if kind is BlockKind.SIGNATURE:
         # Names that follow one another share what is said below them.
         return Rank.LINE if last.kind is BlockKind.SIGNATURE else Rank.DEFINITION
-    if last.kind is BlockKind.SIGNATURE or (last.kind is BlockKind.TABLE_ROW and last.level and not block.level):
-        return Rank.GLUE if last.kind is BlockKind.SIGNATURE or kind is BlockKind.TABLE_ROW else Rank.PARAGRAPH
+    if last.kind is BlockKind.SIGNATURE:
+        return Rank.GLUE
+    if kind is last.kind is BlockKind.TABLE_ROW and last.level > block.level:
+        return Rank.GLUE
     if kind is last.kind and kind in (BlockKind.LIST_ITEM, BlockKind.TABLE_ROW) and block.depth == last.depth:
         return Rank.SUBITEM if kind is BlockKind.LIST_ITEM and block.level > 1 else Rank.ITEM
     introduced = kind is not BlockKind.TEXT or last.kind is BlockKind.LIST_ITEM
