@@ -16,8 +16,8 @@ The rule, version 2 (version 1 is ``searchapp.corpus.passages``):
 2. A definition (what Sphinx describes: a function, an option) is cut off too, but short ones, under 300 characters, are
    joined with the next. A passage inside a definition has the definition's name in its path.
 3. What is longer than the budget is cut at the best place: before a definition, a paragraph, a list item or table row,
-   a nested item. The last such place wins; those that would leave less than a quarter of the budget filled come after
-   all others. So short neighbours under one heading are joined, and items, rows, paragraphs and code stay whole.
+   a nested item. The last such place wins; those that would leave less than a quarter of the budget filled (before a
+   definition: an eighth) come after all others. So short neighbours under one heading are joined, and items, rows, paragraphs and code stay whole.
 4. Only what is too long alone is cut inside: at a blank line, a sentence, a line, a word, between grapheme clusters.
    A cluster is cut where it alone is too long; nothing but a single character can pass the budget.
 5. A passage that begins inside a table repeats the table's header, before its own text.
@@ -128,11 +128,12 @@ class _Packer:
 
     def _take(self) -> CutPassage:
         """The next passage: planned by characters, measured, and planned again with fewer while it is too long."""
-        self._trim()
         limit = self._rule.characters
         if self._rule.tokens is not None and self._ratio:
             limit = min(limit, max(1, int(self._rule.tokens / self._ratio)))
-        for turn in range(10_000):
+        turn = 0
+        while True:
+            self._trim(_INDENT if limit > 2 * _INDENT else 0)
             if self._overlap is not None and self._spoils(self._overlap, limit):
                 self._overlap = None
             plan = self._plan(limit)
@@ -144,18 +145,19 @@ class _Packer:
             around = self._titles.tokens(passage.title)
             share = max(1, budget - around) / max(1, tokens - around)
             shrunk = len(passage.text) * min(1.0, share) * _SHRINK[min(turn, len(_SHRINK) - 1)]
-            limit = max(1, min(len(passage.text) - 1, int(shrunk)))
+            limit, turn = max(1, min(limit - 1, len(passage.text) - 1, int(shrunk))), turn + 1
         self._learn(tokens, passage)
         self._drop(plan)
         return passage
 
-    def _trim(self) -> None:
-        """Leave out blanks at the start that no indentation has."""
+    def _trim(self, most: int) -> None:
+        """Leave out the blanks at the start where there are more than ``most``."""
         first = self._waiting[0]
         blanks = len(first.text) - len(first.text.lstrip())
-        if blanks > _INDENT:
+        if blanks > most:
             self._waiting[0] = first.part(first.begin + blanks, first.end)
             self._size -= blanks
+            self._overlap = None
 
     def _spoils(self, overlap: Piece, limit: int) -> bool:
         """Whether the first piece would fit if the overlap did not stand before it, or the overlap takes too much."""
@@ -177,9 +179,10 @@ class _Packer:
                 if piece.rank is Rank.DEFINITION and size - ahead >= JOINED:
                     return _Plan(number)
                 start = number
-                best = max(best, (4 * size >= limit, piece.rank, number))
+                share = 8 if piece.rank is Rank.DEFINITION else 4
+                best = max(best, (share * size >= limit, piece.rank, number))
             if size + piece.stop - piece.begin > limit:
-                return self._overflow(number, start, best, limit - size)
+                return self._overflow(number, start, best, limit, limit - size)
             size += piece.end - piece.begin
         return _Plan(len(waiting))
 
@@ -190,7 +193,7 @@ class _Packer:
         header = len(self._header(self._waiting[0]))
         return header if header <= limit // 2 else 0
 
-    def _overflow(self, number: int, start: int, best: tuple[bool, Rank, int], room: int) -> _Plan:
+    def _overflow(self, number: int, start: int, best: tuple[bool, Rank, int], limit: int, room: int) -> _Plan:
         """Where to cut when piece ``number`` does not fit any more."""
         well_filled, _, place = best
         if well_filled:
@@ -207,11 +210,16 @@ class _Packer:
             return _Plan(number, point)
         if place or number:
             return _Plan(place or number)
+        if self._overlap is not None:
+            self._overlap = None
+            return self._plan(limit)
         return _Plan(1)
 
     def _fits_whole(self, start: int, number: int) -> bool:
         """Whether the pieces from ``start`` to ``number`` make a passage that fits, by an exact count."""
         run = [self._waiting[place] for place in range(start, number + 1)]
+        if run[0].begin and start == number:
+            return False  # the rest of a block that was cut
         if run[-1].start + run[-1].stop - run[-1].begin - run[0].start > self._rule.characters:
             return False
         passage = self._joined(run, None if start else self._overlap)

@@ -39,10 +39,11 @@ def cut_point(
                 return found
     for place in _words(window):
         if 0 < place <= room and (found := after_blank(text, begin + place, end)) is not None:
-            if place < room // 4 and not re.search(r"\s", text[found : min(end, found + room)]):
+            if place < room // 4 and end - found > room and not re.search(r"\s", text[found : found + room]):
                 break  # what follows is too long to be kept whole: fill the room with it
             return found
-    return _cluster(text, begin, end, room, fits)
+    found = _cluster(text, begin, end, room, fits)
+    return None if found is None else skip_blank(text, found, end)
 
 
 def overlap_point(text: str, begin: int, end: int) -> int | None:
