@@ -35,7 +35,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from searchapp.corpus.blocks import Block, BlockKind
-from searchapp.corpus.cut_points import cut_point, overlap_point
+from searchapp.corpus.cut_points import blanks_at, cut_point, overlap_point
 from searchapp.corpus.cut_rule import CutRule, Measure, estimate
 from searchapp.corpus.pieces import Piece, Rank, pieces
 from searchapp.corpus.titles import Titles
@@ -153,7 +153,7 @@ class _Packer:
     def _trim(self, most: int) -> None:
         """Leave out the blanks at the start where there are more than ``most``."""
         first = self._waiting[0]
-        blanks = len(first.text) - len(first.text.lstrip())
+        blanks = blanks_at(first.block.text, first.begin)
         if blanks > most:
             self._waiting[0] = first.part(first.begin + blanks, first.end)
             self._size -= blanks

@@ -58,10 +58,15 @@ def overlap_point(text: str, begin: int, end: int) -> int | None:
     return None
 
 
+def blanks_at(text: str, begin: int) -> int:
+    """How many blanks stand at ``begin``."""
+    match = _BLANK.match(text, begin)
+    return match.end() - begin if match else 0
+
+
 def skip_blank(text: str, begin: int, end: int) -> int:
     """The first character from ``begin`` on that is no blank, or the start of its line where that lies between."""
-    match = _BLANK.match(text, begin, end)
-    stop = match.end() if match else begin
+    stop = min(end, begin + blanks_at(text, begin))
     line = text.rfind("\n", begin, stop) + 1
     return max(begin, line) if line and stop < end else stop
 
@@ -111,14 +116,15 @@ def _cluster(text: str, begin: int, end: int, room: int, fits: Callable[[int, in
         return stop
     best = None
     ahead = min(end, stop + 64)
-    for match in _clusters().finditer(text, begin, ahead):
-        if match.end() > stop or (match.end() == ahead and ahead < end):
+    # The window is a string of its own: among flags, the library looks back to where the string begins.
+    for match in _clusters().finditer(text[begin:ahead]):
+        if begin + match.end() > stop or (begin + match.end() == ahead and ahead < end):
             break
-        best = match.end()
+        best = begin + match.end()
     if best is not None or fits is None:
         return best
-    match = _clusters().match(text, begin, min(end, begin + 4096))
-    whole = match.end() if match else stop
+    match = _clusters().match(text[begin : min(end, begin + 4096)])
+    whole = begin + match.end() if match else stop
     return whole if fits(begin, whole) else stop
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from searchapp.corpus.blocks import Block, BlockKind, Builder, Located, indent_of
 
 _ITEM = re.compile(r"[ \t]*(?:[-*+•‣◦·–]|\(?[0-9]{1,9}[.)]|\(?[a-zA-Z][.)])[ \t]+\S")  # noqa: RUF001 - a dash is meant
+_UNWRAPPED = 200  # characters in a line from which on the line is a paragraph: nobody wraps text so wide
 _MARKS = frozenset("-*+•‣◦·–(0123456789")  # noqa: RUF001
 
 
@@ -15,7 +16,8 @@ def plain_blocks(lines: Iterable[Located]) -> Iterator[Block]:
     """Yield the paragraphs and list items of a plain text; it has no headings.
 
     A mark begins an item at the start of a paragraph, behind another item, and behind a line that ends with a colon:
-    elsewhere a dash or a year that happens to begin a line would cut a sentence.
+    elsewhere a dash or a year that happens to begin a line would cut a sentence. A line of more than 200 characters is
+    a paragraph of its own.
     """
     builder = Builder()
     fresh = True
@@ -36,7 +38,7 @@ def plain_blocks(lines: Iterable[Located]) -> Iterator[Block]:
             builder.begin(BlockKind.TEXT, line)
         else:
             builder.add(line)
-        fresh, colon = False, stripped[-1] == ":"
+        fresh, colon = len(stripped) > _UNWRAPPED, stripped[-1] == ":"
         if builder.ready:
             yield from builder.take()
     builder.close()
