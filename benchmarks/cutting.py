@@ -87,12 +87,14 @@ def reach(encoder: Encoder, texts: dict[str, str]) -> None:
             counts = encoder.document_tokens(passages)
             shares.append(np.maximum(0, counts - encoder.document_reach).sum() / counts.sum())
         rate = encoder.document_tokens([text])[0] / len(text)
-        print(f"| {name} | {len(text):,} | {rate:.2f} | {shares[0]:.1%} | {shares[1]:.1%} | {len(first)} | {len(second)} |")
+        print(
+            f"| {name} | {len(text):,} | {rate:.2f} | {shares[0]:.1%} | {shares[1]:.1%} | {len(first)} | {len(second)} |"
+        )
 
 
 def documents(folder: Path) -> Iterator[Document]:
     """The documents of a folder as today's reader cuts them."""
-    for record in open_source(str(folder)).read():
+    for record in open_source(str(folder)).records():
         if isinstance(record.item, Document):
             yield record.item
 
@@ -131,7 +133,9 @@ def take_sentences(text: str, ending: str) -> tuple[str, list[tuple[int, str]]]:
         if block.kind is not BlockKind.TEXT:
             continue
         borders = [0, *(match.end() for match in SENTENCE.finditer(block.text)), len(block.text.rstrip())]
-        spans = [(a, b) for a, b in zip(borders, borders[1:], strict=False) if 50 <= len(block.text[a:b].strip()) <= 300]
+        spans = [
+            (a, b) for a, b in zip(borders, borders[1:], strict=False) if 50 <= len(block.text[a:b].strip()) <= 300
+        ]
         if len(borders) < 4 or not spans:
             continue
         a, b = spans[int(hashlib.sha256(block.text.encode()).hexdigest(), 16) % len(spans)]
@@ -220,7 +224,9 @@ def main() -> None:
         if arguments.locale:
             texts |= {language: catalogue(arguments.locale, language) for language in LANGUAGES}
         if arguments.texts:
-            texts |= {path.stem: path.read_text(encoding="utf-8")[:CHARACTERS] for path in arguments.texts.glob("*.txt")}
+            texts |= {
+                path.stem: path.read_text(encoding="utf-8")[:CHARACTERS] for path in arguments.texts.glob("*.txt")
+            }
         reach(encoder, {name: text for name, text in texts.items() if text})
     elif arguments.what == "speed":
         speed(arguments.folders, encoder)

@@ -19,7 +19,9 @@ BLOCK_READERS: dict[str, Callable[[Iterable[Located]], Iterator[Block]]] = {
 
 
 def read_blocks(
-    lines: Iterable[tuple[int, str]], ending: str, about: FrontMatter = FrontMatter(0)  # noqa: B008 - it is frozen
+    lines: Iterable[tuple[int, str]],
+    ending: str,
+    about: FrontMatter = FrontMatter(0),  # noqa: B008 - it is frozen
 ) -> Iterator[Block]:
     """Yield the blocks of a file from its lines (number from 1, text with its line end).
 

@@ -1,12 +1,12 @@
-"""Passages: what becomes one document each when a text file is read, cut by the tokens that the encoder reads.
+r"""Passages: what becomes one document each when a text file is read, cut by the tokens that the encoder reads.
 
 A passage is a stretch of the file, character by character, that stands under one heading and fits into a budget of
 characters and of tokens, its title among them. The title is the path of headings, so that a hit says where it stands:
 
     # Bees                          title: Bees
-    Bees live in hives.             "# Bees\\nBees live in hives."
+    Bees live in hives.             "# Bees\nBees live in hives."
     ## Honey                        title: Bees > Honey
-    Honey is food:                  "## Honey\\nHoney is food:\\n- for bees\\n- for bears"
+    Honey is food:                  "## Honey\nHoney is food:\n- for bees\n- for bears"
     - for bees
     - for bears
 
@@ -17,12 +17,13 @@ The rule, version 2 (version 1 is ``searchapp.corpus.passages``):
    joined with the next. A passage inside a definition has the definition's name in its path.
 3. What is longer than the budget is cut at the best place: before a definition, a paragraph, a list item or table row,
    a nested item. The last such place wins; those that would leave less than a quarter of the budget filled (before a
-   definition: an eighth) come after all others. So short neighbours under one heading are joined, and items, rows, paragraphs and code stay whole.
+   definition: an eighth) come after all others. So short neighbours under one heading are joined, and items, rows,
+   paragraphs and code stay whole.
 4. Only what is too long alone is cut inside: at a blank line, a sentence, a line, a word, between grapheme clusters.
    A cluster is cut where it alone is too long; nothing but a single character can pass the budget.
 5. A passage that begins inside a table repeats the table's header, before its own text.
 6. Where 3,000 characters have no heading, a passage that begins between or inside paragraphs repeats the end of the one
-   before, up to 15 %, from where a sentence begins.
+   before, up to 15 % of it, from where a sentence begins.
 7. A title takes at most a third of the tokens: its outer headings go first, then the end of the last one.
 
 Nothing that a section does not hold has a part in how it is cut: an edit changes passages of its section only.
@@ -147,7 +148,7 @@ class _Packer:
             shrunk = len(passage.text) * min(1.0, share) * _SHRINK[min(turn, len(_SHRINK) - 1)]
             limit, turn = max(1, min(limit - 1, len(passage.text) - 1, int(shrunk))), turn + 1
         self._learn(tokens, passage)
-        self._drop(plan)
+        self._drop(plan, len(passage.text))
         return passage
 
     def _trim(self, most: int) -> None:
@@ -273,7 +274,7 @@ class _Packer:
         room = (self._rule.tokens or 1) / max(1, (self._rule.tokens or 1) - around)
         self._ratio = room * max(1, tokens - around) / len(passage.text) if near else 0.0
 
-    def _drop(self, plan: _Plan) -> None:
+    def _drop(self, plan: _Plan, size: int) -> None:
         """Take out what was handed out, and keep its end where the next passage is to repeat it."""
         last: Piece | None = None
         for _ in range(plan.count):
@@ -289,7 +290,7 @@ class _Packer:
             return
         following = self._waiting[0]
         if all(piece.block.kind is BlockKind.TEXT and not piece.block.depth for piece in (last, following)):
-            begin = max(last.begin, last.stop - int(OVERLAP * self._rule.characters))
+            begin = max(last.begin, last.stop - int(OVERLAP * size))
             point = last.begin if begin == last.begin else overlap_point(last.block.text, begin, last.stop)
             if point is not None:
                 self._overlap = last.part(point, last.end)

@@ -24,9 +24,9 @@ def cut_point(
     """Where to cut ``text[begin:end]`` so that at most ``room`` characters, blanks at their end aside, stand before it.
 
     The best kind of place that fills a quarter of the room wins, and of its places the last; in ``code`` a blank line
-    before a line that is not indented is the best, then any blank line, then a line. Never inside a grapheme cluster,
-    unless even one does not fit: then None without ``fits`` (as where all of the room is blank); with it the cluster is taken whole where
-    ``fits(begin, end)`` of it is true, else cut.
+    before a line that is not indented is the best, then any blank line, then a line. A grapheme cluster for which the
+    room is too small is not cut without ``fits``: then None, as where all of the room is blank. With it the cluster is
+    taken whole where ``fits(begin, end)`` of it is true, else cut.
     """
     if room < 1:
         return None

@@ -39,7 +39,9 @@ class CutRule:
             if name == "tokens" and value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise CorpusError(f"a passage of {value!r} {name} is too small; expected a whole number from {least} on")
+                raise CorpusError(
+                    f"a passage of {value!r} {name} is too small; expected a whole number from {least} on"
+                )
         if not isinstance(self.tokenizer, str):
             raise CorpusError(f"tokenizer of a cut rule is {self.tokenizer!r}; expected a digest")
 

@@ -12,6 +12,7 @@ _DIRECTIVE = re.compile(r"[ \t]*\.\. +(?:[a-z][a-z0-9]*:)?([a-zA-Z][\w.+-]*)::(?
 _ITEM = re.compile(r"[ \t]*(?:[-+*•‣⁃]|\(?(?:[0-9]{1,9}|#|[a-zA-Z])[.)]|:[^:\s][^:]{0,80}:)(?=[ \t]|$)")
 _SIMPLE = re.compile(r"[ \t]*=+(?:[ \t]+=+)+[ \t]*$")
 _GRID = re.compile(r"[ \t]*\+(?:[-=]+\+)+[ \t]*$")
+_GRID_HEADER = re.compile(r"[ \t]*\+(?:=+\+)+[ \t]*$")
 _CODE = frozenset(
     "code code-block sourcecode literalinclude parsed-literal math testcode testsetup testoutput doctest productionlist "
     "graphviz prompt raw csv-table".split()
@@ -188,24 +189,25 @@ class _Rst:
         table, self._table = self._table, []
         if not table:
             return
-        border = _SIMPLE if self._simple else re.compile(r"[ \t]*\+(?:=+\+)+[ \t]*$")
-        borders = [number for number, line in enumerate(table) if border.match(line.text.rstrip())]
+        mark = _SIMPLE if self._simple else _GRID_HEADER
+        borders = [number for number, line in enumerate(table) if mark.match(line.text.rstrip())]
         header = -1
         if self._simple and len(borders) > 2:
             header = borders[1]
         elif not self._simple and borders:
             header = borders[0]
         depth = len(self._definitions)
-        opens = True
+        opens = False  # a row begins, whatever the line looks like
         for number, line in enumerate(table):
-            closing = self._simple and number == len(table) - 1 and number in borders
-            if number == 0 and header >= 0:
-                self.builder.begin(BlockKind.TABLE_ROW, line, level=1, depth=depth)
-            elif number > header and not closing and (opens or self._simple and _begins_row(line)):
-                self.builder.begin(BlockKind.TABLE_ROW, line, depth=depth)
-            else:
+            border = bool(_GRID.match(line.text.rstrip())) if not self._simple else number in borders
+            closing = self._simple and number == len(table) - 1 and border
+            if number == 0:
+                self.builder.begin(BlockKind.TABLE_ROW, line, level=1 if header >= 0 else 0, depth=depth)
+            elif number <= header or closing or not (opens or (self._simple and _begins_row(line) and number > 1)):
                 self.builder.add(line)
-            opens = number == header or (number > header and not self._simple and bool(_GRID.match(line.text.rstrip())))
+            else:
+                self.builder.begin(BlockKind.TABLE_ROW, line, depth=depth)
+            opens = number == header or (number > max(header, 0) and border and not self._simple)
 
 
 def _begins_row(line: Located) -> bool:

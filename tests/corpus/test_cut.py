@@ -16,7 +16,20 @@ from searchapp.corpus.cut import CutPassage, cut
 from searchapp.corpus.cut_rule import CutRule, Measure, estimate
 from searchapp.errors import CorpusError
 
-WORDS = ["bees ", "honey. ", "The hive! ", "e.g. x ", "蜂は飛ぶ。", "벌이 난다 ", "é", "👩‍👩‍👧", "🇮🇳🇫🇷", "x" * 90, "\t", "   "]
+WORDS = [
+    "bees ",
+    "honey. ",
+    "The hive! ",
+    "e.g. x ",
+    "蜂は飛ぶ。",
+    "벌이 난다 ",
+    "é",
+    "👩‍👩‍👧",
+    "🇮🇳🇫🇷",
+    "x" * 90,
+    "\t",
+    "   ",
+]
 prose = st.lists(st.sampled_from(WORDS), min_size=1, max_size=60).map("".join)
 structures = st.sampled_from(
     [
@@ -108,7 +121,9 @@ def test_no_heading_stands_below_text_in_a_passage(body: str, ending: str) -> No
         inside = [
             block.kind is BlockKind.HEADING
             for block in blocks
-            if block.text.strip() and block.start < passage.end and block.start + len(block.text.rstrip()) > passage.start
+            if block.text.strip()
+            and block.start < passage.end
+            and block.start + len(block.text.rstrip()) > passage.start
         ]
         assert inside == sorted(inside, reverse=True)
 
@@ -125,7 +140,9 @@ def test_items_rows_and_code_are_whole_where_they_fit(body: str, ending: str, to
         text = block.text.rstrip()
         if not free or block.kind in (BlockKind.HEADING, BlockKind.SIGNATURE) or len(text) > 1200:
             continue
-        holding = [passage for passage in found if passage.start < block.start + len(text) and passage.end > block.start]
+        holding = [
+            passage for passage in found if passage.start < block.start + len(text) and passage.end > block.start
+        ]
         if estimate(holding[0].title, text) > tokens or len(text) - len(text.lstrip()) > 60:
             continue
         assert any(passage.start <= block.start and passage.end >= block.start + len(text) for passage in holding), text
@@ -152,7 +169,12 @@ def test_no_cut_inside_a_grapheme_cluster_that_fits(body: str, ending: str) -> N
 def test_an_edit_in_one_section_leaves_the_passages_of_all_others_as_they_are(ending: str) -> None:
     def section(number: int, extra: str = "") -> str:
         heading = f"Section {number}\n===========\n\n"
-        return heading + extra + "".join(f"Sentence {n} of {number} 꿀벌은 난다. " for n in range(60 * (number % 3))) + "\n\n"
+        return (
+            heading
+            + extra
+            + "".join(f"Sentence {n} of {number} 꿀벌은 난다. " for n in range(60 * (number % 3)))
+            + "\n\n"
+        )
 
     def keyed(source: str) -> list[tuple[str, str]]:
         return [(passage.title, passage.text) for passage in passages(source, ending, _bytes, tokens=300)]
@@ -305,7 +327,10 @@ def test_hostile_megabytes_take_linear_time(name: str, ending: str) -> None:
 
 
 def test_few_counts_a_passage() -> None:
-    for sentence, most in (("The bees fly over the fields and home again. ", 1.6), ("벌이 들판 위로 난다. 꿀이 달다. ", 2.6)):
+    for sentence, most in (
+        ("The bees fly over the fields and home again. ", 1.6),
+        ("벌이 들판 위로 난다. 꿀이 달다. ", 2.6),
+    ):
         body = "".join(f"# Topic {number}\n\n{sentence * 60}\n\n" for number in range(40))
         calls: list[str] = []
 
