@@ -88,7 +88,8 @@ def reach(encoder: Encoder, texts: dict[str, str]) -> None:
             shares.append(np.maximum(0, counts - encoder.document_reach).sum() / counts.sum())
         rate = encoder.document_tokens([text])[0] / len(text)
         print(
-            f"| {name} | {len(text):,} | {rate:.2f} | {shares[0]:.1%} | {shares[1]:.1%} | {len(first)} | {len(second)} |"
+            f"| {name} | {len(text):,} | {rate:.2f} | {shares[0]:.1%} | {shares[1]:.1%} "
+            f"| {len(first)} | {len(second)} |"
         )
 
 

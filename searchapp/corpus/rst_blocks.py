@@ -14,8 +14,8 @@ _SIMPLE = re.compile(r"[ \t]*=+(?:[ \t]+=+)+[ \t]*$")
 _GRID = re.compile(r"[ \t]*\+(?:[-=]+\+)+[ \t]*$")
 _GRID_HEADER = re.compile(r"[ \t]*\+(?:=+\+)+[ \t]*$")
 _CODE = frozenset(
-    "code code-block sourcecode literalinclude parsed-literal math testcode testsetup testoutput doctest productionlist "
-    "graphviz prompt raw csv-table".split()
+    "code code-block sourcecode literalinclude parsed-literal math testcode testsetup testoutput doctest "
+    "productionlist graphviz prompt raw csv-table".split()
 )
 # What Sphinx's domains describe: each is the name of a thing, and what is indented below it is about that thing.
 _DEFINITIONS = frozenset(
