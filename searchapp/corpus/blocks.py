@@ -17,7 +17,6 @@ A reader that makes the text itself (a page, a sheet) ends each block with the b
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -73,25 +72,22 @@ class Located(NamedTuple):
 
 def located(lines: Iterable[tuple[int, str]], skip: int = 0) -> Iterator[Located]:
     """Lines with their places and those that follow them; the first ``skip`` are counted and left out."""
-    waiting: deque[tuple[int, str]] = deque()
     start = 0
-
-    def following(place: int) -> str:
-        return waiting[place][1] if place < len(waiting) else ""
-
+    held: list[tuple[int, str]] = []  # the two lines before the one at hand
     for number, raw in lines:
         text = f"{raw[:-2]}\n" if raw.endswith("\r\n") else raw
         if number <= skip:
             start += len(text)
             continue
-        waiting.append((number, text))
-        if len(waiting) == 3:
-            first, line = waiting.popleft()
-            yield Located(first, start, line, waiting[0][1], text)
-            start += len(line)
-    while waiting:
-        number, text = waiting.popleft()
-        yield Located(number, start, text, following(0), following(1))
+        if len(held) < 2:
+            held.append((number, text))
+            continue
+        first, second = held
+        yield Located(first[0], start, first[1], second[1], text)
+        start += len(first[1])
+        held = [second, (number, text)]
+    for place, (number, text) in enumerate(held):
+        yield Located(number, start, text, held[1][1] if not place and len(held) > 1 else "", "")
         start += len(text)
 
 

@@ -301,8 +301,8 @@ def _scope(run: list[Piece]) -> tuple[str, ...]:
     scopes = [piece.scope for piece in run if piece.block.kind is not BlockKind.HEADING]
     if not scopes:
         return run[-1].scope
-    shortest = min(scopes, key=len)
-    for depth in range(len(shortest), -1, -1):
-        if all(scope[:depth] == shortest[:depth] for scope in scopes):
-            return shortest[:depth]
-    return ()
+    shared = scopes[0]
+    for scope in scopes[1:]:
+        while scope[: len(shared)] != shared:
+            shared = shared[:-1]
+    return shared

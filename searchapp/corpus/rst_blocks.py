@@ -13,6 +13,7 @@ _ITEM = re.compile(r"[ \t]*(?:[-+*•‣⁃]|\(?(?:[0-9]{1,9}|#|[a-zA-Z])[.)]|:[
 _SIMPLE = re.compile(r"[ \t]*=+(?:[ \t]+=+)+[ \t]*$")
 _GRID = re.compile(r"[ \t]*\+(?:[-=]+\+)+[ \t]*$")
 _GRID_HEADER = re.compile(r"[ \t]*\+(?:=+\+)+[ \t]*$")
+_DEEPEST = 16  # definitions in one another; what is nested deeper counts to the sixteenth
 _CODE = frozenset(
     "code code-block sourcecode literalinclude parsed-literal math testcode testsetup testoutput doctest "
     "productionlist graphviz prompt raw csv-table".split()
@@ -169,7 +170,8 @@ class _Rst:
         if name in _DEFINITIONS:
             label = _clip(argument)
             builder.begin(BlockKind.SIGNATURE, line, label=label, depth=depth)
-            self._definitions.append(indent)
+            if depth < _DEEPEST:
+                self._definitions.append(indent)
         elif name in _CODE:
             self._code = indent
             self._fresh = True
