@@ -18,7 +18,7 @@ from searchapp.encoder.attention import NAME as PACKED
 from searchapp.encoder.backend import Backend, TorchBackend
 from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
-from searchapp.encoder.fingerprint import fingerprint
+from searchapp.encoder.fingerprint import fingerprint, tokenizer_digest
 from searchapp.encoder.head import read_head
 from searchapp.encoder.inference import embed, prefetch
 from searchapp.encoder.options import LoadOptions, named, refuse_unknown, settings_options
@@ -167,6 +167,26 @@ class Encoder:
         """Arguments for ``Encoder.load`` that bring this encoder back, local paths made absolute."""
         adapters = [_absolute(adapter) for adapter in self.checkpoint.extra_adapters]
         return {"model": _absolute(self.checkpoint.name), "adapters": adapters, **self.options}
+
+    @property
+    def document_reach(self) -> int:
+        """The most tokens of a document that its vector is made of; ``document_tokens`` counts on this scale."""
+        return self._tokenise.reach
+
+    def document_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens of each document, int64 (n,), as ``encode_documents`` would read it if it cut nothing.
+
+        A document of more than ``document_reach`` is not read whole. Of the two limits that an encoder has, for the
+        text and for the whole sequence with prompt, template and special tokens, the nearer one counts. Raises
+        ModelError for a text that is not valid Unicode.
+        """
+        asked = _spread(self.settings.document_instruction, 1, keep_blank=self.settings.native)[0]
+        return self._tokenise.lengths([text for text, _ in _checked((text, asked) for text in texts)], asked)
+
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """The sha256 of what defines the tokenizer: its file, its special tokens, lower case."""
+        return tokenizer_digest(self.checkpoint, self.settings, self.tokenizer)
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:

@@ -41,7 +41,7 @@ def fingerprint(
     parts = {
         "weights": _digest([checksum(path) for path in sorted(checkpoint.weights.glob("*.safetensors"))]),
         "adapters": _digest([_adapter(path) for path in checkpoint.adapters]),
-        "tokenizer": _digest([*_tokenizer(checkpoint.tokenizer, tokenizer), *(["lower"] * settings.lower_case)]),
+        "tokenizer": tokenizer_digest(checkpoint, settings, tokenizer),
         "architecture": _digest(keep),
         "template": _digest(asdict(settings.template) if settings.template else None),
         "pooling": _digest([*_pooling(settings), *_native(settings, config), *map(checksum, head)]),
@@ -49,6 +49,11 @@ def fingerprint(
         "instruction": _digest(settings.document_instruction),
     }
     return {"sha256": _digest(parts), **parts}
+
+
+def tokenizer_digest(checkpoint: Checkpoint, settings: Settings, tokenizer: Any) -> str:
+    """The sha256 of what defines a tokenizer: its file, its special tokens, and whether texts are lowered before it."""
+    return _digest([*_tokenizer(checkpoint.tokenizer, tokenizer), *(["lower"] * settings.lower_case)])
 
 
 def _pooling(settings: Settings) -> list[Any]:

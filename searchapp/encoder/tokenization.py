@@ -101,6 +101,34 @@ class Tokenization:
             done += self._spans(items, whole)
         return done
 
+    @property
+    def reach(self) -> int:
+        """How many tokens of a text are read at most; ``lengths`` counts on this scale."""
+        return min(self._settings.document_max_length, self._settings.max_length)
+
+    def lengths(self, texts: Sequence[str], instruction: str | None) -> np.ndarray:
+        """Tokens of each text behind ``instruction``, uncut: int64 (n,). Above ``reach`` a text is not read whole.
+
+        Two limits hold, one for the text alone and one for the whole sequence (instruction, template, special tokens).
+        The count is that of the limit which the text comes nearest to, moved so that either limit lies at ``reach``.
+        """
+        close = self._settings.pooling == "eos_token"
+        special = self._backend.num_special_tokens_to_add(False)
+        alone, whole = self._settings.document_max_length, self._settings.max_length
+        counts: list[int] = []
+        for group in _groups(texts, [instruction or None] * len(texts), GROUP_CHARACTERS):
+            plain = [text for _, text in group]
+            strings = [self._template.wrap(asked, text, close=close)[0] for asked, text in group]
+            totals = [len(encoding) for encoding in self._backend.encode_batch_fast(strings)]
+            if strings == plain:
+                bodies = [total - special for total in totals]
+            else:
+                found = self._backend.encode_batch_fast(plain, add_special_tokens=False)
+                bodies = [len(encoding) for encoding in found]
+            over = (max(body - alone, total - whole) for body, total in zip(bodies, totals, strict=True))
+            counts += [max(0, self.reach + excess) for excess in over]
+        return np.array(counts, dtype=np.int64)
+
     def _spans(self, items: Sequence[Wrapped], whole: Sequence[Any]) -> list[Tokens]:
         if self._settings.span == "offsets":
             firsts: list[int | None] = [
