@@ -171,7 +171,7 @@ class Encoder:
     @property
     def document_reach(self) -> int:
         """The most tokens of a document that its vector is made of; ``document_tokens`` counts on this scale."""
-        return self._tokenise.reach
+        return self._tokenize.reach
 
     def document_tokens(self, texts: Sequence[str]) -> np.ndarray:
         """Tokens of each document, int64 (n,), as ``encode_documents`` would read it if it cut nothing.
@@ -181,7 +181,8 @@ class Encoder:
         ModelError for a text that is not valid Unicode.
         """
         asked = _spread(self.settings.document_instruction, 1, keep_blank=self.settings.native)[0]
-        return self._tokenise.lengths([text for text, _ in _checked((text, asked) for text in texts)], asked)
+        inputs = _inputs(texts, itertools.repeat(asked))
+        return self._tokenize.lengths([item.text for item in inputs], asked)
 
     @cached_property
     def tokenizer_digest(self) -> str:
