@@ -21,7 +21,7 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # C0 but for tab and new
 NO_JSON = re.compile("[\x7f-\x9f\ud800-\udfff]")  # what json.dumps leaves as it is and a terminal must not get
 
 
-class ReaderGone(Exception):
+class OutputClosedError(Exception):
     """Nobody reads standard output any more. No OSError, because typer takes a broken pipe for itself."""
 
 
@@ -31,7 +31,7 @@ def plain(text: str) -> str:
 
 
 def say(text: str = "") -> None:
-    """A line of result. Raises ReaderGone, or SearchAppError when standard output cannot be written."""
+    """A line of result. Raises OutputClosedError, or SearchAppError when standard output cannot be written."""
     pieces = re.split(f"([{''.join(ESCAPES)}])", text)
     _put("".join(ESCAPES.get(piece) or plain(piece) for piece in pieces))
 
@@ -69,14 +69,14 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
-        raise ReaderGone from error
+        raise OutputClosedError from error
     except OSError as error:
         raise SearchAppError(
             f"standard output cannot be written: {error.strerror or error}; send it where there is room"
         ) from error
 
 
-def settle() -> None:
+def flush_output() -> None:
     """Flush standard output a last time; what cannot be written is dropped, or the interpreter would complain of it."""
     try:
         sys.stdout.flush()

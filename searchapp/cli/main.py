@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer import TyperException
 
-from searchapp.cli.console import ReaderGone, accept_all_characters, complain, flush, settle
+from searchapp.cli.console import OutputClosedError, accept_all_characters, complain, flush, flush_output
 from searchapp.cli.lazy import Entry, lazy_group
 from searchapp.errors import SearchAppError
 
@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
     accept_all_characters()
     with verbosity():
         code = _run(given, debug)
-    settle()
+    flush_output()
     raise SystemExit(code)
 
 
@@ -114,7 +114,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         program = add_verbosity(typer.main.get_command(app))
         result: Any = program(arguments or ["--help"], prog_name="searchapp", standalone_mode=False)
         flush()
-    except ReaderGone:
+    except OutputClosedError:
         return 0
     except SystemExit as stop:  # of --show-completion, or what typer makes of a broken pipe that `say` did not meet
         if stop.code in (0, None) or not arguments or "--help" in arguments:

@@ -165,3 +165,11 @@ def test_instructions_are_those_of_the_paper_and_documents_get_none(tiny_encoder
     queries = model.encode(batches, prompt_type=PromptType.query, **asked)
     assert np.array_equal(documents, tiny_encoder.encode(["bees fly", "a fox"]))
     assert np.array_equal(queries, tiny_encoder.encode(["bees fly", "a fox"], published_instructions()["SciFact"]))
+
+
+def test_a_keyword_that_is_none_of_theirs_is_named(tiny_encoder: Encoder) -> None:
+    with pytest.raises(TypeError, match="MtebIndex has no keyword 'factry'; did you mean 'factory'"):
+        MtebIndex(tiny_encoder, factry="Flat")
+    with pytest.raises(TypeError, match="MtebEncoder has no keyword 'factory'"):
+        MtebEncoder(tiny_encoder, factory="Flat")
+    assert MtebIndex(tiny_encoder, device=None, pca=4)._pca == 4  # mteb itself gives device=None
