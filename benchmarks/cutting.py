@@ -54,9 +54,9 @@ def numbered(text: str) -> list[tuple[int, str]]:
     return [(number, f"{line}\n") for number, line in enumerate(text.split("\n"), start=1)]
 
 
-def by_rule_2(text: str, ending: str, encoder: Encoder, name: str) -> Iterator[CutPassage]:
+def by_rule_2(text: str, ending: str, encoder: Encoder, name: str, characters: int = 1200) -> Iterator[CutPassage]:
     """The passages of version 2, up to the encoder's reach."""
-    rule = CutRule(tokens=encoder.document_reach, tokenizer=encoder.tokenizer_digest)
+    rule = CutRule(characters=characters, tokens=encoder.document_reach, tokenizer=encoder.tokenizer_digest)
     return cut(read_blocks(numbered(text), ending), rule, measure_of(encoder), name=name)
 
 
@@ -147,7 +147,7 @@ def take_sentences(text: str, ending: str) -> tuple[str, list[tuple[int, str]]]:
     return "".join([*out, text[place:]]), taken
 
 
-def search(folder: Path, encoder: Encoder, cache: Path, most: int) -> None:
+def search(folder: Path, encoder: Encoder, cache: Path, most: int, characters: int) -> None:
     """Print how often the place of a sentence that was taken out is found, by both rules."""
     found: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -167,7 +167,7 @@ def search(folder: Path, encoder: Encoder, cache: Path, most: int) -> None:
         second = []
         for path in text_files(Path(place)):
             file, text = path.relative_to(place).as_posix(), path.read_text(encoding="utf-8")
-            for number, passage in enumerate(by_rule_2(text, path.suffix.lower(), encoder, path.name)):
+            for number, passage in enumerate(by_rule_2(text, path.suffix.lower(), encoder, path.name, characters)):
                 second.append(
                     {"_id": f"{file}#{number}", "title": passage.title, "text": passage.text, "file": file,
                      "line": passage.line, "end_line": passage.end_line}
@@ -217,6 +217,7 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, help="folder of files LANGUAGE.txt")
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--queries", type=int, default=400)
+    parser.add_argument("--characters", type=int, default=1200, help="budget of a passage of version 2 in `search`")
     parser.add_argument("--cache", type=Path, default=Path("runs/cutting"), help="where indexes are built")
     arguments = parser.parse_args()
     encoder = Encoder.load(arguments.model)
@@ -233,7 +234,7 @@ def main() -> None:
         speed(arguments.folders, encoder)
     else:
         for folder in arguments.folders:
-            search(folder, encoder, arguments.cache, arguments.queries)
+            search(folder, encoder, arguments.cache, arguments.queries, arguments.characters)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _check_spans(source: str, found: list[CutPassage]) -> None:
 
 
 @given(bodies, endings, st.sampled_from(sorted(MEASURES)), st.sampled_from([None, 48, 130, 380]))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_character_once_in_order_and_no_passage_beyond_its_budget(body, ending, name, tokens) -> None:
     measure = MEASURES[name]
     found = passages(body, ending, measure, tokens=tokens)
@@ -307,7 +307,7 @@ HOSTILE = {
     "comment": "<!--" * 250_000,
     "short lines": "a\n" * 400_000,
     "blank lines": "a" + "\n" * 800_000 + "b",
-    "items": "- a\n" * 200_000,
+    "items": "- a\n" * 60_000,
     "deep items": "".join("  " * (n % 400) + "- a\n" for n in range(2_000)),
     "quoted": ">" * 1_000_000,
     "directives": ".. a::\n" * 100_000,
