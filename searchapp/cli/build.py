@@ -27,6 +27,11 @@ class IndexOptions:
     targets: TargetOptions = TargetOptions()
     lexical: bool = option(True, "Count the words too, for BM25 and --hybrid.", INDEX)
     language: str | None = option(None, options.LANGUAGE, INDEX)
+    name: tuple[str, ...] = option(
+        (),
+        options.SOURCE_NAME,
+        INDEX,
+    )
     segment_size: int = option(8_192, "Documents encoded between two commits.", INDEX, min=1)
     overwrite: bool = option(
         False, "Start again, whatever the directory holds.", OUTPUT, flags=("--overwrite/--no-overwrite",)
@@ -44,6 +49,7 @@ class IndexOptions:
             analyzer=Analyzer.of_language(self.language) if self.language else None,
             overwrite=self.overwrite,
             segment_size=self.segment_size,
+            names=self.name,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from searchapp.cli.console import bytes_text, say, seconds_text
 
 if TYPE_CHECKING:
     from searchapp.index import BuildSummary
+    from searchapp.index.ingest import FileCounts
     from searchapp.index.storage.manifest import Lexical, Manifest
 
 
@@ -27,6 +29,9 @@ def report(path: Path, summary: BuildSummary) -> None:
         f"{count:,} {reason}" for reason, count in sorted(plan.reasons.items(), key=lambda item: -item[1])
     )
     say(f"rejected       {plan.rejected:,}" + (f" ({reasons}); see {path / 'rejected.jsonl'}" if plan.rejected else ""))
+    say(f"files          {describe_files(summary.files)}")
+    for line in describe_cut(manifest):
+        say(line)
     describe_index(manifest)
     if manifest.lexical is not None:
         say(f"words          {describe(manifest.lexical)}")
@@ -38,6 +43,33 @@ def report(path: Path, summary: BuildSummary) -> None:
         f"{name} {seconds_text(plan.seconds[name])}" for name in ("words", "reduce", "index") if name in plan.seconds
     ]
     say(f"time           {', '.join(stages)}")
+
+
+def describe_files(files: FileCounts) -> str:
+    """What became of files, in words: each of them is read, refused or skipped."""
+    parts = [f"{files.read:,} read"]
+    for name, count in (("refused", files.refused), ("skipped", files.skipped)):
+        common = sorted(files.reasons[name].items(), key=lambda item: -item[1])
+        why = ", ".join(f"{number:,} {reason.removeprefix('no reader for ')}" for reason, number in common)
+        parts.append(f"{count:,} {name}" + (f" ({why})" if why else ""))
+    unopened = f"; {files.unopened:,} had not changed" if files.unopened else ""
+    return f"{', '.join(parts)}, of {files.walked:,}{unopened}"
+
+
+def describe_cut(manifest: Manifest) -> Iterator[str]:
+    """How texts were cut, and how much of what was not cut the encoder does not read."""
+    kinds = {source.kind for source in manifest.sources}
+    if manifest.cut and kinds & {"folder", "text"}:
+        yield (
+            f"passages       up to {manifest.cut['characters']:,} characters and {manifest.cut['tokens']:,} tokens; "
+            "0 tokens beyond the encoder's reach"
+        )
+    reach = manifest.build.reach
+    if reach.tokens:
+        yield (
+            f"beyond reach   {reach.beyond / reach.tokens:.1%} of the tokens of documents that were not cut here "
+            f"({reach.documents:,} of them counted)"
+        )
 
 
 def describe(part: Lexical) -> str:

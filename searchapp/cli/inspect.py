@@ -31,6 +31,8 @@ def info(index: options.Directory, json: options.Json = False) -> None:
     content: dict[str, Any] = {
         "path": str(index),
         "state": manifest.state,
+        "scheme": manifest.scheme,
+        "cut": manifest.cut,
         "documents": manifest.documents,
         "deleted": manifest.rows - manifest.documents,
         "fresh": manifest.unindexed_rows,
@@ -68,6 +70,7 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         "index": f"{index} (format {manifest.format}, generation {manifest.number}, {manifest.state})",
         "documents": counts,
         "sources": ", ".join(source["name"] for source in manifest.build.sources),
+        "passages": _passages(manifest),
         **_updates(manifest),
         "model": model,
         "encoder": f"{settings['pooling']} pooling, {lengths}, {attention}, {manifest.encoder['dtype']}",
@@ -85,6 +88,21 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         say(f"{name:<12} {text}")
     for text in [*(ann.notes if ann else ()), *notices]:
         say(f"{'notice':<12} {text}")
+
+
+def _passages(manifest: Manifest) -> str:
+    """The scheme of the ids, and the rule by which text is cut."""
+    if manifest.cut is None:
+        return (
+            "ids hold line numbers (scheme 1), text is cut by characters; `searchapp add --sync` of all its sources "
+            "renews both"
+        )
+    cut = manifest.cut
+    tokens = f" and {cut['tokens']:,} tokens" if cut["tokens"] else ""
+    return (
+        f"ids by content (scheme {manifest.scheme}); text is cut to {cut['characters']:,} characters{tokens} "
+        f"(rule {cut['version']}, tokenizer {cut['tokenizer'][:8] or 'none'})"
+    )
 
 
 def _updates(manifest: Manifest) -> dict[str, str]:

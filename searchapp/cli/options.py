@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MODEL, INDEX, SEARCH, RERANKING = "Model", "Index", "Search", "Reranking"
 DOCUMENTS, EVALUATION, MEASURING, OUTPUT = "Documents", "Evaluation", "Measuring", "Output"
 FOLDERS = "A checkpoint directory, a hub id, or `bundled`."
+SOURCE_NAME = "What a source is called in ids; repeat it, once for each. Default: its folder's or file's name."
 FACTORY = "auto, Flat, or any FAISS factory string"
 KINDS = "auto, bi-encoder, head, yes-no or listwise."
 

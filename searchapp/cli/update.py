@@ -19,6 +19,7 @@ NAMED = 10  # ids named in a message
 
 @command(
     "searchapp add indexes/notes notes/",
+    "searchapp add indexes/notes notes/ --sync --dry-run",
     "searchapp add indexes/docs new.jsonl --model models/mine --json",
 )
 def add(
@@ -38,22 +39,51 @@ def add(
     ] = None,
     adapter: options.Adapters = None,
     device: options.Device = "auto",
+    sync: Annotated[
+        bool,
+        typer.Option("--sync", help="Also remove what is gone from the sources.", rich_help_panel=options.DOCUMENTS),
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune",
+            help="With --sync: even where that is more than half, or a source is not there.",
+            rich_help_panel=options.DOCUMENTS,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=options.DOCUMENTS),
+    ] = False,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name",
+            help=options.SOURCE_NAME,
+            rich_help_panel=options.DOCUMENTS,
+        ),
+    ] = None,
     segment_size: options.SegmentSize = 8_192,
     json: options.Json = False,
 ) -> None:
     """Add documents to an index; one whose id is there takes its place. Only new or changed texts are encoded.
 
-    They are found as soon as the command is done. One that was interrupted goes on where it was.
+    A text file that changed leaves nothing of its former text. They are found as soon as the command is done. One that
+    was interrupted goes on where it was.
     """
+    from searchapp.cli.describe import describe_files
     from searchapp.cli.progress import Bar
-    from searchapp.corpus import open_source
+    from searchapp.corpus.source import find_source
     from searchapp.encoder import Encoder
-    from searchapp.index import VectorIndex, recorded_encoder
+    from searchapp.index import AddSettings, VectorIndex, recorded_encoder
     from searchapp.index import add as add_to
     from searchapp.index.encoder_match import recorded_backend
 
-    for source in sources:
-        open_source(source)  # a missing file is said before a model is loaded
+    if not sync:
+        for source in sources:
+            find_source(source)  # a missing file is said before a model is loaded
+    if prune and not sync:
+        raise SearchAppError("--prune goes with --sync, which removes what is gone; give both")
     manifest = VectorIndex.open(index).manifest
     backend = recorded_backend(manifest)
     if model is None and adapter is None:
@@ -63,23 +93,43 @@ def add(
         recorded |= {"model": model or recorded["model"], "adapters": adapter or recorded["adapters"]}
         dtype = manifest.encoder["dtype"]
         encoder = Encoder.load(recorded.pop("model"), device=device, dtype=dtype, backend=backend, **recorded)
+    settings = AddSettings(sync=sync, prune=prune, dry_run=dry_run, names=tuple(name or ()), segment_size=segment_size)
     with Bar() as bar:
-        done = add_to(sources, index, encoder, segment_size=segment_size, progress=bar)
-    counts = {name: getattr(done, name) for name in ("added", "changed", "unchanged", "rejected")}
+        done = add_to(sources, index, encoder, settings, progress=bar)
+    counts = {kind: getattr(done, kind) for kind in ("added", "changed", "unchanged", "removed", "rejected")}
     if json:
         more: dict[str, Any] = {"encoded": done.encoded, "resumed": done.resumed, "documents": done.manifest.documents}
         say_json(
-            {**counts, **more, "fresh": done.manifest.unindexed_rows, "folded": done.folded, "notices": done.notices}
+            {
+                **counts,
+                **more,
+                "fresh": done.manifest.unindexed_rows,
+                "folded": done.folded,
+                "notices": done.notices,
+                "files": done.files.to_json(),
+                "missing": done.missing,
+                "dry_run": dry_run,
+            }
         )
         return
+    if dry_run:
+        say("dry run        nothing was changed; this would be done:")
     if done.resumed:
         say(f"went on after {plural(done.resumed, 'document')} that had been encoded before")
-    for name, count in counts.items():
-        say(f"{name:<14} {count:,}" + _why(index, done.reasons if name == "rejected" else {}))
+    for kind, count in counts.items():
+        say(f"{kind:<14} {count:,}" + _why(index, done.reasons if kind == "rejected" else {}))
     rate = f" ({done.tokens / done.seconds:,.0f} tokens/s)" if done.tokens and done.seconds else ""
+    if done.files.walked:
+        say(f"files          {describe_files(done.files)}")
     say(f"encoded        {plural(done.encoded, 'document')}{rate}")
     fresh = done.manifest.unindexed_rows
     say(f"documents      {done.manifest.documents:,} now" + (f", {fresh:,} beside the trained index" if fresh else ""))
+    if done.missing:
+        named = ", ".join(done.missing[:NAMED]) + (" …" if len(done.missing) > NAMED else "")
+        notice(
+            f"notice: {plural(len(done.missing), 'file')} of the index are not in the sources any more ({named}); they "
+            "stay until you give --sync"
+        )
     for text in done.notices:
         notice(f"notice: {text}")
 

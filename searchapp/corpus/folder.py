@@ -54,8 +54,12 @@ def read_folder(folder: Path, name: str) -> Iterator[Record]:
             yield Record(record.item, done)
         before += size
     if not count:
-        endings = ", ".join(MARKERS)
-        raise CorpusError(f"{name}: no text file in this folder; expected {endings}, or give its other files by name")
+        raise CorpusError(no_text_files(name))
+
+
+def no_text_files(name: str) -> str:
+    """What is said of a folder without a text file."""
+    return f"{name}: no text file in this folder; expected {', '.join(MARKERS)}, or give its other files by name"
 
 
 def read_text(path: Path, name: str) -> Iterator[Record]:
@@ -70,15 +74,15 @@ def read_text(path: Path, name: str) -> Iterator[Record]:
 
 def _read_file(path: Path, file: str, relative: str) -> Iterator[Record]:
     """Yield a file's passages, or one rejection of the whole file."""
-    fault = _file_fault(path, file, relative)
+    fault = file_fault(path, file, relative)
     if fault:
         yield Record(fault, 1.0)
         return
-    about = _about(path, file)
-    if about.lines and about.fields is not None and not _has_body(path, file, about.lines):
+    about = front_matter_of(path, file)
+    if about.lines and about.fields is not None and not has_body(path, file, about.lines):
         about = FrontMatter(0)  # a file of nothing else is a document: its front matter is its text
     lines = Lines(path, file, returns=True)
-    found = passages(_marks(path, _decoded(lines, file), about))
+    found = passages(_marks(path, decoded(lines, file), about))
     first = next(found, None)
     if first is None:
         yield Record(Rejected(file=file, line=1, reason="empty text"), 1.0)
@@ -96,16 +100,17 @@ def _read_file(path: Path, file: str, relative: str) -> Iterator[Record]:
         yield Record(_document(passage, f"{relative}#{place}", file, relative, about), lines.progress)
 
 
-def _about(path: Path, file: str) -> FrontMatter:
+def front_matter_of(path: Path, file: str) -> FrontMatter:
     """The front matter of a Markdown file; one of no lines where there is none."""
     if path.suffix.lower() != ".md":
         return FrontMatter(0)
-    return front_matter(text for _, text in _decoded(Lines(path, file, returns=True), file)) or FrontMatter(0)
+    return front_matter(text for _, text in decoded(Lines(path, file, returns=True), file)) or FrontMatter(0)
 
 
-def _has_body(path: Path, file: str, skipped: int) -> bool:
+def has_body(path: Path, file: str, skipped: int) -> bool:
+    """Whether a file has text below its first ``skipped`` lines."""
     lines = Lines(path, file, returns=True)
-    return any(text.strip() for number, text in _decoded(lines, file) if number > skipped)
+    return any(text.strip() for number, text in decoded(lines, file) if number > skipped)
 
 
 def _marks(path: Path, lines: Iterator[tuple[int, str]], about: FrontMatter) -> Iterator[Mark]:
@@ -122,7 +127,8 @@ def _marks(path: Path, lines: Iterator[tuple[int, str]], about: FrontMatter) -> 
     return chain(mark_plain(held), below)
 
 
-def _decoded(lines: Lines, file: str) -> Iterator[tuple[int, str]]:
+def decoded(lines: Lines, file: str) -> Iterator[tuple[int, str]]:
+    """Yield numbers and texts of lines. Raises CorpusError where the file has changed since it was found readable."""
     for line in lines:
         try:
             yield line.number, line.text()
@@ -152,7 +158,7 @@ def _title(title: str, headings: str) -> str:
     return f"{title} > {headings}" if headings else title
 
 
-def _file_fault(path: Path, file: str, relative: str) -> Rejected | None:
+def file_fault(path: Path, file: str, relative: str) -> Rejected | None:
     """Read a file once to see whether it can be taken as a whole: no half of a file gets into an index."""
     try:
         relative.encode()

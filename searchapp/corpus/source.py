@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.delimited import read_csv, read_tsv
 from searchapp.corpus.docstrings import read_stdlib, stdlib_identity
-from searchapp.corpus.document import Record
-from searchapp.corpus.folder import read_folder, read_text, text_files
+from searchapp.corpus.document import Record, Rejected
+from searchapp.corpus.folder import no_text_files, read_folder, read_text, text_files
 from searchapp.corpus.jsonl import read_jsonl
 from searchapp.corpus.parquet import read_parquet
+from searchapp.corpus.walk import READ, REFUSED, SKIPPED, walk
 from searchapp.errors import CorpusError
 
 Reader = Callable[[Path, str], Iterator[Record]]
@@ -34,6 +36,7 @@ READERS: tuple[tuple[str, str, Reader], ...] = (
     (".rst", "text", read_text),
 )
 STDLIB = "python:stdlib"
+HINT = "check the file and its permissions"
 _BEIR_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _ACCEPTED = (
     f"{', '.join(ending for ending, _, _ in READERS)}, a folder of .txt/.md/.rst files, "
@@ -42,36 +45,129 @@ _ACCEPTED = (
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a source: ``path`` is its place there, ``file`` how it is named to the user, ``place`` where it lies.
+
+    ``reader`` names what reads it, with its version: it changes when the same file would give other documents. ``size``
+    is in bytes, ``mtime_ns`` the time of change. ``outcome`` and ``reason`` are as in ``WalkedFile``.
+    """
+
+    path: str
+    file: str
+    place: Path | None
+    reader: str
+    size: int = 0
+    mtime_ns: int = 0
+    outcome: str = READ
+    reason: str = ""
+    is_cut: bool = False
+    _read: Callable[[], Iterator[Record]] = field(default=lambda: iter(()), repr=False)
+
+    def records(self) -> Iterator[Record]:
+        """Stream its records in an order that depends on the content alone; progress never falls and ends at 1.
+
+        Raises CorpusError, while iterating, where it is damaged or went away; what came before is yielded.
+        """
+        return _in_order(self._read(), self.file)
+
+    def sha256(self) -> str:
+        """The SHA-256 of its content in hex; of a corpus that is no file: of what identifies it.
+
+        Raises CorpusError where it cannot be read.
+        """
+        if self.place is None:
+            return hashlib.sha256("\0".join(stdlib_identity()).encode()).hexdigest()
+        try:
+            with self.place.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise CorpusError(f"{self.file}: cannot be read: {error.strerror}; {HINT}") from error
+
+    def has_changed(self) -> bool:
+        """Whether its size or time of change is another than when it was found."""
+        if self.place is None:
+            return False
+        try:
+            found = self.place.stat()
+        except OSError:
+            return True
+        return (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """A source that has been found readable. It can be read any number of times, and travels between processes."""
+    """A source that has been found readable. It can be read any number of times, and travels between processes.
+
+    ``name`` is how the user named it, ``label`` its name in ids: that of the folder or file, unless one was given.
+    """
 
     name: str
     kind: str
+    label: str
+    place: Path | None = field(repr=False)
     _read: Callable[[], Iterator[Record]] = field(repr=False)
     _marks: Callable[[], Iterable[str]] = field(repr=False)
 
-    def records(self) -> Iterator[Record]:
+    @property
+    def is_cut(self) -> bool:
+        """Whether it is text that is cut into passages, whose ids begin with the label."""
+        return self.kind in ("folder", "text")
+
+    def records(self, cutter: Cutter | None = None) -> Iterator[Record]:
         """Stream the records in an order that depends on the content alone; progress never falls and ends at 1.
 
-        Raises CorpusError, while iterating, where the source is damaged or went away; what came before is yielded.
+        Text is cut by ``cutter``; None: as the indexes of the first scheme have it, by characters, with ids that hold
+        line numbers. Raises CorpusError, while iterating, where the source is damaged or went away; what came before is
+        yielded.
         """
-        held: Record | None = None
-        reached = 0.0
-        try:
-            for record in self._read():
-                if held is not None:
-                    yield held
-                reached = max(reached, record.progress)
-                held = Record(record.item, reached)
-        except (CorpusError, OSError) as error:
-            if held is not None:
-                yield held
-            if isinstance(error, CorpusError):
-                raise
-            hint = "check the file and its permissions"
-            raise CorpusError(f"{self.name}: cannot be read: {error.strerror}; {hint}") from error
-        if held is not None:
-            yield Record(held.item, 1.0)
+        if cutter is None:
+            yield from _in_order(self._read(), self.name)
+            return
+        files = [file for file in self.files(cutter) if file.outcome != SKIPPED]
+        total, before = sum(file.size for file in files) or 1, 0
+        for file in files:
+            if file.outcome == REFUSED:
+                yield Record(Rejected(file.file, 1, file.reason), before / total)
+                continue
+            for record in file.records():
+                yield Record(record.item, min(1.0, (before + record.progress * file.size) / total))
+            before += file.size
+
+    def files(self, cutter: Cutter) -> Iterator[SourceFile]:
+        """Yield every file of the source, those that are refused or skipped with the reason; none is opened.
+
+        Raises CorpusError where no file of a folder can be read, or a file went away.
+        """
+        if self.place is None:
+            yield SourceFile(self.name, self.name, None, self.kind, _read=self._read)
+        elif self.kind == "folder":
+            yield from self._below(self.place, cutter)
+        else:
+            corpus = next((self.place / name for name in _BEIR_FILES if (self.place / name).is_file()), self.place)
+            file = self.name if corpus == self.place else str(Path(self.name) / corpus.name)
+            try:
+                found = corpus.stat()
+            except OSError as error:
+                raise CorpusError(f"{file}: cannot be read: {error.strerror}; was it moved?") from error
+            read = partial(cutter.records, corpus, file, self.label, "") if self.is_cut else self._read
+            reader = cutter.reader if self.is_cut else f"{self.kind} 1"
+            yield SourceFile(
+                corpus.name, file, corpus, reader, found.st_size, found.st_mtime_ns, is_cut=self.is_cut, _read=read
+            )
+
+    def _below(self, folder: Path, cutter: Cutter) -> Iterator[SourceFile]:
+        count = 0
+        for found in walk(folder):
+            count += found.outcome != SKIPPED
+            shown = found.relative.encode(errors="backslashreplace").decode()
+            file = str(Path(self.name) / shown) + ("/" if shown.endswith("/") else "")
+            read = partial(cutter.records, found.path, file, self.label, found.relative)
+            yield SourceFile(
+                shown, file, found.path, cutter.reader, found.size, found.mtime_ns, found.outcome, found.reason,
+                is_cut=True, _read=read,
+            )  # fmt: skip
+        if not count:
+            raise CorpusError(no_text_files(self.name))
 
     def identity(self) -> str:
         """Return a SHA-256 in hex that changes when the content may have: file names, sizes, times of change.
@@ -84,22 +180,53 @@ class Source:
         return digest.hexdigest()
 
 
-def open_source(source: str) -> Source:
+def _in_order(records: Iterator[Record], name: str) -> Iterator[Record]:
+    held: Record | None = None
+    reached = 0.0
+    try:
+        for record in records:
+            if held is not None:
+                yield held
+            reached = max(reached, record.progress)
+            held = Record(record.item, reached)
+    except (CorpusError, OSError) as error:
+        if held is not None:
+            yield held
+        if isinstance(error, CorpusError):
+            raise
+        raise CorpusError(f"{name}: cannot be read: {error.strerror}; {HINT}") from error
+    if held is not None:
+        yield Record(held.item, 1.0)
+
+
+def open_source(source: str, label: str | None = None) -> Source:
     """Find out what a source is and read its first record, so that a bad source shows before any work is done.
 
-    Raises CorpusError where it is missing, unreadable, of no known kind, or not what its name says.
+    ``label`` is its name in ids; None: that of the folder or file. Raises CorpusError where it is missing, unreadable,
+    of no known kind, not what its name says, or where the label cannot stand in an id.
     """
+    opened = find_source(source, label)
+    if opened.kind != "folder":
+        next(opened.records(), None)
+    elif opened.place is not None and all(found.outcome == SKIPPED for found in walk(opened.place)):
+        raise CorpusError(no_text_files(source))
+    return opened
+
+
+def find_source(source: str, label: str | None = None) -> Source:
+    """``open_source`` that opens no file: only what a source is."""
+    if label is not None and (not label.strip() or label != label.strip() or "#" in label or not label.isprintable()):
+        raise CorpusError(f"a source cannot be named {label!r}: expected a name without # and outer blanks")
     try:
-        opened = _find(source)
+        found = _find(source)
     except OSError as error:
         raise CorpusError(f"{source}: cannot be read: {error.strerror}; check the path and its permissions") from error
-    next(opened.records(), None)
-    return opened
+    return found if label is None else replace(found, label=label)
 
 
 def _find(source: str) -> Source:
     if source == STDLIB:
-        return Source(source, "python", read_stdlib, stdlib_identity)
+        return Source(source, "python", source, None, read_stdlib, stdlib_identity)
     path = Path(source)
     is_file = path.is_file()
     if not source or not path.exists():
@@ -110,7 +237,8 @@ def _find(source: str) -> Source:
     if is_file:
         for ending, kind, read in READERS:
             if path.name.lower().endswith(ending):
-                return Source(source, kind, partial(read, path, source), partial(_file_marks, path, (path,)))
+                marks = partial(_file_marks, path, (path,))
+                return Source(source, kind, _label(path), path, partial(read, path, source), marks)
     found = f"a file ending in {path.suffix or 'nothing'}" if is_file else "neither a file nor a folder"
     raise CorpusError(f"{source}: {found}; expected {_ACCEPTED}; convert it or give another source")
 
@@ -120,8 +248,15 @@ def _folder(path: Path, name: str) -> Source:
         corpus = path / file
         if corpus.is_file():
             read = partial(read_jsonl, corpus, str(Path(name) / file))
-            return Source(name, "beir", read, partial(_file_marks, path, (corpus,)))
-    return Source(name, "folder", partial(read_folder, path, name), partial(_file_marks, path, None))
+            return Source(name, "beir", _label(path), path, read, partial(_file_marks, path, (corpus,)))
+    read = partial(read_folder, path, name)
+    return Source(name, "folder", _label(path), path, read, partial(_file_marks, path, None))
+
+
+def _label(path: Path) -> str:
+    """The name of a folder or file; of ``.`` and ``..`` too."""
+    name = path.resolve().name or "root"
+    return name.encode(errors="backslashreplace").decode().replace("#", "_").strip()
 
 
 def _file_marks(base: Path, files: Iterable[Path] | None) -> Iterator[str]:

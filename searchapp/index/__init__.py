@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from searchapp.index.add import Added, add
+from searchapp.index.add import Added, AddSettings, add
 from searchapp.index.build import BuildSettings, BuildSummary, build
 from searchapp.index.compact import Compacted, compact
 from searchapp.index.delete import Deleted, delete
@@ -17,6 +17,7 @@ from searchapp.index.storage.writer import Writer
 from searchapp.index.verify import Report, examine, verify
 
 __all__ = [
+    "AddSettings",
     "Added",
     "Analyzer",
     "BuildSettings",

@@ -1,9 +1,12 @@
-"""Adding to an index: new documents, and new versions of those whose id it has; the rest is not encoded again.
+"""Adding to an index: new documents, and new versions of those it has; the rest is not encoded again.
 
 All of an add is seen at once, when it has finished. What it encodes meanwhile is committed as *staged*, segment by
 segment, beside a state that does not change. An add that was killed takes nothing from that but the vectors: run again,
 it compares its sources with the index as if for the first time, and finds the documents it had encoded among the staged
 ones. So it may be run again with other sources, or after a delete, and is right all the same.
+
+The ledger says which files have not changed; these are not opened. A text file that changed leaves no passage of its
+former text. What is gone from a source stays, and is named; ``sync`` removes it.
 """
 
 from __future__ import annotations
@@ -11,24 +14,40 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from searchapp.corpus import Document, Rejected, Source, open_source
+from searchapp.corpus import Document, Rejected, Source
+from searchapp.corpus.source import SourceFile, find_source, open_source
+from searchapp.corpus.walk import READ, SKIPPED
 from searchapp.encoder import Encoder
-from searchapp.errors import IndexStoreError
-from searchapp.index.build import PENDING_REJECTIONS, absolute, expect, kind_of_reason, records
+from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.encoder_match import recorded_backend, require_match
 from searchapp.index.extend import extend_index
+from searchapp.index.ingest import (
+    PENDING_REJECTIONS,
+    SCHEME,
+    FileCounts,
+    FileReader,
+    absolute,
+    cutter_of,
+    expect,
+    kind_of_reason,
+    named,
+    recorded,
+    skipped_entry,
+)
+from searchapp.index.known import KnownDocuments
 from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.hashes import ID, METADATA, TEXT, hash_document
-from searchapp.index.storage.ids import IdTable
-from searchapp.index.storage.manifest import Addition, Manifest, Segment, Staged
+from searchapp.index.storage.ledger import LedgerEntry, write_ledger
+from searchapp.index.storage.manifest import Addition, Manifest, NamedSource, Segment, Staged
 from searchapp.index.storage.segment import (
     SEGMENT_CHARACTERS,
     SEGMENT_DOCUMENTS,
@@ -43,11 +62,16 @@ from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress, Silent
 
 log = logging.getLogger(__name__)
+NAMED = 5  # files and sources named in a message
 
 
 @dataclass(frozen=True)
 class Added:
-    """The new state, and what became of the records: of those added or changed, ``encoded`` needed the model."""
+    """The new state, and what became of the records: of those added or changed, ``encoded`` needed the model.
+
+    ``removed`` documents are gone with their files or texts. ``files`` counts the files of the sources; ``missing`` are
+    those that the index still has and the sources have no more. After a dry run the state is the old one.
+    """
 
     manifest: Manifest
     added: int
@@ -61,24 +85,45 @@ class Added:
     seconds: float = 0.0
     folded: bool = False
     notices: tuple[str, ...] = ()
+    removed: int = 0
+    files: FileCounts = field(default_factory=FileCounts)
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AddSettings:
+    """How sources are taken into an index.
+
+    ``sync`` also removes what is gone from them; without ``prune`` it refuses to where that is more than half of what
+    the index has of them, or a source is not there at all. ``dry_run`` changes nothing. ``names`` are what the sources
+    are called in ids, none or one for each. ``segment_size`` documents are encoded between two commits.
+    """
+
+    sync: bool = False
+    prune: bool = False
+    dry_run: bool = False
+    names: tuple[str, ...] = ()
+    segment_size: int = SEGMENT_DOCUMENTS
 
 
 def add(
     sources: Sequence[str],
     path: Path,
     encoder: Encoder,
+    settings: AddSettings | None = None,
     *,
-    segment_size: int = SEGMENT_DOCUMENTS,
     progress: Progress | None = None,
     disk: Disk | None = None,
+    **changes: Any,
 ) -> Added:
     """Add the documents of sources to a finished index; one whose id it has takes the place of that document.
 
-    They are found at once: by exact comparison beside the trained index, into which they are folded when they have
-    become many. Raises CorpusError, ModelError for an encoder that the index was not made by, or IndexStoreError.
+    ``changes`` are fields of ``AddSettings``, over those of ``settings``. The documents are found at once: by exact
+    comparison beside the trained index, into which they are folded when they have become many. Raises CorpusError,
+    ModelError for an encoder that the index was not made by, or IndexStoreError.
     """
+    settings = replace(settings or AddSettings(), **changes)
     progress = progress or Silent()
-    opened = [open_source(source) for source in sources]
     with Writer.update(path, disk) as writer:
         manifest = writer.state
         require_match(manifest, path, encoder)
@@ -86,10 +131,13 @@ def add(
             raise IndexStoreError(f"{path} was made in {made}, this encoder is in {encoder.dtype}; give --dtype {made}")
         if (made := recorded_backend(manifest)) != encoder.backend.name:
             raise IndexStoreError(f"{path} was made by the backend {made}; load the encoder with backend={made!r}")
-        summary = _AddRun(writer, manifest, encoder, segment_size, progress).add(opened)
-        writer.publish_rejections()
+        opened, missing = _opened(sources, path, manifest, settings)
+        summary = _AddRun(writer, manifest, encoder, settings, progress).add(opened, missing)
         counts = summary.added, summary.changed, summary.unchanged, summary.rejected
         log.info("%s: %d added, %d changed, %d unchanged, %d rejected, in %.1f s", path, *counts, summary.seconds)
+        if settings.dry_run:
+            return summary
+        writer.publish_rejections()
         folded = extend_index(writer, progress.stage)
         if folded is not None:
             notices = (*summary.notices, *folded.notices)
@@ -97,54 +145,86 @@ def add(
     return summary
 
 
-class _Known:
-    """Documents that are stored already: which row has an id, whether it is the same document, whether it was met."""
+def _opened(
+    sources: Sequence[str], path: Path, manifest: Manifest, settings: AddSettings
+) -> tuple[list[Source], list[NamedSource]]:
+    """The sources under their names, and those that are to be emptied because they are not there.
 
-    def __init__(self, snapshot: Snapshot, kept: np.ndarray) -> None:
-        self._rows = snapshot.documents
-        self._hashes = snapshot.hashes()
-        self._ids = IdTable(lambda row: self._rows.read(row).id)
-        rows = np.flatnonzero(kept)
-        self._ids.extend(self._hashes[ID][rows], rows)
-        self.met = np.zeros(len(kept), dtype=bool)
+    Raises CorpusError or IndexStoreError where one is not there, or does not go with the others or with the index.
+    """
+    found: list[Source] = []
+    missing: list[NamedSource] = []
+    by_path = {source.path: source for source in manifest.sources}
+    for name in sources:
+        known = by_path.get(str(Path(name).resolve()))
+        try:
+            found.append(open_source(name) if manifest.scheme != SCHEME else _found(name))
+        except CorpusError as error:
+            if not settings.sync or known is None:
+                raise
+            if not settings.prune:
+                raise IndexStoreError(
+                    f"{error}. Nothing was removed from {path}; is a disk not mounted? To remove all that the index "
+                    f"has of {known.label}, give --sync --prune"
+                ) from error
+            missing.append(known)
+    if manifest.scheme == SCHEME:
+        return named(found, settings.names if found else (), manifest.sources), missing
+    if settings.names and not settings.sync:
+        raise IndexStoreError(f"{path} has ids of the first scheme, without names of sources; leave --name out")
+    if settings.sync:
+        before = [*manifest.build.sources, *(source for item in manifest.additions for source in item.sources)]
+        lacking = dict.fromkeys(source["name"] for source in before)
+        for source in found:
+            lacking.pop(absolute(source.name), None)
+        if lacking:
+            raise IndexStoreError(
+                f"{path} has ids of the first scheme; --sync gives it new ones, and needs all of its sources for that: "
+                f"add {', '.join(list(lacking)[:NAMED])}"
+            )
+        return named(found, settings.names), []
+    return found, []
 
-    def find(self, identifier: str) -> int | None:
-        return self._ids.find(identifier)
 
-    def has(self, row: int | None, hashes: tuple[int, int, int], *parts: int) -> bool:
-        """Whether these parts of a document are those of a row."""
-        return row is not None and all(int(self._hashes[part][row]) == hashes[part] for part in parts)
-
-    def append(self, snapshot: Snapshot) -> None:
-        """Take in the last segment of a snapshot, every document of which has been met."""
-        self._rows = snapshot.documents
-        hashes = snapshot.hashes([len(snapshot.segments) - 1])
-        self._ids.extend(hashes[ID], len(self.met) + np.arange(hashes.shape[1]))
-        self._hashes = np.concatenate([self._hashes, hashes], axis=1)
-        self.met = np.concatenate([self.met, np.ones(hashes.shape[1], dtype=bool)])
+def _found(name: str) -> Source:
+    """A source, its first record read where that shows whether it can be read at all; no text is opened."""
+    source = find_source(name)
+    return source if source.kind == "folder" else open_source(name)
 
 
 class _AddRun:
     """One run of an add over a writer."""
 
-    def __init__(self, writer: Writer, start: Manifest, encoder: Encoder, size: int, progress: Progress) -> None:
-        self._writer, self._encoder, self._progress, self._size = writer, encoder, progress, size
-        self._manifest = completed(writer, start)
+    def __init__(
+        self, writer: Writer, start: Manifest, encoder: Encoder, settings: AddSettings, progress: Progress
+    ) -> None:
+        self._writer, self._encoder, self._progress, self._settings = writer, encoder, progress, settings
+        self._manifest = start if settings.dry_run else completed(writer, start)
         self._snapshot = Snapshot.of(writer, self._manifest)
+        self._renews = start.scheme != SCHEME and settings.sync
+        self._keeps_ledger = start.scheme == SCHEME or self._renews
         self._bases = np.array([segment.base for segment in start.segments], dtype=np.int64)
         self._damage: dict[int, str | None] = {}  # of the vectors of a segment, once one of them was to be copied
         self._gone = self._snapshot.deleted
-        self._index = _Known(self._snapshot, ~self._gone)
+        self._index = KnownDocuments(self._snapshot, ~self._gone)
         self._segments = start.staged.segments if start.staged else ()
-        self._staged = _Known(self._staged_snapshot(), np.ones(_count(self._segments), dtype=bool))
+        self._staged = KnownDocuments(self._staged_snapshot(), np.ones(_count(self._segments), dtype=bool))
         self._pending: dict[str, tuple[Document, int | None]] = {}  # by id, with the row that has its vector
         self._replaced = np.zeros(start.rows, dtype=bool)
+        self._removed = np.zeros(start.rows, dtype=bool)
+        self._new_texts: set[int] = set()  # hashes of the texts that were added
+        self._ledger = self._snapshot.ledger()
+        self._entries: list[LedgerEntry] = []  # new and changed ones
+        self._dropped: list[LedgerEntry] = []
+        self._file_counts = FileCounts()
+        self._missing: list[str] = []
         self._rejections: list[Rejected] = []
         self._rejected: tuple[str, ...] = ()  # files of them
         self._files: Files = {}  # written and not yet committed
         self._reasons: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._tokens = self._encoded = self._resumed = 0
+        self._seen: set[str] = set()  # ids that a dry run would have written
 
     def _staged_snapshot(self) -> Snapshot:
         """What this add has written and not yet made a part of the index."""
@@ -152,45 +232,154 @@ class _AddRun:
             replace(self._manifest, segments=self._segments, rows=_count(self._segments), tombstones=None)
         )
 
-    def add(self, sources: Sequence[Source]) -> Added:
+    def add(self, sources: Sequence[Source], missing: Sequence[NamedSource]) -> Added:
         """Read all of the sources, encode what is new, and commit it as the next state."""
         began = time.perf_counter()
         self._progress.stage("encoding", unit="doc")
         names = tuple(absolute(source.name) for source in sources)
         characters = 0
-        for _, fraction, item in records(sources, skip=0):
-            characters += self._take(item)
-            full = len(self._pending) >= self._size or characters >= SEGMENT_CHARACTERS
+        for fraction, item, reader in self._files_of(sources) if self._keeps_ledger else _streams(sources):
+            characters += self._take(item, reader)
+            full = len(self._pending) >= self._settings.segment_size or characters >= SEGMENT_CHARACTERS
             if full or len(self._rejections) >= PENDING_REJECTIONS:
                 expect(self._progress, self._counts.total(), fraction, self._reasons.total())
                 self._write()
-                staged = Staged(names, self._segments, self._rejected)
-                self._manifest = self._writer.commit(self._manifest.with_files(staged=staged, files=self._files))
+                if not self._settings.dry_run:
+                    staged = Staged(names, self._segments, self._rejected)
+                    self._manifest = self._writer.commit(self._manifest.with_files(staged=staged, files=self._files))
                 self._files, characters = {}, 0
         expect(self._progress, self._counts.total(), 1.0, self._reasons.total())
+        for source in missing:
+            self._drop(self._ledger.of(source.label))
+        if self._renews:
+            self._removed |= ~(self._gone | self._index.met)
+        labels = [source.label for source in sources] + [source.label for source in missing]
+        self._require_few_removed(labels)
         self._write()
-        manifest = self._finish(sources, names)
+        manifest = self._manifest if self._settings.dry_run else self._finish(sources, names)
         return Added(
             manifest, self._counts["added"], self._counts["changed"], self._counts["unchanged"],
             rejected=self._reasons.total(), encoded=self._encoded, resumed=self._resumed,
             reasons=dict(self._reasons), tokens=self._tokens, seconds=time.perf_counter() - began,
-            notices=self._notices(),
+            notices=self._notices(), removed=int((self._removed & ~self._gone).sum()), files=self._file_counts,
+            missing=tuple(self._missing),
         )  # fmt: skip
 
-    def _take(self, item: Document | Rejected) -> int:
+    def _files_of(self, sources: Sequence[Source]) -> Iterator[tuple[float, Document | Rejected, FileReader | None]]:
+        """Yield the records of the files that have to be read; settle every file, and what is gone from the sources."""
+        cutter = cutter_of(self._encoder, self._manifest)
+        files = [(source, list(source.files(cutter))) for source in sources]
+        total, before = max(1, sum(file.size for _, found in files for file in found)), 0
+        for source, found in files:
+            for file in found:
+                entry = self._ledger.find(source.label, file.path)
+                if file.outcome == SKIPPED:
+                    self._settle(skipped_entry(source, file), entry, file)
+                elif entry is not None and (same := self._same(file, entry)) is not None:
+                    self._keep(same, entry)
+                    if same.rejected:
+                        yield before / total, Rejected(file.file, 1, same.reason), None
+                else:
+                    reader = FileReader(source, file)
+                    for item, fraction in reader.read():
+                        yield (before + fraction * file.size) / total, item, reader
+                    self._settle(reader.entry(), entry, file)
+                before += file.size
+            self._find_missing(source, found)
+
+    def _same(self, file: SourceFile, entry: LedgerEntry) -> LedgerEntry | None:
+        """The entry of a file that has not changed, with its present time of change; None where it is to be read.
+
+        A table with rejected records is read, to list them again; so is a file of which documents were deleted since.
+        """
+        if entry.reader != file.reader or file.outcome != READ or (entry.rejected and not file.is_cut):
+            return None
+        if len(self._index.rows_with(entry.ids)) < len(entry.ids):
+            return None
+        if file.place is not None and (entry.size, entry.mtime_ns) == (file.size, file.mtime_ns):
+            return entry
+        try:
+            same = bool(entry.sha256) and file.sha256() == entry.sha256
+        except CorpusError:
+            return None
+        return replace(entry, size=file.size, mtime_ns=file.mtime_ns) if same and entry.mtime_ns >= 0 else None
+
+    def _keep(self, same: LedgerEntry, before: LedgerEntry) -> None:
+        """Take the documents of a file as they are."""
+        rows = self._index.rows_with(same.ids)
+        self._index.met[rows] = True
+        self._counts["unchanged"] += len(rows)
+        self._file_counts.count(same.outcome, same.reason, unopened=True)
+        if same is not before:
+            self._entries.append(same)
+
+    def _settle(self, after: LedgerEntry, before: LedgerEntry | None, file: SourceFile) -> None:
+        """Note what became of a file; passages of a text that it does not have any more are removed."""
+        self._file_counts.count(after.outcome, after.reason)
+        stale = np.setdiff1d(before.ids, after.ids) if before is not None else after.ids[:0]
+        if len(stale) and (after.outcome == READ or after.reason == "empty text"):
+            if file.is_cut or self._settings.sync:
+                self._remove(stale)
+            else:  # a table: what it had before stays
+                after = replace(after, ids=np.union1d(after.ids, stale))
+        elif len(stale):  # it cannot be read now: what is known of it stays
+            after = replace(after, ids=np.union1d(after.ids, stale))
+        self._entries.append(after)
+
+    def _find_missing(self, source: Source, found: Sequence[SourceFile]) -> None:
+        """Look for the files of a source that are in the index and no more in the source."""
+        walked = {file.path for file in found}
+        hidden = tuple(file.path for file in found if file.path.endswith("/"))  # folders that cannot be listed
+        gone = [entry for entry in self._ledger.of(source.label) if entry.path not in walked]
+        gone = [entry for entry in gone if not entry.path.startswith(hidden)] if hidden else gone
+        if self._settings.sync:
+            self._drop(gone)
+            return
+        self._dropped += [entry for entry in gone if not len(entry.ids)]
+        self._missing += [f"{source.label}/{entry.path}" for entry in gone if len(entry.ids)]
+
+    def _drop(self, entries: Sequence[LedgerEntry]) -> None:
+        for entry in entries:
+            self._remove(entry.ids)
+        self._dropped += entries
+
+    def _remove(self, ids: np.ndarray) -> None:
+        """Remove the documents with these hashes of ids, but those that were met in this add."""
+        rows = self._index.rows_with(ids)
+        self._removed[rows[~self._index.met[rows]]] = True
+
+    def _require_few_removed(self, labels: Sequence[str]) -> None:
+        """Refuse to remove more than half of what the index has of its sources: it may be a disk that is missing."""
+        if not self._settings.sync or self._settings.prune or self._renews:
+            return
+        rows = np.flatnonzero(self._removed & ~self._index.met)
+        texts = self._index.text_hashes(rows)
+        lost = sum(int(text) not in self._new_texts for text in texts)  # what was only renamed is not lost
+        had = sum(len(entry.ids) for label in labels for entry in self._ledger.of(label))
+        if lost * 2 > had:
+            raise IndexStoreError(
+                f"{lost:,} of {had:,} passages that {self._writer.root} has of {', '.join(labels[:NAMED])} would go, "
+                "more than half; none was removed: give --prune if that is meant, or look with --dry-run --prune"
+            )
+
+    def _take(self, item: Document | Rejected, reader: FileReader | None) -> int:
         """Sort one record; returns how many characters wait for the encoder because of it."""
         if isinstance(item, Rejected):
-            self._reject(item)
+            self._reject(item, reader)
             return 0
         hashes = hash_document(item)
         row, staged = self._index.find(item.id), self._staged.find(item.id)
         met = row is not None and self._index.met[row] or staged is not None and self._staged.met[staged]
-        if met or item.id in self._pending:
+        if met or item.id in self._pending or item.id in self._seen:
             reason = "duplicate id: an earlier record of these sources has it"
-            self._reject(Rejected(*item.place, reason=reason, id=item.id))
+            self._reject(Rejected(*item.place, reason=reason, id=item.id), reader)
             return 0
+        if reader is not None:
+            reader.accept(hashes[ID])
+            self._new_texts.add(hashes[TEXT])
         if row is not None:
             self._index.met[row] = True
+            self._removed[row] = False
             if self._index.has(row, hashes, TEXT, METADATA):
                 self._counts["unchanged"] += 1
                 return 0
@@ -201,6 +390,8 @@ class _AddRun:
             self._resumed += 1
             return 0
         vector = row if row is not None and self._index.has(row, hashes, TEXT) and self._sound(row) else None
+        if vector is None:
+            vector = self._index.same_text(item, hashes[TEXT], self._sound)
         self._pending[item.id] = (item, vector)
         return len(item.text) if vector is None else 0
 
@@ -222,12 +413,19 @@ class _AddRun:
             if problem is not None
         )
 
-    def _reject(self, item: Rejected) -> None:
+    def _reject(self, item: Rejected, reader: FileReader | None) -> None:
+        if reader is not None:
+            reader.reject(item)
         self._reasons[kind_of_reason(item.reason)] += 1
         self._rejections.append(item)
 
     def _write(self) -> None:
-        """Encode and write what waits, without committing it."""
+        """Encode and write what waits, without committing it; in a dry run count it."""
+        if self._settings.dry_run:
+            self._encoded += sum(row is None for _, row in self._pending.values())
+            self._seen |= self._pending.keys()
+            self._pending, self._rejections = {}, []
+            return
         if self._pending:
             documents = [document for document, _ in self._pending.values()]
             known = np.array([-1 if row is None else row for _, row in self._pending.values()])
@@ -251,7 +449,8 @@ class _AddRun:
     def _finish(self, sources: Sequence[Source], names: tuple[str, ...]) -> Manifest:
         """Make the staged documents that these sources have a part of the state, in the place of those replaced."""
         before = self._manifest
-        segments, gone, rows = list(before.segments), [self._gone | self._replaced], before.rows
+        segments, rows = list(before.segments), before.rows
+        gone = [self._gone | self._replaced | self._removed]
         for segment in self._segments:
             used = self._staged.met[segment.base : segment.base + segment.count]
             if used.any():
@@ -271,6 +470,7 @@ class _AddRun:
         build, rejections = before.build, before.rejections
         if list(names) == [source["name"] for source in build.sources]:  # what it rejected has been read again
             build, rejections = replace(build, rejected=0, reasons={}), ()
+        before = self._with_ledger(before, sources)
         others = tuple(addition for addition in before.additions if tuple(addition.names) != names)
         listed = (*rejections, *(name for addition in others for name in addition.rejections), *self._rejected)
         if not self._files and listed == tuple(before.rejected_files()) and rows == before.rows and not before.staged:
@@ -280,6 +480,36 @@ class _AddRun:
             rejections=rejections, additions=(*others, record), files=self._files,
         )  # fmt: skip
         return self._writer.commit(ensure_postings(self._writer, after))
+
+    def _with_ledger(self, manifest: Manifest, sources: Sequence[Source]) -> Manifest:
+        """The manifest with what the ledger says now, in files that are written and not committed."""
+        if not self._keeps_ledger:
+            return manifest
+        for entry in self._dropped:
+            self._ledger.drop(entry)
+        changed = bool(self._dropped) or self._renews
+        for entry in self._entries:
+            old = self._ledger.find(*entry.key)
+            changed = changed or old is None or not entry.equals(old)
+            self._ledger.put(entry)
+        known = recorded(sources, manifest.sources)
+        if self._renews:
+            cut = cutter_of(self._encoder).rule.to_json()
+            manifest = replace(manifest, scheme=SCHEME, cut=cut)
+        manifest = replace(manifest, sources=known)
+        if not changed:
+            return manifest
+        with self._writer.draft("files") as (name, draft, files):
+            write_ledger(draft, self._ledger)
+        self._files.update(files)
+        return replace(manifest, ledger=(name,))
+
+
+def _streams(sources: Sequence[Source]) -> Iterator[tuple[float, Document | Rejected, FileReader | None]]:
+    """Yield the records of sources as indexes of the first scheme have them: text cut by characters, no ledger."""
+    for number, source in enumerate(sources):
+        for record in source.records():
+            yield (number + record.progress) / len(sources), record.item, None
 
 
 def _count(segments: Sequence[Segment]) -> int:

@@ -1,18 +1,17 @@
 """From sources to a finished index: read, reject, encode segment by segment, reduce, index.
 
-A segment is committed as soon as its documents are encoded; a build that was killed goes on after the last one, and
-what it then makes is what an uninterrupted build would have made. Nothing grows with the corpus but files, and
-sixteen bytes a document to tell ids apart.
+A segment is committed as soon as its documents are encoded, with what the ledger says of the files that are done; a
+build that was killed goes on after them, and what it then makes is what an uninterrupted build would have made. Nothing
+grows with the corpus but files, and sixteen bytes a document to tell ids apart.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source, open_source
 from searchapp.corpus.document import JOINER
+from searchapp.corpus.source import SourceFile
+from searchapp.corpus.walk import SKIPPED
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
 from searchapp.errors import CorpusError, IndexStoreError
@@ -27,12 +28,27 @@ from searchapp.heap import trim_heap
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.request import AnnRequest, Targets
 from searchapp.index.encoder_match import recorded_backend
+from searchapp.index.ingest import (
+    PENDING_REJECTIONS,
+    SCHEME,
+    FileCounts,
+    FileReader,
+    absolute,
+    cutter_of,
+    expect,
+    kind_of_reason,
+    named,
+    recorded,
+    sampled_reach,
+    skipped_entry,
+)
 from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import add_lexical
 from searchapp.index.storage.directory import Disk, FileEntry
 from searchapp.index.storage.hashes import ID
-from searchapp.index.storage.ids import IdTable
-from searchapp.index.storage.manifest import Build, Manifest
+from searchapp.index.storage.ids import IdTable, digest
+from searchapp.index.storage.ledger import LedgerEntry, write_ledger
+from searchapp.index.storage.manifest import Build, Manifest, Partial
 from searchapp.index.storage.segment import (
     SEGMENT_CHARACTERS,
     SEGMENT_DOCUMENTS,
@@ -47,7 +63,6 @@ from searchapp.provenance import package_versions
 
 log = logging.getLogger(__name__)
 
-PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
 PACKAGES = (
     "searchapp",
     "torch",
@@ -64,12 +79,16 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class BuildSummary:
-    """The finished state, and what this run did for it: documents it encoded and whether it found the work done."""
+    """The finished state, and what this run did for it: documents it encoded and whether it found the work done.
+
+    ``files`` is what became of the files of its sources, in all runs of the build.
+    """
 
     manifest: Manifest
     encoded: int
     resumed_at: int
     already_done: bool
+    files: FileCounts = field(default_factory=FileCounts)
 
 
 @dataclass(frozen=True)
@@ -79,7 +98,7 @@ class BuildSettings:
     ``pca``, ``factory`` and ``targets`` are as in ``AnnRequest``. ``lexical`` counts the words for BM25 as
     ``analyzer`` cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays.
     ``overwrite`` starts again, whatever the directory holds; ``segment_size`` documents are encoded between two
-    commits.
+    commits. ``names`` are what the sources are called in ids, none or one for each.
     """
 
     pca: int | str | None = None
@@ -89,6 +108,7 @@ class BuildSettings:
     analyzer: Analyzer | None = None
     overwrite: bool = False
     segment_size: int = SEGMENT_DOCUMENTS
+    names: tuple[str, ...] = ()
 
     @property
     def request(self) -> AnnRequest:
@@ -115,28 +135,35 @@ def build(
     """
     settings = replace(settings or BuildSettings(), **changes)
     progress = progress or Silent()
-    opened = [open_source(source) for source in sources]
+    opened = named([open_source(source) for source in sources], settings.names)
     request = settings.request
     request.check(encoder.dim)
     with Writer.open(path, disk) as writer:
         plan = Build(
             tuple(
-                {"name": absolute(source.name), "kind": source.kind, "identity": source.identity()} for source in opened
+                {
+                    "name": absolute(source.name),
+                    "kind": source.kind,
+                    "identity": source.identity(),
+                    "label": source.label,
+                }
+                for source in opened
             ),
             overwrite=settings.overwrite,
         )
         if settings.overwrite and (
             writer.manifest is None or writer.manifest.state == "ready" or not writer.manifest.build.overwrite
         ):
-            start = _fresh(encoder, plan)
+            start = _fresh(encoder, plan, opened)
         else:
             _take_damaged(writer)
-            start = _going_on(writer, encoder, plan)
+            start = _going_on(writer, encoder, plan, opened)
         resumed_at = start.rows
         done = start.state == "ready" and AnnRequest.of(start.build) == request
         if done and not _has_damaged_caches(writer):
             manifest = add_lexical(writer, settings.analyzer, stage=progress.stage) if settings.lexical else start
-            return BuildSummary(manifest, 0, resumed_at, already_done=manifest == start)
+            files = _counts(Snapshot.of(writer, manifest))
+            return BuildSummary(manifest, 0, resumed_at, already_done=manifest == start, files=files)
         if start.state == "encoding":
             _BuildRun(writer, start, encoder, settings.segment_size, progress).encode(opened)
             trim_heap()
@@ -146,9 +173,10 @@ def build(
         manifest = build_ann(
             writer, request, stage=progress.stage, encode=encoder.encode_queries, device=encoder.device
         )
+        files = _counts(Snapshot.of(writer, manifest))
     spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in manifest.build.seconds.items())
     log.info("built %s: %d documents, %d rejected; %s", path, manifest.rows, manifest.build.rejected, spent)
-    return BuildSummary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
+    return BuildSummary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False, files=files)
 
 
 def _take_damaged(writer: Writer) -> None:
@@ -175,18 +203,14 @@ def _has_damaged_caches(writer: Writer) -> bool:
     return True
 
 
-def expect(progress: Progress, documents: int, fraction: float, rejected: int) -> None:
-    """Say what the total will be, where ``documents`` are this share (0 to 1) of the sources."""
-    if fraction > 0:
-        progress.expect(max(documents, round(documents / fraction)), rejected=rejected)
+def _counts(snapshot: Snapshot) -> FileCounts:
+    counts = FileCounts()
+    for entry in snapshot.ledger():
+        counts.count(entry.outcome, entry.reason)
+    return counts
 
 
-def absolute(name: str) -> str:
-    """A source's name that holds from any working directory."""
-    return str(Path(name).resolve()) if Path(name).exists() else name
-
-
-def _fresh(encoder: Encoder, plan: Build) -> Manifest:
+def _fresh(encoder: Encoder, plan: Build, sources: Sequence[Source]) -> Manifest:
     described = {
         "reference": encoder.reference,
         "fingerprint": encoder.fingerprint,
@@ -195,10 +219,13 @@ def _fresh(encoder: Encoder, plan: Build) -> Manifest:
         "backend": encoder.backend.name,
         "joiner": JOINER,
     }
-    return Manifest(described, encoder.dim, plan, versions=package_versions(PACKAGES))
+    return Manifest(
+        described, encoder.dim, plan, versions=package_versions(PACKAGES), scheme=SCHEME,
+        cut=cutter_of(encoder).rule.to_json(), sources=recorded(sources),
+    )  # fmt: skip
 
 
-def _going_on(writer: Writer, encoder: Encoder, plan: Build) -> Manifest:
+def _going_on(writer: Writer, encoder: Encoder, plan: Build, sources: Sequence[Source]) -> Manifest:
     """The state to go on from: the committed one if it was made from the same sources by the same encoder."""
     manifest = writer.manifest
     if manifest is None:
@@ -207,11 +234,16 @@ def _going_on(writer: Writer, encoder: Encoder, plan: Build) -> Manifest:
                 f"{writer.root} is damaged: {writer.notices[0]}; "
                 f"mend it with `searchapp verify {writer.root} --repair`, or start again with --overwrite"
             )
-        return _fresh(encoder, plan)
+        return _fresh(encoder, plan, sources)
     if manifest.rows == 0:  # a corpus without a usable document: nothing to go on with, nothing to lose
-        return _fresh(encoder, plan)
+        return _fresh(encoder, plan, sources)
     unfinished = "an unfinished build" if manifest.state != "ready" else "an index"
     ways = "use another --index, or --overwrite to start again"
+    if manifest.state == "encoding" and manifest.scheme != SCHEME:
+        raise IndexStoreError(
+            f"{writer.root} holds a build that an older searchapp began, with other ids; finish it with that one, or "
+            "give --overwrite to start again"
+        )
     if parts := differing(manifest.encoder["fingerprint"], encoder.fingerprint):
         raise IndexStoreError(
             f"{writer.root} holds {unfinished} made by {manifest.encoder['reference']['model']}, "
@@ -230,7 +262,14 @@ def _going_on(writer: Writer, encoder: Encoder, plan: Build) -> Manifest:
     before = [source["name"] for source in manifest.build.sources]
     if before != [source["name"] for source in plan.sources]:
         raise IndexStoreError(f"{writer.root} holds {unfinished} of other sources ({', '.join(before)}); {ways}")
-    changed = [new["name"] for old, new in zip(manifest.build.sources, plan.sources, strict=True) if old != new]
+    pairs = list(zip(manifest.build.sources, plan.sources, strict=True))
+    if renamed := [(old, new) for old, new in pairs if old.get("label", new["label"]) != new["label"]]:
+        old, new = renamed[0]
+        raise IndexStoreError(
+            f"{writer.root} holds {unfinished} in which {new['name']} is named {old['label']!r}, not {new['label']!r}; "
+            f"give --name {old['label']}, or {ways}"
+        )
+    changed = [new["name"] for old, new in pairs if old["identity"] != new["identity"] or old["kind"] != new["kind"]]
     if changed:
         if manifest.state == "ready":
             ways = f"`searchapp add {writer.root} {changed[0]}` takes in what changed; or {ways}"
@@ -251,34 +290,62 @@ class _BuildRun:
         self._reasons = Counter(start.build.reasons)
         self._seconds = start.build.seconds.get("encode", 0.0)
         self._rejections: list[Rejected] = []
+        self._uncut: list[bool] = []  # of the pending documents
+        self._ledger = self._snapshot.ledger()
+        self._entries: list[LedgerEntry] = []  # of files that are done and not yet committed
+        self._parts = start.ledger
+        self._consumed = start.build.consumed
+        self._characters = 0
+        self._began = 0.0
 
     def encode(self, sources: Sequence[Source]) -> None:
         """Encode what is left of the sources and commit the state ``encoded``."""
         self._progress.stage("encoding", unit="doc", done=self._manifest.rows)
         self._remember_ids()
-        began = time.perf_counter() - self._seconds
-        done = self._manifest.build.consumed
-        consumed, characters = done, 0
-        for consumed, fraction, found in records(sources, skip=done):
-            item = self._checked(found)
-            if isinstance(item, Rejected):
-                self._reasons[kind_of_reason(item.reason)] += 1
-                self._rejections.append(item)
-            else:
-                self._ids.add(item.id, self._manifest.rows + len(self._pending))
-                self._pending.append(item)
-                characters += len(item.text)
-            full = len(self._pending) >= self._size or characters >= SEGMENT_CHARACTERS
-            if full or len(self._rejections) >= PENDING_REJECTIONS:
-                self._tell(fraction)
-                self._commit(consumed, began)
-                characters = 0
+        self._began = time.perf_counter() - self._seconds
+        cutter = cutter_of(self._encoder, self._manifest)
+        files = [(source, file) for source in sources for file in source.files(cutter)]
+        total, before = max(1, sum(file.size for _, file in files)), 0
+        for number, (source, file) in enumerate(files):
+            if self._ledger.find(source.label, file.path) is None:
+                share = (before / total, file.size / total) if total > 1 else (number / len(files), 1 / len(files))
+                self._read(source, file, share)
+            before += file.size
         self._tell(1.0)
         empty = not self._pending and not self._manifest.rows
-        self._commit(consumed, began, state="encoding" if empty else "encoded")
+        self._commit(None, state="encoding" if empty else "encoded")
         if empty:
             self._writer.publish_rejections()
             raise CorpusError(self._nothing(sources))
+
+    def _read(self, source: Source, file: SourceFile, share: tuple[float, float]) -> None:
+        """Take in one file; ``share`` is how much of all stands before it, and how much it is."""
+        if file.outcome == SKIPPED:
+            self._entries.append(skipped_entry(source, file))
+            return
+        reader, skip, known = FileReader(source, file), 0, None
+        partial = self._manifest.build.partial
+        if partial is not None and (partial.source, partial.path) == (source.label, file.path):
+            done = sum(len(entry.ids) for entry in self._ledger)  # the documents behind these are this file's
+            skip, known = partial.records, self._snapshot.hashes()[ID][done:]
+        for found, fraction in reader.read(skip, known):
+            self._consumed += 1
+            item = self._checked(found)
+            if isinstance(item, Rejected):
+                reader.reject(item)
+                self._reasons[kind_of_reason(item.reason)] += 1
+                self._rejections.append(item)
+            else:
+                reader.accept(digest(item.id))
+                self._ids.add(item.id, self._manifest.rows + len(self._pending))
+                self._pending.append(item)
+                self._uncut.append(not file.is_cut)
+                self._characters += len(item.text)
+            full = len(self._pending) >= self._size or self._characters >= SEGMENT_CHARACTERS
+            if full or len(self._rejections) >= PENDING_REJECTIONS:
+                self._tell(share[0] + share[1] * fraction)
+                self._commit(Partial(source.label, file.path, reader.records))
+        self._entries.append(reader.entry())
 
     def _tell(self, fraction: float) -> None:
         expect(self._progress, self._manifest.rows + len(self._pending), fraction, self._reasons.total())
@@ -303,10 +370,11 @@ class _BuildRun:
             return item
         return Rejected(*item.place, reason=f"duplicate id: document {row + 1} of this index has it", id=item.id)
 
-    def _commit(self, consumed: int, began: float, state: str = "encoding") -> None:
+    def _commit(self, partial: Partial | None, state: str = "encoding") -> None:
         """Encode the pending documents into a segment and publish it with how far the sources were read."""
         manifest, segments, rejections, tokens = self._manifest, self._manifest.segments, self._manifest.rejections, 0
         files: dict[str, FileEntry] = {}
+        reach = manifest.build.reach + sampled_reach(self._encoder, self._pending, self._uncut)
         if self._pending:
             vectors, tokens = encode(self._encoder, self._pending, self._progress)
             segment, files = write_segment(self._writer, self._pending, vectors, manifest.rows)
@@ -315,13 +383,23 @@ class _BuildRun:
             name, more = write_rejections(self._writer, self._rejections)
             files.update(more)
             rejections = (*rejections, name)
+        if self._entries:
+            for entry in self._entries:
+                self._ledger.put(entry)
+            whole = state != "encoding"  # the parts are joined at the end
+            with self._writer.draft("files") as (name, draft, more):
+                write_ledger(draft, self._ledger if whole else self._entries)
+            files.update(more)
+            self._parts = (name,) if whole else (*self._parts, name)
         build = replace(
             manifest.build,
-            consumed=consumed,
+            consumed=self._consumed,
+            partial=partial,
+            reach=reach,
             rejected=self._reasons.total(),
             reasons=dict(self._reasons),
             tokens=manifest.build.tokens + tokens,
-            seconds={**manifest.build.seconds, "encode": time.perf_counter() - began},
+            seconds={**manifest.build.seconds, "encode": time.perf_counter() - self._began},
             segment_size=self._size,
         )
         changed = manifest.with_files(
@@ -330,31 +408,10 @@ class _BuildRun:
             segments=segments,
             rejections=rejections,
             build=build,
+            ledger=self._parts,
             files=files,
         )
         self._manifest = self._writer.commit(changed)
-        log.debug("committed %d documents after %d records", self._manifest.rows, consumed)
+        log.debug("committed %d documents after %d records", self._manifest.rows, self._consumed)
         self._snapshot = Snapshot.of(self._writer)
-        self._pending, self._rejections = [], []
-
-
-def records(sources: Sequence[Source], skip: int) -> Iterator[tuple[int, float, Document | Rejected]]:
-    """Yield (records read so far, share of all sources, item) after the first ``skip`` records."""
-    read = 0
-    for number, source in enumerate(sources):
-        log.info("reading %s (%s)", source.name, source.kind)
-        for record in source.records():
-            read += 1
-            if read > skip:
-                yield read, (number + record.progress) / len(sources), record.item
-
-
-# What numbers must not be left out of, and colons and brackets not end: names in backticks, characters, bytes, UTF-8.
-_KEPT = r"`[^`]*`|U\+[0-9A-F]+|0x[0-9a-f]+|\w+(?:-[0-9]+)+"
-
-
-def kind_of_reason(reason: str) -> str:
-    """The part of a reason that many records share: what stands before a colon or bracket, numbers left out."""
-    shared = re.match(rf"(?:{_KEPT}|[^:(])*", reason)
-    counted = re.sub(rf"({_KEPT})|(?<!\w)[0-9][0-9,.]*", lambda found: found[1] or "N", shared[0] if shared else reason)
-    return counted.strip()
+        self._pending, self._rejections, self._uncut, self._entries, self._characters = [], [], [], [], 0

@@ -16,15 +16,19 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.corpus import Document, open_source
+from searchapp.corpus.walk import READ
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.encoder_match import require_match
 from searchapp.index.extend import rebuilt
+from searchapp.index.ingest import SCHEME, cutter_of, named
 from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.commits import commits, damage
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
+from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.hashes import ID, METADATA, TEXT, hash_document, hash_documents
+from searchapp.index.storage.ledger import LedgerEntry, write_ledger
 from searchapp.index.storage.manifest import Manifest, Segment, Tombstones
 from searchapp.index.storage.segment import Files, encode, write_segment
 from searchapp.index.storage.snapshot import Snapshot
@@ -111,6 +115,9 @@ class _Repair:
             self._say("what an unfinished add had encoded is dropped; run it again")
         if self._is_damaged(*before.rejected_files()):
             self._say("a list of rejected records is lost; the next build or add of their source lists them again")
+        ledger = before.ledger
+        if self._is_damaged(*ledger):
+            ledger = self._ledger(segments, gone)
         words = [name for name in before.postings() if name in self._damaged]
         if words:
             self._say(f"{', '.join(words)} counted again from the stored documents")
@@ -122,12 +129,35 @@ class _Repair:
             tombstones=stones,
             staged=staged,
             rejections=self._sound(before.rejections),
+            ledger=ledger,
             additions=tuple(replace(item, rejections=self._sound(item.rejections)) for item in before.additions),
             files=self._files,
         )
         self.derive = self.derive or bool(derived)
         mended = ensure_postings(self._writer, mended.without_postings(*words))
         return mended.bare(*derived, state=before.state) if self.derive else mended
+
+    def _ledger(self, segments: Sequence[Segment], gone: np.ndarray) -> tuple[str, ...]:
+        """The ledger made again from where the passages of texts stand; every file counts as changed."""
+        found: dict[tuple[str, str], list[int]] = {}
+        store = DocumentStore(self._writer.path(""), segments)
+        for number, segment in enumerate(segments):
+            kept = ~gone[segment.base : segment.base + segment.count]
+            for document in store.documents(number, kept):
+                source, file = document.metadata.get("source"), document.metadata.get("file")
+                if isinstance(source, str) and isinstance(file, str) and "#" in document.id:
+                    found.setdefault((source, file), []).append(hash_document(document)[ID])
+        with self._writer.draft("files") as (name, draft, files):
+            write_ledger(
+                draft,
+                (
+                    LedgerEntry(source, file, 0, -1, "", "", READ, ids=np.array(ids, dtype=np.uint64))
+                    for (source, file), ids in found.items()
+                ),
+            )
+        self._files.update(files)
+        self._say("the ledger of files made again from the documents; the next add reads its sources whole")
+        return (name,)
 
     def _say(self, text: str) -> None:
         self.done.mended.append(text)
@@ -202,8 +232,12 @@ class _Repair:
             except CorpusError:
                 if sources:
                     raise
+        cutter = None
+        if self._manifest.scheme == SCHEME and any(source.is_cut for source in opened):
+            opened = named(opened, (), self._manifest.sources)
+            cutter = cutter_of(self._encoder, self._manifest)
         for source in opened:
-            for record in source.records():
+            for record in source.records(cutter if source.is_cut else None):
                 if isinstance(record.item, Document):
                     yield record.item
 

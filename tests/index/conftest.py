@@ -20,6 +20,7 @@ class HashEncoder:
     dtype, device, backend = "float32", "cpu", SimpleNamespace(name="torch")
     settings = Settings()
     reference = {"model": "hash", "adapters": []}
+    document_reach, tokenizer_digest = 400, "hash"
 
     def __init__(self, name: str = "hash") -> None:
         self.fingerprint = {part: name for part in ("sha256", "weights", "pooling")}
@@ -32,6 +33,9 @@ class HashEncoder:
         seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") for text in texts]
         rows = np.stack([np.random.default_rng(seed).normal(size=self.dim) for seed in seeds]).astype(np.float32)
         return Encoded((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(dtype), len(texts))
+
+    def document_tokens(self, texts) -> np.ndarray:
+        return np.array([len(text.split()) for text in texts], dtype=np.int64)
 
     def encode_queries(self, texts, instruction=None) -> np.ndarray:
         return HashEncoder().encode_counted(texts).vectors

@@ -151,11 +151,43 @@ class Lexical:
 
 
 @dataclass(frozen=True)
+class NamedSource:
+    """A source of the index: its name in ids and in the ledger, where it was when last read, and its kind."""
+
+    label: str
+    path: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The file that a build was reading when it last committed, and how many of its records it had read."""
+
+    source: str
+    path: str
+    records: int
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How much of a sample of the documents that were not cut here the encoder does not read."""
+
+    documents: int = 0
+    tokens: int = 0
+    beyond: int = 0  # of these tokens
+
+    def __add__(self, other: Reach) -> Reach:
+        return Reach(self.documents + other.documents, self.tokens + other.tokens, self.beyond + other.beyond)
+
+
+@dataclass(frozen=True)
 class Build:
     """What the build was asked for and how far it is: enough to go on, and to tell a different request apart."""
 
     sources: tuple[dict[str, str], ...]
     consumed: int = 0  # records read from the sources, rejected ones included
+    partial: Partial | None = None
+    reach: Reach = Reach()
     rejected: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
@@ -193,6 +225,10 @@ class Manifest:
     drift: Drift | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    scheme: int = 1  # of ids: 1 holds line numbers, 2 what a passage says
+    cut: dict[str, Any] | None = None  # the rule by which text is cut: ``CutRule.to_json``
+    sources: tuple[NamedSource, ...] = ()
+    ledger: tuple[str, ...] = ()  # its files, in order
     format: int = FORMAT
 
     @property
@@ -235,7 +271,7 @@ class Manifest:
         staged = self.staged.names() if self.staged else []
         stored = [name for segment in self.segments for name in segment.names()]
         gone = [self.tombstones.file, self.tombstones.copy] if self.tombstones else []
-        return [*stored, *staged, *gone, *self.rejected_files(), *self.derived()]
+        return [*stored, *staged, *gone, *self.rejected_files(), *self.ledger, *self.derived()]
 
     def derived(self) -> list[str]:
         """The data files that can be made again from the segments."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from searchapp.errors import IndexStoreError
 
-FORMAT = 2
+FORMAT = 3
 
 
 def migrate(content: dict[str, Any], root: Path) -> dict[str, Any]:
@@ -36,4 +36,10 @@ def _from_1(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, **new, "format": 2}
 
 
-STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+def _from_2(content: dict[str, Any]) -> dict[str, Any]:
+    """Format 3 has a ledger of files, named sources, and ids of what a passage says; those before it are scheme 1."""
+    new: dict[str, Any] = {"scheme": 1, "cut": None, "sources": [], "ledger": []}
+    return {**content, **new, "format": 3}
+
+
+STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}

@@ -21,6 +21,7 @@ from searchapp.index.storage.deletions import read_deleted
 from searchapp.index.storage.directory import reaching
 from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.hashes import read_hashes
+from searchapp.index.storage.ledger import Ledger, read_ledger
 from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.vectors import Vectors
 from searchapp.index.storage.writer import Writer
@@ -89,6 +90,10 @@ class Snapshot:
     def hashes(self, numbers: Sequence[int] | None = None) -> np.ndarray:
         """Content hashes of the rows, uint64 (3, rows), of all segments or of those of these numbers."""
         return read_hashes(self._data, self.documents, range(len(self.segments)) if numbers is None else numbers)
+
+    def ledger(self) -> Ledger:
+        """What was read of which file. Raises IndexStoreError for a damaged file."""
+        return read_ledger(self._data, self.manifest.ledger)
 
     def path(self, name: str) -> Path:
         """Where a data file lies."""

@@ -1,0 +1,115 @@
+"""Text files as documents: cut by a rule, each passage under an id that is made of what it says.
+
+The id of a passage is the name of its source, the file's place in the source, and ten hexadecimal digits of the SHA-256
+of its headings and text: ``notes/shop.md#1f0c2a9b7e``. The second equal passage of a file ends in ``.2``. So a passage
+that moves keeps its id, and one that changes gets another. Where it stands is metadata: ``line`` and ``end_line`` from
+1, ``start`` and ``end`` in characters of the file from 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from searchapp.corpus.block_readers import read_blocks
+from searchapp.corpus.cut import CutPassage, cut
+from searchapp.corpus.cut_rule import LEAST_TOKENS, CutRule, Measure
+from searchapp.corpus.document import Document, Record, Rejected, joined
+from searchapp.corpus.folder import decoded, file_fault, front_matter_of, has_body
+from searchapp.corpus.front_matter import FrontMatter
+from searchapp.corpus.lines import Lines
+from searchapp.corpus.validate import RawRecord, validate
+
+DIGITS = 10
+
+
+class TokenCounter(Protocol):
+    """What counts the tokens of documents: an encoder."""
+
+    @property
+    def document_reach(self) -> int:
+        """The most tokens of a document that its vector is made of."""
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """What tells its tokenizer from another."""
+
+    def document_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens of each document, as the encoder would read it if it cut nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cutter:
+    """How text files become documents: the rule they are cut by, and what measures a passage."""
+
+    rule: CutRule
+    measure: Measure
+
+    @classmethod
+    def of(cls, encoder: TokenCounter, rule: CutRule | None = None) -> Cutter:
+        """Cut by what an encoder reads; ``rule`` is that of an index that goes on with it."""
+        rule = rule or CutRule(tokens=max(LEAST_TOKENS, encoder.document_reach), tokenizer=encoder.tokenizer_digest)
+        return cls(rule, lambda title, text: int(encoder.document_tokens([joined(title, text)])[0]))
+
+    @property
+    def reader(self) -> str:
+        """What a file's passages depend on beside the file: the version of the reader and the rule."""
+        digest = hashlib.sha256(repr(sorted(self.rule.to_json().items())).encode()).hexdigest()[:DIGITS]
+        return f"text {self.rule.version} {digest}"
+
+    def records(self, path: Path, file: str, source: str, relative: str) -> Iterator[Record]:
+        """Yield the passages of one text file, or one rejection of the whole file.
+
+        ``source`` is the name that ids begin with, ``relative`` the file's place in it, empty where the source is the
+        file. Raises CorpusError where the file changes while it is read.
+        """
+        if fault := file_fault(path, file, relative or path.name):
+            yield Record(fault, 1.0)
+            return
+        about = front_matter_of(path, file)
+        if about.lines and about.fields is not None and not has_body(path, file, about.lines):
+            about = FrontMatter(0)  # a file of nothing else is a document: its front matter is its text
+        lines = Lines(path, file, returns=True)
+        blocks = read_blocks(decoded(lines, file), path.suffix.lower(), about)
+        name = f"{source}/{relative}" if relative else source
+        met: Counter[str] = Counter()
+        for passage in cut(blocks, self.rule, self.measure, about.title):
+            digest = passage_digest(passage.headings, passage.text)
+            met[digest] += 1
+            again = f".{met[digest]}" if met[digest] > 1 else ""
+            item = _document(passage, f"{name}#{digest}{again}", file, relative or path.name, source, about)
+            yield Record(item, lines.progress)
+        if not met:
+            yield Record(Rejected(file=file, line=1, reason="empty text"), 1.0)
+
+
+def passage_digest(headings: Sequence[str], text: str) -> str:
+    """Ten hexadecimal digits of the SHA-256 of a passage's headings and text."""
+    content = "\0".join([*headings, "", text])
+    return hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
+
+
+def _document(
+    passage: CutPassage, id: str, file: str, relative: str, source: str, about: FrontMatter
+) -> Document | Rejected:
+    page = {} if passage.page is None else {"page": passage.page}
+    fields = {
+        **about.metadata,
+        "id": id,
+        "text": passage.text,
+        "title": passage.title,
+        "source": source,
+        "file": relative,
+        "line": passage.line,
+        "end_line": passage.end_line,
+        "start": passage.start,
+        "end": passage.end,
+        **page,
+    }
+    return validate(RawRecord(fields, file, passage.line))

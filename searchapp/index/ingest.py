@@ -1,0 +1,218 @@
+"""What build and add share: sources as files, each with its outcome, and the names that sources have in an index."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from searchapp.corpus import Document, Rejected, Source, passage_of
+from searchapp.corpus.cut_rule import CutRule
+from searchapp.corpus.cutter import Cutter
+from searchapp.corpus.source import SourceFile
+from searchapp.corpus.walk import READ, REFUSED, SKIPPED
+from searchapp.encoder import Encoder
+from searchapp.errors import CorpusError
+from searchapp.index.storage.ledger import LedgerEntry
+from searchapp.index.storage.manifest import Manifest, NamedSource, Reach
+from searchapp.progress import Progress
+
+SCHEME = 2  # of the ids that a new index has
+PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
+SAMPLED = 256  # documents of a segment whose tokens are counted to say how much is beyond the encoder's reach
+
+# What numbers must not be left out of, and colons and brackets not end: names in backticks, characters, bytes, UTF-8.
+_KEPT = r"`[^`]*`|U\+[0-9A-F]+|0x[0-9a-f]+|\w+(?:-[0-9]+)+"
+
+
+@dataclass
+class FileCounts:
+    """What became of the files of a build or add: ``read + refused + skipped`` is ``walked``.
+
+    ``unopened`` of those read had not changed since they were read before. ``reasons`` counts why files were refused
+    or skipped, by outcome.
+    """
+
+    walked: int = 0
+    unopened: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, Counter[str]] = field(default_factory=lambda: {REFUSED: Counter(), SKIPPED: Counter()})
+
+    @property
+    def read(self) -> int:
+        """Files read, now or before."""
+        return self.outcomes[READ]
+
+    @property
+    def refused(self) -> int:
+        """Files that could not be read."""
+        return self.outcomes[REFUSED]
+
+    @property
+    def skipped(self) -> int:
+        """Files that nothing reads."""
+        return self.outcomes[SKIPPED]
+
+    def count(self, outcome: str, reason: str, *, unopened: bool = False) -> None:
+        """Count a file."""
+        self.walked += 1
+        self.outcomes[outcome] += 1
+        self.unopened += unopened and outcome == READ
+        if outcome != READ:
+            self.reasons[outcome][kind_of_reason(reason)] += 1
+
+    def to_json(self) -> dict[str, object]:
+        """The counts as JSON values."""
+        return {
+            "walked": self.walked,
+            "read": self.read,
+            "unopened": self.unopened,
+            "refused": self.refused,
+            "skipped": self.skipped,
+            "reasons": {outcome: dict(found) for outcome, found in self.reasons.items()},
+        }
+
+
+def cutter_of(encoder: Encoder, manifest: Manifest | None = None) -> Cutter:
+    """What cuts the text files of an index: by the rule it was begun with, else by what the encoder reads."""
+    rule = CutRule.from_json(manifest.cut) if manifest is not None and manifest.cut else None
+    return Cutter.of(encoder, rule)
+
+
+def named(sources: Sequence[Source], labels: Sequence[str], known: Sequence[NamedSource] = ()) -> list[Source]:
+    """The sources under the names they have in an index, or get there: no two have one.
+
+    ``labels`` are what the user calls them, none or one for each. A source that the index knows by its place keeps its
+    name. Tables, whose ids hold no name, are told apart by their place. Raises CorpusError for two texts of one name.
+    """
+    if labels and len(labels) != len(sources):
+        raise CorpusError(
+            f"{len(labels)} names are given for {len(sources)} sources; give --name once for each source, in order"
+        )
+    by_path = {source.path: source.label for source in known}
+    taken = {source.label: source.path for source in known}
+    found = []
+    for number, source in enumerate(sources):
+        path, label = absolute(source.name), source.label
+        asked = labels[number] if labels else None
+        before = by_path.get(path)
+        if before is not None:
+            if asked is not None and asked != before:
+                raise CorpusError(
+                    f"{source.name} is the source {before!r} of this index, not {asked!r}; leave --name out, or build "
+                    "an index of its own"
+                )
+            label = before
+        elif taken.get(label, path) != path and (asked is None or label not in {item.label for item in known}):
+            if source.is_cut or asked is not None:
+                raise CorpusError(
+                    f"{source.name} and {taken[label]} are both named {label!r}, which their ids begin with; give one "
+                    f"of them another name: --name {label}-2; if it is the same source at another place, add it alone "
+                    f"with --name {label}"
+                )
+            label = path
+        taken[label] = path
+        found.append(replace(source, label=label))
+    return found
+
+
+def recorded(sources: Sequence[Source], known: Sequence[NamedSource] = ()) -> tuple[NamedSource, ...]:
+    """The sources of an index after these were read: in the place of those of the same name, else behind them."""
+    records = {source.label: source for source in known}
+    records |= {source.label: NamedSource(source.label, absolute(source.name), source.kind) for source in sources}
+    return tuple(records.values())
+
+
+def absolute(name: str) -> str:
+    """A source's name that holds from any working directory."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def expect(progress: Progress, documents: int, fraction: float, rejected: int) -> None:
+    """Say what the total will be, where ``documents`` are this share (0 to 1) of the sources."""
+    if fraction > 0:
+        progress.expect(max(documents, round(documents / fraction)), rejected=rejected)
+
+
+class FileReader:
+    """Reads one file of a source and remembers what its entry in the ledger is made of."""
+
+    def __init__(self, source: Source, file: SourceFile) -> None:
+        self.source, self.file = source, file
+        self.records = 0  # read so far
+        self._ids: list[int] = []
+        self._rejected = 0
+        self._reason = ""
+        self._sha256 = ""
+        self._failed = False
+
+    def read(self, skip: int = 0, before: np.ndarray | None = None) -> Iterator[tuple[Document | Rejected, float]]:
+        """Yield what the file holds and the share of it that is read, without the first ``skip`` records.
+
+        ``before`` are the hashes of the ids of documents among these. A text file that cannot be read, or not to its
+        end, is one rejection; any other raises CorpusError.
+        """
+        self._ids = [] if before is None else before.tolist()
+        if self.file.outcome == REFUSED:
+            yield self._refused(self.file.reason), 1.0
+            return
+        try:
+            self._sha256 = self.file.sha256()
+            for record in self.file.records():
+                self.records += 1
+                if self.records > skip:
+                    yield record.item, record.progress
+        except CorpusError as error:
+            if not self.file.is_cut:
+                raise
+            self._failed = True
+            yield self._refused(str(error).removeprefix(f"{self.file.file}: ")), 1.0
+
+    def _refused(self, reason: str) -> Rejected:
+        self.records += 1
+        return Rejected(self.file.file, 1, reason)
+
+    def accept(self, identifier: int) -> None:
+        """Note a document that became a part of the index, by the hash of its id."""
+        self._ids.append(identifier)
+
+    def reject(self, item: Rejected) -> None:
+        """Note a record that did not."""
+        self._rejected += 1
+        self._reason = self._reason or item.reason
+
+    def entry(self) -> LedgerEntry:
+        """What the ledger says of the file from now on. One that failed half-way will count as changed."""
+        file = self.file
+        outcome, reason = (READ, "") if self._ids and not self._failed else (REFUSED, self._reason or "no records")
+        return LedgerEntry(
+            self.source.label, file.path, file.size, -1 if self._failed else file.mtime_ns, self._sha256, file.reader,
+            outcome, reason, self._rejected, np.array(self._ids, dtype=np.uint64),
+        )  # fmt: skip
+
+
+def skipped_entry(source: Source, file: SourceFile) -> LedgerEntry:
+    """What the ledger says of a file that nothing reads."""
+    return LedgerEntry(source.label, file.path, file.size, file.mtime_ns, "", "", SKIPPED, file.reason)
+
+
+def sampled_reach(encoder: Encoder, documents: Sequence[Document], uncut: Sequence[bool]) -> Reach:
+    """How much the encoder does not read of a sample of the documents that were not cut here."""
+    places = np.flatnonzero(uncut)
+    if not len(places):
+        return Reach()
+    step = -(-len(places) // SAMPLED)
+    tokens = encoder.document_tokens([passage_of(documents[place]) for place in places[::step]])
+    beyond = np.maximum(tokens - encoder.document_reach, 0)
+    return Reach(len(tokens), int(tokens.sum()), int(beyond.sum()))
+
+
+def kind_of_reason(reason: str) -> str:
+    """The part of a reason that many records share: what stands before a colon or bracket, numbers left out."""
+    shared = re.match(rf"(?:{_KEPT}|[^:(])*", reason)
+    counted = re.sub(rf"({_KEPT})|(?<!\w)[0-9][0-9,.]*", lambda found: found[1] or "N", shared[0] if shared else reason)
+    return counted.strip()

@@ -1,0 +1,126 @@
+"""The ledger of files: what was read for an index, what it became, and what was not read, with the reason.
+
+It is kept in Arrow files, one for each commit of a build, which are joined when the build or add has finished. A later
+entry of a file takes the place of an earlier one. An add asks it which files have changed, and which passages a file
+had; a build that goes on asks it which files are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from searchapp.errors import IndexStoreError
+from searchapp.index.storage.directory import ChecksumWriter
+
+NO_IDS = np.zeros(0, dtype=np.uint64)
+_TEXTS = ("source", "path", "sha256", "reader", "outcome", "reason")
+_NUMBERS = ("size", "mtime_ns", "rejected")
+
+
+@dataclass(frozen=True, eq=False)
+class LedgerEntry:
+    """A file of a source: ``source`` is the source's label, ``path`` the file's place there.
+
+    ``size`` in bytes, ``mtime_ns`` the time of change, ``sha256`` of the content ("" where it was not read), ``reader``
+    what read it, with its version. ``outcome`` is read, refused or skipped, for ``reason``. ``rejected`` counts its
+    records that are no document; ``ids`` are the 64-bit hashes of the ids of the others, uint64.
+    """
+
+    source: str
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+    reader: str
+    outcome: str
+    reason: str = ""
+    rejected: int = 0
+    ids: np.ndarray = field(default_factory=lambda: NO_IDS)
+
+    def equals(self, other: LedgerEntry) -> bool:
+        """Whether the two say the same."""
+        return all(getattr(self, name) == getattr(other, name) for name in (*_TEXTS, *_NUMBERS)) and np.array_equal(
+            self.ids, other.ids
+        )
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from every other file of the index."""
+        return self.source, self.path
+
+
+class Ledger:
+    """The entries of all files, by source and path."""
+
+    def __init__(self, entries: Iterable[LedgerEntry] = ()) -> None:
+        self._entries = {entry.key: entry for entry in entries}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[LedgerEntry]:
+        return iter(self._entries.values())
+
+    def find(self, source: str, path: str) -> LedgerEntry | None:
+        """The entry of a file; None where it was never met."""
+        return self._entries.get((source, path))
+
+    def of(self, source: str) -> list[LedgerEntry]:
+        """The entries of one source."""
+        return [entry for entry in self if entry.source == source]
+
+    def put(self, entry: LedgerEntry) -> None:
+        """Take in an entry, in the place of the one the file had."""
+        self._entries[entry.key] = entry
+
+    def drop(self, entry: LedgerEntry) -> None:
+        """Forget a file."""
+        self._entries.pop(entry.key, None)
+
+
+def write_ledger(draft: ChecksumWriter, entries: Iterable[LedgerEntry]) -> None:
+    """Write entries as one Arrow IPC file."""
+    import pyarrow as pa
+
+    rows = list(entries)
+    columns = {name: pa.array([getattr(row, name) for row in rows], pa.large_string()) for name in _TEXTS}
+    columns |= {name: pa.array([getattr(row, name) for row in rows], pa.int64()) for name in _NUMBERS}
+    ends = np.cumsum([0, *(len(row.ids) for row in rows)], dtype=np.int64)
+    ids = np.concatenate([NO_IDS, *(row.ids for row in rows)])
+    columns["ids"] = pa.LargeListArray.from_arrays(pa.array(ends), pa.array(ids, pa.uint64()))
+    table = pa.table(columns)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    draft.write(memoryview(sink.getvalue()))
+
+
+def read_ledger(folder: Path, names: Sequence[str]) -> Ledger:
+    """Read the files of a ledger, in order. Raises IndexStoreError for one that is damaged."""
+    import pyarrow as pa
+
+    ledger = Ledger()
+    for name in names:
+        try:
+            with pa.OSFile(str(folder / name)) as file:
+                table = pa.ipc.open_file(file).read_all()
+            table.validate(full=True)
+            texts = [table.column(column).to_pylist() for column in _TEXTS]
+            numbers = [table.column(column).to_pylist() for column in _NUMBERS]
+            lists = table.column("ids").combine_chunks()
+            ids, ends = lists.flatten().to_numpy(zero_copy_only=False), lists.value_lengths().to_numpy()
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise IndexStoreError(
+                f"data/{name} cannot be read as a ledger of files ({error}); "
+                f"mend it with `searchapp verify {folder.parent} --repair`"
+            ) from error
+        begin = 0
+        for text, number, length in zip(zip(*texts, strict=True), zip(*numbers, strict=True), ends, strict=True):
+            values = dict(zip((*_TEXTS, *_NUMBERS), (*text, *number), strict=True))
+            ledger.put(LedgerEntry(**values, ids=ids[begin : begin + int(length)]))
+            begin += int(length)
+    return ledger
