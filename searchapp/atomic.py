@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all: written beside their name, then renamed to it."""
+"""Files and folders that appear whole or not at all: written beside their name, then renamed to it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,28 @@ def atomic_write(path: str | Path, *, sync: bool = False, new: bool = False) -> 
     finally:
         with contextlib.suppress(OSError):  # it is not there after the renaming, nor where it could not be made
             draft.unlink()
+
+
+@contextmanager
+def atomic_directory(path: str | Path) -> Iterator[Path]:
+    """Yield a new folder that takes the place of ``path`` when the block ends, and vanishes when the block raises.
+
+    Where ``path`` cannot be replaced, what stood there stays. Raises OSError.
+    """
+    path = Path(path).absolute()
+    draft = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
+    old = draft.with_suffix(".old")
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        if path.exists():
+            path.rename(old)
+        draft.rename(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for leftover in (draft, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str, *, sync: bool = False) -> None:

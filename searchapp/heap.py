@@ -32,14 +32,14 @@ def freed_memory_returned() -> Iterator[None]:
     For work that goes through much data with few large arrays at a time, when the model has nothing to do.
     """
     if _set(SMALL, SMALL):
-        give_back_freed_memory()
+        trim_heap()
     try:
         yield
     finally:
         _set(LARGEST, KEPT)
 
 
-def give_back_freed_memory() -> None:
+def trim_heap() -> None:
     """Return to the system all that is free in the heap."""
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)

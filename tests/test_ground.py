@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from searchapp.atomic import atomic_write, write_text
+from searchapp.atomic import atomic_directory, atomic_write, write_text
 from searchapp.errors import reason_of
 from searchapp.provenance import package_versions
 from searchapp.unicode import find_surrogate
@@ -52,6 +52,42 @@ def test_a_new_file_where_the_file_system_has_no_hard_links(tmp_path, monkeypatc
             file.write(b"first")
     assert path.read_bytes() == b"first"
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+def test_a_folder_takes_the_place_of_another_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old.json").write_text("old")
+    with pytest.raises(RuntimeError), atomic_directory(path) as draft:
+        (draft / "new.json").write_text("half of the ne")
+        raise RuntimeError
+    assert [file.name for file in path.iterdir()] == ["old.json"]
+    with atomic_directory(path) as draft:
+        (draft / "new.json").write_text("new")
+        assert [file.name for file in path.iterdir()] == ["old.json"]
+    assert [file.name for file in path.iterdir()] == ["new.json"]
+    with atomic_directory(tmp_path / "a" / "b") as draft:
+        (draft / "first").write_text("")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "model"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+
+
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old.json").write_text("old")
+    real = type(path).rename
+
+    def refuse(self, target):
+        if self.suffix == ".tmp":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, target)
+
+    monkeypatch.setattr(type(path), "rename", refuse)
+    with pytest.raises(OSError, match="Input/output"), atomic_directory(path):
+        pass
+    assert [file.name for file in path.iterdir()] == ["old.json"]
+    assert [item.name for item in tmp_path.iterdir()] == ["model"]
 
 
 def test_lone_surrogates_are_found_where_they_stand():

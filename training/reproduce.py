@@ -27,10 +27,9 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 from searchapp import Encoder
-from searchapp.adapt.config import Stage, make_stage
+from searchapp.adapt.config import StageConfig, make_stage
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.probing.linear_probe import Training as ProbeTraining
-from searchapp.adapt.probing.linear_probe import probe, read_task
+from searchapp.adapt.probing.linear_probe import ProbeTraining, probe, read_task
 from searchapp.adapt.run import run_stage
 from searchapp.evaluate.collection import load_collection
 from searchapp.evaluate.retrieval import IndexConfig, Request, evaluate_collection
@@ -59,10 +58,10 @@ PAIRS = {  # name -> (instruction, symmetric, share of its rows an epoch)
 BETWEEN = 1_000  # resamples of a bootstrap
 
 
-def stages(seed: int) -> dict[str, tuple[str, Stage]]:
+def stages(seed: int) -> dict[str, tuple[str, StageConfig]]:
     """Name of each trained variant -> (what it starts from, its stage)."""
     mntp, simcse = make_stage("mntp", MNTP | {"seed": seed}), make_stage("simcse", SIMCSE | {"seed": seed})
-    made: dict[str, tuple[str, Stage]] = {
+    made: dict[str, tuple[str, StageConfig]] = {
         "mntp": ("base", mntp),
         "causal+simcse": ("base", make_stage("simcse", SIMCSE | {"seed": seed, "bidirectional": False})),
         "bi+simcse": ("base", simcse),
@@ -221,7 +220,7 @@ def word_scores(
         for shift in (False, True) if name.startswith("mntp") else (False,):
             label = f"{task}{' (shifted)' if shift else ''}"
             if (seed, name, "words", label) not in done:
-                result = probe(encoder, data, shift=shift, training=ProbeTraining(steps=4_000, rate=5e-3))
+                result = probe(encoder, data, shift=shift, training=ProbeTraining(steps=4_000, learning_rate=5e-3))
                 score = result.scores["accuracy"]
                 parts = {key: value.value for key, value in result.scores.items()}
                 yield _row(label, (score.value, score.low, score.high), parts)

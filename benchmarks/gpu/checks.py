@@ -10,15 +10,14 @@ from pathlib import Path
 from benchmarks.gpu.record import Run
 from benchmarks.gpu.runner import ROOT, environment
 
-PLACES = ("tests/device", "tests/index/test_gpu.py")  # named, so that what other tests import may be missing
-
 
 def measure(run: Run) -> None:
     """Run the tests on the run's device."""
     report = run.work / "pytest.xml"
     told = {**environment(run.work), "SEARCHAPP_TEST_DEVICE": run.device, "PYTEST_ADDOPTS": ""}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", f"--junitxml={report}", *PLACES],
+        [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", f"--junitxml={report}",
+         *run.shapes.tests],
         cwd=ROOT, env=told, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if not report.exists():

@@ -16,19 +16,20 @@ from searchapp.bench.texts import lengths, read_prose
 from searchapp.bench.vectors import index_of
 from searchapp.encoder import Encoder, Settings, Template
 from searchapp.encoder.attention import NAME as PACKED
-from searchapp.encoder.attention import attend, borders, register
+from searchapp.encoder.attention import attend, packed_lengths, register
 from searchapp.encoder.checkpoint import BUNDLED, locate
 from searchapp.encoder.probes import bidirectional_fault, make_bidirectional, packing_fault
 from searchapp.index import VectorIndex, build, reindex
 from searchapp.index.ann.gpu import ExactSearch, devices, faiss_gpus, kmeans
 from searchapp.index.ann.pca import leading_axes, moments
+from searchapp.progress import Progress, Silent
 
 __all__ = [
     "Encoder",
     "ExactSearch",
+    "Silent",
     "VectorIndex",
     "attend",
-    "borders",
     "build",
     "chosen_type",
     "compiled",
@@ -44,6 +45,7 @@ __all__ = [
     "lengths",
     "linear_layers",
     "moments",
+    "packed_lengths",
     "read_prose",
     "reindex",
     "rival_folder",
@@ -186,23 +188,22 @@ def trainee(model: Model, device: str, stage: Any) -> Any:
 
 
 def stage_trainer(
-    kind: str, options: dict[str, Any], model: Model, device: str, data: Path, work: Path, told: Callable[..., None]
+    kind: str, options: dict[str, Any], model: Model, device: str, data: Path, work: Path, progress: Progress
 ) -> Any:
-    """The trainer of a stage (mntp or supervised) over a random decoder; ``told`` hears of every step."""
+    """The trainer of a stage (mntp or supervised) over a random decoder; ``progress`` has a stage of its steps."""
     from searchapp.adapt.config import make_stage
     from searchapp.adapt.data import PairFile
     from searchapp.adapt.objectives.mntp import MntpObjective
     from searchapp.adapt.objectives.supervised import SupervisedObjective
-    from searchapp.adapt.run import _arguments
-    from searchapp.adapt.trainer import StageTrainer
+    from searchapp.adapt.trainer import StageTrainer, trainer_arguments
 
     stage: Any = make_stage(kind, options)
-    arguments = _arguments(stage, work)
+    arguments = trainer_arguments(stage.training, work / "checkpoints", work / "tensorboard")
     if kind == "mntp":
         task: Any = MntpObjective(trainee(model, device, stage), stage, [data], work)
     else:
         task = SupervisedObjective(trainee(model, device, stage), stage, [PairFile(data)], work)
-    return StageTrainer(task, arguments, told)
+    return StageTrainer(task, arguments, progress)
 
 
 def chosen_type(manifest: Any) -> str:
@@ -213,4 +214,4 @@ def chosen_type(manifest: Any) -> str:
 
 def token_counts(made: Encoder, texts: Sequence[str]) -> np.ndarray:
     """Tokens of each text as the encoder sees it."""
-    return np.array([len(item.ids) for item in made._tokenised([(text, None) for text in texts])])
+    return np.array([len(item.ids) for item in made._tokenize(texts, [None] * len(texts))])

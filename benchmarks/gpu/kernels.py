@@ -57,9 +57,9 @@ def _timed(
 
 def packed(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sizes: np.ndarray) -> Attention:
     """Ours: torch's varlen kernel on a GPU."""
-    edges = internals.borders(sizes.tolist())
-    edges = replace(edges, cumulative=edges.cumulative.to(query.device))
-    return lambda: internals.attend(torch.nn.Module(), query, key, value, None, borders=edges)[0][0]
+    packing = internals.packed_lengths(sizes.tolist())
+    packing = replace(packing, cu_seqlens=packing.cu_seqlens.to(query.device))
+    return lambda: internals.attend(torch.nn.Module(), query, key, value, None, packed_lengths=packing)[0][0]
 
 
 def padded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sizes: np.ndarray) -> Attention:

@@ -64,7 +64,7 @@ def _written(run: Run, place: Path) -> Figures:
 def built(run: Run, corpus: Path, model: Path, index: Path) -> Figures:
     """Build an index; the idle share is of the time between the first documents that were encoded and the last.
 
-    That leaves out the first window of a segment, which is tokenised before anything runs, and it takes in the writing
+    That leaves out the first window of a segment, which is tokenized before anything runs, and it takes in the writing
     of segments in between.
     """
     began = time.perf_counter()

@@ -44,6 +44,7 @@ class Shapes:
     topics: int
     line: int  # documents of the line
     recipe: int  # steps of each stage
+    tests: tuple[str, ...]  # where `pytest -m gpu` looks: named, so that what other tests import may be missing
 
 
 # The configurations of princeton-nlp/Sheared-LLaMA-1.3B and meta-llama/Meta-Llama-3-8B.
@@ -72,6 +73,7 @@ FULL = Shapes(
     topics=2_000,
     line=16_384,
     recipe=50,
+    tests=("tests/device", "tests/index/test_gpu.py"),
 )
 TINY = Shapes(
     name="tiny",
@@ -95,5 +97,6 @@ TINY = Shapes(
     topics=20,
     line=48,
     recipe=2,
+    tests=("tests/device/test_index.py", "tests/index/test_gpu.py"),
 )
 SHAPES = {shapes.name: shapes for shapes in (FULL, TINY)}

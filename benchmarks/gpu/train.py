@@ -84,6 +84,17 @@ def _timed(
     }
 
 
+class _Steps(internals.Silent):
+    """A progress that tells a clock of every step."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def advance(self, count: int = 1, **figures: float) -> None:
+        """A step was made."""
+        self._clock.step(figures["tokens"])
+
+
 def ours(run: Run, model: Model, stage: str, data: Path, checkpointing: bool, clock: Clock) -> Callable[[], Any]:
     """A stage of searchapp."""
     shapes = run.shapes
@@ -101,9 +112,7 @@ def ours(run: Run, model: Model, stage: str, data: Path, checkpointing: bool, cl
         "dtype": "bfloat16",
         "device": run.device,
     }
-    trainer = internals.stage_trainer(
-        stage, options, model, run.device, data, work, lambda step, steps, row: clock.step(row["tokens"])
-    )
+    trainer = internals.stage_trainer(stage, options, model, run.device, data, work, _Steps(clock))
     found: Callable[[], Any] = trainer.train
     return found
 

@@ -89,7 +89,7 @@ def _pairs(data: Path) -> list[list[str]]:
 
 
 class _Padded:
-    """Tokenises and pads queries, positives and negatives, each apart."""
+    """Tokenizes and pads queries, positives and negatives, each apart."""
 
     def __init__(self, longest: int) -> None:
         self._cut, self._longest = internals.tokenizer(), longest

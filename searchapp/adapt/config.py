@@ -37,7 +37,7 @@ def _setting(default: Any, text: str, panel: str = TRAINING, /, **more: Any) -> 
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingConfig:
     """What every stage has.
 
     ``steps`` optimiser steps are made; the learning rate rises over ``warmup_steps`` and falls in a line that would
@@ -105,7 +105,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Mntp:
+class MntpConfig:
     """Masked next-token prediction.
 
     ``mask_token`` is ``blank`` (the token of a lone underscore), ``mask`` (the tokenizer's own, where it has one),
@@ -113,7 +113,7 @@ class Mntp:
     original does.
     """
 
-    training: Training = field(default_factory=Training)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     mask_strategy: str = _setting("bert", "bert (80/10/10) or all.")
     mask_rate: float = _setting(0.2, "Share of tokens to predict.")
     mask_token: str = _setting("blank", "blank (_), eos, mask, or any single token.")
@@ -128,13 +128,15 @@ class Mntp:
 
 
 @dataclass(frozen=True)
-class Simcse:
+class SimcseConfig:
     """Unsupervised contrastive learning: two views of a text that differ by dropout alone.
 
     ``attention_dropout`` is dropout on the attention probabilities; LoRA's own comes on top of it.
     """
 
-    training: Training = field(default_factory=lambda: Training(learning_rate=3e-5, batch_size=128, max_length=128))
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(learning_rate=3e-5, batch_size=128, max_length=128)
+    )
     scale: float = _setting(20.0, "Inverse temperature.")
     attention_dropout: float = _setting(0.3, "What the two views of a text differ by.")
     pooling: str = _setting("mean", "How the vectors are pooled.", MODEL)
@@ -150,18 +152,18 @@ class Simcse:
 
 
 @dataclass(frozen=True)
-class Supervised:
+class SupervisedConfig:
     """Contrastive learning on pairs.
 
     The published warm-up is 300 of 1,000 steps; ``make_stage`` keeps it to three tenths of fewer. ``negatives`` hard
-    negatives of each row are used at most. ``margin`` bars candidates that score above the positive by more than it
-    from the negatives (None: only copies of the positive are). ``matryoshka`` are the dimensions whose truncated
+    negatives of each row are used at most. A candidate that scores above the positive by more than ``margin`` is no
+    negative (None: only copies of the positive are left out). ``matryoshka`` are the dimensions whose truncated
     vectors are trained too. ``teacher`` is a model whose similarities within the batch are a second target, with
     weight ``teacher_weight``; scores in the rows are used the same way, with ``row_weight``.
     """
 
-    training: Training = field(
-        default_factory=lambda: Training(
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
             learning_rate=2e-4, batch_size=512, warmup_steps=300, gradient_checkpointing=True
         )
     )
@@ -197,44 +199,44 @@ class Supervised:
         object.__setattr__(self, "matryoshka", tuple(dims))
 
 
-Stage = Mntp | Simcse | Supervised
-STAGES: dict[str, type[Mntp] | type[Simcse] | type[Supervised]] = {
-    "mntp": Mntp,
-    "simcse": Simcse,
-    "supervised": Supervised,
+StageConfig = MntpConfig | SimcseConfig | SupervisedConfig
+STAGES: dict[str, type[MntpConfig] | type[SimcseConfig] | type[SupervisedConfig]] = {
+    "mntp": MntpConfig,
+    "simcse": SimcseConfig,
+    "supervised": SupervisedConfig,
 }
 
 
-def make_stage(kind: str, given: Mapping[str, Any], where: str = "") -> Stage:
+def make_stage(kind: str, given: Mapping[str, Any], where: str = "") -> StageConfig:
     """Make the settings of a stage from flat names, as a recipe or the command line gives them; None is left out.
 
     Where no ``warmup_steps`` are given, they are the stage's own, but no more than three tenths of the steps.
     Raises AdaptError for a name the stage does not have, with the nearest one it has.
     """
     stage = STAGES[kind]
-    common = {item.name for item in fields(Training)}
+    common = {item.name for item in fields(TrainingConfig)}
     own = {item.name for item in fields(stage)} - {"training"}
     for name in given:
         if name not in common | own:
             raise AdaptError(f"{where or kind}: {unknown(name, sorted(common | own))}")
     defaults = stage().training
-    values = {item.name: getattr(defaults, item.name) for item in fields(Training)}
+    values = {item.name: getattr(defaults, item.name) for item in fields(TrainingConfig)}
     values |= {name: value for name, value in given.items() if name in common and value is not None}
     if given.get("warmup_steps") is None and type(values["steps"]) is int:
         values["warmup_steps"] = min(defaults.warmup_steps, int(values["steps"] * WARMUP_SHARE))
     try:
         return stage(
-            training=Training(**values),
+            training=TrainingConfig(**values),
             **{name: value for name, value in given.items() if name in own and value is not None},
         )
     except AdaptError as error:
         raise AdaptError(f"{where or kind}: {error}") from error
 
 
-def flat(stage: Stage) -> dict[str, Any]:
+def flat(stage: StageConfig) -> dict[str, Any]:
     """The settings of a stage as one table of names and values: the inverse of ``make_stage``."""
     own = {item.name: getattr(stage, item.name) for item in fields(stage) if item.name != "training"}
-    return {item.name: getattr(stage.training, item.name) for item in fields(Training)} | own
+    return {item.name: getattr(stage.training, item.name) for item in fields(TrainingConfig)} | own
 
 
 def unknown(name: str, known: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """What the recipe learns from: texts, and pairs of a query and its answers, read from files as streams.
 
-``tables`` keeps them where a row can be had by its number; ``batches`` says which rows are trained on together.
+``dataset`` gives rows by their number; ``sampler`` says which rows are trained on together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from searchapp.corpus.document import joined
 from searchapp.corpus.lines import Lines
 from searchapp.encoder.fingerprint import checksum
-from searchapp.errors import AdaptError, CorpusError
+from searchapp.errors import AdaptError, CorpusError, reason_of
+from searchapp.unicode import find_surrogate
 
 TEXT_ENDINGS = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet")
 PAIR_ENDINGS = (".jsonl", ".jsonl.gz")
@@ -31,7 +32,7 @@ _PARQUET_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TrainingPair:
     """A query, the texts that answer it, and texts that look so and do not.
 
     ``scores`` are a teacher's, one for each of ``positives + negatives`` in that order; None where there was none.
@@ -97,7 +98,7 @@ def read_texts(paths: Sequence[Path]) -> Iterator[str]:
     return _texts(paths)
 
 
-def read_pairs(file: PairFile) -> Iterator[Pair]:
+def read_pairs(file: PairFile) -> Iterator[TrainingPair]:
     """Stream the pairs of a JSON Lines file, plain or gzip'd; blank lines are passed over.
 
     A row is ``{"query": text, "positive": [text, …] or text}``, with ``negative`` alike and ``scores``, a number for
@@ -119,7 +120,7 @@ def hash_file(path: Path) -> dict[str, str | int]:
     try:
         return {"path": str(path), "bytes": path.stat().st_size, "sha256": checksum(path)}
     except OSError as error:
-        raise AdaptError(f"{path}: cannot be read: {error.strerror}; check the path and its permissions") from error
+        raise AdaptError(f"{path}: cannot be read: {reason_of(error)}; check the path and its permissions") from error
 
 
 def _texts(paths: Sequence[Path]) -> Iterator[str]:
@@ -166,12 +167,13 @@ def _parquet_texts(path: Path) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise AdaptError(f"{path}: row {row}: invalid UTF-8 at byte {error.start + 1}; write the file again") from error
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
         where = f" after row {row}" if row else ""
-        raise AdaptError(f"{path}: cannot be read as Parquet{where} ({reason}); write the file again") from error
+        raise AdaptError(
+            f"{path}: cannot be read as Parquet{where} ({reason_of(error)}); write the file again"
+        ) from error
 
 
-def _pairs(path: Path) -> Iterator[Pair]:
+def _pairs(path: Path) -> Iterator[TrainingPair]:
     empty = True
     for place, fields in _objects(path):
         empty = False
@@ -180,7 +182,7 @@ def _pairs(path: Path) -> Iterator[Pair]:
         raise AdaptError(f"{path}: found no pair, expected at least one; fill the file or leave it out")
 
 
-def _pair(fields: Mapping[str, Any], place: str) -> Pair:
+def _pair(fields: Mapping[str, Any], place: str) -> TrainingPair:
     values = {name: _spelled(fields, name, place) for name in SPELLINGS}
     if values["query"] is None:
         raise AdaptError(f"{place}: no query; expected a field `query` with its text")
@@ -191,7 +193,7 @@ def _pair(fields: Mapping[str, Any], place: str) -> Pair:
     scores = values["scores"]
     if scores is not None:
         scores = _scores(scores, len(positives), len(negatives), place)
-    return Pair(query, positives, negatives, scores)
+    return TrainingPair(query, positives, negatives, scores)
 
 
 def _spelled(fields: Mapping[str, Any], name: str, place: str) -> Any:
@@ -238,19 +240,16 @@ def _filled(value: Any, what: str, place: str) -> str:
 
 
 def _text(value: Any, what: str, place: str) -> str:
-    """Let a string pass that every tokenizer takes."""
+    """The value, where it is a string that every tokenizer takes. Raises AdaptError with the place."""
     if not isinstance(value, str):
         raise AdaptError(f"{place}: {what} is {_shown(value)}; expected a string")
     if "\0" in value:
         at = value.index("\0") + 1
         raise AdaptError(f"{place}: {what} holds a NUL at character {at}; expected text; remove it")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        at = error.start + 1
+    if (found := find_surrogate(value)) is not None:
         raise AdaptError(
-            f"{place}: {what} holds a lone surrogate at character {at}; expected valid Unicode; remove it"
-        ) from error
+            f"{place}: {what} holds a lone surrogate at character {found + 1}; expected valid Unicode; remove it"
+        )
     return value
 
 
@@ -279,7 +278,9 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         for line in lines:
             place = f"{path}: line {line.number}"
             try:
-                text = line.text().rstrip("\r\n")  # or an error at the end would be told by the next line's column
+                text = line.text().rstrip(
+                    "\r\n"
+                )  # else an error at the end of a line is reported in a column of the next
             except ValueError as error:
                 raise AdaptError(f"{place}: {error}; correct or remove the line") from error
             if text.strip():

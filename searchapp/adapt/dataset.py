@@ -1,6 +1,6 @@
-"""Texts and pairs by row number: files copied once into memory-mapped Arrow files, so that nothing holds them all.
+"""Texts and pairs by row number: files are copied once into memory-mapped Arrow files, which need no memory.
 
-A copy lies under a name made of the content of its files, by which it is found again.
+The name of a copy is a hash of the content of its files, by which it is found again.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from searchapp.adapt.data import Pair, PairFile, hash_file, read_pairs, read_texts
-from searchapp.errors import AdaptError
+from searchapp.adapt.data import PairFile, TrainingPair, hash_file, read_pairs, read_texts
+from searchapp.errors import AdaptError, reason_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-TABLE_VERSION = 1  # to be raised when the same file would give other rows, or kept tables would hide the change
+DATASET_VERSION = 1  # raise it when the same file is read as other rows: else copies that were kept hide the change
 
 
-def text_table(paths: Sequence[Path], cache: Path) -> Dataset:
-    """Copy texts into a memory-mapped table below ``cache``, or find there the copy of the same content.
+def text_dataset(paths: Sequence[Path], cache: Path) -> Dataset:
+    """Copy texts into a memory-mapped data set below ``cache``, or find the copy of the same content there.
 
     Returns a ``datasets.Dataset`` with the column ``text``, in the order of ``read_texts``. Raises as ``read_texts``
-    does, and AdaptError where the extra packages are missing or the table cannot be written.
+    does, and AdaptError where the extra packages are missing or the copy cannot be written.
     """
     datasets = _import_datasets()
     texts = read_texts(paths)
     features = datasets.Features({"text": datasets.Value("large_string")})
-    return _table(lambda: ({"text": text} for text in texts), features, paths, cache)
+    return _cached_dataset(lambda: ({"text": text} for text in texts), features, paths, cache)
 
 
-def pair_table(file: PairFile, cache: Path) -> Dataset:
-    """Copy pairs into a memory-mapped table below ``cache``, or find there the copy of the same content.
+def pair_dataset(file: PairFile, cache: Path) -> Dataset:
+    """Copy pairs into a memory-mapped data set below ``cache``, or find the copy of the same content there.
 
     Returns a ``datasets.Dataset`` with the columns ``query``, ``positives``, ``negatives`` and ``scores`` (null where
     there are none), in the order of ``read_pairs``; ``as_pair`` makes a pair of a row. Raises as ``read_pairs`` does,
-    and AdaptError where the extra packages are missing or the table cannot be written.
+    and AdaptError where the extra packages are missing or the copy cannot be written.
     """
     datasets = _import_datasets()
     pairs = read_pairs(file)
@@ -51,14 +51,14 @@ def pair_table(file: PairFile, cache: Path) -> Dataset:
             "scores": datasets.List(datasets.Value("float64")),
         }
     )
-    return _table(lambda: (asdict(pair) for pair in pairs), features, [file.path], cache)
+    return _cached_dataset(lambda: (asdict(pair) for pair in pairs), features, [file.path], cache)
 
 
-def as_pair(row: Mapping[str, Any]) -> Pair:
-    """Make the pair of a row of ``pair_table``."""
+def as_pair(row: Mapping[str, Any]) -> TrainingPair:
+    """Make the pair of a row of ``pair_dataset``."""
     scores = row["scores"]
     positives, negatives = tuple(row["positives"]), tuple(row["negatives"])
-    return Pair(row["query"], positives, negatives, None if scores is None else tuple(scores))
+    return TrainingPair(row["query"], positives, negatives, None if scores is None else tuple(scores))
 
 
 def _import_datasets() -> Any:
@@ -68,10 +68,12 @@ def _import_datasets() -> Any:
         raise AdaptError("training needs the extra packages: pip install 'searchapp[adapt]'") from error
 
 
-def _table(rows: Callable[[], Iterator[dict[str, Any]]], features: Any, paths: Sequence[Path], cache: Path) -> Dataset:
+def _cached_dataset(
+    rows: Callable[[], Iterator[dict[str, Any]]], features: Any, paths: Sequence[Path], cache: Path
+) -> Dataset:
     """Write rows below ``cache`` under a name made of the files' content, unless they are there."""
     datasets = _import_datasets()
-    content = [str(TABLE_VERSION), *features, *(str(hash_file(path)["sha256"]) for path in paths)]
+    content = [str(DATASET_VERSION), *features, *(str(hash_file(path)["sha256"]) for path in paths)]
     bars = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
@@ -86,7 +88,7 @@ def _table(rows: Callable[[], Iterator[dict[str, Any]]], features: Any, paths: S
         if isinstance(reason, AdaptError):
             raise reason from None
         if isinstance(reason, OSError):
-            found = f"{cache}: the training data cannot be copied there ({reason.strerror or reason})"
+            found = f"{cache}: the training data cannot be copied there ({reason_of(reason)})"
             raise AdaptError(f"{found}; free some space or give another folder") from error
         raise
     finally:

@@ -9,31 +9,36 @@ if TYPE_CHECKING:
     import torch
 
 
-def world() -> tuple[int, int]:
-    """(rank, number of processes)."""
+def rank_and_world_size() -> tuple[int, int]:
+    """The number of this process, from 0, and how many there are."""
     import torch.distributed as dist
 
     return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
 
 
-def launched() -> tuple[int, int]:
-    """(rank, number of processes) that a launcher has announced, before they have met."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+def env_rank() -> int:
+    """The number that a launcher (torchrun) gave this process, which holds before the processes have met."""
+    return int(os.environ.get("RANK", "0"))
 
 
-def leave() -> None:
-    """Part from the other processes, when the program ends; torch complains where that is left out."""
+def env_world_size() -> int:
+    """How many processes a launcher started, which holds before they have met."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def leave_group() -> None:
+    """Part from the other processes when the program ends; without it torch warns."""
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
-def total(value: torch.Tensor) -> torch.Tensor:
+def all_reduce_sum(value: torch.Tensor) -> torch.Tensor:
     """Sum of a tensor over the processes."""
     import torch.distributed as dist
 
-    if world()[1] == 1:
+    if rank_and_world_size()[1] == 1:
         return value
     summed = value.clone()
     dist.all_reduce(summed)
@@ -48,7 +53,7 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     import torch
     import torch.distributed as dist
 
-    rank, count = world()
+    rank, count = rank_and_world_size()
     if count == 1:
         return rows
     own = torch.tensor([len(rows)], device=rows.device)

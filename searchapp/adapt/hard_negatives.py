@@ -1,9 +1,9 @@
 """Hard negatives: texts that a model ranks high for a query and that do not answer it.
 
-What a model ranks near the answer often is an answer that nobody marked. Such texts are told by their score: one that
-comes close to the positive's own is left out (TopK-PercPos and TopK-MarginPos of NV-Retriever, arXiv 2407.15831,
-section 3.1). What the method loses: the hardest true negatives go with the false ones, and where the model itself finds
-the answer far down, all above it is suspected and little that is hard is left. So mine with the best model there is.
+What a model ranks near the answer is often an answer too, which nobody marked. The score shows such texts: one whose
+score comes close to the positive's own is left out (TopK-PercPos and TopK-MarginPos of NV-Retriever, arXiv 2407.15831,
+section 3.1). The price: the hardest true negatives are left out with the false ones. And where the model ranks the
+answer itself low, everything above it is left out, and few hard negatives remain. So mine with the best model you have.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,15 +19,16 @@ from typing import BinaryIO, Protocol, cast
 
 import numpy as np
 
-from searchapp.adapt.data import PAIR_ENDINGS, Pair
+from searchapp.adapt.data import PAIR_ENDINGS, TrainingPair
+from searchapp.atomic import atomic_write
 from searchapp.corpus.document import joined
-from searchapp.errors import AdaptError
-from searchapp.filesystem import publish
+from searchapp.errors import AdaptError, reason_of
+from searchapp.progress import Progress, Silent
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A document that was found for a query; ``score`` is on the scale of ``Score``."""
+    """A document that was found for a query; ``score`` is on the scale of ``TextScorer``."""
 
     text: str
     id: str
@@ -41,16 +41,16 @@ class Candidate:
         return joined(self.title, self.text)
 
 
-class Search(Protocol):
-    """Finds the k best documents of each query, best first; fewer where there are fewer."""
+class Retriever(Protocol):
+    """Finds the k best documents of each query, best first, or all where there are fewer."""
 
     def __call__(self, queries: list[str], k: int) -> list[list[Candidate]]:
         """Return a list for each query."""
         ...
 
 
-class Score(Protocol):
-    """Scores texts against their query, by the model that ``Search`` searches with."""
+class TextScorer(Protocol):
+    """Scores texts against their query, by the model that ``Retriever`` searches with."""
 
     def __call__(self, queries: list[str], texts: list[tuple[str, ...]]) -> list[list[float]]:
         """Return a score for each text of each query."""
@@ -58,39 +58,41 @@ class Score(Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which hits become negatives.
+class MiningConfig:
+    """Which hits become negatives, in the terms of sentence-transformers' ``mine_hard_negatives``.
 
-    Ranks ``skip + 1`` to ``depth`` are looked at. A hit is kept whose score is below ``max_share`` of the lowest score
-    among the query's positives, and more than ``margin`` below it. Of these the first ``count`` are taken, or with
-    ``sample`` as many at random, by ``seed`` and the number of the pair. With ``titles`` a negative is the text behind
-    its title. Raises AdaptError for numbers that make no sense.
+    The first ``range_min`` hits are passed over, as likely answers, and none behind ``range_max`` is looked at. A hit
+    is kept whose score is below the lowest score among the query's positives by more than ``absolute_margin``, and
+    below ``1 - relative_margin`` of it. Of these the first ``num_negatives`` are taken, or with ``sample`` as many at
+    random, by ``seed`` and the number of the pair. With ``titles`` a negative is the text behind its title. Raises
+    AdaptError for numbers that make no sense.
     """
 
-    count: int = 4
-    skip: int = 0
-    depth: int = 100
-    max_share: float = 0.95
-    margin: float = 0.0
+    num_negatives: int = 4
+    range_min: int = 0
+    range_max: int = 100
+    relative_margin: float = 0.05
+    absolute_margin: float = 0.0
     sample: bool = False
     seed: int = 0
     titles: bool = True
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.skip < 0 or self.seed < 0:
+        if self.num_negatives < 1 or self.range_min < 0 or self.seed < 0:
             raise AdaptError(
-                f"count is {self.count}, skip {self.skip}, seed {self.seed}; "
-                "give a count of at least 1, a skip and a seed of at least 0"
+                f"num_negatives (--count) is {self.num_negatives}, range_min (--skip) {self.range_min}, seed "
+                f"{self.seed}; expected at least 1 negative, and for the others at least 0"
             )
-        if self.depth - self.skip < self.count:
+        if self.range_max - self.range_min < self.num_negatives:
             raise AdaptError(
-                f"depth is {self.depth} with the first {self.skip} skipped; {self.count} negatives need a depth of "
-                f"at least {self.skip + self.count}: look deeper, skip less or take fewer"
+                f"range_max (--depth) is {self.range_max}, range_min (--skip) {self.range_min}; {self.num_negatives} "
+                f"negatives need a depth of at least {self.range_min + self.num_negatives}: look deeper, skip less or "
+                "take fewer"
             )
-        if not 0 < self.max_share <= 1 or not self.margin >= 0:
+        if not 0 <= self.relative_margin < 1 or not self.absolute_margin >= 0:
             raise AdaptError(
-                f"max_share is {self.max_share}, margin {self.margin}; "
-                "give a share above 0 and up to 1, such as 0.95, and a margin of at least 0"
+                f"relative_margin is {self.relative_margin}, absolute_margin (--margin) {self.absolute_margin}; "
+                "expected a relative margin of at least 0 and below 1, such as 0.05, and an absolute one of at least 0"
             )
 
 
@@ -99,17 +101,17 @@ class Mined:
     """A pair with its new negatives at the end of the old, and what became of the hits looked at.
 
     ``new`` were taken; ``known`` equal the query, a positive, an old negative or a better hit; ``suspect`` score too
-    near a positive. The rest would have done, and were not needed.
+    near a positive. The rest were good enough, and more than asked for.
     """
 
-    pair: Pair
+    pair: TrainingPair
     new: int
     known: int
     suspect: int
 
 
 @dataclass(frozen=True)
-class Summary:
+class MiningSummary:
     """Sums over the pairs of a file; ``short`` pairs got fewer negatives than asked for."""
 
     queries: int
@@ -120,24 +122,25 @@ class Summary:
 
 
 def mine(
-    pairs: Iterable[Pair],
-    search: Search,
-    score: Score,
-    choice: Choice | None = None,
+    pairs: Iterable[TrainingPair],
+    search: Retriever,
+    score: TextScorer,
+    config: MiningConfig | None = None,
     *,
     batch: int = 256,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Mined]:
     """Stream pairs with hard negatives added, in their order; ``batch`` pairs are searched and held at a time.
 
     Texts are the same when they differ in case or white space alone; a hit also counts as known when it equals without
-    its title. A pair for which too few hits will do gets those. ``progress`` is called after each batch with the pairs
-    done so far.
+    its title. A pair with too few good hits gets those there are. ``progress`` has a stage, in queries, and advances by
+    each batch.
 
     Raises AdaptError, while iterating, for a pair with a teacher's scores, as there are none for the new negatives.
     """
-    choice = choice or Choice()
+    config, progress = config or MiningConfig(), progress or Silent()
     stream, done = iter(pairs), 0
+    progress.stage("mining", unit="query")
     while chunk := list(islice(stream, batch)):
         for number, pair in enumerate(chunk, done + 1):
             if pair.scores is not None:
@@ -146,45 +149,37 @@ def mine(
                     "mine first and score then, or leave the scores out"
                 )
         queries = [pair.query for pair in chunk]
-        hits = search(queries, choice.depth)
+        hits = search(queries, config.range_max)
         scores = score(queries, [pair.positives for pair in chunk])
         for number, (pair, found, positive) in enumerate(zip(chunk, hits, scores, strict=True), done):
-            yield _choose(pair, found, min(positive), choice, number)
+            yield _choose(pair, found, min(positive), config, number)
         done += len(chunk)
-        if progress is not None:
-            progress(done)
+        progress.advance(len(chunk))
 
 
-def write_mined(rows: Iterable[Mined], to: Path, *, count: int, overwrite: bool = False) -> Summary:
+def write_mined(rows: Iterable[Mined], to: Path, *, num_negatives: int, overwrite: bool = False) -> MiningSummary:
     """Write pairs to a JSON Lines file, gzip'd where the name ends in ``.gz``; the same rows give the same bytes.
 
-    The file appears whole or not at all: it is written beside ``to`` and put in place. ``count`` is what was asked for
+    The file appears whole or not at all: it is written beside ``to`` and put in place. ``num_negatives`` were asked for
     each pair. Raises AdaptError, before a row is drawn, for another ending and, without ``overwrite``, for a file
     that is there; and where it cannot be written.
     """
     check_target(to, overwrite=overwrite)
     queries = mined = known = suspect = short = 0
-    temporary = to.with_name(f".{to.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as raw, _packed(raw, to) as out:
+    try:  # unlike a mere renaming, ``new`` fails where another program was faster
+        with atomic_write(to, new=not overwrite) as raw, _packed(raw, to) as out:
             for row in rows:
                 out.write((json.dumps(_fields(row.pair), ensure_ascii=False) + "\n").encode())
                 queries += 1
                 mined += row.new
                 known += row.known
                 suspect += row.suspect
-                short += row.new < count
-        if overwrite:
-            temporary.replace(to)
-        else:
-            publish(temporary, to)  # unlike a renaming it fails where another program was faster
+                short += row.new < num_negatives
     except OSError as error:
-        reason = error.strerror or error
-        raise AdaptError(f"{to} cannot be written: {reason}; give a new file in a folder you can write to") from error
-    finally:
-        with contextlib.suppress(OSError):  # it is not there after the renaming, nor where it could not be made
-            temporary.unlink()
-    return Summary(queries, mined, known, suspect, short)
+        raise AdaptError(
+            f"{to} cannot be written: {reason_of(error)}; give a new file in a folder you can write to"
+        ) from error
+    return MiningSummary(queries, mined, known, suspect, short)
 
 
 def check_target(to: Path, *, overwrite: bool = False) -> None:
@@ -198,12 +193,13 @@ def check_target(to: Path, *, overwrite: bool = False) -> None:
         raise AdaptError(f"{to}: there is no folder {to.parent}; make it or give another place")
 
 
-def _choose(pair: Pair, hits: Sequence[Candidate], positive: float, choice: Choice, number: int) -> Mined:
-    limit = min(choice.max_share * positive, positive - choice.margin)  # a share of a score below 0 lies above it
+def _choose(pair: TrainingPair, hits: Sequence[Candidate], positive: float, config: MiningConfig, number: int) -> Mined:
+    share = (1 - config.relative_margin) * positive  # of a score below 0 it lies above it
+    limit = min(share, positive - config.absolute_margin)
     seen = {_plain(text) for text in (pair.query, *pair.positives, *pair.negatives)}
     good: list[str] = []
     known = suspect = 0
-    for hit in hits[choice.skip :]:
+    for hit in hits[config.range_min :]:
         names = {_plain(hit.text), _plain(hit.titled)}
         fresh = not seen & names
         seen |= names
@@ -212,13 +208,13 @@ def _choose(pair: Pair, hits: Sequence[Candidate], positive: float, choice: Choi
         elif not hit.score < limit:
             suspect += 1
         else:
-            good.append(hit.titled if choice.titles else hit.text)
+            good.append(hit.titled if config.titles else hit.text)
     # A document that is a title alone has no text to give without it.
     good = [text for text in good if text.strip()]
-    if choice.sample and len(good) > choice.count:
-        drawn = np.random.default_rng([choice.seed, number]).choice(len(good), choice.count, replace=False)
+    if config.sample and len(good) > config.num_negatives:
+        drawn = np.random.default_rng([config.seed, number]).choice(len(good), config.num_negatives, replace=False)
         good = [good[place] for place in sorted(drawn)]
-    taken = tuple(good[: choice.count])
+    taken = tuple(good[: config.num_negatives])
     return Mined(replace(pair, negatives=pair.negatives + taken), len(taken), known, suspect)
 
 
@@ -226,7 +222,7 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _fields(pair: Pair) -> dict[str, object]:
+def _fields(pair: TrainingPair) -> dict[str, object]:
     fields: dict[str, object] = {"query": pair.query, "positive": pair.positives}
     return {**fields, "negative": pair.negatives} if pair.negatives else fields
 

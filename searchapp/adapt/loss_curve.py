@@ -33,7 +33,7 @@ def draw(history: Sequence[dict[str, float]], to: Path, *, title: str) -> None:
     figure.savefig(to, dpi=120)
 
 
-def table(history: Sequence[dict[str, float]], rows: int = 8) -> list[tuple[int, float, float]]:
+def curve_rows(history: Sequence[dict[str, float]], rows: int = 8) -> list[tuple[int, float, float]]:
     """(step, mean loss up to it since the row before, learning rate), at evenly spaced steps."""
     if not history:
         return []

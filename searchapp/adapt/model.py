@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from searchapp.adapt.config import Training
+from searchapp.adapt.config import TrainingConfig
 from searchapp.encoder.batching import pad
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.devices import choose_device
@@ -30,10 +30,15 @@ DROPOUTS = ("attention_dropout", "attn_dropout")
 
 
 class TrainableModel(nn.Module):
-    """Runs the decoder; what is called (and wrapped, for several processes) in training."""
+    """The decoder as training calls it; with several processes, what torch wraps."""
 
     def __init__(
-        self, decoder: PeftModel | Any, tokenizer: Any, settings: Settings, checkpoint: Checkpoint, training: Training
+        self,
+        decoder: PeftModel | Any,
+        tokenizer: Any,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        training: TrainingConfig,
     ) -> None:
         super().__init__()
         self.decoder = decoder
@@ -50,12 +55,14 @@ class TrainableModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.decoder.parameters()).device
+        parameter: torch.Tensor = next(self.decoder.parameters())
+        return parameter.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the frozen weights."""
-        return self.decoder.get_input_embeddings().weight.dtype
+        weight: torch.Tensor = self.decoder.get_input_embeddings().weight
+        return weight.dtype
 
     def forward(
         self,
@@ -71,13 +78,14 @@ class TrainableModel(nn.Module):
         """
         given = {} if positions is None else {"position_ids": positions}
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.training_settings.autocast):
-            hidden = self.decoder(input_ids=ids, attention_mask=mask, use_cache=False, **given).last_hidden_state
+            states = self.decoder(input_ids=ids, attention_mask=mask, use_cache=False, **given)
+        hidden: torch.Tensor = states.last_hidden_state
         if spans is None or lengths is None:
             return hidden
         return pool(hidden, spans, lengths, self.settings.pooling)
 
     def rows(self, batch: Sequence[Tokens]) -> dict[str, torch.Tensor]:
-        """Tokenised texts as what ``forward`` takes: padded on the right, with the span to pool."""
+        """Tokenized texts as what ``forward`` takes: padded on the right, with the span to pool."""
         ids, mask = pad([item.ids for item in batch], self.tokenizer, self.config.vocab_size)
         made = {
             "ids": torch.from_numpy(ids),
@@ -127,7 +135,7 @@ class TrainableModel(nn.Module):
 
 def load_trainable_model(
     model: str,
-    training: Training,
+    training: TrainingConfig,
     *,
     adapters: Sequence[str] = (),
     pooling: str | None = None,

@@ -1,4 +1,4 @@
-"""Which rows make a batch: the plan of an epoch over several data sets, in row numbers alone."""
+"""Which rows make a batch: all batches of an epoch over several data sets, as row numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class Batch(NamedTuple):
     rows: np.ndarray
 
 
-def batches(files: Sequence[PairFile], sizes: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[Batch]:
+def epoch_batches(
+    files: Sequence[PairFile], sizes: Sequence[int], batch_size: int, seed: int, epoch: int
+) -> list[Batch]:
     """Plan the batches of an epoch: each from one data set, so that the negatives in it are of the same task.
 
     A data set of ``sizes[i]`` rows is shuffled by seed and epoch and cut into ``share * size // batch_size`` batches;

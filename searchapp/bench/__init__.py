@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from searchapp.bench.encode import Plan, bench_encode
-from searchapp.bench.index import Plan as IndexPlan
-from searchapp.bench.index import bench_index
+from searchapp.bench.encode import EncodePlan, bench_encode
+from searchapp.bench.index import IndexPlan, bench_index
 
-__all__ = ["IndexPlan", "Plan", "bench_encode", "bench_index"]
+__all__ = ["EncodePlan", "IndexPlan", "bench_encode", "bench_index"]

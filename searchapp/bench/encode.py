@@ -31,7 +31,7 @@ WARM = 16  # texts that every program embeds before it is timed
 
 
 @dataclass(frozen=True)
-class Plan:
+class EncodePlan:
     """What to measure: ``dtypes`` may hold ``auto``, our default, and ``rivals`` sentence-transformers folders."""
 
     model: str = "bundled"
@@ -48,7 +48,7 @@ class Plan:
     end_to_end: bool = False
 
 
-def bench_encode(plan: Plan, told: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def bench_encode(plan: EncodePlan, notice: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Measure and return machine, model, texts, peaks and one result a program, medians over the rounds.
 
     On a CPU with one thread rates are by the processor's own clock, which other programs on the machine hardly touch;
@@ -76,9 +76,9 @@ def bench_encode(plan: Plan, told: Callable[[str], None] = lambda _: None) -> di
         clock = "cpu" if exact.device == "cpu" and plan.threads == 1 else "wall"
         wanted = lengths(plan.documents, plan.longest - 8)
         texts = cut(read_prose(plan.sources), wanted.tolist(), exact.tokenizer.backend_tokenizer)
-        counts = np.array([len(item.ids) for item in exact._tokenise(texts, [None] * len(texts))])
+        counts = np.array([len(item.ids) for item in exact._tokenize(texts, [None] * len(texts))])
         programs = _programs(plan, model, options, exact, folder)
-        measured = _rounds(programs, texts, plan.rounds, exact.device, clock, told)
+        measured = _rounds(programs, texts, plan.rounds, exact.device, clock, notice)
         work_done = flops(exact.model, counts)
         results = [_result(program, measured, counts, work_done, clock) for program in programs]
         _compare(results, measured, clock)
@@ -116,7 +116,7 @@ def flops(model: Any, counts: np.ndarray) -> float:
     """
     import torch
 
-    linear = sum(
+    linear: int = sum(
         part.weight.numel()
         for part in model.modules()
         if isinstance(part, torch.nn.Linear) or type(part).__name__ == "Conv1D"  # GPT-2's name for it
@@ -124,11 +124,13 @@ def flops(model: Any, counts: np.ndarray) -> float:
     config = model.config
     heads = config.num_attention_heads
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
-    attention = 4.0 * width * config.num_hidden_layers * float((counts.astype(np.float64) ** 2).sum())
+    attention: float = 4.0 * width * config.num_hidden_layers * float((counts.astype(np.float64) ** 2).sum())
     return 2.0 * linear * float(counts.sum()) + attention
 
 
-def _programs(plan: Plan, model: str, options: dict[str, Any], exact: Encoder, folder: Path) -> list[EncodeBaseline]:
+def _programs(
+    plan: EncodePlan, model: str, options: dict[str, Any], exact: Encoder, folder: Path
+) -> list[EncodeBaseline]:
     encoders: list[Encoder] = []
     for backend in plan.backends:
         for dtype in plan.dtypes:
@@ -165,7 +167,7 @@ def _rounds(
     rounds: int,
     device: str,
     clock: str,
-    told: Callable[[str], None],
+    notice: Callable[[str], None],
 ) -> _Measured:
     measured = _Measured({}, {}, {}, {})
     for program in programs:
@@ -180,7 +182,7 @@ def _rounds(
             key = (program.name, program.dtype)
             measured.costs.setdefault(key, []).append(meter.cost)
             measured.positions[key], measured.vectors[key] = program.positions(), vectors
-            told(
+            notice(
                 f"round {number + 1} of {rounds}: {program.name} in {program.dtype}, "
                 f"{meter.cost.cpu:.1f} s of processor time"
             )

@@ -26,7 +26,7 @@ from searchapp.bench.index_baselines import (
     standard,
 )
 from searchapp.bench.machine import describe
-from searchapp.bench.sources import Source
+from searchapp.bench.sources import VectorSource
 from searchapp.bench.vectors import index_of
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex, reindex
@@ -42,7 +42,7 @@ WORTH = 0.0005  # of recall that more candidates have to bring
 
 
 @dataclass(frozen=True)
-class Plan:
+class IndexPlan:
     """What to measure: ``rivals`` are FAISS factory strings, usearch or hnswlib; the standard ones by default."""
 
     rivals: tuple[str, ...] | None = None
@@ -70,7 +70,9 @@ class _Point:
         }
 
 
-def bench_index(source: Source, plan: Plan, told: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def bench_index(
+    source: VectorSource, plan: IndexPlan, notice: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
     """Build every index over the vectors of ``source`` and measure them in turn, one thread, processor time.
 
     Half of the queries are the probes that searchapp chooses by; the other half measure, and nothing has seen them.
@@ -87,7 +89,7 @@ def bench_index(source: Source, plan: Plan, told: Callable[[str], None] = lambda
     with tempfile.TemporaryDirectory(prefix="searchapp-bench-") as work, _one_thread():
         path = Path(work) / "index"
         index_of(path, source.blocks(), source.dim, chosen_by)
-        told("building searchapp's own index")
+        notice("building searchapp's own index")
         began = time.process_time()
         reindex(path, factory="auto", targets=plan.targets)
         seconds = time.process_time() - began
@@ -95,8 +97,8 @@ def bench_index(source: Source, plan: Plan, told: Callable[[str], None] = lambda
         if plan.rivals is None:
             names = standard(index.manifest.rows, source.dim)
         truth = CalibrationQueries.over(asked, index.vectors.blocks())
-        baselines, skipped = _built(index, ours(index, seconds), names, told)
-        points = _measured(baselines, index, asked, truth, plan.rounds, told)
+        baselines, skipped = _built(index, ours(index, seconds), names, notice)
+        points = _measured(baselines, index, asked, truth, plan.rounds, notice)
         return {
             "benchmark": "index",
             "vectors": {
@@ -116,7 +118,7 @@ def bench_index(source: Source, plan: Plan, told: Callable[[str], None] = lambda
 
 
 def _built(
-    index: VectorIndex, own: IndexBaseline, names: list[str], told: Callable[[str], None]
+    index: VectorIndex, own: IndexBaseline, names: list[str], notice: Callable[[str], None]
 ) -> tuple[list[IndexBaseline], dict[str, str]]:
     """All baselines, Flat first, as others are compared with it; and why a baseline is not among them."""
     every = np.concatenate([index.vectors.stored(rows) for rows in _pieces(index.manifest.rows)])
@@ -124,15 +126,15 @@ def _built(
     for name in dict.fromkeys([FLAT, *names]):
         if missing(name):
             skipped[name] = f"not installed (pip install {name}, or searchapp[bench])"
-            told(f"{name} is left out: {skipped[name]}")
+            notice(f"{name} is left out: {skipped[name]}")
             continue
-        told(f"building {name}")
+        notice(f"building {name}")
         try:
             check([name], index.manifest.dim)
             baselines.append(build(name, index, held))
         except SearchAppError as error:
             skipped[name] = str(error)
-            told(f"{name} is left out: {error}")
+            notice(f"{name} is left out: {error}")
     return [*baselines[:1], own, *baselines[1:]], skipped
 
 
@@ -147,7 +149,7 @@ def _measured(
     asked: np.ndarray,
     truth: CalibrationQueries,
     rounds: int,
-    told: Callable[[str], None],
+    notice: Callable[[str], None],
 ) -> list[_Point]:
     """Recall of every baseline with all parameters of its grid, then their times, round after round in turn."""
     points = []
@@ -163,7 +165,7 @@ def _measured(
             points.append(_Point(baseline, parameters, recall, [], []))
     batch = np.resize(asked, (BATCH, asked.shape[1]))
     for number in range(rounds):
-        told(f"round {number + 1} of {rounds}: {len(points)} settings of {len(baselines)} indexes")
+        notice(f"round {number + 1} of {rounds}: {len(points)} settings of {len(baselines)} indexes")
         for point in points:
             search = point.baseline.at(point.parameters)
             point.alone.append(_milliseconds(search, asked[:SINGLE], 1))

@@ -165,7 +165,8 @@ def _hnswlib(index: VectorIndex, began: float) -> IndexBaseline:
 
     def search(queries: np.ndarray) -> np.ndarray:
         labels, _ = made.knn_query(queries, k=min(DEPTH, index.manifest.rows), num_threads=1)
-        return labels.astype(np.int64)
+        rows: np.ndarray = labels.astype(np.int64)
+        return rows
 
     def at(parameters: SearchParameters) -> Search:
         made.set_ef(parameters["ef"])

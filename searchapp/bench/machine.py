@@ -14,8 +14,12 @@ from types import TracebackType
 from typing import Any
 
 from searchapp.errors import SearchAppError
-from searchapp.filesystem import resource
 from searchapp.provenance import package_versions
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 SIZES = {"cpu": 2_048, "cuda": 8_192}  # side of the square matrices that are multiplied
 REPEATS = 4

@@ -14,7 +14,7 @@ REST = "elementwise and norms"
 
 
 def shares(run: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> dict[str, float]:
-    """Share of the operators' own time by group, largest first; tokenising and Python are not in it."""
+    """Share of the operators' own time by group, largest first; tokenizing and Python are not in it."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU]) as watch:

@@ -22,7 +22,7 @@ QUERIES = 400
 
 
 @dataclass(frozen=True)
-class Source:
+class VectorSource:
     """Vectors to measure with, blocks of unit float32 rows, and queries, unit float32 (n, dim), with their origin."""
 
     name: str
@@ -32,7 +32,7 @@ class Source:
     origin: str
 
 
-def drawn(text: str) -> Source:
+def drawn(text: str) -> VectorSource:
     """``N,DIM``: vectors with the spectrum and topics of a large decoder's. Raises SearchAppError for no such pair."""
     try:
         rows, dim = (int(part) for part in text.split(","))
@@ -41,10 +41,10 @@ def drawn(text: str) -> Source:
     if rows < 1 or dim < 2:
         raise SearchAppError(f"--synthetic {text!r} is no size; give vectors,dimensions, e.g. 100000,1024")
     made = Synthetic(rows, dim)
-    return Source(f"{rows:,} x {dim} drawn", dim, made.blocks, made.queries(QUERIES), "drawn like the vectors")
+    return VectorSource(f"{rows:,} x {dim} drawn", dim, made.blocks, made.queries(QUERIES), "drawn like the vectors")
 
 
-def stored(path: Path) -> Source:
+def stored(path: Path) -> VectorSource:
     """The vectors of an index, deleted documents left out, and its own probe queries."""
     index = VectorIndex.open(path)
     manifest, vectors = index.manifest, index.vectors.among(index.alive)
@@ -52,10 +52,10 @@ def stored(path: Path) -> Source:
         queries, origin = synthetic_queries(vectors), "made up from stored vectors"
     else:
         queries, origin = read_queries(index.snapshot.path(manifest.probes), manifest.dim), "fragments of the documents"
-    return Source(path.name, manifest.dim, vectors.living, queries, origin)
+    return VectorSource(path.name, manifest.dim, vectors.living, queries, origin)
 
 
-def saved(path: Path, queries: Path | None) -> Source:
+def saved(path: Path, queries: Path | None) -> VectorSource:
     """An .npy file of vectors (n, dim), and one of queries. Raises SearchAppError for what is no such array."""
     vectors = _array(path, "--vectors")
     if queries is None:
@@ -68,7 +68,7 @@ def saved(path: Path, queries: Path | None) -> Source:
                 f"--queries {queries} holds vectors of {asked.shape[1]} dimensions, --vectors of {vectors.shape[1]}; "
                 "give two files of the same encoder"
             )
-    return Source(path.name, vectors.shape[1], lambda: _units(vectors, path), asked, origin)
+    return VectorSource(path.name, vectors.shape[1], lambda: _units(vectors, path), asked, origin)
 
 
 def _units(vectors: np.ndarray, path: Path) -> Iterator[np.ndarray]:
@@ -90,7 +90,7 @@ def _array(path: Path, option: str) -> np.ndarray:
     return found
 
 
-def encoded(texts: Sequence[str], encoder: Encoder, documents: int) -> Source:
+def encoded(texts: Sequence[str], encoder: Encoder, documents: int) -> VectorSource:
     """Passages of 60 words of texts, encoded as documents, at most ``documents``; queries are words of some of them.
 
     Raises SearchAppError where there is no passage.
@@ -104,7 +104,7 @@ def encoded(texts: Sequence[str], encoder: Encoder, documents: int) -> Source:
     queries = encoder.encode_queries([fragment(passages[number], rng) for number in chosen])
     vectors = encoder.encode_documents(passages)
     name = ", ".join(Path(text).name for text in texts)
-    return Source(name, encoder.dim, lambda: array_blocks(vectors), queries, "fragments of the passages")
+    return VectorSource(name, encoder.dim, lambda: array_blocks(vectors), queries, "fragments of the passages")
 
 
 def _pieces(words: Iterator[str]) -> Iterator[list[str]]:

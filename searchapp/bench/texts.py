@@ -15,7 +15,7 @@ from searchapp.errors import SearchAppError
 MEDIAN, P95, LEAST = 120, 400, 4  # tokens
 Z95 = 1.6449  # the normal's 95 % point
 PLAIN = (".txt", ".md", ".txt.gz")
-CHARACTERS = 1 << 16  # of a source that are tokenised together
+CHARACTERS = 1 << 16  # of a source that are tokenized together
 DEFAULT = "python:stdlib"
 
 

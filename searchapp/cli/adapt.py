@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from searchapp.adapt.config import Mntp, Simcse, Supervised, make_stage
+from searchapp.adapt.config import MntpConfig, SimcseConfig, SupervisedConfig, make_stage
 from searchapp.cli import mine, probe, recipe
 from searchapp.cli.console import notice, say, seconds_text, table
 from searchapp.cli.launch import together
@@ -18,7 +18,7 @@ from searchapp.errors import AdaptError
 
 if TYPE_CHECKING:
     from searchapp.adapt.data import PairFile
-    from searchapp.adapt.run import Record
+    from searchapp.adapt.run_record import RunRecord
 
 app = typer.Typer(
     help="Turn a decoder language model into an embedder: train it on your text and your pairs.\n\n"
@@ -97,7 +97,7 @@ More = Annotated[
         "searchapp adapt mntp --model meta-llama/Llama-3.2-1B --text wiki.parquet --to models/mntp --chunk 8",
     ),
 )
-@options_from("settings", Mntp(), only_given=True)
+@options_from("settings", MntpConfig(), only_given=True)
 def mntp(
     model: Model, text: Text, to: To, settings: dict[str, Any], more: More = None, adapter: Adapters = None
 ) -> None:
@@ -113,7 +113,7 @@ def mntp(
         "searchapp adapt simcse --model models/mntp --text notes.txt --to models/simcse --scale 20 --lora-dropout 0.1",
     ),
 )
-@options_from("settings", Simcse(), only_given=True)
+@options_from("settings", SimcseConfig(), only_given=True)
 def simcse(
     model: Model, text: Text, to: To, settings: dict[str, Any], more: More = None, adapter: Adapters = None
 ) -> None:
@@ -131,7 +131,7 @@ def simcse(
         " --instruction 'Find the answer'",
     ),
 )
-@options_from("settings", Supervised(), only_given=True)
+@options_from("settings", SupervisedConfig(), only_given=True)
 def supervised(
     model: Model,
     pairs: Annotated[
@@ -173,15 +173,15 @@ def _run(
     pairs: Callable[[], Sequence[PairFile]] = tuple,
 ) -> None:
     """Run a stage, and say what came of it. What is wrong with ``settings`` and ``pairs`` one process says for all."""
-    from searchapp.adapt.distributed import launched
+    from searchapp.adapt.distributed import env_rank
     from searchapp.adapt.run import run_stage
-    from searchapp.cli.progress import Steps as Bar
+    from searchapp.cli.progress import Bar
 
-    with together(), Bar() as bar:
+    with together(), Bar(lines=False) as bar:
         files = pairs()
         stage = make_stage(kind, settings)
         record = run_stage(stage, model=model, to=to, texts=texts, pairs=files, adapters=adapters or (), progress=bar)
-    if launched()[0] == 0:
+    if env_rank() == 0:
         report(record)
 
 
@@ -209,9 +209,9 @@ def pair_files(paths: Sequence[Path], instructions: Sequence[str], symmetric: Se
     ]
 
 
-def report(record: Record, out: Callable[[str], None] = say) -> None:
+def report(record: RunRecord, out: Callable[[str], None] = say) -> None:
     """Print what a run came to: the curve as a table, its speed, and what to do with it."""
-    from searchapp.adapt.loss_curve import table as curve
+    from searchapp.adapt.loss_curve import curve_rows
 
     content = record.content
     if record.already_done:
@@ -222,7 +222,7 @@ def report(record: Record, out: Callable[[str], None] = say) -> None:
     if (found := content.get("rows_per_step", wanted)) < wanted:
         notice(f"the batches had {found:,} rows instead of {wanted:,}: there are no more")
     rows = [["step", "loss", "learning rate"]]
-    rows += [[f"{step:,}", f"{loss:.4f}", f"{rate:.2e}"] for step, loss, rate in curve(record.history)]
+    rows += [[f"{step:,}", f"{loss:.4f}", f"{rate:.2e}"] for step, loss, rate in curve_rows(record.history)]
     out(table(rows))
     out("")
     out(f"trained        {content['trained_parameters']:,} parameters ({content['settings']['train']})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +13,16 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
+from searchapp.cli.options import MEASURING, MODEL, OUTPUT, EncoderOptions, TargetOptions
+from searchapp.cli.signatures import GroupedCommand, examples, option, options_from
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
-    from searchapp.bench.sources import Source
+    from searchapp.bench.sources import VectorSource
 
-Markdown = Annotated[Path | None, typer.Option(help="Write a section of this file, e.g. docs/benchmarks.md.")]
+MEASURED, TEXTS = "What is measured", ".txt(.gz), .md or whatever `build` reads; repeat it."
+JSON = "Write JSON to standard output, and nothing else."
+MARKDOWN = "Write a section of this file, e.g. docs/benchmarks.md."
 
 app = typer.Typer(help="Measure speed.", rich_markup_mode=None)
 
@@ -27,128 +32,161 @@ def bench() -> None:
     """Measure speed."""
 
 
-@app.command("encode")
-def encode(
-    model: options.Model = "bundled",
-    shape: Annotated[
-        str | None,
-        typer.Option(help="Random weights of hidden,layers[,heads[,kv heads[,mlp]]] instead, e.g. 576,30,9,3,1536."),
-    ] = None,
-    rivals: Annotated[
-        str, typer.Option(help="sentence-transformers, hf, or sentence-transformers folders, with commas between.")
-    ] = "",
-    texts: Annotated[
-        list[str] | None,
-        typer.Option(help="Prose to cut: .txt(.gz), .md or whatever `build` reads; repeat it. Default: python:stdlib."),
-    ] = None,
-    documents: Annotated[int, typer.Option(help="Texts to embed in a round.", min=1)] = 512,
-    rounds: Annotated[int, typer.Option(help="Rounds; every figure is a median.", min=1)] = 3,
-    max_length: Annotated[int, typer.Option(help="Longest text in tokens.", min=16)] = 512,
-    dtype: Annotated[list[str] | None, typer.Option(help="A precision; repeat it. Default: float32 and auto.")] = None,
-    backend: Annotated[list[str] | None, typer.Option(help="torch or openvino; repeat it. Default: torch.")] = None,
-    threads: Annotated[int, typer.Option(help="Threads on a CPU; with one, time is the processor's own.", min=1)] = 1,
-    device: options.Device = "auto",
-    end_to_end: Annotated[bool, typer.Option(help="Measure a whole build from JSONL to index too.")] = False,
-    markdown: Markdown = None,
-    json: options.Json = False,
-) -> None:
+@dataclass(frozen=True)
+class EncodeOptions:
+    """What is embedded, by what, and how it is measured; empty: as the bench room has it."""
+
+    model: str = option("bundled", options.FOLDERS, MODEL, flags=("--model", "-m"))
+    shape: str | None = option(
+        None, "Random weights of hidden,layers[,heads[,kv heads[,mlp]]] instead, e.g. 576,30,9,3,1536.", MODEL
+    )
+    dtype: tuple[str, ...] = option((), "A precision; repeat it.", MODEL, default="float32 and auto")
+    backend: tuple[str, ...] = option((), "torch or openvino; repeat it.", MODEL, default="torch")
+    device: str = option("auto", options.DEVICES, MODEL)
+    rivals: str = option(
+        "", "sentence-transformers, hf, or sentence-transformers folders, with commas between.", MEASURED
+    )
+    texts: tuple[str, ...] = option((), f"Prose to cut: {TEXTS}", MEASURED, default="python:stdlib")
+    documents: int = option(512, "Texts to embed in a round.", MEASURED, min=1)
+    max_length: int = option(512, "Longest text in tokens.", MEASURED, min=16)
+    end_to_end: bool = option(
+        False,
+        "Measure a whole build from JSONL to index too.",
+        MEASURED,
+        flags=("--end-to-end/--no-end-to-end",),
+    )
+    rounds: int = option(3, "Rounds; every figure is a median.", MEASURING, min=1)
+    threads: int = option(1, "Threads on a CPU; with one, time is the processor's own.", MEASURING, min=1)
+    markdown: Path | None = option(None, MARKDOWN, OUTPUT)
+    json: bool = option(False, JSON, OUTPUT)
+
+
+@app.command(
+    "encode",
+    cls=GroupedCommand,
+    epilog=examples(
+        "searchapp bench encode",
+        "searchapp bench encode --rivals sentence-transformers,hf --documents 1024 --rounds 5",
+        "searchapp bench encode --shape 576,30,9,3,1536 --dtype bfloat16 --device cuda --markdown docs/benchmarks.md",
+    ),
+)
+@options_from("asked", EncodeOptions())
+def encode(asked: EncodeOptions) -> None:
     """Embed texts of real lengths (median 120, 95 % under 400 tokens) with several programs in turn."""
-    from searchapp.bench import Plan, bench_encode
+    from searchapp.bench import EncodePlan, bench_encode
     from searchapp.bench.report import LEGEND, rows, summary
 
-    plan = Plan(
-        model=model,
-        shape=shape,
-        rivals=tuple(name.strip() for name in rivals.split(",") if name.strip()),
-        dtypes=tuple(dtype or Plan.dtypes),
-        backends=tuple(backend or Plan.backends),
-        sources=tuple(texts or Plan.sources),
-        documents=documents,
-        rounds=rounds,
-        longest=max_length,
-        threads=threads,
-        device=device,
-        end_to_end=end_to_end,
+    plan = EncodePlan(
+        model=asked.model,
+        shape=asked.shape,
+        rivals=tuple(name.strip() for name in asked.rivals.split(",") if name.strip()),
+        dtypes=asked.dtype or EncodePlan.dtypes,
+        backends=asked.backend or EncodePlan.backends,
+        sources=asked.texts or EncodePlan.sources,
+        documents=asked.documents,
+        rounds=asked.rounds,
+        longest=asked.max_length,
+        threads=asked.threads,
+        device=asked.device,
+        end_to_end=asked.end_to_end,
     )
     found = bench_encode(plan, notice)
-    if json:
+    if asked.json:
         say_json(found)
-    _show(found["model"], summary(found), rows(found), LEGEND, markdown, quiet=json)
+    _show(found["model"], summary(found), rows(found), LEGEND, asked.markdown, quiet=asked.json)
 
 
-@app.command("index")
+@dataclass(frozen=True)
+class IndexOptions:
+    """Whose vectors are searched, by what, and how it is measured."""
+
+    texts: tuple[str, ...] = option((), f"Prose to encode in passages of 60 words: {TEXTS}", MEASURED)
+    encoder: EncoderOptions = EncoderOptions()
+    documents: int = option(20_000, "Passages of --texts to encode.", MEASURED, min=1)
+    vectors: Path | None = option(None, "An .npy file of vectors, one a row.", MEASURED)
+    queries: Path | None = option(None, "An .npy file of query vectors, for --vectors.", MEASURED)
+    synthetic: str | None = option(
+        None, "N,DIM: vectors drawn with the spectrum of a large decoder's, e.g. 100000,1024.", MEASURED
+    )
+    rival: tuple[str, ...] = option(
+        (), "A FAISS factory string, usearch or hnswlib; repeat it. Default: Flat and 14 others.", MEASURED
+    )
+    targets: TargetOptions = TargetOptions()
+    rounds: int = option(3, "Rounds; every time is a median.", MEASURING, min=1)
+    markdown: Path | None = option(None, MARKDOWN, OUTPUT)
+    plot: Path | None = option(None, "Draw recall against queries a second as a PNG.", OUTPUT)
+    json: bool = option(False, JSON, OUTPUT)
+
+    def check(self, directory: Path | None) -> None:
+        """Raise SearchAppError unless there is one thing to measure with."""
+        if self.plot is not None and find_spec("matplotlib") is None:
+            raise SearchAppError("--plot needs matplotlib; install searchapp[bench], or leave --plot out")
+        ways = {
+            "INDEX": directory,
+            "--texts": self.texts,
+            "--vectors": self.vectors,
+            "--synthetic": self.synthetic,
+        }
+        given = [name for name, value in ways.items() if value]
+        if len(given) != 1:
+            raise SearchAppError(
+                f"{' and '.join(given) or 'nothing'} given to measure with; give one of {', '.join(ways)}"
+            )
+        if self.queries is not None and self.vectors is None:
+            raise SearchAppError("--queries are the queries of --vectors, which is not given; leave it out")
+
+
+@app.command(
+    "index",
+    cls=GroupedCommand,
+    epilog=examples(
+        "searchapp bench index indexes/notes",
+        "searchapp bench index --synthetic 100000,1024 --rival HNSW32 --rival usearch --plot curves.png",
+        "searchapp bench index --vectors vectors.npy --queries queries.npy --recall 0.95 --json",
+    ),
+)
+@options_from(
+    "asked",
+    IndexOptions(),
+    without=("adapter", "pooling", "max_length", "document_max_length", "attention", "dtype", "backend"),
+)
 def index(
+    asked: IndexOptions,
     directory: Annotated[
         Path | None, typer.Argument(metavar="[INDEX]", help="An index directory, whose vectors are measured with.")
     ] = None,
-    texts: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Prose to encode in passages of 60 words: .txt(.gz), .md or whatever `build` reads; repeat it."
-        ),
-    ] = None,
-    model: options.Model = "bundled",
-    documents: Annotated[int, typer.Option(help="Passages of --texts to encode.", min=1)] = 20_000,
-    vectors: Annotated[Path | None, typer.Option(help="An .npy file of vectors, one a row.")] = None,
-    queries: Annotated[Path | None, typer.Option(help="An .npy file of query vectors, for --vectors.")] = None,
-    synthetic: Annotated[
-        str | None, typer.Option(help="N,DIM: vectors drawn with the spectrum of a large decoder's, e.g. 100000,1024.")
-    ] = None,
-    rival: Annotated[
-        list[str] | None,
-        typer.Option(help="A FAISS factory string, usearch or hnswlib; repeat it. Default: Flat and 14 others."),
-    ] = None,
-    recall: options.Recall = None,
-    memory: options.Memory = None,
-    latency: options.Latency = None,
-    rounds: Annotated[int, typer.Option(help="Rounds; every time is a median.", min=1)] = 3,
-    device: options.Device = "auto",
-    cache: options.Cache = None,
-    markdown: Markdown = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw recall against queries a second as a PNG.")] = None,
-    json: options.Json = False,
 ) -> None:
     """Search the same vectors with searchapp's own choice of index and with others, in turn, on one thread."""
     from searchapp.bench import IndexPlan, bench_index
     from searchapp.bench.index_report import LEGEND, draw, rows, summary
 
-    if plot is not None and find_spec("matplotlib") is None:
-        raise SearchAppError("--plot needs matplotlib; install searchapp[bench], or leave --plot out")
-    ways = {"INDEX": directory, "--texts": texts, "--vectors": vectors, "--synthetic": synthetic}
-    given = [name for name, value in ways.items() if value]
-    if len(given) != 1:
-        raise SearchAppError(f"{' and '.join(given) or 'nothing'} given to measure with; give one of {', '.join(ways)}")
-    if queries is not None and vectors is None:
-        raise SearchAppError("--queries are the queries of --vectors, which is not given; leave it out")
-    plan = IndexPlan(tuple(rival) if rival else None, options.targets(recall, memory, latency), rounds)
-    source = _source(directory, vectors, queries, synthetic)
-    if source is None:
-        from searchapp.bench.sources import encoded
-        from searchapp.encoder import Encoder
-
-        notice("encoding the texts")
-        source = encoded(texts or [], Encoder.load(model, device=device, cache=cache), documents)
+    asked.check(directory)
+    plan = IndexPlan(asked.rival or None, asked.targets.over(), asked.rounds)
+    source = _source(directory, asked)
     found = bench_index(source, plan, notice)
-    if plot is not None:
+    if asked.plot is not None:
         try:
-            draw(found, plot)
+            draw(found, asked.plot)
         except (OSError, ValueError) as error:
-            raise SearchAppError(f"--plot {plot} cannot be written ({error}); give a .png file") from error
-        notice(f"curves drawn in {plot}")
-    if json:
+            raise SearchAppError(f"--plot {asked.plot} cannot be written ({error}); give a .png file") from error
+        notice(f"curves drawn in {asked.plot}")
+    if asked.json:
         say_json(found)
-    _show(f"Indexes over {source.name}", summary(found), rows(found), LEGEND, markdown, quiet=json)
+    _show(f"Indexes over {source.name}", summary(found), rows(found), LEGEND, asked.markdown, quiet=asked.json)
 
 
-def _source(directory: Path | None, vectors: Path | None, queries: Path | None, synthetic: str | None) -> Source | None:
-    """Vectors that are there or are drawn; None where texts are to be encoded."""
-    from searchapp.bench.sources import drawn, saved, stored
+def _source(directory: Path | None, asked: IndexOptions) -> VectorSource:
+    """The vectors that are there, are drawn, or are encoded now."""
+    from searchapp.bench.sources import drawn, encoded, saved, stored
 
     if directory is not None:
         return stored(directory)
-    if vectors is not None:
-        return saved(vectors, queries)
-    return drawn(synthetic) if synthetic is not None else None
+    if asked.vectors is not None:
+        return saved(asked.vectors, asked.queries)
+    if asked.synthetic is not None:
+        return drawn(asked.synthetic)
+    notice("encoding the texts")
+    return encoded(list(asked.texts), asked.encoder.load(), asked.documents)
 
 
 def _show(

@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.console import bytes_text, notice, say, seconds_text
+from searchapp.cli.console import notice
+from searchapp.cli.describe import report
+from searchapp.cli.options import INDEX, OUTPUT, EncoderOptions, TargetOptions
+from searchapp.cli.signatures import command, option, options_from
 
 if TYPE_CHECKING:
-    from searchapp.index import Summary
-    from searchapp.index.storage.manifest import Lexical, Manifest
+    from searchapp.index import BuildSettings
 
 
+@dataclass(frozen=True)
+class IndexOptions:
+    """What is made of the vectors and the words."""
+
+    pca: str | None = option(None, options.PCA, INDEX)
+    factory: str = option("auto", f"{options.FACTORY}.", INDEX)
+    targets: TargetOptions = TargetOptions()
+    lexical: bool = option(True, "Count the words too, for BM25 and --hybrid.", INDEX)
+    language: str | None = option(None, options.LANGUAGE, INDEX)
+    segment_size: int = option(8_192, "Documents encoded between two commits.", INDEX, min=1)
+    overwrite: bool = option(
+        False, "Start again, whatever the directory holds.", OUTPUT, flags=("--overwrite/--no-overwrite",)
+    )
+
+    def settings(self) -> BuildSettings:
+        """What the index room is asked for. Raises SearchAppError for what it does not know."""
+        from searchapp.index import Analyzer, BuildSettings
+
+        return BuildSettings(
+            pca=options.dimension(self.pca),
+            factory=self.factory,
+            targets=self.targets.over(),
+            lexical=self.lexical,
+            analyzer=Analyzer.of_language(self.language) if self.language else None,
+            overwrite=self.overwrite,
+            segment_size=self.segment_size,
+        )
+
+
+@command(
+    "searchapp build notes/ --index indexes/notes",
+    "searchapp build docs.jsonl more.parquet --index indexes/docs --pca 128 --recall 0.95",
+    "searchapp build python:stdlib --index indexes/python --model models/mine --device cuda",
+)
+@options_from("encoder", EncoderOptions())
+@options_from("asked", IndexOptions())
 def build(
     sources: Annotated[
         list[str],
@@ -25,124 +64,27 @@ def build(
         ),
     ],
     index: Annotated[
-        Path, typer.Option("--index", help="Where the index goes, e.g. indexes/wiki.", show_default=False)
+        Path,
+        typer.Option(
+            "--index",
+            help="Where the index goes, e.g. indexes/wiki.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ],
-    model: options.Model = "bundled",
-    adapter: options.Adapters = None,
-    pca: options.Pca = None,
-    factory: Annotated[str, typer.Option(help="auto, Flat, or any FAISS factory string.")] = "auto",
-    recall: options.Recall = None,
-    memory: options.Memory = None,
-    latency: options.Latency = None,
-    lexical: Annotated[bool, typer.Option(help="Count the words too, for BM25 and --hybrid.")] = True,
-    language: options.Language = None,
-    pooling: options.Pooling = None,
-    max_length: options.MaxLength = None,
-    document_max_length: options.DocumentMaxLength = None,
-    attention: options.Attention = "auto",
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
-    backend: options.Backend = "torch",
-    cache: options.Cache = None,
-    segment_size: Annotated[int, typer.Option(help="Documents encoded between two commits.", min=1)] = 8_192,
-    overwrite: Annotated[bool, typer.Option(help="Start again, whatever the directory holds.")] = False,
+    encoder: EncoderOptions,
+    asked: IndexOptions,
 ) -> None:
     """Embed documents and build an index over them. A build that was interrupted goes on where it was."""
     from searchapp.cli.progress import Bar
     from searchapp.corpus import open_source
-    from searchapp.encoder import Encoder
-    from searchapp.index import Analyser
     from searchapp.index import build as build_index
 
-    analyser = Analyser.of_language(language) if language else None
-    targets = options.targets(recall, memory, latency)
+    settings = asked.settings()
     for source in sources:
         open_source(source)  # a missing file is said before a model is loaded
-    encoder = Encoder.load(
-        model,
-        adapters=adapter,
-        pooling=pooling,
-        max_length=max_length,
-        document_max_length=document_max_length,
-        attention=attention,
-        dtype=dtype,
-        device=device,
-        backend=backend,
-        cache=cache,
-    )
-    notice(f"model {model}: {encoder.description}")
+    loaded = encoder.load()
+    notice(f"model {encoder.model}: {loaded.description}")
     with Bar() as bar:
-        summary = build_index(
-            sources,
-            index,
-            encoder,
-            pca=options.dimension(pca),
-            factory=factory,
-            targets=targets,
-            lexical=lexical,
-            analyser=analyser,
-            overwrite=overwrite,
-            segment_size=segment_size,
-            progress=bar,
-        )
+        summary = build_index(sources, index, loaded, settings, progress=bar)
     report(index, summary)
-
-
-def report(path: Path, summary: Summary) -> None:
-    """Print what was built, one fact a line."""
-    manifest = summary.manifest
-    plan = manifest.build
-    if summary.already_done:
-        say(f"{path} is already built from these sources by this model: nothing to do")
-    elif summary.resumed_at == manifest.rows:
-        say(f"{summary.resumed_at:,} documents were already encoded; only the index was built again")
-    elif summary.resumed_at:
-        say(f"went on after {summary.resumed_at:,} documents that were already encoded")
-    say(f"documents      {manifest.rows:,}")
-    reasons = ", ".join(
-        f"{count:,} {reason}" for reason, count in sorted(plan.reasons.items(), key=lambda item: -item[1])
-    )
-    say(f"rejected       {plan.rejected:,}" + (f" ({reasons}); see {path / 'rejected.jsonl'}" if plan.rejected else ""))
-    describe_index(manifest)
-    if manifest.lexical is not None:
-        say(f"words          {describe(manifest.lexical)}")
-    say(f"on disk        {bytes_text(sum(entry.size for entry in manifest.files.values()))}")
-    encode = plan.seconds.get("encode", 0.0)
-    rate = f" ({plan.tokens / encode:,.0f} tokens/s)" if encode and plan.tokens else ""  # none where all were cached
-    stages = [f"encode {seconds_text(encode)}{rate}"]
-    stages += [
-        f"{name} {seconds_text(plan.seconds[name])}" for name in ("words", "reduce", "index") if name in plan.seconds
-    ]
-    say(f"time           {', '.join(stages)}")
-
-
-def describe(part: Lexical) -> str:
-    """A BM25 part in words."""
-    stems = f"{part.stemmer} stems" if part.stemmer else "no stemming"
-    stopped = f"{part.stop_words} stop words left out" if part.stop_words else "all words"
-    return f"{stems}, {stopped}; BM25 with k1 = {part.k1:g}, b = {part.b:g}; analysis {part.analysis}"
-
-
-def describe_index(manifest: Manifest) -> None:
-    """Print what is searched: reduction, type, what was measured of it, and what there is to say about the choice."""
-    ann, measured = manifest.ann, manifest.ann.measured if manifest.ann else {}
-    if manifest.reduction is not None:
-        kept = manifest.reduction.explained_variance
-        say(f"dimensions     {manifest.dim} → {manifest.reduction.dim} by PCA, {kept:.1%} of the variance explained")
-    else:
-        say(f"dimensions     {manifest.dim}")
-    if ann is None:
-        return
-    setting = "".join(f", {name} {value}" for name, value in ann.parameters.items())
-    rescored = ", exact" if ann.is_exact else f", {ann.candidates} candidates rescored"
-    say(f"index          {ann.factory}{setting}{rescored}")
-    if measured:
-        against = "1, it is exact" if ann.is_exact else f"{measured['recall']:.3f} of exact search"
-        say(
-            f"recall@10      {against}, {measured['milliseconds']:.2f} ms/query on one thread "
-            f"({measured['queries']:.0f} queries)"
-        )
-    size = manifest.files[ann.file].size
-    say(f"bytes/vector   {size / max(1, ann.rows):.0f} in the index, {2 * manifest.dim} stored for rescoring")
-    for note in ann.notes:
-        say(f"note           {note}")

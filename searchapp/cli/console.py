@@ -13,6 +13,7 @@ from typing import Any
 
 from searchapp.errors import SearchAppError
 
+NOTICES = "searchapp.cli"  # the logger of what the program itself says
 # Our own codes travel as surrogates, which no document can hold: `say` alone makes escapes, so none comes from a text.
 BOLD, DIM, GREEN, RED, RESET = "\ud801", "\ud802", "\ud803", "\ud804", "\ud800"
 ESCAPES = {BOLD: "\x1b[1m", DIM: "\x1b[2m", GREEN: "\x1b[32m", RED: "\x1b[31m", RESET: "\x1b[0m"}
@@ -90,17 +91,34 @@ def _drop(descriptor: int) -> None:
 
 
 def notice(text: str) -> None:
-    """A line of news. That nobody reads it is no reason to stop."""
+    """A line of news, at level ``info`` of the program's logger. That nobody reads it is no reason to stop."""
+    _log("INFO", text)
+
+
+def complain(text: str, error: BaseException | None = None, *, fold: bool = True) -> None:
+    """One line that says what is wrong, after the traceback of an error that is given.
+
+    ``fold=False`` keeps the white space, as in a quoted path.
+    """
+    _log("ERROR", "searchapp: error: " + (" ".join(text.split()) if fold else text), error)
+
+
+def _log(level: str, text: str, error: BaseException | None = None) -> None:
+    import logging
+
+    if logging.getLogger("searchapp").handlers:
+        logging.getLogger(NOTICES).log(getattr(logging, level), "%s", text, exc_info=error)
+    else:  # a part of the program that runs without the rest
+        write_line(text)
+
+
+def write_line(text: str) -> None:
+    """A line on standard error; where it cannot be written, it is dropped."""
     try:
         sys.stderr.write(plain(text) + "\n")
         sys.stderr.flush()
     except OSError:
         _drop(sys.stderr.fileno())
-
-
-def complain(text: str) -> None:
-    """One line that says what is wrong."""
-    notice("searchapp: error: " + " ".join(text.split()))
 
 
 def style(text: str, *codes: str) -> str:

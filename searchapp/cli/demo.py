@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.build import report
 from searchapp.cli.console import notice, say
-from searchapp.cli.search import show
+from searchapp.cli.describe import report
+from searchapp.cli.hits import show
+from searchapp.cli.signatures import command
 
 QUERIES = (
     "read a csv file",
@@ -23,12 +24,15 @@ QUERIES = (
 )
 
 
+@command("searchapp demo", "searchapp demo --index indexes/python --model models/mine -k 5")
 def demo(
-    index: Annotated[Path, typer.Option("--index", help="Where the index goes.")] = Path("indexes/python-stdlib"),
+    index: Annotated[
+        Path, typer.Option("--index", help="Where the index goes.", rich_help_panel=options.OUTPUT)
+    ] = Path("indexes/python-stdlib"),
     model: options.Model = "bundled",
-    k: Annotated[int, typer.Option("-k", help="Hits for each query.", min=1)] = 3,
+    k: Annotated[int, typer.Option("-k", help="Hits for each query.", min=1, rich_help_panel=options.SEARCH)] = 3,
     device: options.Device = "auto",
-    overwrite: Annotated[bool, typer.Option(help="Start again, whatever the directory holds.")] = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Build an index over the docstrings of the standard library, search it, and say what to type next."""
     from searchapp.cli.progress import Bar
@@ -50,7 +54,7 @@ def demo(
     say("Next:")
     if shutil.which("searchapp") is None:
         say(f"  source {Path(sys.prefix) / 'bin' / 'activate'}")
-    for command, what in (
+    for line, what in (
         (f"searchapp search {index}", "your own queries, at a prompt"),
         (f"searchapp search {index} 'parse html' --filter 'kind == \"class\"'", "only what passes"),
         (f"searchapp search {index} 'kill a child process' --hybrid", "words (BM25) beside vectors"),
@@ -59,4 +63,4 @@ def demo(
         (f"searchapp add {index} notes/", "into the index that is there; delete and compact follow"),
         ("searchapp evaluate retrieval path/to/beir-folder --hybrid", "how good is it?"),
     ):
-        say(f"  {command}\n      {what}")
+        say(f"  {line}\n      {what}")

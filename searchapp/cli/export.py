@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,34 +10,54 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, say
+from searchapp.cli.options import FOLDERS, MODEL, OUTPUT, EncoderOptions
+from searchapp.cli.signatures import command, options_from
 
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
     from searchapp.index import VectorIndex
 
 
+@command(
+    "searchapp export models/mine --to exported",
+    "searchapp export bundled --to exported --with-pca indexes/notes",
+    "searchapp export models/mntp --adapter models/mine --to merged --dtype bfloat16 --merge-only",
+)
+@options_from("encoder", EncoderOptions(device="cpu"), without=("model", "dtype", "device", "backend", "cache"))
 def export(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="A checkpoint directory, a hub id, or `bundled`.", show_default=False),
+        typer.Argument(metavar="MODEL", help=FOLDERS, show_default=False),
     ],
-    to: Annotated[Path, typer.Option("--to", help="A new directory for the merged checkpoint.", show_default=False)],
-    adapter: options.Adapters = None,
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to", help="A new directory for the merged checkpoint.", show_default=False, rich_help_panel=OUTPUT
+        ),
+    ],
+    encoder: EncoderOptions,
     with_pca: Annotated[
         Path | None,
-        typer.Option("--with-pca", metavar="INDEX", help="Reduce vectors as this index does, which the model made."),
+        typer.Option(
+            "--with-pca",
+            metavar="INDEX",
+            help="Reduce vectors as this index does, which the model made.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     instruction: options.Instruction = None,
-    pooling: options.Pooling = None,
-    max_length: options.MaxLength = None,
-    document_max_length: options.DocumentMaxLength = None,
-    attention: options.Attention = "auto",
-    dtype: Annotated[str, typer.Option(help="float32 (exact), bfloat16 or float16 (half the size).")] = "float32",
-    merge_only: Annotated[bool, typer.Option("--merge-only", help="Write no files for sentence-transformers.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace an earlier export in the directory.")] = False,
+    dtype: Annotated[
+        str, typer.Option(help="float32 (exact), bfloat16 or float16 (half the size).", rich_help_panel=OUTPUT)
+    ] = "float32",
+    merge_only: Annotated[
+        bool,
+        typer.Option("--merge-only", help="Write no files for sentence-transformers.", rich_help_panel=OUTPUT),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace an earlier export in the directory.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
     """Merge a model with its adapters into a checkpoint for sentence-transformers and for searchapp."""
-    from searchapp.encoder import Encoder
     from searchapp.encoder.export.export import check_target
     from searchapp.encoder.export.export import export as write
     from searchapp.errors import ModelError
@@ -45,21 +66,12 @@ def export(
     if with_pca is not None and merge_only:
         raise ModelError("--with-pca writes a module of sentence-transformers, --merge-only writes none; give one")
     index = _reduced(with_pca) if with_pca is not None else None
-    encoder = Encoder.load(
-        model,
-        adapters=adapter,
-        pooling=pooling,
-        max_length=max_length,
-        document_max_length=document_max_length,
-        attention=attention,
-        dtype=dtype,
-        device="cpu",
-    )
+    loaded = replace(encoder, model=model, dtype=dtype).load()
     if index is not None:
-        _require_match(index, encoder)
+        _require_match(index, loaded)
     reduction = index.reduction.components if index is not None and index.reduction is not None else None
     written = write(
-        encoder,
+        loaded,
         to,
         reduction=reduction,
         instruction=instruction,
@@ -69,7 +81,7 @@ def export(
     for text in written.notices:
         notice(f"note: {text}")
     size = sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
-    reduced = f", reduced from {encoder.dim} as in {with_pca}" if with_pca is not None else ""
+    reduced = f", reduced from {loaded.dim} as in {with_pca}" if with_pca is not None else ""
     say(f"{to}: {written.dim} dimensions{reduced}, {written.dtype}, {bytes_text(size)}")
     if written.prompts is None:
         say(f'load it with: searchapp.Encoder.load("{to}")')

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.build import describe
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json
+from searchapp.cli.describe import describe
+from searchapp.cli.signatures import command
 
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
     from searchapp.index.storage.manifest import Manifest
 
 
+@command("searchapp info indexes/notes", "searchapp info indexes/notes --json")
 def info(index: options.Directory, json: options.Json = False) -> None:
     """Show what an index holds and what made it."""
     from searchapp.index import Snapshot
     from searchapp.index.drift import drift_notice
+    from searchapp.index.storage.manifest_json import to_json
 
     snapshot = Snapshot.open(index)
     manifest = snapshot.manifest
@@ -31,17 +33,17 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         "state": manifest.state,
         "documents": manifest.documents,
         "deleted": manifest.rows - manifest.documents,
-        "fresh": manifest.fresh,
+        "fresh": manifest.unindexed_rows,
         "segments": len(manifest.segments),
         "dim": manifest.dim,
-        "reduction": asdict(manifest.reduction) if manifest.reduction else None,
-        "ann": asdict(manifest.ann) if manifest.ann else None,
+        "reduction": to_json(manifest.reduction),
+        "ann": to_json(manifest.ann),
         "encoder": manifest.encoder,
-        "build": asdict(manifest.build),
-        "additions": [asdict(addition) for addition in manifest.additions],
+        "build": to_json(manifest.build),
+        "additions": [to_json(addition) for addition in manifest.additions],
         "staged": manifest.staged.rows if manifest.staged else 0,
         "rejected": manifest.rejected,
-        "drift": asdict(manifest.drift) if manifest.drift else None,
+        "drift": to_json(manifest.drift),
         "bytes": sum(entry.size for entry in manifest.files.values()),
         "generation": manifest.number,
         "format": manifest.format,
@@ -92,8 +94,8 @@ def _updates(manifest: Manifest) -> dict[str, str]:
         names = dict.fromkeys(name for addition in manifest.additions for name in addition.names)
         lines["added"] = ", ".join(names)
     waiting = []
-    if manifest.fresh:
-        waiting.append(f"{manifest.fresh:,} added, searched exactly")
+    if manifest.unindexed_rows:
+        waiting.append(f"{manifest.unindexed_rows:,} added, searched exactly")
     if gone := manifest.rows - manifest.documents:
         waiting.append(f"{gone:,} deleted or replaced")
     if waiting:
@@ -106,13 +108,20 @@ def _updates(manifest: Manifest) -> dict[str, str]:
     return lines
 
 
+@command(
+    "searchapp verify indexes/notes",
+    "searchapp verify indexes/notes --repair",
+    "searchapp verify indexes/notes notes/ --repair --json",
+)
 def verify(
     index: options.Directory,
     sources: Annotated[
         list[str] | None,
         typer.Argument(metavar="[SOURCE]...", help="With --repair: where lost documents are; default: those recorded."),
     ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what is damaged.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what is damaged.", rich_help_panel=options.INDEX)
+    ] = False,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:

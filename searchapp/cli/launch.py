@@ -16,14 +16,14 @@ def together() -> Iterator[None]:
 
     Before the processes have met, all of them find the same thing wrong: the first one says it.
     """
-    from searchapp.adapt.distributed import launched, leave, world
+    from searchapp.adapt.distributed import env_rank, env_world_size, leave_group, rank_and_world_size
 
     try:
         yield
     except SearchAppError as error:
-        if launched()[0] and world()[1] == 1:
+        if env_rank() and rank_and_world_size()[1] == 1:
             raise typer.Exit(2) from error
         raise
     finally:
-        if launched()[1] > 1:
-            leave()
+        if env_world_size() > 1:
+            leave_group()

@@ -2,60 +2,79 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated
+from dataclasses import astuple, dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.build import describe
 from searchapp.cli.console import bytes_text, say
+from searchapp.cli.describe import describe
+from searchapp.cli.options import INDEX
+from searchapp.cli.signatures import command, option, options_from
 from searchapp.errors import SearchAppError
 
+if TYPE_CHECKING:
+    from searchapp.index import Analyzer
+    from searchapp.index.storage.manifest import Lexical
 
+
+@dataclass(frozen=True)
+class WordOptions:
+    """What is changed of the words; None: as it is."""
+
+    language: str | None = option(None, options.LANGUAGE, INDEX)
+    stemmer: str | None = option(None, "A Snowball stemmer, or none.", INDEX)
+    stop_words: str | None = option(None, "The language of the stop words, or none.", INDEX)
+    k1: float | None = option(None, "How slowly a repeated word saturates. Default: 0.9.", INDEX)
+    b: float | None = option(None, "How much long documents are held back, 0 to 1. Default: 0.4.", INDEX)
+
+    def over(self, before: Lexical | None) -> Analyzer:
+        """How the words are cut, where ``before`` is how they were. Raises SearchAppError for an unknown language."""
+        from searchapp.index import Analyzer
+
+        if self.language:
+            analyzer = Analyzer.of_language(self.language)
+        else:
+            analyzer = Analyzer(before.stemmer, before.stop_words) if before else Analyzer()
+        if self.stemmer is not None:
+            analyzer = replace(analyzer, stemmer=None if self.stemmer == "none" else self.stemmer)
+        if self.stop_words is not None:
+            analyzer = replace(analyzer, stop_words=None if self.stop_words == "none" else self.stop_words)
+        return analyzer
+
+
+@command(
+    "searchapp lexical indexes/notes --language german",
+    "searchapp lexical indexes/notes --k1 1.2 --b 0.75",
+    "searchapp lexical indexes/notes --remove",
+)
+@options_from("words", WordOptions())
 def lexical(
     index: options.Directory,
-    language: options.Language = None,
-    stemmer: Annotated[str | None, typer.Option(help="A Snowball stemmer, or none.", show_default=False)] = None,
-    stop_words: Annotated[
-        str | None, typer.Option(help="The language of the stop words, or none.", show_default=False)
-    ] = None,
-    k1: Annotated[float | None, typer.Option(help="How slowly a repeated word saturates. Default: 0.9.")] = None,
-    b: Annotated[
-        float | None, typer.Option(help="How much long documents are held back, 0 to 1. Default: 0.4.")
-    ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove the words instead.")] = False,
+    words: WordOptions,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the words instead.", rich_help_panel=INDEX)] = False,
 ) -> None:
     """Count the words of an index for BM25, complete or change them. No document is encoded.
 
     Words that were counted the same way are not counted again; what is not given stays as it is. Words that an older
     version of the analysis counted are counted again by today's, which knows the scripts and languages of the world.
     """
-    from searchapp.index import Analyser, VectorIndex, Writer
+    from searchapp.index import VectorIndex, Writer
     from searchapp.index.lexical.bm25 import add_lexical, remove_lexical
 
     before = VectorIndex.open(index).manifest.lexical
     if remove:
-        if given := [value for value in (language, stemmer, stop_words, k1, b) if value is not None]:
+        if given := [value for value in astuple(words) if value is not None]:
             raise SearchAppError(f"--remove takes no other option (found {given[0]!r}); leave it out, or --remove")
         with Writer.update(index) as writer:
             remove_lexical(writer)
         say(f"{index} has no BM25 part any more")
         return
-    analyser = (
-        Analyser.of_language(language)
-        if language
-        else Analyser(before.stemmer, before.stop_words)
-        if before
-        else Analyser()
-    )
-    if stemmer is not None:
-        analyser = replace(analyser, stemmer=None if stemmer == "none" else stemmer)
-    if stop_words is not None:
-        analyser = replace(analyser, stop_words=None if stop_words == "none" else stop_words)
+    analyzer = words.over(before)
     with Writer.update(index) as writer:
         start = writer.manifest
-        manifest = add_lexical(writer, analyser, k1=k1, b=b, renew=True)
+        manifest = add_lexical(writer, analyzer, k1=words.k1, b=words.b, renew=True)
     part = manifest.lexical
     if part is None:
         raise SearchAppError(f"{index} holds no documents; run `searchapp build`")

@@ -6,7 +6,6 @@ import io
 import sys
 from pathlib import Path
 
-from searchapp.corpus.decoding import Unreadable, text_lines
 from searchapp.errors import SearchAppError
 
 
@@ -15,6 +14,8 @@ def listed(path: Path, option: str, entry: str) -> list[str]:
 
     Raises SearchAppError where it cannot be read, is no Unicode text or holds a NUL.
     """
+    from searchapp.corpus.decoding import Unreadable, text_lines
+
     expected = f"give a text file in UTF-8, {entry} a line"
     try:
         with path.open("rb") as file:
@@ -29,6 +30,8 @@ def input_lines() -> list[str]:
 
     Raises SearchAppError where it is no Unicode text or holds a NUL.
     """
+    from searchapp.corpus.decoding import Unreadable, text_lines
+
     given = getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode("utf-8", "surrogatepass"))
     try:
         return [text for _, text in text_lines(given)]

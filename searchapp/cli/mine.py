@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json
 
 if TYPE_CHECKING:
-    from searchapp.adapt.hard_negatives import Candidate, Score, Search, Summary
+    from searchapp.adapt.hard_negatives import Candidate, MiningSummary, Retriever, TextScorer
     from searchapp.search import Index
 
 
@@ -43,36 +42,41 @@ def mine(
     json: options.Json = False,
 ) -> None:
     """Add hard negatives to pairs: what the index ranks high for the query and is no answer to it."""
-    from tqdm import tqdm
-
     from searchapp.adapt.data import PairFile, read_pairs
-    from searchapp.adapt.hard_negatives import Choice, check_target, write_mined
+    from searchapp.adapt.hard_negatives import MiningConfig, check_target, write_mined
     from searchapp.adapt.hard_negatives import mine as mine_pairs
+    from searchapp.cli.progress import Bar
+    from searchapp.errors import AdaptError
     from searchapp.search import Index
 
-    choice = Choice(count, skip, depth, max_share, margin, sample, seed, titles)
+    if not 0 < max_share <= 1:
+        raise AdaptError(f"--max-share is {max_share}; expected a share above 0 and up to 1, such as 0.95")
+    config = MiningConfig(
+        num_negatives=count,
+        range_min=skip,
+        range_max=depth,
+        relative_margin=1 - max_share,
+        absolute_margin=margin,
+        sample=sample,
+        seed=seed,
+        titles=titles,
+    )
     check_target(to, overwrite=overwrite)
     streams = [read_pairs(PairFile(path)) for path in pairs]  # a missing file is said before a model is loaded
     opened = Index.open(index, device=device)
     for text in opened.vectors.snapshot.notices:
         notice(f"notice: {text}")
     search, score = _asking(opened, instruction)
-    with tqdm(desc="mining", unit="query", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
-        rows = mine_pairs(
-            (pair for stream in streams for pair in stream),
-            search,
-            score,
-            choice,
-            progress=lambda done: bar.update(done - bar.n),
-        )
-        summary = write_mined(rows, to, count=count, overwrite=overwrite)
+    with Bar(lines=False) as bar:
+        rows = mine_pairs((pair for stream in streams for pair in stream), search, score, config, progress=bar)
+        summary = write_mined(rows, to, num_negatives=count, overwrite=overwrite)
     if json:
         say_json({"to": str(to), **asdict(summary)})
     else:
         report(to, summary)
 
 
-def report(to: Path, summary: Summary) -> None:
+def report(to: Path, summary: MiningSummary) -> None:
     """Print what was mined, one fact a line."""
     say(f"queries          {summary.queries:,}")
     say(f"negatives        {summary.mined:,}")
@@ -81,7 +85,7 @@ def report(to: Path, summary: Summary) -> None:
     say(f"written to       {to}")
 
 
-def _asking(index: Index, instruction: str | None) -> tuple[Search, Score]:
+def _asking(index: Index, instruction: str | None) -> tuple[Retriever, TextScorer]:
     """How the index is searched, and how its encoder scores a text for a query: by the cosine, as hits are scored."""
     from searchapp.adapt.hard_negatives import Candidate
 

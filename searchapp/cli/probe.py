@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.console import notice, say, say_json, seconds_text, table
+from searchapp.cli.console import say, say_json, seconds_text, table
 
 if TYPE_CHECKING:
     from searchapp.adapt.probing.linear_probe import ProbeResult
@@ -54,55 +53,22 @@ def probe(
     json: options.Json = False,
 ) -> None:
     """Train a linear layer on a frozen model's word vectors, and score it, with 95 % intervals over the sentences."""
-    from searchapp.adapt.probing.linear_probe import Training, read_task
+    from searchapp.adapt.probing.linear_probe import ProbeTraining, read_task
     from searchapp.adapt.probing.linear_probe import probe as measure
+    from searchapp.cli.progress import Bar
     from searchapp.encoder import Encoder
 
-    training = Training(steps=steps, batch=batch, rate=rate, seed=seed, seeds=seeds)
+    training = ProbeTraining(steps=steps, batch_size=batch, learning_rate=rate, seed=seed, seeds=seeds)
     sentences = read_task(data, task, split=split, column=column)
     encoder = Encoder.load(
         model, adapters=adapter, bidirectional=bidirectional, attention=attention, dtype=dtype, device=device
     )
-    with _Bars() as bars:
-        result = measure(encoder, sentences, shift=shift, training=training, progress=bars)
+    with Bar() as bar:
+        result = measure(encoder, sentences, shift=shift, training=training, progress=bar)
     if json:
         say_json({"results": [result.to_json()]})
     else:
         _show(result)
-
-
-class _Bars:
-    """A bar for each stage on standard error; where that is no terminal, a line for each."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        self._make = tqdm
-        self._bar: tqdm | None = None
-        self._stage = ""
-
-    def __enter__(self) -> _Bars:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """So much of a stage is done."""
-        if stage != self._stage:
-            self._close()
-            self._stage = stage
-            if sys.stderr.isatty():
-                self._bar = self._make(desc=stage, total=total, dynamic_ncols=True)
-            else:
-                notice(f"{stage} …")
-        if self._bar is not None:
-            self._bar.update(done - self._bar.n)
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
 
 def _show(result: ProbeResult) -> None:

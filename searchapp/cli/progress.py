@@ -19,11 +19,13 @@ class Bar:
     """Draws a ``searchapp.progress.Progress``; where standard error is no terminal, a line at each stage is all.
 
     A stage without a unit is one step: it gets a line. With ``keep=False`` nothing is left on the screen, and nothing
-    is said where there is no terminal: for what is over in a moment.
+    is said where there is no terminal: for what is over in a moment. ``lines=False`` says nothing there either, and
+    keeps the bar on the screen. Rates are of this run: what an earlier run did is in the bar and in no rate.
     """
 
-    def __init__(self, *, keep: bool = True) -> None:
+    def __init__(self, *, keep: bool = True, lines: bool = True) -> None:
         self._keep = keep
+        self._lines = keep and lines
         self._bar: tqdm | None = None
         self._began = time.perf_counter()
         self._sums: dict[str, float] = {}
@@ -42,7 +44,7 @@ class Bar:
         self.close()
         self._began, self._sums, self._shown = time.perf_counter(), {}, {}
         if not unit or not sys.stderr.isatty():
-            if self._keep:
+            if self._lines:
                 notice(f"{name} …")
             return
         from tqdm import tqdm
@@ -89,40 +91,3 @@ class Bar:
         rates = [f"{value / seconds:,.0f} {name}/s" for name, value in self._sums.items()]
         shown = [f"{name} {value:,.4g}" for name, value in self._shown.items()]
         self._bar.set_postfix_str(", ".join([*shown, *rates]))
-
-
-class Steps:
-    """Shows the steps and the loss of training on standard error, where that is a terminal."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm | None = None
-        self._began = time.perf_counter()
-        self._tokens = 0.0
-
-    def __enter__(self) -> Steps:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __call__(self, step: int, steps: int, values: dict[str, float]) -> None:
-        """A step was made."""
-        if not sys.stderr.isatty():
-            return
-        if self._bar is None:  # the first step of a run that goes on is not the first of the stage
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=steps, initial=step - 1, unit="step", dynamic_ncols=True)
-            self._began, self._tokens = time.perf_counter(), 0.0
-        self._tokens += values["tokens"]
-        rate = self._tokens / max(1e-6, time.perf_counter() - self._began)
-        self._bar.update(step - self._bar.n)
-        self._bar.set_postfix_str(f"loss {values['loss']:.4f}, {rate:,.0f} tokens/s")
-
-    def close(self) -> None:
-        """The stage is over."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None

@@ -39,11 +39,10 @@ Only = Annotated[
 
 def run(recipe: RecipeName, to: To = None, changes: Set = None, only: Only = None) -> None:
     """Run the stages of a recipe in order. One that was stopped goes on where it was; a complete one is kept."""
-    from searchapp.adapt.distributed import launched
+    from searchapp.adapt.distributed import env_rank
     from searchapp.adapt.recipe.recipe import run_recipe
     from searchapp.adapt.recipe.toml import read_recipe
-    from searchapp.adapt.run import run_stage
-    from searchapp.cli.progress import Steps
+    from searchapp.cli.progress import Bar
 
     try:
         found = read_recipe(recipe, _changes(to, changes), only=only or (), inspect_files=True)
@@ -52,15 +51,15 @@ def run(recipe: RecipeName, to: To = None, changes: Set = None, only: Only = Non
     places = {stage.name: place for place, stage in enumerate(found.stages, 1)}
 
     def announce(stage: RecipeStage) -> None:
-        steps.close()
-        if launched()[0]:
+        bar.close()
+        if env_rank():
             return
         where = f"{found.model(stage)} → {found.to / stage.name}"
         notice(f"stage {stage.name} ({places[stage.name]} of {len(places)}): {where}")
 
-    with together(), Steps() as steps:
-        records = run_recipe(found, run_stage, progress=steps, announce=announce)
-    if launched()[0]:
+    with together(), Bar(lines=False) as bar:
+        records = run_recipe(found, progress=bar, announce=announce)
+    if env_rank():
         return
     wide = max(len(stage.name) for stage in found.stages)
     for stage, record in zip(found.stages, records, strict=True):

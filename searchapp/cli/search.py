@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,19 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.console import BOLD, DIM, GREEN, complain, notice, say, say_json, seconds_text, style, width
+from searchapp.cli.console import BOLD, complain, notice, say, style
+from searchapp.cli.hits import show, show_json
 from searchapp.cli.lists import input_lines
+from searchapp.cli.options import OUTPUT, SEARCH, FusionOptions, RerankOptions
+from searchapp.cli.signatures import command, option, options_from
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
-    from searchapp.rerank import Reranker
-    from searchapp.search import Answer, Fusion, Hit, Index
+    from searchapp.search import Answer, Index, SearchOptions
 
-PLAIN = ("exact", "compressed", "rescored")  # stages whose scores are cosines
-NAMES = {"exact": "vectors", "compressed": "vectors", "rescored": "vectors", "bm25": "BM25"}
-EIGHTHS = " ▏▎▍▌▋▊▉"
 HELP = """type a query, or
   :k 20            hits to show
   :hybrid          BM25 beside the vectors; again: vectors alone
@@ -35,34 +33,54 @@ HELP = """type a query, or
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """How the user wants to be answered."""
+class QueryOptions:
+    """How queries are answered and shown."""
+
+    k: int = option(10, "Hits for each query.", SEARCH, flags=("-k",), min=1)
+    filter: str | None = option(None, options.FILTER, SEARCH)
+    candidates: int | None = option(None, options.CANDIDATES, SEARCH, min=0)
+    instruction: str | None = option(None, options.INSTRUCTION, SEARCH)
+    fusing: FusionOptions = FusionOptions()
+    reranking: RerankOptions = RerankOptions()
+    passages: bool = option(True, "Show the passage that fits best, not the beginning.", OUTPUT)
+
+    def request(self, index: Index, device: str) -> Request:
+        """What is asked of an index. Raises SearchAppError."""
+        from searchapp.search import SearchOptions
+
+        return Request(
+            self.k,
+            SearchOptions(
+                filter=self.filter,
+                candidates=self.candidates,
+                instruction=self.instruction,
+                hybrid=self.fusing.of(index.vectors) or False,
+                rerank=self.reranking.load(device),
+                rerank_depth=self.reranking.rerank_depth,
+            ),
+            self.passages,
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """How the next query is answered, and whether its passages are shown."""
 
     k: int
-    filter: str | None
-    candidates: int | None
-    instruction: str | None
+    options: SearchOptions
     passages: bool
-    hybrid: Fusion | None = None
-    rerank: str | Reranker | None = None
-    rerank_depth: int = 100
 
 
+@command(
+    "searchapp search indexes/notes",
+    "searchapp search indexes/notes 'kill a child process' -k 5 --hybrid",
+    "searchapp search indexes/notes --filter 'year >= 2020' --json < queries.txt",
+)
+@options_from("asked", QueryOptions())
 def search(
     index: options.Directory,
+    asked: QueryOptions,
     queries: Annotated[list[str] | None, typer.Argument(metavar="[QUERY]...", show_default=False)] = None,
-    k: Annotated[int, typer.Option("-k", help="Hits for each query.", min=1)] = 10,
-    filter: options.Filter = None,
-    candidates: options.Candidates = None,
-    instruction: options.Instruction = None,
-    hybrid: options.Hybrid = False,
-    fusion: options.FusionMethod = None,
-    weight: options.Weight = None,
-    fusion_depth: options.FusionDepth = None,
-    rerank: options.Rerank = None,
-    rerank_depth: options.RerankDepth = 100,
-    reranker_kind: options.RerankerKind = "auto",
-    passages: Annotated[bool, typer.Option(help="Show the passage that fits best, not the beginning.")] = True,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -72,23 +90,14 @@ def search(
     opened = Index.open(index, device=device)
     for text in opened.vectors.snapshot.notices:
         notice(f"notice: {text}")
-    wishes = Wishes(
-        k,
-        filter,
-        candidates,
-        instruction,
-        passages,
-        hybrid=options.fusion_of(opened.vectors, hybrid, fusion, weight, fusion_depth),
-        rerank=options.reranker_of(rerank, reranker_kind, device),
-        rerank_depth=rerank_depth,
-    )
+    request = asked.request(opened, device)
     if queries is None and (sys.stdin is None or not sys.stdin.isatty()):
         queries = _read_queries()
     if queries is not None:
-        for answer in _ask(opened, queries, wishes):
-            show_json(answer) if json else show(opened, answer, passages)
+        for answer in _ask(opened, queries, request):
+            show_json(answer) if json else show(opened, answer, request.passages)
         return
-    _prompt(opened, wishes, json)
+    _prompt(opened, request, json)
 
 
 def _read_queries() -> list[str]:
@@ -102,103 +111,18 @@ def _read_queries() -> list[str]:
     return queries
 
 
-def _ask(index: Index, queries: list[str], wishes: Wishes) -> list[Answer]:
+def _ask(index: Index, queries: list[str], request: Request) -> list[Answer]:
     from searchapp.cli.progress import Bar
 
     with Bar(keep=False) as bar:
-        return index.answer(
-            queries,
-            wishes.k,
-            filter=wishes.filter,
-            candidates=wishes.candidates,
-            instruction=wishes.instruction,
-            hybrid=wishes.hybrid or False,
-            rerank=wishes.rerank,
-            rerank_depth=wishes.rerank_depth,
-            progress=bar,
-        )
+        return index.answer(queries, request.k, request.options, progress=bar)
 
 
-def show_json(answer: Answer) -> None:
-    """One JSON line for each hit; ``stage`` says what its score is, ``places`` where it stood in the stages before."""
-    for rank, hit in enumerate(answer.hits, 1):
-        line = {
-            "query": answer.query,
-            "rank": rank,
-            "id": hit.id,
-            "score": hit.score,
-            "title": hit.title,
-            "text": hit.text,
-            "metadata": dict(hit.metadata),
-        }
-        if hit.stage not in PLAIN:
-            line["stage"] = hit.stage
-            line["places"] = {name: {"rank": at.rank, "score": at.score} for name, at in hit.places.items()}
-        say_json(line)
-
-
-def show(index: Index, answer: Answer, passages: bool = True) -> None:
-    """Print the hits of one query: rank, score, title, id, and the passage that fits best."""
-    say(style(f"» {answer.query}", BOLD, GREEN))
-    if not answer.hits:
-        say("  nothing passes")
-    snippets = _snippets(index, answer, passages)
-    for rank, (hit, snippet) in enumerate(zip(answer.hits, snippets, strict=True), 1):
-        title = hit.title or hit.id
-        label = "" if title == hit.id else "  " + style(hit.id, DIM)
-        say(f"{rank:>3}  {_worth(hit, answer)}  {style(textwrap.shorten(title, width() - 14), BOLD)}{label}")
-        for line in textwrap.wrap(snippet, width() - 12, max_lines=3, placeholder=" …"):
-            say(" " * 12 + line)
-        if hit.stage not in PLAIN:
-            say(style(" " * 12 + _parts(hit), DIM))
-    spent = [f"encode {seconds_text(answer.encode_seconds)}", f"search {seconds_text(answer.search_seconds)}"]
-    spent += [f"rerank {seconds_text(answer.rerank_seconds)}"] if answer.rerank_seconds else []
-    say(style(f"     {', '.join(spent)}", DIM))
-    say()
-
-
-def _worth(hit: Hit, answer: Answer) -> str:
-    """A cosine as it is; a score whose size says nothing by itself as a bar, empty at 0 or at the last hit's below it.
-
-    Five columns either way.
-    """
-    if hit.stage in PLAIN:
-        return f"{hit.score:.3f}"
-    scores = [other.score for other in answer.hits]
-    low, high = min(0.0, *scores), max(scores)
-    full = round(8 * 5 * (hit.score - low) / (high - low)) if high > low else 0
-    return ("█" * (full // 8) + EIGHTHS[full % 8]).strip().ljust(5)
-
-
-def _parts(hit: Hit) -> str:
-    """What each stage gave a hit, best rank 1: ``vectors 0.612 (3) · BM25 12.4 (1) · fused (2)``."""
-    return " · ".join(
-        f"{NAMES.get(name, name)} ({at.rank})"
-        if name == "fused"
-        else f"{NAMES.get(name, name)} {at.score:.3g} ({at.rank})"
-        for name, at in hit.places.items()
-    )
-
-
-def _snippets(index: Index, answer: Answer, passages: bool) -> list[str]:
-    from searchapp.search import best_passages
-
-    texts = [hit.text for hit in answer.hits]
-    if not passages:
-        return [" ".join(text.split()) for text in texts]
-    chosen = best_passages(index.encoder, answer.query, texts)
-    snippets = []
-    for text, passage in zip(texts, chosen, strict=True):
-        before = "… " if passage.start > 0 else ""
-        snippets.append(before + " ".join(text[passage.start : passage.end].split()))
-    return snippets
-
-
-def _prompt(index: Index, wishes: Wishes, json: bool) -> None:
+def _prompt(index: Index, request: Request, json: bool) -> None:
     from prompt_toolkit import PromptSession
 
-    if wishes.filter:
-        _passing(index, wishes.filter)  # a wrong key is said before a model is loaded
+    if request.options.filter:
+        _passing(index, request.options.filter)  # a wrong key is said before a model is loaded
     notice(f"loading {index.vectors.manifest.encoder['reference']['model']} …")
     _ = index.encoder
     notice(f"{index.vectors.manifest.documents:,} documents; :help for help")
@@ -217,10 +141,10 @@ def _prompt(index: Index, wishes: Wishes, json: bool) -> None:
             continue
         try:
             if line.startswith(":"):
-                wishes = _command(line, index, wishes, last)
+                request = _command(line, index, request, last)
             else:
-                last = _ask(index, [line], wishes)[0]
-                show_json(last) if json else show(index, last, wishes.passages)
+                last = _ask(index, [line], request)[0]
+                show_json(last) if json else show(index, last, request.passages)
         except SearchAppError as error:
             complain(str(error))
         except KeyboardInterrupt:
@@ -240,24 +164,24 @@ def _history() -> History:
     return FileHistory(str(place))
 
 
-def _command(line: str, index: Index, wishes: Wishes, last: Answer | None) -> Wishes:
+def _command(line: str, index: Index, request: Request, last: Answer | None) -> Request:
     """Obey a line that begins with a colon. Raises SearchAppError for one that cannot be obeyed."""
     name, _, rest = line[1:].partition(" ")
-    rest = rest.strip()
+    rest, now = rest.strip(), request.options
     if name == "k":
-        wishes = replace(wishes, k=_number(line, rest, None))
-        notice(f"{wishes.k:,} {'hit' if wishes.k == 1 else 'hits'}")
+        request = replace(request, k=_number(line, rest, None))
+        notice(f"{request.k:,} {'hit' if request.k == 1 else 'hits'}")
     elif name == "filter":
         there = index.vectors.manifest.documents
         passing = _passing(index, rest) if rest else there
-        wishes = replace(wishes, filter=rest or None)
+        now = replace(now, filter=rest or None)
         notice(f"{passing:,} of {there:,} documents pass")
     elif name == "hybrid":
-        wishes = replace(wishes, hybrid=None if wishes.hybrid else options.fusion_of(index.vectors, True))
-        notice("BM25 beside the vectors" if wishes.hybrid else "vectors alone")
+        now = replace(now, hybrid=False if now.hybrid else FusionOptions(hybrid=True).of(index.vectors) or False)
+        notice("BM25 beside the vectors" if now.hybrid else "vectors alone")
     elif name == "rerank":
-        wishes = replace(wishes, rerank=options.reranker_of(rest or None))
-        notice(f"the best {wishes.rerank_depth} hits are reranked by {rest}" if rest else "no reranking")
+        now = replace(now, rerank=RerankOptions(rerank=rest or None).load())
+        notice(f"the best {now.rerank_depth} hits are reranked by {rest}" if rest else "no reranking")
     elif name == "show":
         if last is None or not last.hits:
             raise SearchAppError(f"{line} finds no hits to show; type a query first")
@@ -266,7 +190,7 @@ def _command(line: str, index: Index, wishes: Wishes, last: Answer | None) -> Wi
         notice(HELP)
     else:
         raise SearchAppError(f"{line} is no command of the prompt; :help lists them")
-    return wishes
+    return replace(request, options=now)
 
 
 def _number(line: str, text: str, most: int | None) -> int:

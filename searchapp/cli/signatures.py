@@ -7,7 +7,7 @@ of names, types and defaults::
     class Training:
         steps: int = field(default=1_000, metadata={"help": "Optimizer steps.", "panel": "Training", "min": 1})
 
-    @app.command("train", cls=GroupedCommand, epilog=examples("searchapp train --steps 10"))
+    @command("searchapp train --steps 10", "searchapp train --steps 10 --seed 1")
     @options_from("settings", Training())
     def train(model: Model, settings: Training) -> None: ...
 
@@ -25,8 +25,8 @@ Keys of the metadata; a field without ``help`` is no option:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -60,6 +60,21 @@ class OptionField:
         return tuple(value) if get_origin(self.kind) is tuple and value is not None else value
 
 
+def option(default: Any, text: str, panel: str, /, **more: Any) -> Any:
+    """A field of a dataclass as an option; ``more`` are the other keys of its metadata."""
+    return field(default=default, metadata={"help": text, "panel": panel, **more})
+
+
+def command(*lines: str) -> Callable[[Command], Command]:
+    """Say how a command is made of a function: its help in panels, with these examples at its end."""
+
+    def decorate(function: Command) -> Command:
+        function.command_settings = {"cls": GroupedCommand, "epilog": examples(*lines)}  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
 def option_fields(holder: Any) -> Iterator[OptionField]:
     """Yield the options of a dataclass, or of an instance, whose values are then the defaults.
 
@@ -76,15 +91,17 @@ def option_fields(holder: Any) -> Iterator[OptionField]:
             yield OptionField(item.name, _without_none(hints[item.name]), default, item.metadata)
 
 
-def options_from(parameter: str, holder: Any, *, only_given: bool = False) -> Callable[[Command], Command]:
+def options_from(
+    parameter: str, holder: Any, *, only_given: bool = False, without: Collection[str] = ()
+) -> Callable[[Command], Command]:
     """Replace a parameter of a command by an option for each field of ``holder``, a dataclass or an instance of one.
 
     The command is called with an instance of the dataclass. With ``only_given`` it is called with a dict of the
     options that were given, for settings whose defaults depend on each other; the help shows the defaults all the
-    same. It may be applied several times, once for each parameter. Raises TypeError where the command lacks the
-    parameter, or has another of an option's name.
+    same. Fields in ``without`` are no options of this command and keep their values. It may be applied several times,
+    once for each parameter. Raises TypeError where the command lacks the parameter, or has another of an option's name.
     """
-    items = {item.name: item for item in option_fields(holder)}
+    items = {item.name: item for item in option_fields(holder) if item.name not in without}
 
     def decorate(function: Command) -> Command:
         before = inspect.signature(function, eval_str=True).parameters
@@ -96,17 +113,17 @@ def options_from(parameter: str, holder: Any, *, only_given: bool = False) -> Ca
             new = [_parameter(item, only_given) for item in items.values()] if name == parameter else [old]
             made += [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in new]
 
-        def command(**given: Any) -> None:
+        def called(**given: Any) -> None:
             values = {name: items[name].parsed(given.pop(name)) for name in items}
             if only_given:
                 function(**given, **{parameter: {name: value for name, value in values.items() if value is not None}})
             else:
                 function(**given, **{parameter: _instance(holder, values)})
 
-        command.__name__, command.__doc__, command.__module__ = function.__name__, function.__doc__, function.__module__
-        command.__annotations__ = {item.name: item.annotation for item in made}
-        command.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]  # what typer reads
-        return command
+        called.__name__, called.__doc__, called.__module__ = function.__name__, function.__doc__, function.__module__
+        called.__annotations__ = {item.name: item.annotation for item in made}
+        called.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]  # what typer reads
+        return called
 
     return decorate
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.build import describe_index
 from searchapp.cli.console import bytes_text, notice, say, say_json, table
+from searchapp.cli.describe import describe_index
 from searchapp.cli.lists import listed
+from searchapp.cli.options import INDEX, MEASURING, OUTPUT, TargetOptions
+from searchapp.cli.signatures import command, options_from
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -22,15 +24,19 @@ if TYPE_CHECKING:
     from searchapp.index.tune import Curve
 
 
+@command(
+    "searchapp reindex indexes/notes --pca auto",
+    "searchapp reindex indexes/notes --factory IVF256,PQ32 --recall 0.95",
+    "searchapp reindex indexes/notes --memory 500MB --latency 2 --json",
+)
+@options_from("targets", TargetOptions())
 def reindex(
     index: options.Directory,
-    pca: options.Pca = None,
+    targets: TargetOptions,
+    pca: Annotated[str | None, typer.Option("--pca", help=options.PCA, rich_help_panel=INDEX)] = None,
     factory: Annotated[
-        str | None, typer.Option(help="auto, Flat, or any FAISS factory string; default: as it was made.")
+        str | None, typer.Option(help=f"{options.FACTORY}; default: as it was made.", rich_help_panel=INDEX)
     ] = None,
-    recall: options.Recall = None,
-    memory: options.Memory = None,
-    latency: options.Latency = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -44,13 +50,13 @@ def reindex(
     from searchapp.index import reindex as make_anew
 
     before = VectorIndex.open(index).manifest
-    targets = options.targets(recall, memory, latency, before.build.targets)
+    asked = targets.over(before.build.targets)
     with Bar() as bar:
         manifest = make_anew(
             index,
             pca=options.dimension(pca),
             factory=factory,
-            targets=targets,
+            targets=asked,
             device=choose_device(device),
             stage=bar.stage,
         )
@@ -64,18 +70,38 @@ def reindex(
     say(f"on disk        {bytes_text(size)}")
 
 
+@command(
+    "searchapp tune indexes/notes",
+    "searchapp tune indexes/notes --recall 0.95 --set",
+    "searchapp tune indexes/notes --queries queries.txt --png curve.png --json",
+)
 def tune(
     index: options.Directory,
     recall: Annotated[
-        float | None, typer.Option(help="Choose the fastest setting that reaches this recall@10.", min=0.0, max=1.0)
+        float | None,
+        typer.Option(
+            help="Choose the fastest setting that reaches this recall@10.", min=0.0, max=1.0, rich_help_panel=INDEX
+        ),
     ] = None,
     store: Annotated[
-        bool, typer.Option("--set", help="Store the chosen setting in the index (--recall, or what it was made for).")
+        bool,
+        typer.Option(
+            "--set",
+            help="Store the chosen setting in the index (--recall, or what it was made for).",
+            rich_help_panel=INDEX,
+        ),
     ] = False,
     queries: Annotated[
-        Path | None, typer.Option(help="Measure with these queries, one a line, instead of the index's own probes.")
+        Path | None,
+        typer.Option(
+            help="Measure with these queries, one a line, instead of the index's own probes.",
+            rich_help_panel=MEASURING,
+        ),
     ] = None,
-    png: Annotated[Path | None, typer.Option(help="Where the curve is drawn; default: tune.png in the index.")] = None,
+    png: Annotated[
+        Path | None,
+        typer.Option(help="Where the curve is drawn; default: tune.png in the index.", rich_help_panel=OUTPUT),
+    ] = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:

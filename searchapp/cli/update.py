@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json, seconds_text
 from searchapp.cli.lists import listed
+from searchapp.cli.signatures import command
 from searchapp.errors import SearchAppError
 
 NAMED = 10  # ids named in a message
 
 
+@command(
+    "searchapp add indexes/notes notes/",
+    "searchapp add indexes/docs new.jsonl --model models/mine --json",
+)
 def add(
     index: options.Directory,
     sources: Annotated[
@@ -23,11 +28,17 @@ def add(
         typer.Argument(metavar="SOURCE...", help="As `searchapp build` takes them.", show_default=False),
     ],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Where the index's model is now; default: where it was.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Where the index's model is now; default: where it was.",
+            rich_help_panel=options.MODEL,
+        ),
     ] = None,
     adapter: options.Adapters = None,
     device: options.Device = "auto",
-    segment_size: Annotated[int, typer.Option(help="Documents encoded between two commits.", min=1)] = 8_192,
+    segment_size: options.SegmentSize = 8_192,
     json: options.Json = False,
 ) -> None:
     """Add documents to an index; one whose id is there takes its place. Only new or changed texts are encoded.
@@ -56,8 +67,10 @@ def add(
         done = add_to(sources, index, encoder, segment_size=segment_size, progress=bar)
     counts = {name: getattr(done, name) for name in ("added", "changed", "unchanged", "rejected")}
     if json:
-        more = {"encoded": done.encoded, "resumed": done.resumed, "documents": done.manifest.documents}
-        say_json({**counts, **more, "fresh": done.manifest.fresh, "folded": done.folded, "notices": done.notices})
+        more: dict[str, Any] = {"encoded": done.encoded, "resumed": done.resumed, "documents": done.manifest.documents}
+        say_json(
+            {**counts, **more, "fresh": done.manifest.unindexed_rows, "folded": done.folded, "notices": done.notices}
+        )
         return
     if done.resumed:
         say(f"went on after {plural(done.resumed, 'document')} that had been encoded before")
@@ -65,7 +78,7 @@ def add(
         say(f"{name:<14} {count:,}" + _why(index, done.reasons if name == "rejected" else {}))
     rate = f" ({done.tokens / done.seconds:,.0f} tokens/s)" if done.tokens and done.seconds else ""
     say(f"encoded        {plural(done.encoded, 'document')}{rate}")
-    fresh = done.manifest.fresh
+    fresh = done.manifest.unindexed_rows
     say(f"documents      {done.manifest.documents:,} now" + (f", {fresh:,} beside the trained index" if fresh else ""))
     for text in done.notices:
         notice(f"notice: {text}")
@@ -78,16 +91,32 @@ def _why(index: Path, reasons: dict[str, int]) -> str:
     return f" ({listed}); see {index / 'rejected.jsonl'}"
 
 
+@command(
+    "searchapp delete indexes/docs --id a17 a18",
+    "searchapp delete indexes/docs --ids-from gone.txt",
+    "searchapp delete indexes/docs --filter 'year < 2000' --json",
+)
 def delete(
     index: options.Directory,
     ids: Annotated[
-        list[str] | None, typer.Option("--id", help="The id of a document; several may follow.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--id",
+            help="The id of a document; several may follow.",
+            show_default=False,
+            rich_help_panel=options.DOCUMENTS,
+        ),
     ] = None,
     more: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", hidden=True, show_default=False)] = None,
     ids_from: Annotated[
-        Path | None, typer.Option("--ids-from", help="A file with an id a line.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--ids-from", help="A file with an id a line.", show_default=False, rich_help_panel=options.DOCUMENTS
+        ),
     ] = None,
-    filter: options.Filter = None,
+    filter: Annotated[
+        str | None, typer.Option("--filter", help=options.FILTER, rich_help_panel=options.DOCUMENTS)
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Delete documents by id, or all whose metadata pass a filter. They are gone from every search at once."""
@@ -117,6 +146,7 @@ def _named(ids: Sequence[str]) -> str:
     return ", ".join(repr(identifier) for identifier in ids[:NAMED]) + more
 
 
+@command("searchapp compact indexes/notes", "searchapp compact indexes/notes --json")
 def compact(index: options.Directory, json: options.Json = False) -> None:
     """Drop what was deleted from an index, fold in what was added, and train it again. No document is encoded."""
     from searchapp.cli.progress import Bar

@@ -25,7 +25,7 @@ _DECLARED = re.compile(r'"?sep=(.)"?[,;\\t]*', re.IGNORECASE)  # the line that E
 _SHAPE = ((re.compile(r"[0-9]+"), "0"), (re.compile(r"[^\W\d_]+"), "a"))
 
 
-class _Held(NamedTuple):
+class _HeldLine(NamedTuple):
     """A line of the file as text."""
 
     number: int
@@ -42,8 +42,8 @@ class _Feed:
     """
 
     lines: Lines
-    taken: list[_Held] = field(default_factory=list)
-    waiting: deque[_Held] = field(default_factory=deque)
+    taken: list[_HeldLine] = field(default_factory=list)
+    waiting: deque[_HeldLine] = field(default_factory=deque)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -53,7 +53,7 @@ class _Feed:
             held = self.waiting.popleft()
         else:
             line = next(self.lines)
-            held = _Held(line.number, line.data.decode(errors="surrogateescape"), not line.whole)
+            held = _HeldLine(line.number, line.data.decode(errors="surrogateescape"), not line.whole)
         self.taken.append(held)
         return held.text
 

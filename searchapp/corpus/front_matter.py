@@ -137,7 +137,7 @@ def _yaml(text: str) -> Any:
     """
     import yaml  # type: ignore[import-untyped, unused-ignore]
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc, unused-ignore]  # PyYAML has no types
         yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the class above has it
 
         def compose_node(self, parent: Any, index: Any) -> Any:

@@ -1,24 +1,28 @@
-"""Checkpoints to embedders: loading, bidirectional attention, tokenisation, pooling, fingerprint.
+"""Checkpoints to embedders: loading, bidirectional attention, tokenization, pooling, fingerprint.
 
-``Encoder`` and ``Encoded`` are imported when first touched: they need numpy, which settings do not.
+All names are imported when first touched: ``Encoder`` needs numpy, and what reads a constant of one module needs none
+of the others.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from searchapp.encoder.settings import Settings
-from searchapp.encoder.template import Template
 
 if TYPE_CHECKING:
     from searchapp.encoder.encoder import Encoded, Encoder
+    from searchapp.encoder.options import LoadOptions
+    from searchapp.encoder.settings import Settings
+    from searchapp.encoder.template import Template
 
-__all__ = ["Encoded", "Encoder", "Settings", "Template"]
+__all__ = ["Encoded", "Encoder", "LoadOptions", "Settings", "Template"]
+_MODULES = {
+    "Encoded": "encoder", "Encoder": "encoder", "LoadOptions": "options", "Settings": "settings",
+    "Template": "template",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Encoded", "Encoder"):
-        from searchapp.encoder import encoder
-
-        return getattr(encoder, name)
+    if name in _MODULES:
+        return getattr(import_module(f"searchapp.encoder.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'searchapp.encoder' has no attribute {name!r}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from searchapp.encoder.attention import NAME, borders
+from searchapp.encoder.attention import NAME, packed_lengths
 from searchapp.encoder.batching import BUDGET, PACKED_BUDGET, pad, require_known
 from searchapp.encoder.pooling import highest, token_weights, weigh
 from searchapp.encoder.tokenization import Tokens
@@ -17,7 +17,7 @@ from searchapp.heap import keep_freed_memory
 if TYPE_CHECKING:
     import torch
 
-Collect = Callable[[], np.ndarray]
+Result = Callable[[], np.ndarray]  # waits for the vectors of a batch that was submitted
 
 
 class Backend(Protocol):
@@ -31,8 +31,8 @@ class Backend(Protocol):
     shrunk: bool  # whether it was
     positions: int  # computed so far, padding among them
 
-    def launch(self, batch: Sequence[Tokens]) -> Collect:
-        """Begin to embed texts that all have tokens, longest first; what it returns waits for float32 (n, dim)."""
+    def submit(self, batch: Sequence[Tokens]) -> Result:
+        """Begin to embed texts that all have tokens, longest first. The result, when called, is float32 (n, dim)."""
 
 
 class TorchBackend:
@@ -53,15 +53,15 @@ class TorchBackend:
             keep_freed_memory()
         self.shrunk, self.positions = False, 0
 
-    def launch(self, batch: Sequence[Tokens]) -> Collect:
-        """As ``Backend.launch``. Raises ModelError for a token that the model does not know."""
+    def submit(self, batch: Sequence[Tokens]) -> Result:
+        """As ``Backend.submit``. Raises ModelError for a token that the model does not know."""
         import torch
 
         with torch.inference_mode():
             hidden, width = self._padded(batch) if self.padded else self._packed(batch)
             begins, weights = layout(batch, self._pooling, width)
             combine = highest if self._pooling == "max" else weigh
-            return self._collect(combine(hidden, self._send(weights), self._send(begins)))
+            return self._result(combine(hidden, self._send(weights), self._send(begins)))
 
     def _packed(self, batch: Sequence[Tokens]) -> tuple[torch.Tensor, None]:
         lengths = [len(item.ids) for item in batch]
@@ -70,11 +70,14 @@ class TorchBackend:
         if filler := self.computed(len(ids)) - len(ids):  # a text behind the others, whose states are dropped
             ids, lengths = np.concatenate([ids, np.full(filler, ids[-1])]), [*lengths, filler]
         places = np.concatenate([*(np.arange(len(item.ids)) for item in batch), np.zeros(filler, dtype=np.int64)])
-        edges = borders(lengths)
+        packing = packed_lengths(lengths)
         if self.device != "cpu":
-            edges = replace(edges, cumulative=self._send(edges.cumulative.numpy()))
+            packing = replace(packing, cu_seqlens=self._send(packing.cu_seqlens.numpy()))
         states = self.model(
-            input_ids=self._send(ids)[None], position_ids=self._send(places)[None], borders=edges, use_cache=False
+            input_ids=self._send(ids)[None],
+            position_ids=self._send(places)[None],
+            packed_lengths=packing,
+            use_cache=False,
         ).last_hidden_state
         return states[0, : len(ids) - filler], None
 
@@ -99,27 +102,28 @@ class TorchBackend:
         return states.flatten(0, 1), ids.shape[1]
 
     def _send(self, array: np.ndarray) -> torch.Tensor:
-        """To the model's device, on CUDA from pinned memory, without waiting."""
+        """Copy an array to the model's device; to CUDA from pinned memory, without waiting for it."""
         import torch
 
         tensor = torch.from_numpy(array)
         return tensor if self.device == "cpu" else tensor.pin_memory().to(self._place, non_blocking=True)
 
-    def _collect(self, vectors: torch.Tensor) -> Collect:
+    def _result(self, vectors: torch.Tensor) -> Result:
         import torch
 
         if self.device == "cpu":
             return vectors.numpy
         host = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
         host.copy_(vectors, non_blocking=True)
-        copied = torch.cuda.Event()
+        make_event: Any = torch.cuda.Event  # torch does not type its constructor
+        copied = make_event()
         copied.record(torch.cuda.current_stream(self._place))
 
-        def collect() -> np.ndarray:
+        def result() -> np.ndarray:
             copied.synchronize()
             return host.numpy()
 
-        return collect
+        return result
 
 
 def layout(batch: Sequence[Tokens], pooling: str, width: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -15,10 +15,11 @@ BUDGET = {"cpu": 2_048, "cuda": 16_384}
 PACKED_BUDGET = {"cpu": 4_096, "cuda": 16_384}
 
 
-def take(longest_first: np.ndarray, budget: int, most: int | None = None, *, padded: bool = True) -> int:
-    """How many of these lengths, which fall, make the next batch: within ``budget`` positions, at least one.
+def next_batch(longest_first: np.ndarray, budget: int, most: int | None = None, *, padded: bool = True) -> int:
+    """How many texts make the next batch, of texts sorted by length, longest first; at least one.
 
-    Padded, n texts cost n times the longest; packed, what they have. ``most`` bounds the texts.
+    The batch stays within ``budget`` positions: padded, n texts take n times the longest; packed, the sum of their
+    lengths. ``most`` bounds the number of texts.
     """
     if padded:
         count = budget // max(1, int(longest_first[0]))
@@ -27,16 +28,17 @@ def take(longest_first: np.ndarray, budget: int, most: int | None = None, *, pad
     return max(1, min(count, len(longest_first), most or len(longest_first)))
 
 
-def plan(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterator[np.ndarray]:
-    """Yield index arrays that cover ``range(len(lengths))`` once.
+def plan_batches(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterator[np.ndarray]:
+    """Yield the index arrays of padded batches, longest texts first; each of ``range(len(lengths))`` is in one.
 
-    Longest first (a batch that does not fit shows at once). A batch of n texts costs n times its longest length;
-    it stays within ``budget`` tokens unless a single text is longer. ``most`` bounds the texts in a batch.
+    Longest first, so that a batch that does not fit in memory shows at once. A batch of n texts takes n times its
+    longest length, and stays within ``budget`` positions unless a single text is longer. ``most`` bounds the texts in a
+    batch.
     """
     sizes = np.asarray(lengths)
     order = np.argsort(-sizes, kind="stable")
     while len(order):
-        count = take(sizes[order], budget, most)
+        count = next_batch(sizes[order], budget, most)
         yield order[:count]
         order = order[count:]
 
@@ -44,8 +46,8 @@ def plan(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterat
 def pad(sequences: Sequence[np.ndarray], tokenizer: Any, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
     """Pad token ids on the right: ids int64 and mask bool, both (n, longest).
 
-    The pad token is one the model has a row for, whatever the tokenizer says; where it stands the mask is false. Raises
-    ModelError for a token that the model does not know.
+    The pad token is one for which the model has an embedding, even if the tokenizer names another. The mask is false
+    where it stands. Raises ModelError for a token that the model does not know.
     """
     candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id)
     filler = next((int(token) for token in candidates if token is not None and 0 <= token < vocabulary), 0)

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from searchapp.errors import SearchAppError
+from searchapp.errors import SearchAppError, reason_of
 
 LIMIT = 8 << 30  # bytes
 FILE = "vectors.sqlite"
 WAIT = 60.0  # seconds for the other process's transaction, which takes milliseconds
 ASKED = 500  # keys in one query
-SPARE = 0.9  # share of the limit that is left when old vectors are dropped
+SPARE = 0.9  # share of the limit that stays in use after old vectors were dropped
 TABLE = (
     "CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, vector BLOB NOT NULL)"
 )
@@ -39,7 +39,7 @@ class VectorCache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SearchAppError(
-                f"--cache {folder} cannot be made ({error.strerror}); give a directory you can write to"
+                f"--cache {folder} cannot be made ({reason_of(error)}); give a directory you can write to"
             ) from error
         with self._reporting():
             self._base = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)

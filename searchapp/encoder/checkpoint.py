@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from searchapp.encoder.json_files import read_json, refuse_pointer
 from searchapp.encoder.st_folder import body
-from searchapp.errors import ModelError
+from searchapp.errors import ModelError, reason_of
 
 BUNDLED = Path(__file__).resolve().parent.parent / "models" / "bundled"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
@@ -56,7 +56,7 @@ def resolve(name: str, near: Path | None = None) -> tuple[Path, str]:
             directory, file = place.is_dir(), place.is_file()
         except OSError as error:  # a name that is too long, a folder that may not be looked into
             raise ModelError(
-                f"model {name[:80]!r} cannot be looked up ({error.strerror}); expected a directory"
+                f"model {name[:80]!r} cannot be looked up ({reason_of(error)}); expected a directory"
             ) from error
         if directory:
             return place, ""
@@ -74,9 +74,8 @@ def _fetch(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=FETCHED))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"model {name!r} is no local directory and could not be fetched from the hub ({reason}); "
+            f"model {name!r} is no local directory and could not be fetched from the hub ({reason_of(error)}); "
             "give a directory with config.json and *.safetensors, or a hub id that can be reached"
         ) from error
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -15,14 +18,19 @@ from searchapp.encoder.attention import NAME as PACKED
 from searchapp.encoder.backend import Backend, TorchBackend
 from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
-from searchapp.encoder.fingerprint import fingerprint
+from searchapp.encoder.fingerprint import fingerprint, tokenizer_digest
 from searchapp.encoder.head import read_head
-from searchapp.encoder.inference import Told, ahead, embed
+from searchapp.encoder.inference import embed, prefetch
+from searchapp.encoder.options import LoadOptions, named, refuse_unknown, settings_options
 from searchapp.encoder.settings import FOLDER, Settings, settings_file
-from searchapp.encoder.tokenization import Tokenisation, Tokens
-from searchapp.encoder.window import SHARD, Pair, Window, windows
-from searchapp.encoder.workers import Team
+from searchapp.encoder.tokenization import Tokenization, Tokens
+from searchapp.encoder.window import SHARD, EncodeInput, Window, windows
+from searchapp.encoder.workers import EncoderPool
 from searchapp.errors import ModelError
+from searchapp.progress import Progress, Silent
+from searchapp.unicode import find_surrogate
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class Encoder:
                 f"{checkpoint.name} has no BOS token to pool; use pooling mean, weighted_mean or eos_token"
             )
         positions = getattr(model.config, "max_position_embeddings", None)
-        self._tokenise = Tokenisation(
+        self._tokenize = Tokenization(
             tokenizer.backend_tokenizer, settings, settings.template, positions,
             from_left=getattr(tokenizer, "truncation_side", "right") == "left",
         )  # fmt: skip
@@ -70,70 +78,50 @@ class Encoder:
         self.backend: Backend = backend or TorchBackend(model, tokenizer, settings.pooling)
         self.cache: VectorCache | None = None  # where vectors are looked up before they are computed, and kept
         self._chosen = chosen
-        self._team = Team(self, devices) if len(devices) > 1 else None
+        self._pool = EncoderPool(self, devices) if len(devices) > 1 else None
 
     @classmethod
-    def load(
-        cls,
-        model: str,
-        *,
-        adapters: Sequence[str] | None = None,
-        pooling: str | None = None,
-        max_length: int | None = None,
-        document_max_length: int | None = None,
-        pool_instruction: bool | None = None,
-        bidirectional: bool | None = None,
-        attention: str = "auto",
-        dtype: str = "auto",
-        device: str = "auto",
-        devices: Sequence[str] | None = None,
-        backend: str = "torch",
-        cache: str | Path | None = None,
-    ) -> Encoder:
-        """Load a checkpoint directory, a hub id or ``bundled``, merge ``adapters`` in order, and probe it.
+    def load(cls, model: str, **options: Unpack[LoadOptions]) -> Encoder:
+        """Load a checkpoint directory, a hub id or ``bundled``, merge adapters, and prove its attention.
 
-        Options left at None are what the checkpoint's own settings say (``encoder.json``, ``llm2vec_config.json`` or
-        a sentence-transformers folder), else mean pooling, 512 and 400 tokens, bidirectional. ``devices``, or a
-        ``device`` of several names with commas, are worked on at once, a process for each beyond the first. ``backend``
-        is torch or openvino. ``cache`` is a directory that keeps vectors between runs. Raises ModelError.
+        ``options`` are the keywords of ``searchapp.encoder.options.LoadOptions``, such as ``pooling="mean"``,
+        ``adapters=[…]`` or ``device="cuda"``. Raises ModelError for a model or an option that cannot be used, TypeError
+        for a keyword that is not among them.
         """
         from searchapp.encoder.backends import make_backend
         from searchapp.encoder.devices import choose_devices, why
         from searchapp.encoder.loading import load_model, load_tokenizer, read_config, resolve_settings
 
-        checkpoint = locate(str(model), [str(adapter) for adapter in adapters or []])
-        given = {
-            "pooling": pooling,
-            "max_length": max_length,
-            "document_max_length": document_max_length,
-            "pool_instruction": pool_instruction,
-            "bidirectional": bidirectional,
-        }
-        options = {name: value for name, value in given.items() if value is not None}
+        began = time.perf_counter()
+        refuse_unknown(options, LoadOptions.__annotations__, "Encoder.load")
+        backend, dtype = named(options, "backend", "torch"), named(options, "dtype", "auto")
+        checkpoint = locate(str(model), [str(adapter) for adapter in options.get("adapters") or []])
+        given = settings_options(options)
         config = read_config(checkpoint.weights)
         tokenizer = load_tokenizer(checkpoint.tokenizer)
-        settings = resolve_settings(checkpoint, config, tokenizer, **options)
-        places = choose_devices(devices or device.split(","), backend)
-        precision = dtype if backend == "torch" else "float32"  # of the weights that another backend converts
+        settings = resolve_settings(checkpoint, config, tokenizer, **given)
+        devices = choose_devices(options.get("devices") or named(options, "device", "auto").split(","), backend)
         loaded = load_model(
             checkpoint,
             bidirectional=settings.bidirectional,
             windows=settings.native,
-            attention=attention,
-            dtype=precision,
-            device=places[0],
+            attention=named(options, "attention", "auto"),
+            dtype=dtype if backend == "torch" else "float32",  # another backend converts the weights itself
+            device=devices[0],
         )
         encoder = cls(
             loaded,
             tokenizer,
             settings,
             checkpoint,
-            options,
+            given,
             backend=make_backend(backend, loaded, tokenizer, settings, dtype),
-            devices=places,
-            chosen=why(dtype, places[0]),
+            devices=devices,
+            chosen=why(dtype, devices[0]),
         )
-        encoder.keep(cache)
+        encoder.keep(options.get("cache"))
+        log.info("loaded %s in %.1f s: %s", model, time.perf_counter() - began, encoder.description)
+        log.debug("weights from %s, adapters from %s", checkpoint.weights, [str(path) for path in checkpoint.adapters])
         return encoder
 
     def keep(self, folder: str | Path | None) -> None:
@@ -169,7 +157,7 @@ class Encoder:
     @property
     def description(self) -> str:
         """What was chosen for this machine, and why, as a phrase for people."""
-        several = f" on {len(self._team.devices)} devices" if self._team else f" on {self.device}"
+        several = f" on {len(self._pool.devices)} devices" if self._pool else f" on {self.device}"
         batches = "padded batches" if self.backend.padded else "packed batches"
         by = "" if self.backend.name == "torch" else f" by {self.backend.name}"
         return f"{self.dim} dimensions, {self.dtype}{self._chosen}{several}{by}, {batches}"
@@ -179,6 +167,27 @@ class Encoder:
         """Arguments for ``Encoder.load`` that bring this encoder back, local paths made absolute."""
         adapters = [_absolute(adapter) for adapter in self.checkpoint.extra_adapters]
         return {"model": _absolute(self.checkpoint.name), "adapters": adapters, **self.options}
+
+    @property
+    def document_reach(self) -> int:
+        """The most tokens of a document that its vector is made of; ``document_tokens`` counts on this scale."""
+        return self._tokenize.reach
+
+    def document_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens of each document, int64 (n,), as ``encode_documents`` would read it if it cut nothing.
+
+        A document of more than ``document_reach`` is not read whole. Of the two limits that an encoder has, for the
+        text and for the whole sequence with prompt, template and special tokens, the nearer one counts. Raises
+        ModelError for a text that is not valid Unicode.
+        """
+        asked = _spread(self.settings.document_instruction, 1, keep_blank=self.settings.native)[0]
+        inputs = _inputs(texts, itertools.repeat(asked))
+        return self._tokenize.lengths([item.text for item in inputs], asked)
+
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """The sha256 of what defines the tokenizer: its file, its special tokens, lower case."""
+        return tokenizer_digest(self.checkpoint, self.settings, self.tokenizer)
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
@@ -216,25 +225,23 @@ class Encoder:
         normalize: bool = True,
         *,
         batch_size: int | None = None,
-        progress: Told | None = None,
+        progress: Progress | None = None,
         dtype: Any = np.float32,
     ) -> Encoded:
-        """``encode`` that also counts tokens, and calls ``progress(texts, tokens)`` after each batch.
+        """``encode`` that also counts tokens; ``progress`` advances by the texts of each batch, with ``tokens``.
 
         ``dtype`` is that of the vectors: float16 is made window by window, without a float32 copy of them all.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
-        pairs = list(
-            _checked(zip(texts, _spread(instruction, len(texts), keep_blank=self.settings.native), strict=True))
-        )
-        unique = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+        inputs = list(_inputs(texts, _spread(instruction, len(texts), keep_blank=self.settings.native)))
+        unique = {item: number for number, item in enumerate(dict.fromkeys(inputs))}
         vectors = np.zeros((len(unique), self.dim), dtype=dtype)
         done = tokens = 0
-        for part, count in self._stream(unique, normalize, batch_size, progress):
+        for part, count in self._stream(unique, normalize, batch_size, progress or Silent()):
             vectors[done : done + len(part)] = part
             done, tokens = done + len(part), tokens + count
-        if len(unique) < len(pairs):
-            vectors = vectors[[unique[pair] for pair in pairs]]
+        if len(unique) < len(inputs):
+            vectors = vectors[[unique[item] for item in inputs]]
         return Encoded(vectors, tokens)
 
     def encode_stream(
@@ -244,53 +251,54 @@ class Encoder:
         normalize: bool = True,
         *,
         batch_size: int | None = None,
-        progress: Told | None = None,
+        progress: Progress | None = None,
         dtype: Any = np.float16,
     ) -> Iterator[np.ndarray]:
         """Embed texts as they come, in bounded memory: arrays (texts, dim) of some thousand rows each, in order.
 
         Options as in ``encode``. When ``texts`` raises, the vectors of all it gave before come first.
         """
-        [asked] = _spread(instruction, 1, keep_blank=self.settings.native)
-        pairs = _checked((text, asked) for text in ([texts] if isinstance(texts, str) else texts))
-        for part, _ in self._stream(pairs, normalize, batch_size, progress):
+        [before] = _spread(instruction, 1, keep_blank=self.settings.native)
+        inputs = _inputs([texts] if isinstance(texts, str) else texts, itertools.repeat(before))
+        for part, _ in self._stream(inputs, normalize, batch_size, progress or Silent()):
             yield part.astype(dtype, copy=False)
 
     def _stream(
-        self, pairs: Iterable[Pair], normalize: bool, most: int | None, told: Told | None
+        self, inputs: Iterable[EncodeInput], normalize: bool, most: int | None, progress: Progress
     ) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield float32 vectors and the number of tokens of one window of pairs after another."""
+        """Yield float32 vectors and the number of tokens of one window of inputs after another."""
         if most is not None and most < 1:
             raise ModelError(f"batch_size is {most}; expected a number of texts above 0")
-        for window, computed, tokens in self._computed(windows(pairs, SHARD if self._team else None), most, told):
+        cut = windows(inputs, SHARD if self._pool else None)
+        for window, computed, tokens in self._computed(cut, most, progress):
             vectors = window.fill(computed, self.dim, self.cache)
-            if told is not None and (known := len(window.which) - len(window.missing)):
-                told(known, 0)
+            if known := len(window.which) - len(window.missing):
+                progress.advance(known, tokens=0)
             if normalize:
                 norms = np.linalg.norm(vectors, axis=1, keepdims=True)
                 np.divide(vectors, norms, out=vectors, where=norms > 0)
             yield vectors, tokens
 
     def _computed(
-        self, found: Iterable[list[Pair]], most: int | None, told: Told | None
+        self, found: Iterable[list[EncodeInput]], most: int | None, progress: Progress
     ) -> Iterator[tuple[Window, np.ndarray, int]]:
-        """Yield each window with float32 vectors of what is missing in it, tokenising the next one meanwhile."""
+        """Yield each window with float32 vectors of what is missing in it, tokenizing the next one meanwhile."""
         scope = self.cache_scope if self.cache is not None else ""
-        opened = (Window.open(pairs, self.cache, scope) for pairs in found)
-        if self._team is not None:
-            yield from self._team.map(opened, most, told)
+        opened = (Window.open(inputs, self.cache, scope) for inputs in found)
+        if self._pool is not None:
+            yield from self._pool.map(opened, most, progress)
             return
-        with closing(ahead((window, self._tokenised(window.missing)) for window in opened)) as ready:
+        with closing(prefetch((window, self._tokenized(window.missing)) for window in opened)) as ready:
             for window, items in ready:
-                vectors = self.head(embed(self.backend, items, self.width, most=most, told=told))
+                vectors = self.head(embed(self.backend, items, self.width, most=most, progress=progress))
                 yield window, vectors, sum(len(item.ids) for item in items)
 
-    def _tokenised(self, pairs: Sequence[Pair]) -> list[Tokens]:
-        return self._tokenise([text for text, _ in pairs], [asked for _, asked in pairs])
+    def _tokenized(self, inputs: Sequence[EncodeInput]) -> list[Tokens]:
+        return self._tokenize([item.text for item in inputs], [item.instruction for item in inputs])
 
-    def compute(self, pairs: Sequence[Pair], most: int | None = None) -> tuple[np.ndarray, int]:
-        """Float32 vectors, not normalised, of (text, instruction) pairs on this encoder's own device; their tokens."""
-        items = self._tokenised(pairs)
+    def compute(self, inputs: Sequence[EncodeInput], most: int | None = None) -> tuple[np.ndarray, int]:
+        """Float32 vectors (n, dim), not normalised, computed on this encoder's own device; and how many tokens."""
+        items = self._tokenized(inputs)
         return self.head(embed(self.backend, items, self.width, most=most)), sum(len(item.ids) for item in items)
 
     @property
@@ -299,17 +307,17 @@ class Encoder:
         return f"{self.fingerprint['sha256']}/{self.backend.name}/{self.dtype}"
 
 
-def _checked(pairs: Iterable[Pair]) -> Iterator[Pair]:
-    """Pass pairs on. Raises ModelError for a text that is none."""
+def _inputs(texts: Iterable[str], instructions: Iterable[str | None]) -> Iterator[EncodeInput]:
+    """Put each text with its instruction, for as long as there are texts. Raises ModelError for what is no text."""
     seen: set[str | None] = set()
-    for number, (text, asked) in enumerate(pairs):
+    for number, (text, instruction) in enumerate(zip(texts, instructions, strict=False)):
         if not isinstance(text, str):
             raise ModelError(f"encode was given a {type(text).__name__}; expected a string or a list of strings")
         _refuse_surrogates(text, f"text {number} (counted from 0)")
-        if asked not in seen:
-            _refuse_surrogates(asked or "", "an instruction")
-            seen.add(asked)
-        yield text, asked
+        if instruction not in seen:
+            _refuse_surrogates(instruction or "", "an instruction")
+            seen.add(instruction)
+        yield EncodeInput(text, instruction)
 
 
 def _absolute(name: str) -> str:
@@ -320,13 +328,11 @@ def _absolute(name: str) -> str:
 
 def _refuse_surrogates(text: str, what: str) -> None:
     """Raise ModelError for half of a surrogate pair: it stands for no character, and no tokenizer takes it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
+    if (place := find_surrogate(text)) is not None:
         raise ModelError(
-            f"{what} is not valid Unicode: a lone surrogate {text[error.start]!a} at character {error.start}; "
+            f"{what} is not valid Unicode: a lone surrogate {text[place]!a} at character {place}; "
             "remove it, or decode the source with errors='replace'"
-        ) from error
+        )
 
 
 def _spread(

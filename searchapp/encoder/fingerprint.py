@@ -1,4 +1,4 @@
-"""What made a vector, as hashes: an index keeps them, and a query side that differs is refused by name."""
+"""What made a vector, as hashes. An index keeps them, and refuses an encoder with others, naming what differs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from searchapp.atomic import write_text
 from searchapp.encoder.checkpoint import Checkpoint
 from searchapp.encoder.json_files import read_json
 from searchapp.encoder.probes import has_window
@@ -32,15 +33,15 @@ def fingerprint(
 ) -> dict[str, str]:
     """Return sha256 hex digests: one for each of ``PARTS`` and one over all, under ``sha256``.
 
-    ``head`` are the files of what stands behind the pooling. What was read otherwise by an earlier version adds to its
-    part's digest only where that changes a document's vector, so that every other index stays usable.
+    ``head`` are the files of the layers behind the pooling. Where this version reads a checkpoint differently from an
+    earlier one, a digest changes only if a document's vector does, so that all other indexes stay usable.
     """
     config = read_json(checkpoint.weights / "config.json")
     keep = {key: value for key, value in config.items() if key not in VOLATILE}
     parts = {
         "weights": _digest([checksum(path) for path in sorted(checkpoint.weights.glob("*.safetensors"))]),
         "adapters": _digest([_adapter(path) for path in checkpoint.adapters]),
-        "tokenizer": _digest([*_tokenizer(checkpoint.tokenizer, tokenizer), *(["lower"] * settings.lower_case)]),
+        "tokenizer": tokenizer_digest(checkpoint, settings, tokenizer),
         "architecture": _digest(keep),
         "template": _digest(asdict(settings.template) if settings.template else None),
         "pooling": _digest([*_pooling(settings), *_native(settings, config), *map(checksum, head)]),
@@ -48,6 +49,11 @@ def fingerprint(
         "instruction": _digest(settings.document_instruction),
     }
     return {"sha256": _digest(parts), **parts}
+
+
+def tokenizer_digest(checkpoint: Checkpoint, settings: Settings, tokenizer: Any) -> str:
+    """The sha256 of what defines a tokenizer: its file, its special tokens, and whether texts are lowered before it."""
+    return _digest([*_tokenizer(checkpoint.tokenizer, tokenizer), *(["lower"] * settings.lower_case)])
 
 
 def _pooling(settings: Settings) -> list[Any]:
@@ -79,7 +85,7 @@ def _cut(settings: Settings, tokenizer: Any) -> list[str]:
 
 
 def renewal(encoder_settings: Settings) -> str:
-    """What to do about an index of an earlier version, as the end of a refusal; "" where nothing was read otherwise."""
+    """The end of an error: what to do about an index of an earlier version; "" where this one reads the same."""
     if not encoder_settings.native:
         return ""
     return (
@@ -102,7 +108,12 @@ def _adapter(directory: Path) -> list[str]:
     scale = {
         key: content.get(key) for key in ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
     }
-    outer = ("model.", "transformer.", "gpt_neox.", "^")  # strengths by the causal model's names, once passed over
+    outer = (
+        "model.",
+        "transformer.",
+        "gpt_neox.",
+        "^",
+    )  # an earlier version ignored patterns by the causal model's names
     renewed = any(str(name).startswith(outer) for name in content.get("alpha_pattern") or ())
     return [checksum(directory / "adapter_model.safetensors"), _digest(scale), *(["patterns"] * renewed)]
 
@@ -130,9 +141,7 @@ def checksum(path: Path) -> str:
         value = hashlib.file_digest(file, "sha256").hexdigest()
     try:
         store.mkdir(parents=True, exist_ok=True)
-        part = memo.with_suffix(f".{os.getpid()}")
-        part.write_text(value, encoding="ascii")
-        part.replace(memo)
+        write_text(memo, value)
     except OSError:
-        pass  # a read-only home only costs the memory, not the answer
+        pass  # with a read-only home the file is read again the next time
     return value

@@ -33,7 +33,7 @@ class Head:
     files: tuple[Path, ...]
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
-        """The vectors behind every step, cut to ``dim``; also of a zero vector, as there."""
+        """Apply every step and keep the first ``dim`` numbers; a zero vector is no exception, as in that library."""
         import torch
 
         if self.steps:
@@ -48,8 +48,8 @@ class Head:
 def read_head(path: Path | None, width: int, truncate_dim: int | None) -> Head:
     """The head of the folder whose ``modules.json`` is at ``path`` (None: none), over vectors of ``width`` numbers.
 
-    A Normalize at the very end is not among the steps: whether rows have length 1 is for who encodes to say. Raises
-    ModelError for what cannot be run as sentence-transformers runs it.
+    A Normalize at the very end is left out, as ``normalize`` of ``Encoder.encode`` decides that. Raises ModelError for
+    what cannot be run as sentence-transformers runs it.
     """
     steps: list[Step] = []
     files: list[Path] = []

@@ -1,66 +1,66 @@
-"""The one loop: tokenised texts through a backend, longest first, one batch always in flight, in their own order."""
+"""The one loop: tokenized texts through a backend, longest first, one batch always in flight, in their own order."""
 
 from __future__ import annotations
 
 import logging
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-from searchapp.encoder.backend import Backend, Collect
-from searchapp.encoder.batching import take
+from searchapp.encoder.backend import Backend, Result
+from searchapp.encoder.batching import next_batch
 from searchapp.encoder.tokenization import Tokens
 from searchapp.errors import ModelError
+from searchapp.progress import Progress, Silent
 
 LEAST_BUDGET = 16  # positions: when not even that fits, no smaller batch will
 T = TypeVar("T")
-Told = Callable[[int, int], None]  # texts and tokens of a batch that is done
 log = logging.getLogger("searchapp")
 
 
 def embed(
-    backend: Backend, items: Sequence[Tokens], dim: int, *, most: int | None = None, told: Told | None = None
+    backend: Backend, items: Sequence[Tokens], dim: int, *, most: int | None = None, progress: Progress | None = None
 ) -> np.ndarray:
-    """Float32 (n, dim) of tokenised texts, not normalised; a text without a token has the zero vector.
+    """Float32 (n, dim) of tokenized texts, not normalised; a text without a token has the zero vector.
 
     Longest first, so that what does not fit shows at once: when memory runs out, the backend's budget is halved and
-    stays so. ``most`` bounds the texts in a batch. Raises ModelError when one text alone does not fit, and for values
-    that are not finite.
+    stays so. ``most`` bounds the texts in a batch. ``progress`` advances by the texts of a batch, with the figure
+    ``tokens``. Raises ModelError when one text alone does not fit, and for values that are not finite.
     """
+    progress = progress or Silent()
     lengths = np.array([len(item.ids) for item in items], dtype=np.int64)
     order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
     vectors = np.zeros((len(items), dim), dtype=np.float32)
-    if told is not None and len(order) < len(items):
-        told(len(items) - len(order), 0)
-    waiting: list[tuple[np.ndarray, Collect]] = []
-    while len(order) or waiting:
+    if len(order) < len(items):
+        progress.advance(len(items) - len(order), tokens=0)
+    submitted: list[tuple[np.ndarray, Result]] = []
+    while len(order) or submitted:
         if len(order):
-            chosen = order[: take(lengths[order], backend.budget, most, padded=backend.padded)]
-            if (collect := _launched(backend, [items[i] for i in chosen])) is None:
+            chosen = order[: next_batch(lengths[order], backend.budget, most, padded=backend.padded)]
+            if (result := _submit(backend, [items[i] for i in chosen])) is None:
                 continue  # did not fit: the same texts again, in smaller batches
-            waiting.append((chosen, collect))
+            submitted.append((chosen, result))
             order = order[len(chosen) :]
-        if len(waiting) > 1 or not len(order):
-            chosen, collect = waiting.pop(0)
-            vectors[chosen] = collect()
+        if len(submitted) > 1 or not len(order):
+            chosen, result = submitted.pop(0)
+            vectors[chosen] = result()
             if not np.isfinite(vectors[chosen]).all():
                 raise ModelError(f"the model gives values that are not finite in {backend.dtype}; use float32")
-            if told is not None:
-                told(len(chosen), int(lengths[chosen].sum()))
+            progress.advance(len(chosen), tokens=int(lengths[chosen].sum()))
     return vectors
 
 
-def _launched(backend: Backend, batch: Sequence[Tokens]) -> Collect | None:
-    """Launch a batch; None when memory ran out, with the budget halved."""
+def _submit(backend: Backend, batch: Sequence[Tokens]) -> Result | None:
+    """Submit a batch; None when memory ran out, with the budget halved."""
     import torch
 
     try:
-        collect = backend.launch(batch)
+        result = backend.submit(batch)
         backend.positions += _positions(backend, batch)
-        return collect
+        return result
     except torch.OutOfMemoryError as error:
         if len(batch) == 1 or backend.budget <= LEAST_BUDGET:
             raise ModelError(
@@ -87,7 +87,7 @@ class _Raised:
         self.error = error
 
 
-def ahead(source: Iterable[T], depth: int = 1) -> Generator[T]:
+def prefetch(source: Iterable[T], depth: int = 1) -> Generator[T]:
     """Iterate in a thread of its own, so that the next ``depth`` items are ready; what the source raises comes last.
 
     The thread ends with the iterator: when it is exhausted, closed, or left by an exception.
@@ -110,10 +110,10 @@ def ahead(source: Iterable[T], depth: int = 1) -> Generator[T]:
                 if not put(item):
                     return
             put(None)
-        except BaseException as error:  # handed over, whatever it is, and raised where the items are awaited
+        except BaseException as error:  # raised again where the items are awaited
             put(_Raised(error))
 
-    thread = threading.Thread(target=run, name="searchapp-ahead", daemon=True)
+    thread = threading.Thread(target=run, name="searchapp-prefetch", daemon=True)
     thread.start()
     try:
         while (item := ready.get()) is not None:
@@ -122,4 +122,4 @@ def ahead(source: Iterable[T], depth: int = 1) -> Generator[T]:
             yield item
     finally:
         over.set()
-        thread.join(timeout=5)  # it may be waiting for a source that does not answer
+        thread.join(timeout=5)  # no longer: its source may never answer

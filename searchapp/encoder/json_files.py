@@ -1,4 +1,4 @@
-"""Reads a checkpoint's JSON files; what is wrong with one is said with its path."""
+"""Reads a checkpoint's JSON files; an error names the file."""
 
 from __future__ import annotations
 
@@ -7,28 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.errors import ModelError
+from searchapp.unicode import find_surrogate
 
 POINTER = b"version https://git-lfs"
 
 
 def is_text(value: Any) -> bool:
     """Whether a value is a string that a tokenizer takes; JSON can spell half of a surrogate pair."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and find_surrogate(value) is None
 
 
 def refuse_pointer(path: Path) -> None:
-    """Raise ModelError where a file is what git leaves of a large file that was not fetched."""
+    """Raise ModelError where a file is the pointer that git leaves in place of a large file."""
     try:
         with path.open("rb") as file:
             head = file.read(len(POINTER))
     except OSError:
-        return  # said by who needs the file
+        return  # whoever reads it raises
     if head == POINTER:
         raise ModelError(
             f"{path} is a Git LFS pointer, not the file itself: it was cloned without git lfs; fetch it with "

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
 
 LONGEST = 300  # characters of a library's message that are passed on
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what transformers and peft print while they load; what matters in it is checked and raised here."""
+    """Silence what transformers and peft print while they load; what matters in it is checked and raised here.
+
+    Their warnings are at level ``debug`` of our own logger.
+    """
     from transformers.utils import logging as reports
 
     level = reports.get_verbosity()
     reports.set_verbosity(reports.CRITICAL)
     reports.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always" if log.isEnabledFor(logging.DEBUG) else "ignore")
             yield
+        for warning in said:
+            log.debug("%s: %s", warning.category.__name__, warning.message)
     finally:
         reports.set_verbosity(level)
 

@@ -1,6 +1,6 @@
 """OpenVINO behind the loop: the same decoder, converted in memory and run on the CPU's own bfloat16 or float32.
 
-Its kernels fuse what torch runs one by one; batches are padded, since the graph takes a mask and no borders. Vectors
+Its kernels fuse what torch runs one by one; batches are padded, since the graph takes a mask. Vectors
 agree with torch's to rounding, so an index may be searched by either; what an index is built with is kept with it.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from searchapp import telemetry
-from searchapp.encoder.backend import Collect, layout
+from searchapp.encoder.backend import Result, layout
 from searchapp.encoder.batching import BUDGET, pad
 from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.library import quiet
@@ -21,7 +21,7 @@ from searchapp.encoder.pooling import highest, weigh
 from searchapp.encoder.probes import bidirectional_fault, has_window, pad_id
 from searchapp.encoder.settings import Settings
 from searchapp.encoder.tokenization import Tokens
-from searchapp.errors import ModelError
+from searchapp.errors import ModelError, reason_of
 
 HIDDEN = -1e30  # added to the score of a padded position; infinity would overflow when it is rounded to bfloat16
 
@@ -57,8 +57,8 @@ class OpenVinoBackend:
         if fault := bidirectional_fault(probe, vocabulary=self._vocabulary, pad=pad_id(model.config)):
             raise ModelError(f"this model cannot be made bidirectional by openvino: it {fault}; use --backend torch")
 
-    def launch(self, batch: Sequence[Tokens]) -> Collect:
-        """As ``Backend.launch``. Raises ModelError for a token that the model does not know."""
+    def submit(self, batch: Sequence[Tokens]) -> Result:
+        """As ``Backend.submit``. Raises ModelError for a token that the model does not know."""
         import torch
 
         ids, mask = pad([item.ids for item in batch], self._tokenizer, self._vocabulary)
@@ -135,5 +135,6 @@ def _compile(model: Any, *, bfloat16: bool, threads: int) -> Any:
         }
         return openvino.compile_model(graph, "CPU", options)
     except Exception as error:  # a converter raises anything on an operation that it does not know
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelError(f"openvino cannot convert this model ({reason[:200]}); use --backend torch") from error
+        raise ModelError(
+            f"openvino cannot convert this model ({reason_of(error)[:200]}); use --backend torch"
+        ) from error

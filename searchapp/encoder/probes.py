@@ -1,8 +1,8 @@
 """Bidirectional attention through transformers' own switch, and the probe that proves a loaded model has it.
 
 ``config.is_causal = False`` turns the mask off in most decoders, but not in all of them and not on every attention
-kernel (some stay silently causal when nothing is padded), so nothing is believed here: the last token is changed
-and the first position must move, with and without padding, while a change of padding must move nothing.
+kernel (some stay causal, without a word, when nothing is padded). So every loaded model is tested: a change of the last
+token has to move the first position, with and without padding, and a change of padding must move nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 UNBOUNDED = 1 << 30  # a window no text reaches; layers that must have a window keep a number
 PROBE_LENGTH = 24
-MOVED = 1e-6  # relative to the size of the hidden state; a causal model moves by exactly 0
+MOVED = 1e-6  # relative to the largest number of the hidden state; a causal model moves by exactly 0
 # By bytes of the precision, what rounding may move: one text beside others (the same products; only experts may be
 # grouped otherwise), and packed against alone.
 BESIDE, ALONE = {2: 1e-2, 4: 1e-5}, {2: 1e-1, 4: 1e-3}
@@ -103,7 +103,7 @@ def packing_fault(model: Any, *, vocabulary: int) -> str | None:
     """
     import torch
 
-    from searchapp.encoder.attention import borders
+    from searchapp.encoder.attention import packed_lengths
 
     device, precision = next(model.parameters()).device, model.dtype.itemsize
     lengths, kept = (7, 5, 5, 1), slice(7, 12)
@@ -112,16 +112,18 @@ def packing_fault(model: Any, *, vocabulary: int) -> str | None:
     changed = (ids + known // 2) % known + 1
     changed[kept] = ids[kept]
     places = torch.cat([torch.arange(length, device=device) for length in lengths])
-    edges = borders(lengths)
-    edges = replace(edges, cumulative=edges.cumulative.to(device))
+    packing = packed_lengths(lengths)
+    packing = replace(packing, cu_seqlens=packing.cu_seqlens.to(device))
     with torch.inference_mode():
         packed, beside = (
-            model(input_ids=tokens[None] % vocabulary, position_ids=places[None], borders=edges, use_cache=False)
+            model(
+                input_ids=tokens[None] % vocabulary, position_ids=places[None], packed_lengths=packing, use_cache=False
+            )
             .last_hidden_state[0]
             .float()
             for tokens in (ids, changed)
         )
-    alone = torch.cat([_forward(model, text[None] % vocabulary, None)[0] for text in ids.split(lengths)])
+    alone = torch.cat([_forward(model, text[None] % vocabulary, None)[0] for text in torch.split(ids, list(lengths))])
     if _distance(beside[kept], packed[kept]) > BESIDE[precision]:
         return "mixes texts that are packed together"
     if _distance(packed, alone) > ALONE[precision]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.encoder.json_files import is_text, read_json
-from searchapp.encoder.st_folder import read_folder
 from searchapp.encoder.template import Template
 from searchapp.errors import ModelError
 
@@ -44,8 +43,8 @@ class Settings:
     tokens, or by as many tokens as the ``prompt`` has alone (sentence-transformers).
     ``pool_bos`` pools BOS too where no instruction stands before the text (sentence-transformers' way).
     ``native`` runs a model as sentence-transformers does: attention windows as config.json has them, and sequences cut
-    to ``max_length`` whatever stands in them. ``lower_case`` lowers texts before they are tokenised. ``truncate_dim``
-    keeps the first dimensions of a vector, before its length is made 1.
+    to ``max_length``, instructions and templates too. ``lower_case`` lowers texts before they are tokenized.
+    ``truncate_dim`` keeps the first dimensions of a vector, before its length is made 1.
     """
 
     pooling: str = "mean"
@@ -165,6 +164,8 @@ def _llm2vec(path: Path) -> Settings:
 
 def _sentence_transformers(path: Path) -> Settings:
     """A sentence-transformers folder, as that library runs it."""
+    from searchapp.encoder.st_folder import read_folder
+
     content = read_folder(path)
     with _naming(path.parent):
         return Settings(**content, template=Template(raw=True))

@@ -40,7 +40,7 @@ OLD_MODES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-# Options that Transformer passes on: those that change no vector here are passed over, the others refused.
+# Options that Transformer passes on: these change no vector here and are ignored, all others are refused.
 HARMLESS = {
     "model": {"attn_implementation", "dtype", "torch_dtype", "trust_remote_code", "device_map", "use_safetensors",
               "low_cpu_mem_usage", "add_pooling_layer", "use_cache"},

@@ -1,4 +1,4 @@
-"""What is wrapped round a text before it is tokenised, chosen by data: one table by model name, one by family.
+"""What is wrapped round a text before it is tokenized, chosen by data: one table by model name, one by family.
 
 The strings are those of the original LLM2Vec package (``llm2vec/llm2vec.py``, version 0.2.3), so that its
 published checkpoints keep their vectors. The choice is made once, when a checkpoint is first loaded by the name

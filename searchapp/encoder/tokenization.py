@@ -1,10 +1,10 @@
 """From (instruction, text) to token ids with the span to pool.
 
-The whole string (prefix, instruction, text, suffix) is tokenised in one piece, as the original does, so that its
+The whole string (prefix, instruction, text, suffix) is tokenized in one piece, as the original does, so that its
 vectors are reproduced. Where the pooled text begins is found in one of two ways, a setting of the checkpoint:
 
 - ``offsets``: at the first token that covers a character of the text;
-- ``count``: as many tokens before the end as text and suffix have when tokenised alone. This is the original's
+- ``count``: as many tokens before the end as text and suffix have when tokenized alone. This is the original's
   contract, which its checkpoints were trained and measured with; at the border it can be off by some tokens, since a
   word that follows a space is cut differently from one that begins a string.
 
@@ -26,10 +26,10 @@ from searchapp.encoder.template import Template
 from searchapp.errors import ModelError
 
 LEAST_TEXT = 16  # tokens a text keeps when instruction and template alone fill max_length
-CHARACTERS_PER_TOKEN = 8  # a head of this many characters a token is tokenised to measure a text; then twice as many
+CHARACTERS_PER_TOKEN = 8  # a head of this many characters a token is tokenized to measure a text; then twice as many
 MARGIN = 256  # tokens measured beyond the last one kept: where the head ends its tokens are not those of the text
 SEAM = 64  # characters kept from the end of a text that is cut
-GROUP, GROUP_CHARACTERS = 1_024, 1 << 20  # texts and characters that are tokenised together
+GROUP, GROUP_CHARACTERS = 1_024, 1 << 20  # texts and characters that are tokenized together
 SLACK = 16  # tokens by which a text can have more alone than behind a template, where its first word is cut otherwise
 WORD = re.compile(r"\S+")
 
@@ -46,8 +46,8 @@ class Tokens:
     end: int
 
 
-class Tokenisation:
-    """Tokenises for one model: holds the fast tokenizer, the template and the lengths."""
+class Tokenization:
+    """Tokenizes for one model: holds the fast tokenizer, the template and the lengths."""
 
     def __init__(
         self, backend: Any, settings: Settings, template: Template, positions: int | None, *, from_left: bool = False
@@ -64,10 +64,10 @@ class Tokenisation:
         self._prompts: dict[str, int] = {}  # tokens of each prompt alone
 
     def __call__(self, texts: Sequence[str], instructions: Sequence[str | None]) -> list[Tokens]:
-        """Tokenise each text behind its instruction; the result is in the order of the texts.
+        """Tokenize each text behind its instruction; the result is in the order of the texts.
 
         Works group by group: a tokenizer's encodings take some hundred bytes a token, what is kept of them four. Most
-        texts are tokenised once: whether one has to be shortened shows in its tokens, unless it is so long that it
+        texts are tokenized once: whether one has to be shortened shows in its tokens, unless it is so long that it
         surely has.
         """
         close = self._settings.pooling == "eos_token"
@@ -100,6 +100,34 @@ class Tokenisation:
                 whole[number] = encoding
             done += self._spans(items, whole)
         return done
+
+    @property
+    def reach(self) -> int:
+        """How many tokens of a text are read at most; ``lengths`` counts on this scale."""
+        return min(self._settings.document_max_length, self._settings.max_length)
+
+    def lengths(self, texts: Sequence[str], instruction: str | None) -> np.ndarray:
+        """Tokens of each text behind ``instruction``, uncut: int64 (n,). Above ``reach`` a text is not read whole.
+
+        Two limits hold, one for the text alone and one for the whole sequence (instruction, template, special tokens).
+        The count is that of the limit which the text comes nearest to, moved so that either limit lies at ``reach``.
+        """
+        close = self._settings.pooling == "eos_token"
+        special = self._backend.num_special_tokens_to_add(False)
+        alone, whole = self._settings.document_max_length, self._settings.max_length
+        counts: list[int] = []
+        for group in _groups(texts, [instruction or None] * len(texts), GROUP_CHARACTERS):
+            plain = [text for _, text in group]
+            strings = [self._template.wrap(asked, text, close=close)[0] for asked, text in group]
+            totals = [len(encoding) for encoding in self._backend.encode_batch_fast(strings)]
+            if strings == plain:
+                bodies = [total - special for total in totals]
+            else:
+                found = self._backend.encode_batch_fast(plain, add_special_tokens=False)
+                bodies = [len(encoding) for encoding in found]
+            over = (max(body - alone, total - whole) for body, total in zip(bodies, totals, strict=True))
+            counts += [max(0, self.reach + excess) for excess in over]
+        return np.array(counts, dtype=np.int64)
 
     def _spans(self, items: Sequence[Wrapped], whole: Sequence[Any]) -> list[Tokens]:
         if self._settings.span == "offsets":
@@ -235,7 +263,7 @@ def _lower_first(backend: Any) -> None:
 
 
 def _head(text: str, end: int) -> str:
-    """The first ``end`` characters and the last ``SEAM`` of the text, behind which a suffix is tokenised as before."""
+    """The first ``end`` characters and the last ``SEAM`` of the text, behind which a suffix is tokenized as before."""
     last = len(text.rstrip())
     return text[:end] + text[max(end, last - SEAM) : last]
 
@@ -243,7 +271,7 @@ def _head(text: str, end: int) -> str:
 def _groups(
     texts: Sequence[str], instructions: Sequence[str | None], most: int
 ) -> Iterator[list[tuple[str | None, str]]]:
-    """Cut instructions and texts into groups that are tokenised together; a text counts ``most`` characters at most."""
+    """Cut instructions and texts into groups that are tokenized together; a text counts ``most`` characters at most."""
     group: list[tuple[str | None, str]] = []
     size = 0
     for instruction, text in zip(instructions, texts, strict=True):

@@ -1,10 +1,10 @@
-"""A window of a stream: texts that are read, looked up, tokenised and sorted together."""
+"""A window of a stream: texts that are read, looked up, tokenized and sorted together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,17 +15,22 @@ FIRST, TEXTS = 512, 8_192  # texts in the first window, which the model waits fo
 SHARD = 512  # texts in a window that one of several devices takes
 CHARACTERS = 16_000_000  # a window's texts are held in memory
 
-Pair = tuple[str, str | None]  # a text and the instruction before it
+
+class EncodeInput(NamedTuple):
+    """A text, and the instruction that is put before it."""
+
+    text: str
+    instruction: str | None
 
 
-def windows(pairs: Iterable[Pair], most: int | None = None) -> Iterator[list[Pair]]:
+def windows(inputs: Iterable[EncodeInput], most: int | None = None) -> Iterator[list[EncodeInput]]:
     """Cut a stream into windows, of ``most`` texts or growing. When it raises, what it gave before comes first."""
-    held: list[Pair] = []
+    held: list[EncodeInput] = []
     size, characters = min(FIRST, most or FIRST), 0
     try:
-        for pair in pairs:
-            held.append(pair)
-            characters += len(pair[0])
+        for item in inputs:
+            held.append(item)
+            characters += len(item.text)
             if len(held) >= size or characters >= CHARACTERS:
                 yield held
                 held, size, characters = [], min(2 * size, most or TEXTS), 0
@@ -39,25 +44,25 @@ def windows(pairs: Iterable[Pair], most: int | None = None) -> Iterator[list[Pai
 
 @dataclass(frozen=True)
 class Window:
-    """Unique pairs of a window.
+    """The inputs of a window, each once.
 
-    ``which`` (n,) says which of them each text is, ``known`` holds the vectors that a cache had, by the same numbers,
-    ``missing`` are the pairs that are left to compute and ``keys`` their keys in the cache.
+    ``which`` (n,) says which of them each text is. ``known`` holds the vectors that the cache had, by the same numbers;
+    ``missing`` are the inputs that are left to compute, and ``keys`` their keys in the cache.
     """
 
     which: np.ndarray
     known: dict[int, np.ndarray]
-    missing: list[Pair]
+    missing: list[EncodeInput]
     keys: list[bytes]
 
     @classmethod
-    def open(cls, pairs: Sequence[Pair], cache: VectorCache | None, scope: str) -> Window:
-        """Find what is to be computed for these pairs by the encoder that ``scope`` names."""
-        unique = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
-        which = np.array([unique[pair] for pair in pairs], dtype=np.int64)
+    def open(cls, inputs: Sequence[EncodeInput], cache: VectorCache | None, scope: str) -> Window:
+        """Find what the encoder that ``scope`` names has to compute for these inputs."""
+        unique = {item: number for number, item in enumerate(dict.fromkeys(inputs))}
+        which = np.array([unique[item] for item in inputs], dtype=np.int64)
         if cache is None:
             return cls(which, {}, list(unique), [])
-        keys = [cache.key(scope, *pair) for pair in unique]
+        keys = [cache.key(scope, *item) for item in unique]
         known = cache.read(keys)
         left = [number for number in range(len(keys)) if number not in known]
         every = list(unique)
@@ -74,4 +79,5 @@ class Window:
         for number, vector in self.known.items():
             vectors[number], left[number] = vector, False
         vectors[left] = computed
-        return vectors[self.which]
+        every: np.ndarray = vectors[self.which]
+        return every

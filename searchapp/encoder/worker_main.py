@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from searchapp.encoder.encoder import Encoder
+from searchapp.encoder.window import EncodeInput
 from searchapp.errors import ModelError
 
 
@@ -29,7 +30,7 @@ def main() -> None:
         answer({"ready": True})
         for line in sys.stdin:
             task = json.loads(line)
-            vectors, tokens = encoder.compute([(text, asked) for text, asked in task["pairs"]], task["most"])
+            vectors, tokens = encoder.compute([EncodeInput(*item) for item in task["inputs"]], task["most"])
             content = np.ascontiguousarray(vectors, dtype="<f4").tobytes()
             answer({"rows": len(vectors), "dim": encoder.dim, "tokens": tokens}, content)
     except Exception as error:  # told to the parent, which knows what to do

@@ -1,7 +1,7 @@
-"""Several devices of one machine: a process for each beyond the first, long-lived, pairs in, vectors out, in order.
+"""Several devices of one machine: a process for each beyond the first, long-lived; vectors come in the texts' order.
 
-A worker runs ``main`` of this module. It is sent JSON lines on its standard input and answers with a JSON line each
-on its standard output, vectors behind it as raw float32; what it has to say to people goes to standard error.
+A worker process runs ``worker_main.main``. It reads JSON lines on its standard input and answers each on its standard
+output with a JSON line and, behind it, the vectors as raw float32; messages for people go to standard error.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from searchapp.encoder.inference import Told, ahead
-from searchapp.encoder.window import Pair, Window
+from searchapp.encoder.inference import prefetch
+from searchapp.encoder.window import EncodeInput, Window
 from searchapp.errors import ModelError
+from searchapp.progress import Progress
 
-Member = Callable[[Sequence[Pair], int | None], tuple[np.ndarray, int]]
+Worker = Callable[[Sequence[EncodeInput], int | None], tuple[np.ndarray, int]]  # as ``Encoder.compute``
 
 
 class LocalEncoder(Protocol):
-    """What a team needs of the encoder that it works for."""
+    """What a pool needs of the encoder that it works for."""
 
     @property
     def attention(self) -> str:
@@ -44,12 +45,12 @@ class LocalEncoder(Protocol):
         """The arguments of ``Encoder.load`` that load it again."""
         ...
 
-    def compute(self, pairs: Sequence[Pair], most: int | None = None) -> tuple[np.ndarray, int]:
+    def compute(self, inputs: Sequence[EncodeInput], most: int | None = None) -> tuple[np.ndarray, int]:
         """Vectors float32 (n, dim) of texts with their instructions, and how many tokens these had."""
         ...
 
 
-class Worker:
+class WorkerProcess:
     """An encoder in a process of its own. Its process starts with it, and ends when it is closed or we end."""
 
     def __init__(self, arguments: dict[str, Any], threads: int) -> None:
@@ -68,13 +69,13 @@ class Worker:
         self._ready = False
         self._lock = threading.Lock()  # one question and its answer at a time
 
-    def __call__(self, pairs: Sequence[Pair], most: int | None) -> tuple[np.ndarray, int]:
-        """As ``Encoder.compute``, over there. Raises ModelError with the cause when the worker fails or is gone."""
+    def __call__(self, inputs: Sequence[EncodeInput], most: int | None) -> tuple[np.ndarray, int]:
+        """As ``Encoder.compute``, in the process. Raises ModelError with the cause when the worker fails or is gone."""
         with self._lock:
             if not self._ready:
                 self._receive()
                 self._ready = True
-            self._send({"pairs": pairs, "most": most})
+            self._send({"inputs": inputs, "most": most})
             answer = self._receive()
             wanted = answer["rows"] * answer["dim"] * 4
             content = self._output.read(wanted)
@@ -121,13 +122,13 @@ class Worker:
         raise ModelError(f"the worker of {self.device} (process {self.process_id}) {cause}{advice}; run it again")
 
 
-class Team:
-    """The devices of one encoder: the first is its own, each other has a worker, started when there is work for it."""
+class EncoderPool:
+    """The devices of one encoder: the first is its own, each other has a process, started when there is work for it."""
 
     def __init__(self, encoder: LocalEncoder, devices: Sequence[str]) -> None:
         self.devices = tuple(devices)
         self._encoder = encoder
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
 
     def start(self) -> None:
         """Start the workers that are not running."""
@@ -140,7 +141,7 @@ class Team:
             torch.set_num_threads(threads)
         encoder = self._encoder
         common = {**encoder.reference, "attention": encoder.attention, "dtype": encoder.dtype}
-        self.workers = [Worker({**common, "device": device}, threads) for device in self.devices[1:]]
+        self.workers = [WorkerProcess({**common, "device": device}, threads) for device in self.devices[1:]]
 
     def close(self) -> None:
         """End the workers."""
@@ -149,67 +150,67 @@ class Team:
         self.workers = []
 
     def map(
-        self, source: Iterable[Window], most: int | None, told: Told | None
+        self, source: Iterable[Window], most: int | None, progress: Progress
     ) -> Iterator[tuple[Window, np.ndarray, int]]:
         """Yield each window with the vectors of what it misses and their tokens, in order, computed on any device.
 
         When a device fails or the source raises, the windows before come first. The workers are ended then, as they
         are when the iterator is left.
         """
-        jobs = _Jobs(most)
+        tasks = TaskQueue(most)
         try:
             with closing(_to_its_end(source)) as items:
                 for item in items:
-                    if jobs.sent == 0:
-                        jobs.serve(self._encoder.compute)
-                    elif jobs.sent == 1:  # one window alone is not worth a process
+                    if tasks.sent == 0:
+                        tasks.serve(self._encoder.compute)
+                    elif tasks.sent == 1:  # one window alone is not worth a process
                         self.start()
                         for worker in self.workers:
-                            jobs.serve(worker)
-                    jobs.put(item)
-                    if jobs.sent - jobs.given > len(self.devices):
-                        yield jobs.next(told)
-            while jobs.given < jobs.sent:
-                yield jobs.next(told)
+                            tasks.serve(worker)
+                    tasks.put(item)
+                    if tasks.sent - tasks.given > len(self.devices):
+                        yield tasks.next(progress)
+            while tasks.given < tasks.sent:
+                yield tasks.next(progress)
         except BaseException:
             self.close()
             raise
         finally:
-            jobs.close()
+            tasks.close()
 
 
 def _to_its_end(source: Iterable[Window]) -> Generator[Window | Exception]:
     """Pass windows on, and an exception of theirs as the last item, so that it is met in its turn."""
     try:
-        yield from ahead(source)
+        yield from prefetch(source)
     except Exception as error:
         yield error
 
 
-class _Jobs:
-    """Windows given out to members, a thread for each, and their outcomes in the order the windows came in."""
+class TaskQueue:
+    """Windows given out to workers, a thread for each, and their outcomes in the order the windows came in."""
 
     def __init__(self, most: int | None) -> None:
         self.sent = self.given = 0
         self._most = most
-        self._members = 0
+        self._workers = 0
         self._tasks: queue.Queue[tuple[int, Window] | None] = queue.Queue()
         self._results: queue.Queue[tuple[int, Any]] = queue.Queue()
         self._windows: dict[int, Window] = {}
         self._done: dict[int, Any] = {}
 
-    def serve(self, member: Member) -> None:
-        """Let a member take windows until the end, or until it fails."""
+    def serve(self, worker: Worker) -> None:
+        """Let a worker take windows until the end, or until it fails."""
 
         def run() -> None:
             while (task := self._tasks.get()) is not None:
                 try:
-                    self._results.put((task[0], member(task[1].missing, self._most)))
+                    self._results.put((task[0], worker(task[1].missing, self._most)))
                 except BaseException as error:  # raised where the outcome is awaited
                     self._results.put((task[0], error))
                     return
 
-        self._members += 1
+        self._workers += 1
         threading.Thread(target=run, name="searchapp-device", daemon=True).start()
 
     def put(self, item: Window | Exception) -> None:
@@ -221,7 +222,7 @@ class _Jobs:
             self._done[self.sent] = item
         self.sent += 1
 
-    def next(self, told: Told | None) -> tuple[Window, np.ndarray, int]:
+    def next(self, progress: Progress) -> tuple[Window, np.ndarray, int]:
         """Wait for the outcome that is next in order. Raises what was raised in its place."""
         while self.given not in self._done:
             number, outcome = self._results.get()
@@ -231,11 +232,11 @@ class _Jobs:
             raise outcome
         window = self._windows.pop(self.given)
         self.given += 1
-        if told is not None and window.missing:
-            told(len(window.missing), outcome[1])
+        if window.missing:
+            progress.advance(len(window.missing), tokens=outcome[1])
         return window, *outcome
 
     def close(self) -> None:
-        """Let the members go."""
-        for _ in range(self._members):
+        """Let the workers go."""
+        for _ in range(self._workers):
             self._tasks.put(None)

@@ -13,14 +13,15 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, cast
 
 import numpy as np
 
 from searchapp.corpus import passage_of
 from searchapp.encoder import Encoder
+from searchapp.encoder.options import LoadOptions, refuse_unknown
 from searchapp.errors import EvaluationError
-from searchapp.index import VectorIndex, build
+from searchapp.index import BuildSettings, VectorIndex, build
 from searchapp.rerank import Reranker
 from searchapp.search import Fusion, Plan, run
 
@@ -49,10 +50,11 @@ def instruction_for(task: Any, instructions: Mapping[str, str] | None = None) ->
         fitting = ["CQADupstack"]
     if fitting:
         return known[fitting[0]]
-    prompt = getattr(task, "prompt", None)
-    prompt = prompt.get("query") if isinstance(prompt, Mapping) else prompt
-    if not prompt:
+    found = getattr(task, "prompt", None)
+    found = found.get("query") if isinstance(found, Mapping) else found
+    if not found:
         return None
+    prompt = str(found)
     return prompt if prompt.endswith(":") else prompt.strip().rstrip(".") + ":"  # as LLM2Vec ends its own
 
 
@@ -72,15 +74,20 @@ def _meta(name: str, revision: str | None, dim: int) -> Any:
     )
 
 
-def _encoder(model: str | Encoder, device: str | None, options: Mapping[str, Any]) -> Encoder:
-    return model if isinstance(model, Encoder) else Encoder.load(model, device=device or "auto", **options)
+def _encoder(model: str | Encoder, options: LoadOptions, known: Iterable[str], whose: str) -> Encoder:
+    """The encoder itself, or the one that the options load; options say nothing beside an encoder."""
+    refuse_unknown(options, known, whose)
+    if isinstance(model, Encoder):
+        return model
+    given = {name: value for name, value in options.items() if name in LoadOptions.__annotations__}
+    return Encoder.load(model, **cast(LoadOptions, given))
 
 
 class MtebEncoder:
     """Our encoder for mteb.
 
     ``model_name`` is a model as ``Encoder.load`` takes it, or an encoder; ``instructions`` as in ``instruction_for``;
-    further options go to ``Encoder.load``.
+    ``options`` go to ``Encoder.load``.
     """
 
     def __init__(
@@ -88,11 +95,10 @@ class MtebEncoder:
         model_name: str | Encoder,
         revision: str | None = None,
         *,
-        device: str | None = None,
         instructions: Mapping[str, str] | None = None,
-        **options: Any,
+        **options: Unpack[LoadOptions],
     ) -> None:
-        self.encoder = _encoder(model_name, device, options)
+        self.encoder = _encoder(model_name, options, LoadOptions.__annotations__, "MtebEncoder")
         self._instructions = instructions
         revision = revision or self.encoder.fingerprint["sha256"][:12]
         self._meta = _meta(self.encoder.checkpoint.name, revision, self.encoder.dim)
@@ -126,8 +132,8 @@ class MtebEncoder:
         """Cosines of every pair, a float32 tensor (n, m); rows are unit vectors already."""
         import torch
 
-        first, second = (torch.atleast_2d(torch.as_tensor(one)).float() for one in (embeddings1, embeddings2))
-        return first @ second.T
+        first, second = (torch.as_tensor(one).float() for one in (embeddings1, embeddings2))
+        return first.reshape(-1, first.shape[-1]) @ second.reshape(-1, second.shape[-1]).T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Cosines of the pairs that stand side by side, a float32 tensor (n,)."""
@@ -136,12 +142,28 @@ class MtebEncoder:
         return (torch.as_tensor(embeddings1).float() * torch.as_tensor(embeddings2).float()).sum(-1)
 
 
-class MtebIndex:
-    """A searchapp index for mteb: each task's corpus is built into one, with these options, and searched.
+class MtebIndexOptions(LoadOptions, total=False):
+    """Keywords of ``MtebIndex``: those of ``Encoder.load``, and how its indexes are built and searched.
 
-    ``pca``, ``factory`` and ``candidates`` are those of ``searchapp build`` and ``search``; ``fusion`` adds BM25 and
-    ``reranker`` a last step. In a reranking task the given candidates are put in the order of the reranker, or of the
-    exact cosine without one. ``folder`` keeps the indexes; without it they vanish.
+    ``pca``, ``factory`` (default auto) and ``candidates`` are those of ``searchapp build`` and ``search``. ``fusion``
+    adds BM25, ``reranker`` a last step over the best ``rerank_depth`` (default 100). ``folder`` keeps the indexes;
+    without it they vanish.
+    """
+
+    pca: int | None
+    factory: str
+    candidates: int | None
+    fusion: Fusion | None
+    reranker: Reranker | None
+    rerank_depth: int
+    folder: str | Path | None
+
+
+class MtebIndex:
+    """A searchapp index for mteb: each task's corpus is built into one and searched.
+
+    ``model_name`` and ``instructions`` are as for ``MtebEncoder``, ``options`` as in ``MtebIndexOptions``. In a
+    reranking task the given candidates are put in the order of the reranker, or of the exact cosine without one.
     """
 
     def __init__(
@@ -149,21 +171,15 @@ class MtebIndex:
         model_name: str | Encoder,
         revision: str | None = None,
         *,
-        device: str | None = None,
         instructions: Mapping[str, str] | None = None,
-        pca: int | None = None,
-        factory: str = "auto",
-        candidates: int | None = None,
-        fusion: Fusion | None = None,
-        reranker: Reranker | None = None,
-        rerank_depth: int = 100,
-        folder: str | Path | None = None,
-        **options: Any,
+        **options: Unpack[MtebIndexOptions],
     ) -> None:
-        self.encoder = _encoder(model_name, device, options)
+        self.encoder = _encoder(model_name, options, MtebIndexOptions.__annotations__, "MtebIndex")
         self._instructions = instructions
-        self._pca, self._factory, self._candidates = pca, factory, candidates
-        self._fusion, self._reranker, self._rerank_depth = fusion, reranker, rerank_depth
+        pca, factory, folder = options.get("pca"), options.get("factory", "auto"), options.get("folder")
+        fusion, reranker = options.get("fusion"), options.get("reranker")
+        self._pca, self._factory, self._candidates = pca, factory, options.get("candidates")
+        self._fusion, self._reranker, self._rerank_depth = fusion, reranker, options.get("rerank_depth", 100)
         self._own = tempfile.TemporaryDirectory(prefix="searchapp-mteb-") if folder is None else None
         self._folder = Path(folder) if folder is not None else Path(self._own.name) if self._own else Path()
         self._index: VectorIndex | None = None
@@ -190,14 +206,8 @@ class MtebIndex:
         text = "".join(lines).encode()
         if not source.exists() or source.read_bytes() != text:
             source.write_bytes(text)
-        build(
-            [str(source)],
-            work / "index",
-            self.encoder,
-            pca=self._pca,
-            factory=self._factory,
-            lexical=self._fusion is not None,
-        )
+        settings = BuildSettings(self._pca, self._factory, lexical=self._fusion is not None)
+        build([str(source)], work / "index", self.encoder, settings)
         self._index = VectorIndex.open(work / "index")
 
     def search(

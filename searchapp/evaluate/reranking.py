@@ -14,10 +14,10 @@ from searchapp.evaluate.collection import Qrels
 from searchapp.evaluate.metrics import UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Ranking
 from searchapp.evaluate.run import Run, ranking
-from searchapp.evaluate.settings import FirstStage, RerankSetting
+from searchapp.evaluate.settings import FirstStageSetting, RerankSetting
 from searchapp.progress import Progress
 from searchapp.rerank import Reranker
-from searchapp.rerank.bm25 import Words
+from searchapp.rerank.bm25 import Bm25Reranker
 from searchapp.search import Fusion, Stage
 from searchapp.search.fusion import fuse
 
@@ -88,7 +88,7 @@ def evaluate_reranking(
     own = replace(common, kind=scorer.kind, model=scorer.name, instruction=instruction)
     results.append(result("reranked", after, replace(own, seconds=seconds, pairs=pairs)))
     if fusion is not None:
-        words = _reordered(candidates, Words(candidates.texts.values()), depth, None)
+        words = _reordered(candidates, Bm25Reranker(candidates.texts.values()), depth, None)
         results.append(result("bm25", words, replace(common, kind="bm25")))
         both = _fused(candidates, after, words, fusion)
         results.append(result("fusion", both, replace(own, kind="fusion", fusion=fusion)))
@@ -152,10 +152,10 @@ def _listed(run: Run) -> Ranking:
     return listed
 
 
-def _first_stage(candidates: Candidates, depth: int | None) -> FirstStage:
+def _first_stage(candidates: Candidates, depth: int | None) -> FirstStageSetting:
     """Recall of what the scorer saw; a judged query without candidates counts 0."""
     seen = {query: {name: -float(place) for place, name in enumerate(names[:depth])} for query, names in
             candidates.documents.items()}  # fmt: skip
     most = depth or max(map(len, candidates.documents.values()))
     found = score(seen, candidates.qrels, [f"Recall@{most}"]).estimate(f"Recall@{most}")
-    return FirstStage(found.value, most)
+    return FirstStageSetting(found.value, most)

@@ -19,7 +19,7 @@ from searchapp.evaluate.metrics import DEFAULT_METRICS, UNJUDGED, Scores, score
 from searchapp.evaluate.protocol import Corpus, Ranking, examine, ranked
 from searchapp.evaluate.run import check_ids
 from searchapp.evaluate.settings import CollectionSetting, IndexSetting, RerankedBy, RetrievalSetting
-from searchapp.index import VectorIndex, Writer, build
+from searchapp.index import BuildSettings, VectorIndex, Writer, build
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.request import AnnRequest
 
@@ -107,15 +107,8 @@ def evaluate_collection(
     request = request or Request()
     for config in configs:
         AnnRequest(config.pca, config.factory).check(encoder.dim)
-    build(
-        [str(collection.corpus)],
-        work,
-        encoder,
-        pca=configs[0].pca,
-        factory=configs[0].factory,
-        lexical=request.fusion is not None,
-        progress=progress,
-    )
+    settings = BuildSettings(configs[0].pca, configs[0].factory, lexical=request.fusion is not None)
+    build([str(collection.corpus)], work, encoder, settings, progress=progress)
     vectors = _encode_queries(collection, encoder, request.instruction)
     results: list[Result] = []
     corpus = None

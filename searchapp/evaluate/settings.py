@@ -133,7 +133,7 @@ class RetrievalSetting:
 
 
 @dataclass(frozen=True)
-class FirstStage:
+class FirstStageSetting:
     """What brought the candidates: the recall of the first ``depth`` of each query, which no order can exceed."""
 
     recall: float
@@ -158,7 +158,7 @@ class RerankSetting:
     model: str | None = None
     instruction: str | None = None
     fusion: Fusion | None = None
-    first_stage: FirstStage | None = None
+    first_stage: FirstStageSetting | None = None
     seconds: float | None = None
     pairs: int | None = None
 

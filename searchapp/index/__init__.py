@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from searchapp.index.add import Added, add
-from searchapp.index.build import Summary, build
+from searchapp.index.build import BuildSettings, BuildSummary, build
 from searchapp.index.compact import Compacted, compact
 from searchapp.index.delete import Deleted, delete
 from searchapp.index.encoder_match import recorded_encoder
 from searchapp.index.filter import Filter
-from searchapp.index.lexical.analyzer import Analyser
+from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.reader import VectorIndex
 from searchapp.index.reindex import reindex
 from searchapp.index.repair import Repaired, repair
@@ -18,14 +18,15 @@ from searchapp.index.verify import Report, examine, verify
 
 __all__ = [
     "Added",
-    "Analyser",
+    "Analyzer",
+    "BuildSettings",
     "Compacted",
     "Deleted",
     "Filter",
     "Repaired",
     "Report",
     "Snapshot",
-    "Summary",
+    "BuildSummary",
     "VectorIndex",
     "Writer",
     "add",

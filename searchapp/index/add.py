@@ -8,6 +8,7 @@ ones. So it may be run again with other sources, or after a delete, and is right
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,11 +22,11 @@ from searchapp.encoder import Encoder
 from searchapp.errors import IndexStoreError
 from searchapp.index.build import PENDING_REJECTIONS, absolute, expect, kind_of_reason, records
 from searchapp.index.encoder_match import recorded_backend, require_match
-from searchapp.index.extend import fold
-from searchapp.index.lexical.bm25 import covering
+from searchapp.index.extend import extend_index
+from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
-from searchapp.index.storage.hashes import ID, METADATA, TEXT, mark
+from searchapp.index.storage.hashes import ID, METADATA, TEXT, hash_document
 from searchapp.index.storage.ids import IdTable
 from searchapp.index.storage.manifest import Addition, Manifest, Segment, Staged
 from searchapp.index.storage.segment import (
@@ -40,6 +41,8 @@ from searchapp.index.storage.segment import (
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress, Silent
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,11 @@ def add(
             raise IndexStoreError(f"{path} was made in {made}, this encoder is in {encoder.dtype}; give --dtype {made}")
         if (made := recorded_backend(manifest)) != encoder.backend.name:
             raise IndexStoreError(f"{path} was made by the backend {made}; load the encoder with backend={made!r}")
-        summary = _Run(writer, manifest, encoder, segment_size, progress).add(opened)
+        summary = _AddRun(writer, manifest, encoder, segment_size, progress).add(opened)
         writer.publish_rejections()
-        folded = fold(writer, progress.stage)
+        counts = summary.added, summary.changed, summary.unchanged, summary.rejected
+        log.info("%s: %d added, %d changed, %d unchanged, %d rejected, in %.1f s", path, *counts, summary.seconds)
+        folded = extend_index(writer, progress.stage)
         if folded is not None:
             notices = (*summary.notices, *folded.notices)
             return replace(summary, manifest=folded.manifest, folded=True, notices=notices)
@@ -97,29 +102,29 @@ class _Known:
 
     def __init__(self, snapshot: Snapshot, kept: np.ndarray) -> None:
         self._rows = snapshot.documents
-        self._marks = snapshot.hashes()
+        self._hashes = snapshot.hashes()
         self._ids = IdTable(lambda row: self._rows.read(row).id)
         rows = np.flatnonzero(kept)
-        self._ids.extend(self._marks[ID][rows], rows)
+        self._ids.extend(self._hashes[ID][rows], rows)
         self.met = np.zeros(len(kept), dtype=bool)
 
     def find(self, identifier: str) -> int | None:
         return self._ids.find(identifier)
 
-    def has(self, row: int | None, marks: tuple[int, int, int], *parts: int) -> bool:
+    def has(self, row: int | None, hashes: tuple[int, int, int], *parts: int) -> bool:
         """Whether these parts of a document are those of a row."""
-        return row is not None and all(int(self._marks[part][row]) == marks[part] for part in parts)
+        return row is not None and all(int(self._hashes[part][row]) == hashes[part] for part in parts)
 
     def append(self, snapshot: Snapshot) -> None:
         """Take in the last segment of a snapshot, every document of which has been met."""
         self._rows = snapshot.documents
-        marks = snapshot.hashes([len(snapshot.segments) - 1])
-        self._ids.extend(marks[ID], len(self.met) + np.arange(marks.shape[1]))
-        self._marks = np.concatenate([self._marks, marks], axis=1)
-        self.met = np.concatenate([self.met, np.ones(marks.shape[1], dtype=bool)])
+        hashes = snapshot.hashes([len(snapshot.segments) - 1])
+        self._ids.extend(hashes[ID], len(self.met) + np.arange(hashes.shape[1]))
+        self._hashes = np.concatenate([self._hashes, hashes], axis=1)
+        self.met = np.concatenate([self.met, np.ones(hashes.shape[1], dtype=bool)])
 
 
-class _Run:
+class _AddRun:
     """One run of an add over a writer."""
 
     def __init__(self, writer: Writer, start: Manifest, encoder: Encoder, size: int, progress: Progress) -> None:
@@ -177,7 +182,7 @@ class _Run:
         if isinstance(item, Rejected):
             self._reject(item)
             return 0
-        marks = mark(item)
+        hashes = hash_document(item)
         row, staged = self._index.find(item.id), self._staged.find(item.id)
         met = row is not None and self._index.met[row] or staged is not None and self._staged.met[staged]
         if met or item.id in self._pending:
@@ -186,16 +191,16 @@ class _Run:
             return 0
         if row is not None:
             self._index.met[row] = True
-            if self._index.has(row, marks, TEXT, METADATA):
+            if self._index.has(row, hashes, TEXT, METADATA):
                 self._counts["unchanged"] += 1
                 return 0
             self._replaced[row] = True
         self._counts["added" if row is None else "changed"] += 1
-        if staged is not None and self._staged.has(staged, marks, TEXT, METADATA):
+        if staged is not None and self._staged.has(staged, hashes, TEXT, METADATA):
             self._staged.met[staged] = True
             self._resumed += 1
             return 0
-        vector = row if row is not None and self._index.has(row, marks, TEXT) and self._sound(row) else None
+        vector = row if row is not None and self._index.has(row, hashes, TEXT) and self._sound(row) else None
         self._pending[item.id] = (item, vector)
         return len(item.text) if vector is None else 0
 
@@ -203,7 +208,7 @@ class _Run:
         """Whether the file of a row's vector is as it was written: a copy would give damage a checksum that holds."""
         number = int(np.searchsorted(self._bases, row, side="right")) - 1
         if number not in self._damage:
-            name = self._manifest.segments[number].vectors
+            name = self._manifest.segments[number].vectors_file
             self._damage[number] = self._snapshot.check([name]).get(name)
         return self._damage[number] is None
 
@@ -274,7 +279,7 @@ class _Run:
             rows=rows, segments=tuple(segments), tombstones=tombstones, staged=None, build=build,
             rejections=rejections, additions=(*others, record), files=self._files,
         )  # fmt: skip
-        return self._writer.commit(covering(self._writer, after))
+        return self._writer.commit(ensure_postings(self._writer, after))
 
 
 def _count(segments: Sequence[Segment]) -> int:

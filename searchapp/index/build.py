@@ -7,12 +7,14 @@ sixteen bytes a document to tell ids apart.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +23,11 @@ from searchapp.corpus.document import JOINER
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
 from searchapp.errors import CorpusError, IndexStoreError
-from searchapp.heap import give_back_freed_memory
+from searchapp.heap import trim_heap
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.request import AnnRequest, Targets
 from searchapp.index.encoder_match import recorded_backend
-from searchapp.index.lexical.analyzer import Analyser
+from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import add_lexical
 from searchapp.index.storage.directory import Disk, FileEntry
 from searchapp.index.storage.hashes import ID
@@ -43,6 +45,8 @@ from searchapp.index.storage.writer import REJECTED, Writer
 from searchapp.progress import Progress, Silent
 from searchapp.provenance import package_versions
 
+log = logging.getLogger(__name__)
+
 PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
 PACKAGES = (
     "searchapp",
@@ -59,7 +63,7 @@ PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Summary:
+class BuildSummary:
     """The finished state, and what this run did for it: documents it encoded and whether it found the work done."""
 
     manifest: Manifest
@@ -68,40 +72,60 @@ class Summary:
     already_done: bool
 
 
+@dataclass(frozen=True)
+class BuildSettings:
+    """How documents become an index.
+
+    ``pca``, ``factory`` and ``targets`` are as in ``AnnRequest``. ``lexical`` counts the words for BM25 as
+    ``analyzer`` cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays.
+    ``overwrite`` starts again, whatever the directory holds; ``segment_size`` documents are encoded between two
+    commits.
+    """
+
+    pca: int | str | None = None
+    factory: str = "auto"
+    targets: Targets = Targets()
+    lexical: bool = True
+    analyzer: Analyzer | None = None
+    overwrite: bool = False
+    segment_size: int = SEGMENT_DOCUMENTS
+
+    @property
+    def request(self) -> AnnRequest:
+        """What is asked of the search index."""
+        return AnnRequest(self.pca, self.factory, self.targets)
+
+
 def build(
     sources: Sequence[str],
     path: Path,
     encoder: Encoder,
+    settings: BuildSettings | None = None,
     *,
-    pca: int | str | None = None,
-    factory: str = "auto",
-    targets: Targets | None = None,
-    lexical: bool = True,
-    analyser: Analyser | None = None,
-    overwrite: bool = False,
-    segment_size: int = SEGMENT_DOCUMENTS,
     progress: Progress | None = None,
     disk: Disk | None = None,
-) -> Summary:
+    **changes: Any,
+) -> BuildSummary:
     """Build an index at ``path``, or go on with an interrupted build of the same sources and model.
 
-    ``pca``, ``factory`` and ``targets`` are as in ``AnnRequest``. A finished index is left as it is when nothing
-    differs, and only reduced and indexed again when one of these does. ``lexical`` counts the words for BM25 as
-    ``analyser`` cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays.
-    Raises CorpusError, ModelError or IndexStoreError; what was committed stays.
+    ``changes`` are fields of ``BuildSettings``, over those of ``settings``: ``build(sources, path, encoder, pca=128)``.
+    A finished index is left as it is when nothing differs, and only reduced and indexed again when ``pca``, ``factory``
+    or ``targets`` do. Raises CorpusError, ModelError or IndexStoreError; what was committed stays. Raises TypeError
+    for a change that is no field.
     """
+    settings = replace(settings or BuildSettings(), **changes)
     progress = progress or Silent()
     opened = [open_source(source) for source in sources]
-    request = AnnRequest(pca, factory, targets or Targets())
+    request = settings.request
     request.check(encoder.dim)
     with Writer.open(path, disk) as writer:
         plan = Build(
             tuple(
                 {"name": absolute(source.name), "kind": source.kind, "identity": source.identity()} for source in opened
             ),
-            overwrite=overwrite,
+            overwrite=settings.overwrite,
         )
-        if overwrite and (
+        if settings.overwrite and (
             writer.manifest is None or writer.manifest.state == "ready" or not writer.manifest.build.overwrite
         ):
             start = _fresh(encoder, plan)
@@ -111,18 +135,20 @@ def build(
         resumed_at = start.rows
         done = start.state == "ready" and AnnRequest.of(start.build) == request
         if done and not _has_damaged_caches(writer):
-            manifest = add_lexical(writer, analyser, stage=progress.stage) if lexical else start
-            return Summary(manifest, 0, resumed_at, already_done=manifest == start)
+            manifest = add_lexical(writer, settings.analyzer, stage=progress.stage) if settings.lexical else start
+            return BuildSummary(manifest, 0, resumed_at, already_done=manifest == start)
         if start.state == "encoding":
-            _Run(writer, start, encoder, segment_size, progress).encode(opened)
-            give_back_freed_memory()
+            _BuildRun(writer, start, encoder, settings.segment_size, progress).encode(opened)
+            trim_heap()
         writer.publish_rejections()
-        if lexical:
-            add_lexical(writer, analyser, stage=progress.stage)
+        if settings.lexical:
+            add_lexical(writer, settings.analyzer, stage=progress.stage)
         manifest = build_ann(
             writer, request, stage=progress.stage, encode=encoder.encode_queries, device=encoder.device
         )
-    return Summary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
+    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in manifest.build.seconds.items())
+    log.info("built %s: %d documents, %d rejected; %s", path, manifest.rows, manifest.build.rejected, spent)
+    return BuildSummary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False)
 
 
 def _take_damaged(writer: Writer) -> None:
@@ -212,7 +238,7 @@ def _going_on(writer: Writer, encoder: Encoder, plan: Build) -> Manifest:
     return manifest
 
 
-class _Run:
+class _BuildRun:
     """One run of the encoding stage over a writer."""
 
     def __init__(self, writer: Writer, start: Manifest, encoder: Encoder, size: int, progress: Progress) -> None:
@@ -307,6 +333,7 @@ class _Run:
             files=files,
         )
         self._manifest = self._writer.commit(changed)
+        log.debug("committed %d documents after %d records", self._manifest.rows, consumed)
         self._snapshot = Snapshot.of(self._writer)
         self._pending, self._rejections = [], []
 
@@ -315,6 +342,7 @@ def records(sources: Sequence[Source], skip: int) -> Iterator[tuple[int, float, 
     """Yield (records read so far, share of all sources, item) after the first ``skip`` records."""
     read = 0
     for number, source in enumerate(sources):
+        log.info("reading %s (%s)", source.name, source.kind)
         for record in source.records():
             read += 1
             if read > skip:

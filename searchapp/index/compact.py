@@ -13,10 +13,10 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.drift import drifted
 from searchapp.index.extend import rebuilt
-from searchapp.index.lexical.bm25 import covering
+from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.directory import Disk
-from searchapp.index.storage.documents import write_batches, write_rows
-from searchapp.index.storage.hashes import write_marks
+from searchapp.index.storage.documents import write_batches, write_documents
+from searchapp.index.storage.hashes import write_hashes
 from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.segment import SEGMENT_DOCUMENTS, Files, completed
 from searchapp.index.storage.snapshot import Snapshot
@@ -53,7 +53,7 @@ def compact(
         gone = Snapshot.of(writer).deleted
         groups = _groups(before, gone, segment_size)
         tidy = len(groups) == len(before.segments)
-        if tidy and not gone.any() and not before.fresh and not drifted(before.drift):
+        if tidy and not gone.any() and not before.unindexed_rows and not drifted(before.drift):
             return Compacted(before, 0, 0, len(before.segments), size, already_done=True)
         _require_sound(Snapshot.of(writer))
         progress.stage(f"writing {before.documents:,} documents without the {int(gone.sum()):,} that are gone")
@@ -62,9 +62,11 @@ def compact(
         merged = start.with_files(
             rows=sum(segment.count for segment in segments), segments=tuple(segments), tombstones=None, files=files
         )
-        merged = covering(writer, merged)
+        merged = ensure_postings(writer, merged)
         done = rebuilt(writer, merged, progress.stage)
-        return Compacted(done.manifest, int(gone.sum()), before.fresh, len(before.segments), size, done.notices)
+        return Compacted(
+            done.manifest, int(gone.sum()), before.unindexed_rows, len(before.segments), size, done.notices
+        )
 
 
 def _require_sound(snapshot: Snapshot) -> None:
@@ -82,7 +84,7 @@ def _groups(manifest: Manifest, gone: np.ndarray, size: int) -> list[list[int]]:
     rows = size_of = 0
     for number, segment in enumerate(manifest.segments):
         kept = segment.count - int(gone[segment.base : segment.base + segment.count].sum())
-        stored = manifest.files[segment.rows].size
+        stored = manifest.files[segment.documents_file].size
         if groups and rows + kept <= size and size_of + stored <= MERGED_BYTES:
             groups[-1].append(number)
             rows, size_of = rows + kept, size_of + stored
@@ -124,11 +126,11 @@ def _merge(writer: Writer, snapshot: Snapshot, group: list[int], kept: list[np.n
             write_batches(draft, batches)
         else:  # the columns of metadata differ
             documents = [rows.documents(number, mask) for number, mask in zip(group, kept, strict=True)]
-            write_rows(draft, [document for part in documents for document in part])
+            write_documents(draft, [document for part in documents for document in part])
     with writer.draft("vectors") as (stored, draft, more):
         for number, mask in zip(group, kept, strict=True):
             draft.write(vectors.raw(number, mask))
-    marks = snapshot.hashes(group)
+    hashes = snapshot.hashes(group)
     with writer.draft("marks") as (marked, draft, most):
-        write_marks(draft, marks[:, np.concatenate(kept)])
+        write_hashes(draft, hashes[:, np.concatenate(kept)])
     return Segment(name, stored, 0, sum(batch.num_rows for batch in batches), marked), {**files, **more, **most}

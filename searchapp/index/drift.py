@@ -37,7 +37,7 @@ def measured_recall(index: VectorIndex, queries: np.ndarray) -> float:
 
 
 def _covered(index: VectorIndex) -> int:
-    return index.manifest.rows - index.manifest.fresh
+    return index.manifest.rows - index.manifest.unindexed_rows
 
 
 def _queries(index: VectorIndex, first: int) -> np.ndarray:

@@ -24,24 +24,24 @@ Stage = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Folded:
+class Extended:
     """The state whose FAISS index has all rows, and what there is to say of it."""
 
     manifest: Manifest
     notices: tuple[str, ...] = ()
 
 
-def fold(writer: Writer, stage: Stage | None = None) -> Folded | None:
+def extend_index(writer: Writer, stage: Stage | None = None) -> Extended | None:
     """Fold the fresh rows in and commit that, if they are many; None where they are not.
 
     A trained index takes them as it is, without being trained again, and its recall is measured before and after. An
     exact one is written anew; so is any that turns out not to take them.
     """
     manifest, tell = writer.state, stage or (lambda _: None)
-    if manifest.fresh * manifest.dim <= FRESH_NUMBERS:
+    if manifest.unindexed_rows * manifest.dim <= FRESH_NUMBERS:
         return None
     if manifest.ann is not None and manifest.ann.factory != "Flat":
-        tell(f"folding {manifest.fresh:,} documents into {manifest.ann.factory}")
+        tell(f"folding {manifest.unindexed_rows:,} documents into {manifest.ann.factory}")
         try:
             extended = _extended(writer, manifest, manifest.ann)
         except IndexStoreError:
@@ -49,23 +49,23 @@ def fold(writer: Writer, stage: Stage | None = None) -> Folded | None:
         else:
             committed = writer.commit(extended)
             notice = drift_notice(committed, writer.root)
-            return Folded(committed, (notice,) if notice else ())
+            return Extended(committed, (notice,) if notice else ())
     return rebuilt(writer, manifest, tell)
 
 
-def rebuilt(writer: Writer, manifest: Manifest, stage: Stage) -> Folded:
+def rebuilt(writer: Writer, manifest: Manifest, stage: Stage) -> Extended:
     """Make the reduction and the FAISS index again after a manifest and commit it.
 
     Where documents are too few for them, everything is searched exactly, and that is said.
     """
     if manifest.documents:
         try:
-            return Folded(build_ann(writer, AnnRequest.of(manifest.build), manifest=manifest, stage=stage))
+            return Extended(build_ann(writer, AnnRequest.of(manifest.build), manifest=manifest, stage=stage))
         except IndexStoreError as error:
             notice = f"searched exactly, without reduction and FAISS index, until there are more documents: {error}"
     else:
         notice = "no documents are left; the index is empty"
-    return Folded(writer.commit(manifest.bare(state="ready")), (notice,))
+    return Extended(writer.commit(manifest.bare(state="ready")), (notice,))
 
 
 def _extended(writer: Writer, manifest: Manifest, ann: Ann) -> Manifest:

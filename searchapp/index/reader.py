@@ -5,6 +5,7 @@ Rows that came after the FAISS index was made are compared exactly beside it; ro
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +23,12 @@ from searchapp.index.ann.rules import STANDARD
 from searchapp.index.ann.searcher import AnnIndex
 from searchapp.index.filter import Filter
 from searchapp.index.lexical.bm25 import LexicalIndex
-from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.manifest import Ann, Manifest
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.vectors import Vectors, unit
+
+log = logging.getLogger(__name__)
 
 FEW = 20_000  # rows passing a filter below which they are simply all compared
 BRUTE_FORCE = Ann("", "Flat", rows=0, candidates=0)  # stands for the FAISS index where every row is compared exactly
@@ -53,10 +56,11 @@ class VectorIndex:
                 f"{path} is not ready: {index.manifest.rows} documents are embedded, the index over them is not "
                 f"there{why}; run the same `searchapp build` again, it goes on from here"
             )
+        log.info("opened %s: %d documents, generation %d", path, index.manifest.documents, index.manifest.number)
         return index
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> DocumentStore:
         """The documents by row."""
         return self.snapshot.documents
 
@@ -127,7 +131,7 @@ class VectorIndex:
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
         allowed = self.allowed(filter)
-        indexed = self.manifest.rows - self.manifest.fresh
+        indexed = self.manifest.rows - self.manifest.unindexed_rows
         if filter is not None and allowed is not None and int(allowed.sum()) <= FEW:
             indexed = 0
         return self.search_rows(queries, k, allowed, candidates=candidates, indexed=indexed)
@@ -175,7 +179,7 @@ class VectorIndex:
 
     @cached_property
     def _brute_force(self) -> BruteForce:
-        return BruteForce(self.vectors, self.manifest.rows - self.manifest.fresh)
+        return BruteForce(self.vectors, self.manifest.rows - self.manifest.unindexed_rows)
 
     @property
     def is_exact(self) -> bool:

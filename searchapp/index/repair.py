@@ -1,8 +1,8 @@
 """Mending a damaged index from what is left of it: copies, stored vectors, stored texts, or the sources.
 
 What is mended from what: a manifest or tombstones from their copies; reduction, FAISS index and probes from the stored
-vectors; marks and vectors from the stored documents, which are encoded again; documents from the sources they came
-from, told by their marks, so that those which have not changed keep row and vector.
+vectors; hashes and vectors from the stored documents, which are encoded again; documents from the sources they came
+from, told by their hashes, so that those which have not changed keep row and vector.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.encoder_match import require_match
 from searchapp.index.extend import rebuilt
-from searchapp.index.lexical.bm25 import covering
+from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.commits import commits, damage
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
-from searchapp.index.storage.hashes import ID, METADATA, TEXT, mark, marks_of
+from searchapp.index.storage.hashes import ID, METADATA, TEXT, hash_document, hash_documents
 from searchapp.index.storage.manifest import Manifest, Segment, Tombstones
 from searchapp.index.storage.segment import Files, encode, write_segment
 from searchapp.index.storage.snapshot import Snapshot
@@ -126,7 +126,7 @@ class _Repair:
             files=self._files,
         )
         self.derive = self.derive or bool(derived)
-        mended = covering(self._writer, mended.without_postings(*words))
+        mended = ensure_postings(self._writer, mended.without_postings(*words))
         return mended.bare(*derived, state=before.state) if self.derive else mended
 
     def _say(self, text: str) -> None:
@@ -158,30 +158,30 @@ class _Repair:
     def _documents(self, gone: np.ndarray, sources: list[str]) -> dict[int, list[Document]]:
         """The documents of the segments whose documents are damaged, by the segment's number, found in the sources."""
         segments = self._manifest.segments
-        lost = [number for number, segment in enumerate(segments) if segment.rows in self._damaged]
+        lost = [number for number, segment in enumerate(segments) if segment.documents_file in self._damaged]
         if not lost:
             return {}
         wanted: dict[int, tuple[int, int]] = {}  # hash of an id -> segment and row in it
-        marks: dict[int, np.ndarray] = {}
+        recorded_hashes: dict[int, np.ndarray] = {}
         for number in lost:
             segment = segments[number]
-            if not segment.marks or segment.marks in self._damaged:
+            if not segment.hashes_file or segment.hashes_file in self._damaged:
                 raise IndexStoreError(
-                    f"data/{segment.rows} and what tells its documents are lost; build the index again: "
+                    f"data/{segment.documents_file} and what tells its documents are lost; build the index again: "
                     f"searchapp build SOURCE... --index {self._writer.root} --overwrite"
                 )
-            marks[number] = self._snapshot.hashes([number])
+            recorded_hashes[number] = self._snapshot.hashes([number])
             for offset in np.flatnonzero(~gone[segment.base : segment.base + segment.count]):
-                wanted[int(marks[number][ID][offset])] = (number, int(offset))
+                wanted[int(recorded_hashes[number][ID][offset])] = (number, int(offset))
         found: dict[tuple[int, int], Document] = {}
         exact: set[tuple[int, int]] = set()
         for document in self._read(sources):
-            hashes = mark(document)
+            hashes = hash_document(document)
             place = wanted.get(hashes[ID])
             if place is None or place in exact:
                 continue
             found[place] = document
-            if all(int(marks[place[0]][part][place[1]]) == hashes[part] for part in (TEXT, METADATA)):
+            if all(int(recorded_hashes[place[0]][part][place[1]]) == hashes[part] for part in (TEXT, METADATA)):
                 exact.add(place)
         if missing := len(wanted) - len(found):
             raise IndexStoreError(
@@ -211,12 +211,12 @@ class _Repair:
         """A segment of which every file is good; texts whose vector is lost, or is another text's, are encoded."""
         if not self._is_damaged(*segment.names()):
             return segment
-        lost = segment.vectors in self._damaged
+        lost = segment.vectors_file in self._damaged
         stale = np.full(segment.count, lost)
         if documents is None:
             documents = self._snapshot.documents.documents(number)
         else:
-            stale |= self._snapshot.hashes([number])[TEXT] != marks_of(documents)[TEXT]
+            stale |= self._snapshot.hashes([number])[TEXT] != hash_documents(documents)[TEXT]
         rows = segment.base + np.arange(segment.count)
         vectors = np.zeros((segment.count, self._manifest.dim), dtype="<f2")
         if not lost:
@@ -226,9 +226,9 @@ class _Repair:
             vectors[again], _ = encode(self._encoder, [documents[row] for row in again], self._progress)
             self.done.encoded += len(again)
             self.derive = True
-            self._say(f"{len(again):,} vectors of data/{segment.vectors} encoded again")
-        if segment.marks in self._damaged:
-            self._say(f"data/{segment.marks} made again from the documents")
+            self._say(f"{len(again):,} vectors of data/{segment.vectors_file} encoded again")
+        if segment.hashes_file in self._damaged:
+            self._say(f"data/{segment.hashes_file} made again from the documents")
         written, files = write_segment(self._writer, documents, vectors, segment.base)
         self._files.update(files)
         return written

@@ -77,7 +77,7 @@ def _files(path: Path, found: list[CommitOnDisk]) -> Iterator[str]:
             copy = copy_of(state.path)
             if copy.exists() and copy.read_bytes() != state.path.read_bytes():
                 yield f"{copy.name} is not the copy of {state.path.name}; {plain}"
-        documents = {segment.rows for segment in state.manifest.segments}
+        documents = {segment.documents_file for segment in state.manifest.segments}
         for name, entry in state.manifest.files.items():
             problem = None if name in told else damage(path / "data" / name, entry)
             if problem is None or not state.path.exists():  # a writer has removed this state meanwhile
@@ -114,7 +114,7 @@ def _counts(index: VectorIndex) -> Iterator[str]:
     counted = 0
     for number, segment in enumerate(manifest.segments):
         rows = index.rows.batch(number).num_rows
-        vectors = manifest.files[segment.vectors].size // (2 * manifest.dim)
+        vectors = manifest.files[segment.vectors_file].size // (2 * manifest.dim)
         if segment.base != counted or not rows == vectors == segment.count:
             yield (
                 f"segment {number} says rows {segment.base} to {segment.base + segment.count}, "
@@ -140,7 +140,7 @@ def _search(index: VectorIndex) -> list[str]:
     rows = there[np.unique(np.linspace(0, len(there) - 1, PROBES).astype(np.int64))]
     vectors = index.vectors.gather(rows)
     problems = []
-    covered = index.manifest.rows - index.manifest.fresh
+    covered = index.manifest.rows - index.manifest.unindexed_rows
     try:
         problems += index.lexical.problems() if index.manifest.lexical is not None else []
         if covered and index.ann.rows != covered:

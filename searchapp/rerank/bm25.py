@@ -6,23 +6,23 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from searchapp.index.lexical.analyzer import Analyser
+from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import K1
 from searchapp.progress import Progress
 
 B = 0.75  # Robertson's. Candidates are of very different lengths; Anserini's 0.4 is made for passages of one size.
 
 
-class Words:
+class Bm25Reranker:
     """A reranker that counts words, with document frequencies over all the texts it was made from."""
 
     name = "BM25"
     kind = "bm25"
 
-    def __init__(self, texts: Iterable[str], analyser: Analyser | None = None, *, k1: float = K1, b: float = B) -> None:
+    def __init__(self, texts: Iterable[str], analyzer: Analyzer | None = None, *, k1: float = K1, b: float = B) -> None:
         import bm25s
 
-        self._analyser = analyser or Analyser()
+        self._analyser = analyzer or Analyzer()
         self.fingerprint = f"bm25-{self._analyser}-{k1}-{b}"
         distinct = list(dict.fromkeys(texts))
         self._row = {text: row for row, text in enumerate(distinct)}

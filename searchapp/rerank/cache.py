@@ -26,7 +26,7 @@ def cache_path() -> Path:
 class Cached:
     """A reranker that remembers. Scores of a listwise one are kept for the list, as each depends on all of it.
 
-    A cache that cannot be read or written costs the memory, never the answer.
+    Where the cache cannot be read or written, scores are computed again.
     """
 
     def __init__(self, reranker: Reranker, path: Path | None = None, most: int = MOST) -> None:

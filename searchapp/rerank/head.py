@@ -10,15 +10,15 @@ import numpy as np
 from searchapp.encoder.batching import require_known
 from searchapp.encoder.checkpoint import Checkpoint
 from searchapp.progress import Progress
-from searchapp.rerank.pairs import BUDGET, Pair, pad_right, score_pairs
+from searchapp.rerank.pairs import BUDGET, TokenizedPair, pad_right, score_pairs
 from searchapp.rerank.prompt import Prompt, role_template, saved_prompt
 from searchapp.rerank.weights import SCORE, digest, filler, load_headed, longest
 
 LENGTH = 1_024  # tokens of a pair, where the model takes as many
 
 
-class Head:
-    """An encoder (BERT and its kin) or a decoder (RankLLaMA's way: the state at the last token) with one score.
+class CrossEncoder:
+    """An encoder (such as BERT) or a decoder (RankLLaMA's way: the state at the last token) with one score.
 
     Scores are the head's own numbers: a sigmoid, which sentence-transformers puts on top of most, keeps the order but
     makes good ones equal. Pairs are written by the checkpoint's chat template where it has the roles for it, else as
@@ -46,20 +46,20 @@ class Head:
     ) -> list[np.ndarray]:
         """See ``Reranker``."""
         budget = BUDGET[self._model.device.type]
-        return score_pairs(self.name, queries, documents, self._tokenise, self._forward, budget, progress)
+        return score_pairs(self.name, queries, documents, self._tokenize, self._forward, budget, progress)
 
-    def _tokenise(self, queries: Sequence[str], documents: Sequence[str]) -> list[Pair]:
+    def _tokenize(self, queries: Sequence[str], documents: Sequence[str]) -> list[TokenizedPair]:
         if self._prompt is not None:
-            return [Pair(ids) for ids in self._prompt(queries, documents)]
+            return [TokenizedPair(ids) for ids in self._prompt(queries, documents)]
         asked = [f"{self._instruction}{query}" for query in queries] if self._instruction else list(queries)
         found = self._tokenizer(asked, list(documents), truncation="longest_first", max_length=self._limit)
         types = found.get("token_type_ids") or [None] * len(asked)
         return [
-            Pair(np.asarray(ids), None if kinds is None else np.asarray(kinds))
+            TokenizedPair(np.asarray(ids), None if kinds is None else np.asarray(kinds))
             for ids, kinds in zip(found["input_ids"], types, strict=True)
         ]
 
-    def _forward(self, batch: list[Pair]) -> np.ndarray:
+    def _forward(self, batch: list[TokenizedPair]) -> np.ndarray:
         import torch
 
         ids, mask, types = pad_right(batch, self._filler)
@@ -70,7 +70,8 @@ class Head:
             given["token_type_ids"] = torch.from_numpy(types).to(place)
         with torch.inference_mode():
             if not isinstance(head := getattr(self._model, "score", None), torch.nn.Linear):
-                return self._model(**given).logits[:, 0].float().cpu().numpy()
+                found: np.ndarray = self._model(**given).logits[:, 0].float().cpu().numpy()
+                return found
             # transformers looks for the last token that is not the pad token, which a pad token that is EOS hides; and
             # half precision is too coarse for scores, so the head is applied here
             states = self._model.base_model(**given, use_cache=False).last_hidden_state

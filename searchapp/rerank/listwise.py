@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from searchapp.encoder.batching import plan, require_known
+from searchapp.encoder.batching import plan_batches, require_known
 from searchapp.encoder.checkpoint import Checkpoint
 from searchapp.errors import ModelError
 from searchapp.progress import Progress
@@ -134,7 +134,7 @@ class Listwise:
             pad_token_id=self._filler,
         )
         answers = [""] * len(prompts)
-        for chosen in plan([len(ids) + self._answer for ids in prompts], 4 * BUDGET[place.type]):
+        for chosen in plan_batches([len(ids) + self._answer for ids in prompts], 4 * BUDGET[place.type]):
             ids, mask, _ = pad_left([prompts[number] for number in chosen], self._filler)
             require_known(ids, model.config.vocab_size)
             with torch.inference_mode():  # `generate` counts positions from the mask itself
@@ -150,7 +150,7 @@ class Listwise:
 
 
 def read_order(answer: str, count: int) -> list[int]:
-    """Read an order of ``count`` documents, numbered from 1, as places from 0: a permutation, whatever was written.
+    """Read an order of ``count`` documents, numbered from 1, as places from 0; always a permutation.
 
     Numbers in brackets count, or all numbers where none is in brackets; what a model thinks aloud does not. Numbers
     that name no document or come again are passed over; documents that are not named keep their order behind the

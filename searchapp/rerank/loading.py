@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from searchapp.rerank.biencoder import BiEncoder
 from searchapp.rerank.cache import Cached
 from searchapp.rerank.reranker import Reranker
 
+log = logging.getLogger(__name__)
+
 HEADED: dict[str, tuple[Callable[..., Reranker], int]] = {
-    "head": (head.Head, head.LENGTH),
+    "head": (head.CrossEncoder, head.LENGTH),
     "yes-no": (yesno.YesNo, yesno.LENGTH),
     "listwise": (listwise.Listwise, listwise.LENGTH),
 }
@@ -46,6 +50,7 @@ def load_reranker(
         raise ModelError(f"reranker kind {kind!r} is unknown; expected auto, {', '.join(KINDS)}")
     if max_length is not None and max_length < 8:
         raise ModelError(f"max_length is {max_length}; expected at least 8 tokens")
+    began = time.perf_counter()
     found = find_kind(name) if kind == "auto" else kind
     if found == "bi-encoder":
         encoder = Encoder.load(name, device=device, dtype=dtype, max_length=max_length)
@@ -61,6 +66,7 @@ def load_reranker(
             device=choose_device(device),
             dtype=dtype,
         )
+    log.info("loaded the reranker %s (%s) in %.1f s", name, found, time.perf_counter() - began)
     return Cached(reranker) if cache else reranker
 
 

@@ -1,4 +1,4 @@
-"""Scoring pairs of a query and a document: tokenised in windows, batched by length within a budget of tokens."""
+"""Scoring pairs of a query and a document: tokenized in windows, batched by length within a budget of tokens."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from searchapp.encoder.batching import plan
+from searchapp.encoder.batching import plan_batches
 from searchapp.errors import ModelError
 from searchapp.progress import Progress
 
 BUDGET = {"cpu": 2_048, "cuda": 16_384}  # padded tokens in a batch
-WINDOW = 4_096  # pairs that are tokenised, sorted and held together
+WINDOW = 4_096  # pairs that are tokenized, sorted and held together
 
 
 @dataclass(frozen=True)
-class Pair:
+class TokenizedPair:
     """Token ids of one pair and, where the model tells its two texts apart by them, their types."""
 
     ids: np.ndarray
     types: np.ndarray | None = None
 
 
-Tokenise = Callable[[Sequence[str], Sequence[str]], list[Pair]]
-Forward = Callable[[list[Pair]], np.ndarray]
+Tokenize = Callable[[Sequence[str], Sequence[str]], list[TokenizedPair]]
+Forward = Callable[[list[TokenizedPair]], np.ndarray]
 
 
 def score_pairs(
     name: str,
     queries: Sequence[str],
     documents: Sequence[Sequence[str]],
-    tokenise: Tokenise,
+    tokenize: Tokenize,
     forward: Forward,
     budget: int,
     progress: Progress | None = None,
@@ -45,8 +45,8 @@ def score_pairs(
     scores = np.zeros(len(pairs), dtype=np.float32)
     for begin in range(0, len(pairs), WINDOW):
         window = pairs[begin : begin + WINDOW]
-        sequences = tokenise([query for query, _ in window], [text for _, text in window])
-        for chosen in plan([len(item.ids) for item in sequences], budget):
+        sequences = tokenize([query for query, _ in window], [text for _, text in window])
+        for chosen in plan_batches([len(item.ids) for item in sequences], budget):
             scores[begin + chosen] = forward([sequences[place] for place in chosen])
             if progress is not None:
                 progress.advance(len(chosen))
@@ -56,8 +56,8 @@ def score_pairs(
     return np.split(scores, ends[:-1]) if len(documents) else []
 
 
-def pad_right(sequences: Sequence[Pair], filler: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Token ids int64, mask int64 and types (or None), all (n, longest), with what is filled in at the end."""
+def pad_right(sequences: Sequence[TokenizedPair], filler: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Token ids int64, mask int64 and types (or None), all (n, longest), padded at the end."""
     longest = max(len(item.ids) for item in sequences)
     ids = np.full((len(sequences), longest), filler, dtype=np.int64)
     mask, types = np.zeros_like(ids), np.zeros_like(ids)
@@ -70,9 +70,9 @@ def pad_right(sequences: Sequence[Pair], filler: int) -> tuple[np.ndarray, np.nd
 
 
 def pad_left(sequences: Sequence[np.ndarray], filler: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Token ids, mask and positions int64, all (n, longest), with what is filled in before the beginning.
+    """Token ids, mask and positions int64, all (n, longest), padded at the beginning.
 
-    A model counts positions from the first column unless it is told otherwise, and what is filled in would move them.
+    A model that is given no positions counts from the first column, padding included.
     """
     longest = max(len(item) for item in sequences)
     ids = np.full((len(sequences), longest), filler, dtype=np.int64)

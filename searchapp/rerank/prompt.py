@@ -22,7 +22,7 @@ ROUNDS = 8  # attempts to cut a text to a number of tokens; cutting can change t
 
 
 class Prompt:
-    """Writes a pair as one text and tokenises it, cutting the document alone where it gets longer than ``limit``.
+    """Writes a pair as one text and tokenizes it, cutting the document alone where it gets longer than ``limit``.
 
     ``special`` adds the tokenizer's own BOS and EOS; a chat template has them already.
     """

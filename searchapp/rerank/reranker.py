@@ -1,4 +1,4 @@
-"""What every reranker is."""
+"""The interface of all rerankers."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.fingerprint import checksum
 from searchapp.encoder.json_files import read_json
 from searchapp.encoder.loading import load_config
-from searchapp.errors import ModelError
+from searchapp.errors import ModelError, reason_of
 
 SCORE, LANGUAGE = "AutoModelForSequenceClassification", "AutoModelForCausalLM"
 HEADS = ("score.", "classifier.")
@@ -49,8 +49,7 @@ def load_headed(checkpoint: Checkpoint, head: str, *, device: str, dtype: str) -
             ignore_mismatched_sizes=True,
         )
     except Exception as error:  # damaged weights and configurations raise anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{directory} cannot be loaded as a reranker: {reason[:300]}") from error
+        raise ModelError(f"{directory} cannot be loaded as a reranker: {reason_of(error)[:300]}") from error
     finally:
         reports.set_verbosity(level)
     given = {name for adapter in checkpoint.adapters for name in _names(adapter)}
@@ -63,7 +62,7 @@ def load_headed(checkpoint: Checkpoint, head: str, *, device: str, dtype: str) -
     try:
         return model.to(device).eval().requires_grad_(False)
     except RuntimeError as error:
-        raise ModelError(f"{checkpoint.name} cannot be put on {device}: {error}") from error
+        raise ModelError(f"{checkpoint.name} cannot be put on {device}: {reason_of(error)}") from error
 
 
 def _names(adapter: Path) -> list[str]:
@@ -100,7 +99,7 @@ def _labels(checkpoint: Checkpoint, config: Any) -> int:
 
 
 def digest(checkpoint: Checkpoint, *details: Any) -> str:
-    """A sha256 over weights, adapters, tokenizer and whatever else decides a score."""
+    """A sha256 over weights, adapters, tokenizer and ``details``, which also decide a score."""
     files = [*checkpoint.weights.glob("*.safetensors"), checkpoint.weights / "config.json"]
     files += [path for adapter in checkpoint.adapters for path in adapter.glob("adapter_*") if path.is_file()]
     files += [path for path in checkpoint.tokenizer.glob("tokenizer*") if path.is_file()]
@@ -109,7 +108,7 @@ def digest(checkpoint: Checkpoint, *details: Any) -> str:
 
 
 def filler(tokenizer: Any, vocabulary: int) -> int:
-    """The token to fill up with: the pad token, else EOS, else the first; the mask hides it in any case."""
+    """The token to pad with: the pad token, else EOS, else the first; the mask hides it."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token is not None and 0 <= token < vocabulary:
             return int(token)

@@ -14,7 +14,7 @@ from searchapp.encoder.checkpoint import Checkpoint
 from searchapp.encoder.json_files import read_json
 from searchapp.errors import ModelError
 from searchapp.progress import Progress
-from searchapp.rerank.pairs import BUDGET, Pair, pad_left, score_pairs
+from searchapp.rerank.pairs import BUDGET, TokenizedPair, pad_left, score_pairs
 from searchapp.rerank.prompt import INSTRUCTION, Prompt, question, role_template, saved_prompt
 from searchapp.rerank.weights import LANGUAGE, digest, filler, load_headed, longest
 
@@ -54,12 +54,12 @@ class YesNo:
     ) -> list[np.ndarray]:
         """See ``Reranker``."""
         budget = BUDGET[self._model.device.type]
-        return score_pairs(self.name, queries, documents, self._tokenise, self._forward, budget, progress)
+        return score_pairs(self.name, queries, documents, self._tokenize, self._forward, budget, progress)
 
-    def _tokenise(self, queries: Sequence[str], documents: Sequence[str]) -> list[Pair]:
-        return [Pair(ids) for ids in self._prompt(queries, documents)]
+    def _tokenize(self, queries: Sequence[str], documents: Sequence[str]) -> list[TokenizedPair]:
+        return [TokenizedPair(ids) for ids in self._prompt(queries, documents)]
 
-    def _forward(self, batch: list[Pair]) -> np.ndarray:
+    def _forward(self, batch: list[TokenizedPair]) -> np.ndarray:
         import torch
 
         ids, mask, positions = pad_left([item.ids for item in batch], self._filler)
@@ -82,7 +82,8 @@ class YesNo:
                 logits += head.bias[tokens].float()
             logits = _finish(logits, self._model.config)
             scores = logits[:, 0] if self._no is None else logits[:, 0] - logits[:, 1]
-        return scores.cpu().numpy()
+        found: np.ndarray = scores.cpu().numpy()
+        return found
 
 
 def _finish(logits: Any, config: Any) -> Any:

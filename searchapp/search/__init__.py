@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from searchapp.search.fusion import Fusion
 from searchapp.search.hit import Answer, Hit, Place
-from searchapp.search.passage import Passage, best_passages
+from searchapp.search.passage import Snippet, best_passages
 from searchapp.search.pipeline import Plan, run
 from searchapp.search.ranking import Stage
-from searchapp.search.searcher import Index
+from searchapp.search.searcher import Index, SearchOptions
 
-__all__ = ["Answer", "Fusion", "Hit", "Index", "Passage", "Place", "Plan", "Stage", "best_passages", "run"]
+__all__ = [
+    "Answer",
+    "Fusion",
+    "Hit",
+    "Index",
+    "Snippet",
+    "Place",
+    "Plan",
+    "SearchOptions",
+    "Stage",
+    "best_passages",
+    "run",
+]

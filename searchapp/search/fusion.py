@@ -100,10 +100,10 @@ def normalise(scores: np.ndarray, how: str) -> np.ndarray:
     """
     if len(scores) == 0:
         return np.zeros(0)
-    values = scores.astype(np.float64)
+    values: np.ndarray = scores.astype(np.float64)
     spread = float(values.std()) if how == "zscore" else float(np.ptp(values))
     if not spread > 0:
         return np.full(len(values), 0.0 if how == "zscore" else 1.0)
     if how == "zscore":
-        return (values - values.mean()) / spread
-    return (values - values.min()) / spread
+        return np.asarray((values - values.mean()) / spread)
+    return np.asarray((values - values.min()) / spread)

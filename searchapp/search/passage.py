@@ -15,14 +15,14 @@ LONGEST = 4 * LENGTH
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class Snippet:
     """A stretch of a text: ``text[start:end]``, white space at its ends left out."""
 
     start: int
     end: int
 
 
-def split(text: str) -> list[Passage]:
+def split(text: str) -> list[Snippet]:
     """Cut a text at sentence ends into passages of about ``LENGTH`` characters that cover all of its words."""
     cuts = [0, *(match.end() for match in SENTENCE_END.finditer(text)), len(text)]
     pieces: list[tuple[int, int]] = []
@@ -42,18 +42,18 @@ def split(text: str) -> list[Passage]:
     return [passage for pair in packed if (passage := _trim(text, *pair)) is not None]
 
 
-def _trim(text: str, start: int, end: int) -> Passage | None:
+def _trim(text: str, start: int, end: int) -> Snippet | None:
     piece = text[start:end]
     stripped = piece.strip()
     if not stripped:
         return None
     begin = start + piece.index(stripped[0])
-    return Passage(begin, begin + len(stripped))
+    return Snippet(begin, begin + len(stripped))
 
 
-def best_passages(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Passage]:
+def best_passages(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Snippet]:
     """For each text its passage with the highest cosine to the query; a short text is its own passage."""
-    splits = [split(text)[:MOST] or [Passage(0, len(text))] for text in texts]
+    splits = [split(text)[:MOST] or [Snippet(0, len(text))] for text in texts]
     asked = [(text, passages) for text, passages in zip(texts, splits, strict=True) if len(passages) > 1]
     if not asked:
         return [passages[0] for passages in splits]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
 from typing import Any, overload
@@ -19,6 +20,26 @@ from searchapp.search.fusion import Fusion, stored_fusion
 from searchapp.search.hit import Answer, Hit, Place
 from searchapp.search.pipeline import RERANKED, Plan, run
 from searchapp.search.ranking import Stage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How queries are answered; the defaults are a plain dense search.
+
+    ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
+    rescore, ``instruction`` what the encoder puts before each query. ``hybrid`` fuses the ranking with that of BM25:
+    True as the index was tuned, or else by reciprocal ranks. ``rerank`` is a reranker, or the model to load one from
+    (see ``searchapp.rerank``), for the best ``rerank_depth`` hits.
+    """
+
+    filter: str | None = None
+    candidates: int | None = None
+    instruction: str | None = None
+    hybrid: bool | Fusion = False
+    rerank: str | Reranker | None = None
+    rerank_depth: int = RERANKED
 
 
 class Index:
@@ -75,7 +96,7 @@ class Index:
     @overload
     def search(self, query: list[str], k: int = ..., **options: Any) -> list[list[Hit]]: ...
     def search(self, query: str | list[str], k: int = 10, **options: Any) -> list[Hit] | list[list[Hit]]:
-        """Return the k best hits of a query, or such a list for each of several; options as in ``answer``."""
+        """Return the k best hits of a query, or such a list for each of several; options as ``answer`` takes them."""
         queries = [query] if isinstance(query, str) else query
         hits = [list(answer.hits) for answer in self.answer(queries, k, **options)]
         return hits[0] if isinstance(query, str) else hits
@@ -84,48 +105,44 @@ class Index:
         self,
         queries: Sequence[str],
         k: int = 10,
+        options: SearchOptions | None = None,
         *,
-        filter: str | None = None,
-        candidates: int | None = None,
-        instruction: str | None = None,
-        hybrid: bool | Fusion = False,
-        rerank: str | Reranker | None = None,
-        rerank_depth: int = RERANKED,
         progress: Progress | None = None,
+        **changes: Any,
     ) -> list[Answer]:
         """Search several queries at once; fewer than k hits come back where fewer documents are there or pass.
 
-        ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
-        rescore, ``instruction`` what the encoder puts before each query. ``hybrid`` fuses the ranking with that of
-        BM25: True as the index was tuned, or else by reciprocal ranks. ``rerank`` is a reranker, or the model to load
-        one from (see ``searchapp.rerank``), for the best ``rerank_depth`` hits; ``progress`` hears of the pairs it has
-        scored. Raises SearchAppError for an empty query, for text that is not valid Unicode, and for numbers out of
-        range.
+        ``changes`` are fields of ``SearchOptions``, over those of ``options``: ``answer(queries, hybrid=True)``.
+        ``progress`` hears of the pairs a reranker has scored. Raises SearchAppError for an empty query, for text that
+        is not valid Unicode, and for numbers out of range; TypeError for a change that is no field.
         """
+        asked = replace(options or SearchOptions(), **changes)
         for query in queries:
             if not query.strip():
                 raise SearchAppError("the query is empty; give at least one word")
             _require_unicode("query", query)
-        if instruction is not None:
-            _require_unicode("instruction", instruction)
+        if asked.instruction is not None:
+            _require_unicode("instruction", asked.instruction)
         index = self.vectors  # the one state that this request sees, whatever a refresh in another thread does
         plan = Plan(
             k=k,
-            candidates=candidates,
-            fusion=_fusion(index, hybrid),
-            rerank_depth=rerank_depth,
-            filter=Filter(filter) if filter else None,
+            candidates=asked.candidates,
+            fusion=_fusion(index, asked.hybrid),
+            rerank_depth=asked.rerank_depth,
+            filter=Filter(asked.filter) if asked.filter else None,
         )
-        if rerank is not None:
-            plan = replace(plan, reranker=self._reranker(rerank))
+        if asked.rerank is not None:
+            plan = replace(plan, reranker=self._reranker(asked.rerank))
         encoder = self.encoder
         began = time.perf_counter()
-        vectors = encoder.encode_queries(list(queries), instruction)
+        vectors = encoder.encode_queries(list(queries), asked.instruction)
         encoded = time.perf_counter()
         stages = run(index, queries, vectors, plan, progress)
         hits = [_hits(index, stages, number) for number in range(len(queries))]
         spent = sum(stage.seconds for stage in stages if stage.name == "reranked")
         searched = time.perf_counter() - encoded - spent
+        for stage in stages:
+            log.debug("%s: %d queries in %.1f ms", stage.name, len(queries), 1000 * stage.seconds)
         return [Answer(*pair, encoded - began, searched, spent) for pair in zip(queries, hits, strict=True)]
 
     def _reranker(self, given: str | Reranker) -> Reranker:

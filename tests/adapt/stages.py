@@ -6,7 +6,7 @@ import json
 import random
 from pathlib import Path
 
-from searchapp.adapt.config import Stage, make_stage
+from searchapp.adapt.config import StageConfig, make_stage
 
 WORDS = "bees fly make honey hives search engine quality measure fox dog quick brown lazy web query passages".split()
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -38,6 +38,6 @@ def write_pairs(path: Path, rows: int = 24, seed: int = 0, *, scored: bool = Fal
     return path
 
 
-def small(kind: str, **changes: object) -> Stage:
+def small(kind: str, **changes: object) -> StageConfig:
     """Settings of a stage that takes no time."""
     return make_stage(kind, SMALL | changes)

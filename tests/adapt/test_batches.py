@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.sampler import batches
+from searchapp.adapt.sampler import epoch_batches
 from searchapp.errors import AdaptError
 
 
@@ -32,7 +32,7 @@ def plans(draw: st.DrawFn) -> tuple[list[PairFile], list[int], int, int, int]:
 @settings(max_examples=150, deadline=None)
 def test_batches_are_whole_fair_and_repeatable(plan: tuple[list[PairFile], list[int], int, int, int]) -> None:
     files, sizes, batch, seed, epoch = plan
-    found = batches(*plan)
+    found = epoch_batches(*plan)
     seen = [Counter[int]() for _ in files]
     for number, rows in found:
         assert len(rows) == batch == len(set(rows.tolist()))
@@ -42,9 +42,9 @@ def test_batches_are_whole_fair_and_repeatable(plan: tuple[list[PairFile], list[
         assert rows.total() == round(file.share * size) // batch * batch
         if file.share <= 1:
             assert not rows or max(rows.values()) == 1
-    again = batches(files, sizes, batch, seed, epoch)
+    again = epoch_batches(files, sizes, batch, seed, epoch)
     assert [(n, r.tolist()) for n, r in again] == [(n, r.tolist()) for n, r in found]
-    fewer = batches(files[:-1], sizes[:-1], batch, seed, epoch) if len(files) > 1 else []
+    fewer = epoch_batches(files[:-1], sizes[:-1], batch, seed, epoch) if len(files) > 1 else []
     own = {(n, tuple(r.tolist())) for n, r in found if n < len(files) - 1}
     assert {(n, tuple(r.tolist())) for n, r in fewer} == own
 
@@ -54,38 +54,40 @@ def test_every_row_is_as_likely_to_be_dropped_and_order_tells_nothing() -> None:
     kept = np.zeros(11)
     first_data_set = 0
     for epoch in range(2_000):
-        plan = batches([file, other], [11, 50], 10, 7, epoch)
+        plan = epoch_batches([file, other], [11, 50], 10, 7, epoch)
         kept[next(rows for number, rows in plan if number == 0)] += 1
         first_data_set += plan[0].file == 0
     # 10 of 11 rows stay; six standard deviations of a binomial either way
     assert np.abs(kept / 2_000 - 10 / 11).max() < 6 * (10 / 11 / 11 / 2_000) ** 0.5
     assert abs(first_data_set / 2_000 - 1 / 6) < 6 * (5 / 36 / 2_000) ** 0.5
-    one, two = (batches([file], [1_000], 10, seed, 0)[0].rows for seed in (1, 2))
+    one, two = (epoch_batches([file], [1_000], 10, seed, 0)[0].rows for seed in (1, 2))
     assert one.tolist() != two.tolist()
 
 
 def test_a_share_above_one_goes_round_more_than_once() -> None:
-    rows = np.concatenate([batch.rows for batch in batches([PairFile(Path("a.jsonl"), share=2.5)], [40], 10, 0, 0)])
+    rows = np.concatenate(
+        [batch.rows for batch in epoch_batches([PairFile(Path("a.jsonl"), share=2.5)], [40], 10, 0, 0)]
+    )
     counts = np.bincount(rows, minlength=40)
     assert len(rows) == 100
     assert set(counts) == {2, 3}
-    plan = batches([PairFile(Path("a.jsonl"), share=3)], [40], 10, 0, 0)
+    plan = epoch_batches([PairFile(Path("a.jsonl"), share=3)], [40], 10, 0, 0)
     assert len({frozenset(batch.rows.tolist()) for batch in plan}) == 12  # each round is shuffled anew
 
 
 def test_a_data_set_smaller_than_a_batch() -> None:
     small, large = PairFile(Path("small.jsonl")), PairFile(Path("large.jsonl"))
-    (alone,) = batches([small], [5], 8, 0, 0)
+    (alone,) = epoch_batches([small], [5], 8, 0, 0)
     assert sorted(alone.rows.tolist()) == [0, 1, 2, 3, 4]
-    assert [len(batch.rows) for batch in batches([replace(small, share=2)], [5], 8, 0, 0)] == [5, 5]
+    assert [len(batch.rows) for batch in epoch_batches([replace(small, share=2)], [5], 8, 0, 0)] == [5, 5]
     with pytest.raises(AdaptError, match="small has 5 rows; a batch takes 8 different ones"):
-        batches([large, small], [100, 5], 8, 0, 0)
+        epoch_batches([large, small], [100, 5], 8, 0, 0)
     with pytest.raises(AdaptError, match="small has 10 rows with a share of 0.5, 5 an epoch"):
-        batches([large, replace(small, share=0.5)], [100, 10], 8, 0, 0)
+        epoch_batches([large, replace(small, share=0.5)], [100, 10], 8, 0, 0)
     with pytest.raises(AdaptError, match="small has 5 rows with a share of 2, 10 an epoch; a batch takes 8 different"):
-        batches([large, replace(small, share=2)], [100, 5], 8, 0, 0)
+        epoch_batches([large, replace(small, share=2)], [100, 5], 8, 0, 0)
     with pytest.raises(AdaptError, match="small has 1 row; expected at least 2"):
-        batches([small], [1], 8, 0, 0)
+        epoch_batches([small], [1], 8, 0, 0)
     for wrong in (([small], [9], 0, 0, 0), ([small], [9], 2, -1, 0), ([small], [9], 2, 0, -1), ([], [], 2, 0, 0)):
         with pytest.raises(AdaptError):
-            batches(*wrong)
+            epoch_batches(*wrong)

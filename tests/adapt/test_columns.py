@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from searchapp.adapt.probing.conll import Sentence, find_split, read_columns, to_iob2
+from searchapp.adapt.probing.conll import Sentence, find_split, read_conll, to_iob2
 from searchapp.errors import AdaptError
 
 CONLL2003 = """-DOCSTART- -X- O O
@@ -27,20 +27,20 @@ Paris NNP I-NP I-LOC
 def test_a_file_is_read_as_written_and_iob1_becomes_iob2(tmp_path: Path) -> None:
     place = tmp_path / "eng.train"
     place.write_text(CONLL2003)
-    first, second = read_columns(place, 4, spans=True)
+    first, second = read_conll(place, 4, spans=True)
     assert first == Sentence(("EU", "rejects", "German", "lamb"), ("B-ORG", "O", "B-MISC", "O"))
     assert second.labels == ("B-PER", "I-PER", "B-PER", "B-LOC")
-    assert [item.labels for item in read_columns(place, 3, spans=True)][0] == ("B-NP", "B-VP", "B-NP", "I-NP")
-    assert read_columns(place, 2)[1].labels == ("NNP",) * 4
+    assert [item.labels for item in read_conll(place, 3, spans=True)][0] == ("B-NP", "B-VP", "B-NP", "I-NP")
+    assert read_conll(place, 2)[1].labels == ("NNP",) * 4
     packed = tmp_path / "train.txt.gz"
     packed.write_bytes(gzip.compress(b"\xef\xbb\xbf" + CONLL2003.replace("\n", "\r\n").encode()))
-    assert read_columns(packed, 4, spans=True) == [first, second]
+    assert read_conll(packed, 4, spans=True) == [first, second]
 
 
 def test_tabs_part_columns_where_a_word_has_blanks(tmp_path: Path) -> None:
     place = tmp_path / "dev.tsv"
     place.write_text("1 000\tNUM\tCD\nbees\u00a0!\tNOUN\tNNS\n \t \n\n!\tPUNCT\t.")
-    assert read_columns(place, 2) == [Sentence(("1 000", "bees\u00a0!"), ("NUM", "NOUN")), Sentence(("!",), ("PUNCT",))]
+    assert read_conll(place, 2) == [Sentence(("1 000", "bees\u00a0!"), ("NUM", "NOUN")), Sentence(("!",), ("PUNCT",))]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_file_that_cannot_be_right_is_refused_by_line(tmp_path: Path, content:
     place = tmp_path / "train.txt"
     place.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(AdaptError, match=message):
-        read_columns(place, 3, spans=True)
+        read_conll(place, 3, spans=True)
 
 
 def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     for content in (b"no archive", gzip.compress(CONLL2003.encode() * 99)[:-20]):
         place.write_bytes(content)
         with pytest.raises(AdaptError, match="cannot be read"):
-            read_columns(place, 2)
+            read_conll(place, 2)
 
 
 def test_the_file_of_a_split_is_found_by_name(tmp_path: Path) -> None:
@@ -108,6 +108,6 @@ def test_the_published_numbers_of_entities_are_found(shared: Path) -> None:
         folder = shared / "data" / "wordlevel" / name
         if not folder.is_dir():
             pytest.skip(f"{name} is not in ../shared")
-        read = read_columns(find_split(folder, split), column, spans=True)
+        read = read_conll(find_split(folder, split), column, spans=True)
         entities = sum(len(get_entities(list(sentence.labels))) for sentence in read)
         assert (len(read), sum(len(sentence.words) for sentence in read), entities) == expected

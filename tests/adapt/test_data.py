@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchapp.adapt.data import Pair, PairFile, hash_file, read_pairs, read_texts
-from searchapp.adapt.dataset import as_pair, pair_table, text_table
+from searchapp.adapt.data import PairFile, TrainingPair, hash_file, read_pairs, read_texts
+from searchapp.adapt.dataset import as_pair, pair_dataset, text_dataset
 from searchapp.errors import AdaptError
 
 prose = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
@@ -28,8 +28,8 @@ numbers = st.floats(-1e6, 1e6)
 
 
 @st.composite
-def pairs(draw: st.DrawFn) -> Pair:
-    pair = Pair(
+def pairs(draw: st.DrawFn) -> TrainingPair:
+    pair = TrainingPair(
         draw(texts), tuple(draw(st.lists(texts, min_size=1, max_size=3))), tuple(draw(st.lists(texts, max_size=3)))
     )
     count = len(pair.positives) + len(pair.negatives)
@@ -60,7 +60,7 @@ def test_texts_of_every_kind_of_file_in_order(tmp_path: Path) -> None:
 @given(st.lists(pairs(), min_size=1, max_size=6), st.sampled_from([".jsonl", ".jsonl.gz"]), st.integers(0, 2))
 @settings(max_examples=60, deadline=None)
 def test_pairs_come_back_under_every_spelling(
-    tmp_path_factory: pytest.TempPathFactory, written: list[Pair], ending: str, spelling: int
+    tmp_path_factory: pytest.TempPathFactory, written: list[TrainingPair], ending: str, spelling: int
 ) -> None:
     query, positive, negative = [
         ("query", "positive", "negative"), ("anchor", "positives", "negatives"), ("query", "pos", "neg"),
@@ -111,7 +111,7 @@ def test_pairs_come_back_under_every_spelling(
 def test_a_bad_pair_is_said_with_its_line(tmp_path: Path, line: bytes, words: str) -> None:
     path = _write(tmp_path / "a.jsonl", b'{"query": "q", "positive": "p"}\n\n' + line + b"\n")
     stream = read_pairs(PairFile(path))
-    assert next(stream) == Pair("q", ("p",))
+    assert next(stream) == TrainingPair("q", ("p",))
     with pytest.raises(AdaptError) as caught:
         next(stream)
     message = str(caught.value)
@@ -215,41 +215,41 @@ def test_tables_give_rows_by_number_and_are_made_once(tmp_path: Path) -> None:
         {"query": "q1", "positive": ["p1", "p2"], "negative": "n1", "scores": [3, 2.5, -1]},
     )
     cache, file = tmp_path / "cache", PairFile(path)
-    table = pair_table(file, cache)
+    table = pair_dataset(file, cache)
     assert len(table) == 2
-    assert as_pair(table[1]) == Pair("q1", ("p1", "p2"), ("n1",), (3.0, 2.5, -1.0))
-    assert as_pair(table[0]) == Pair("q0", ("p0",))
+    assert as_pair(table[1]) == TrainingPair("q1", ("p1", "p2"), ("n1",), (3.0, 2.5, -1.0))
+    assert as_pair(table[0]) == TrainingPair("q0", ("p0",))
     place = Path(table.cache_files[0]["filename"])
     assert cache in place.parents
     made = place.stat().st_mtime_ns
     moved = path.rename(tmp_path / "b.jsonl")
-    assert Path(pair_table(PairFile(moved), cache).cache_files[0]["filename"]).stat().st_mtime_ns == made
+    assert Path(pair_dataset(PairFile(moved), cache).cache_files[0]["filename"]).stat().st_mtime_ns == made
 
     before = moved.stat()
     _rows(moved, {"query": "Q0", "positive": "p0"}, {"query": "q1", "positive": ["p1", "p2"]})
     os.utime(moved, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-    assert as_pair(pair_table(PairFile(moved), cache)[0]).query == "Q0"
+    assert as_pair(pair_dataset(PairFile(moved), cache)[0]).query == "Q0"
 
     one, two = _write(tmp_path / "1.txt", ["a", "b"]), _write(tmp_path / "2.txt.gz", ["c"])
-    assert text_table([one, two], cache)["text"][:] == ["a", "b", "c"]
-    assert text_table([two, one], cache)[0] == {"text": "c"}
+    assert text_dataset([one, two], cache)["text"][:] == ["a", "b", "c"]
+    assert text_dataset([two, one], cache)[0] == {"text": "c"}
 
 
 def test_a_bad_row_is_said_by_a_table_too_and_leaves_none(tmp_path: Path) -> None:
     path = _rows(tmp_path / "a.jsonl", {"query": "q", "positive": "p"}, {"query": "q"})
     with pytest.raises(AdaptError, match="line 2: no positive"):
-        pair_table(PairFile(path), tmp_path / "cache")
+        pair_dataset(PairFile(path), tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("*.arrow"))
     blocked = _write(tmp_path / "blocked", ["x"])
     with pytest.raises(AdaptError, match="cannot be copied there"):
-        pair_table(PairFile(_rows(path, {"query": "q", "positive": "p"})), blocked / "cache")
+        pair_dataset(PairFile(_rows(path, {"query": "q", "positive": "p"})), blocked / "cache")
 
 
 def test_missing_extra_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _write(tmp_path / "a.txt", ["x"])
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(AdaptError, match=r"pip install 'searchapp\[adapt\]'"):
-        text_table([path], tmp_path / "cache")
+        text_dataset([path], tmp_path / "cache")
 
 
 def test_the_shared_pairs_are_read_whole(shared: Path) -> None:
@@ -258,5 +258,5 @@ def test_the_shared_pairs_are_read_whole(shared: Path) -> None:
     found = list(read_pairs(PairFile(path)))
     assert len(found) == len(lines) == 1_524
     last = json.loads(lines[-1])
-    assert found[-1] == Pair(last["query"], tuple(last["positive"]), tuple(last.get("negative", ())))
+    assert found[-1] == TrainingPair(last["query"], tuple(last["positive"]), tuple(last.get("negative", ())))
     assert hash_file(path)["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()

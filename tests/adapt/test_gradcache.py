@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from searchapp.adapt.config import Stage
+from searchapp.adapt.config import StageConfig
 from searchapp.adapt.data import PairFile
 from searchapp.adapt.model import TrainableModel, load_trainable_model
 from searchapp.adapt.objectives import gradcache, losses
-from searchapp.adapt.objectives.base import Objective, tokenisation
+from searchapp.adapt.objectives.base import Objective, tokenization
 from searchapp.adapt.objectives.mntp import MntpObjective
 from searchapp.adapt.objectives.simcse import SimcseObjective
 from searchapp.adapt.objectives.supervised import SupervisedObjective
@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Path:
     return root
 
 
-def _trainee(model: Path, stage: Stage) -> TrainableModel:
+def _trainee(model: Path, stage: StageConfig) -> TrainableModel:
     """Adapters that are no longer zero, or half of the gradients would be."""
     trainee = load_trainable_model(
         str(model), stage.training, attention_dropout=getattr(stage, "attention_dropout", None)
@@ -43,7 +43,7 @@ def _trainee(model: Path, stage: Stage) -> TrainableModel:
     return trainee
 
 
-def _task(model: Path, stage: Stage, data: Path) -> Objective:
+def _task(model: Path, stage: StageConfig, data: Path) -> Objective:
     trainee = _trainee(model, stage)
     match stage.name:
         case "mntp":
@@ -109,7 +109,7 @@ def test_the_second_pass_sees_the_dropout_of_the_first(
     )
     task = _task(tiny_model, stage, data)
     texts = (data / "text.txt").read_text().splitlines()[:4]
-    view = tokenisation(task.trainee, 16)(texts, [None] * 4)
+    view = tokenization(task.trainee, 16)(texts, [None] * 4)
     groups = [view, view]
 
     def loss_of(vectors: list[torch.Tensor]) -> torch.Tensor:
@@ -139,7 +139,7 @@ def test_the_views_of_a_text_differ_and_the_steps_too(tiny_model: Path, data: Pa
     """In every layout of the parts, and without dropout they would not."""
     for chunk in (0, 3, 8):
         task = _task(tiny_model, small("simcse", attention_dropout=0.3, chunk=chunk), data)
-        view = tokenisation(task.trainee, 16)(["bees make honey", "a fox"], [None, None])
+        view = tokenization(task.trainee, 16)(["bees make honey", "a fox"], [None, None])
         seen: list[torch.Tensor] = []
 
         def loss_of(vectors: list[torch.Tensor], seen: list[torch.Tensor] = seen) -> torch.Tensor:

@@ -118,11 +118,11 @@ PLACES = {
 
 def _trainee(base: str, adapter: str, attention: str, merged: list[str]):
     """A trainee whose LoRA weights are those of a stored adapter."""
-    from searchapp.adapt.config import Training
+    from searchapp.adapt.config import TrainingConfig
     from searchapp.adapt.model import load_trainable_model
 
     stored = json.loads((Path(adapter) / "adapter_config.json").read_text())
-    training = Training(
+    training = TrainingConfig(
         lora_r=stored["r"], lora_alpha=stored["lora_alpha"], lora_dropout=0.0, attention=attention, device="cpu",
         dtype="float32",
     )  # fmt: skip
@@ -272,13 +272,13 @@ def test_false_negatives_by_hand() -> None:
     assert own.tolist() == [[False] * 5, [False, True, False, False, False], [False, False, True, False, False]]
 
 
-def test_barred_candidates_take_no_part(vectors) -> None:
+def test_masked_candidates_take_no_part(vectors) -> None:
     queries, positives, negatives = (part.double().numpy() for part in vectors)
-    barred = np.zeros((4, 7), dtype=bool)
-    barred[0, 2] = barred[1, 6] = barred[3, 0] = True
+    masked = np.zeros((4, 7), dtype=bool)
+    masked[0, 2] = masked[1, 6] = masked[3, 0] = True
     scores = 5 * _unit(queries) @ _unit(np.concatenate([positives, negatives])).T
-    want = np.mean([-scores[i, i] + np.log(np.exp(scores[i][~barred[i]]).sum()) for i in range(4)])
-    got = info_nce(*vectors, scale=5.0, barred=torch.from_numpy(barred))
+    want = np.mean([-scores[i, i] + np.log(np.exp(scores[i][~masked[i]]).sum()) for i in range(4)])
+    got = info_nce(*vectors, scale=5.0, masked=torch.from_numpy(masked))
     assert got.item() == pytest.approx(want, rel=1e-6)
     assert got.item() != pytest.approx(info_nce(*vectors, scale=5.0).item(), rel=1e-3)
 
@@ -319,10 +319,10 @@ def test_the_loss_over_pairs_is_the_sum_of_its_parts(vectors) -> None:
     """InfoNCE, the teacher within the batch and scores in the rows, each by hand, at two dimensions."""
     from scipy.special import rel_entr, softmax
 
-    from searchapp.adapt.config import Supervised
+    from searchapp.adapt.config import SupervisedConfig
     from searchapp.adapt.objectives.supervised import PairBatch, supervised_loss
 
-    stage = Supervised(
+    stage = SupervisedConfig(
         scale=6.0, matryoshka=(4, 8), margin=0.1, teacher="t", teacher_weight=0.7, teacher_scale=9.0, row_weight=1.3
     )
     rows = PairBatch(
@@ -330,16 +330,16 @@ def test_the_loss_over_pairs_is_the_sum_of_its_parts(vectors) -> None:
         [[2.0, 1.0, -1.0], None, [1.0], [0.5, 0.1]],
     )  # fmt: skip
     taught = np.random.default_rng(1).uniform(-1, 1, (4, 7)).astype(np.float32)
-    barred = taught > taught[range(4), range(4)][:, None] + 0.1  # the teacher judges, not the student
-    barred[0, 2] = barred[2, 0] = True  # "a" twice
-    barred[range(4), range(4)] = False
-    assert barred.sum() > 2
+    masked = taught > taught[range(4), range(4)][:, None] + 0.1  # the teacher judges, not the student
+    masked[0, 2] = masked[2, 0] = True  # "a" twice
+    masked[range(4), range(4)] = False
+    assert masked.sum() > 2
     want = 0.0
     for dim in (4, 8):
         queries, positives, negatives = (_unit(part.double().numpy()[:, :dim]) for part in vectors)
         scores = queries @ np.concatenate([positives, negatives]).T
         contrast = np.mean(
-            [-6 * s[i] + np.log(np.exp(6 * s[~b]).sum()) for i, (s, b) in enumerate(zip(scores, barred, strict=True))]
+            [-6 * s[i] + np.log(np.exp(6 * s[~b]).sum()) for i, (s, b) in enumerate(zip(scores, masked, strict=True))]
         )
         within = np.mean([rel_entr(softmax(9 * t), softmax(6 * s)).sum() for s, t in zip(scores, taught, strict=True)])
         own = [([0, 4, 5], 0), ([2], 2), ([3, 6], 3)]

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from searchapp.adapt.data import Pair, PairFile, read_pairs
-from searchapp.adapt.hard_negatives import Candidate, Choice, Mined, Summary, mine, write_mined
+from searchapp.adapt.data import PairFile, TrainingPair, read_pairs
+from searchapp.adapt.hard_negatives import Candidate, Mined, MiningConfig, MiningSummary, mine, write_mined
 from searchapp.errors import AdaptError, SearchAppError
+from tests.progress import Counted
 
 
 class Vectors:
@@ -71,16 +72,18 @@ def _fixed(hits: list[Candidate], positive: float = 1.0):
 
 
 @pytest.mark.slow  # the import alone takes seconds
-@pytest.mark.parametrize("margins", [{"max_share": 0.95}, {"max_share": 1.0, "margin": 0.1}, {"max_share": 0.7}])
+@pytest.mark.parametrize(
+    "margins", [{"relative_margin": 0.05}, {"relative_margin": 0.0, "absolute_margin": 0.1}, {"relative_margin": 0.3}]
+)
 def test_the_best_that_will_do_are_those_of_sentence_transformers(margins: dict[str, float]) -> None:
     from datasets import Dataset
     from sentence_transformers.util import mine_hard_negatives
 
     world = Vectors(40, 60)
-    pairs = [Pair(f"q{i}", (f"d{i}",)) for i in range(40)]
+    pairs = [TrainingPair(f"q{i}", (f"d{i}",)) for i in range(40)]
     found = {
         row.pair.query: list(row.pair.negatives)
-        for row in mine(pairs, world.search, world.score, Choice(count=3, depth=60, **margins))
+        for row in mine(pairs, world.search, world.score, MiningConfig(num_negatives=3, range_max=60, **margins))
     }
     theirs = mine_hard_negatives(
         Dataset.from_dict({"query": [p.query for p in pairs], "answer": [p.positives[0] for p in pairs]}),
@@ -88,8 +91,8 @@ def test_the_best_that_will_do_are_those_of_sentence_transformers(margins: dict[
         corpus=world.documents,
         num_negatives=3,
         range_max=60,
-        relative_margin=1 - margins["max_share"],
-        absolute_margin=margins.get("margin"),
+        relative_margin=margins["relative_margin"],
+        absolute_margin=margins.get("absolute_margin"),
         output_format="triplet",
         verbose=False,
     )
@@ -117,13 +120,13 @@ def test_nothing_is_taken_that_should_not_be(found, positive, count, skip, more,
     hits = [
         Candidate(text, str(rank), score) for rank, (text, score) in enumerate(sorted(found, key=lambda f: -f[1]), 1)
     ]
-    choice = Choice(count, skip, skip + count + more, share, margin, sample, seed)
-    pair = Pair("a", ("b", "C"), ("d",))
-    (row,) = mine([pair], *_fixed(hits, positive), choice)
+    config = MiningConfig(count, skip, skip + count + more, 1 - share, margin, sample, seed)
+    pair = TrainingPair("a", ("b", "C"), ("d",))
+    (row,) = mine([pair], *_fixed(hits, positive), config)
     new = row.pair.negatives[1:]
-    looked_at = hits[choice.skip : choice.depth]
+    looked_at = hits[skip : skip + count + more]
     best = {hit.text: hit.score for hit in reversed(looked_at)}  # of equal texts the first counts
-    limit = min(share * positive, positive, positive - margin)
+    limit = min((1 - config.relative_margin) * positive, positive, positive - margin)
     fit = {text for text, score in best.items() if score < limit}
     fit -= set("abcd")
     assert (row.pair.query, row.pair.positives, row.pair.negatives[0]) == ("a", ("b", "C"), "d")
@@ -144,41 +147,41 @@ def test_what_equals_the_query_a_positive_or_a_negative_is_no_negative() -> None
         Candidate("Fresh", "6", 0.4),
         Candidate("other", "7", 0.3),
     ]
-    pair = Pair("what is it", ("the  Answer", "the answer TWO"), ("Old",))
-    (row,) = mine([pair], *_fixed(hits), Choice(count=3))
-    assert row == Mined(Pair(*_parts(pair), ("Old", "A fresh", "other")), new=2, known=5, suspect=0)
-    (bare,) = mine([pair], *_fixed(hits), Choice(count=3, titles=False))
+    pair = TrainingPair("what is it", ("the  Answer", "the answer TWO"), ("Old",))
+    (row,) = mine([pair], *_fixed(hits), MiningConfig(num_negatives=3))
+    assert row == Mined(TrainingPair(*_parts(pair), ("Old", "A fresh", "other")), new=2, known=5, suspect=0)
+    (bare,) = mine([pair], *_fixed(hits), MiningConfig(num_negatives=3, titles=False))
     assert bare.pair.negatives == ("Old", "fresh", "other")
 
 
-def _parts(pair: Pair) -> tuple[str, tuple[str, ...]]:
+def _parts(pair: TrainingPair) -> tuple[str, tuple[str, ...]]:
     return pair.query, pair.positives
 
 
 def test_the_lowest_positive_sets_the_limit_and_ranks_are_counted_from_the_first_hit() -> None:
     hits = [Candidate(text, text, score) for text, score in (("a", 0.9), ("b", 0.48), ("c", 0.47), ("d", 0.4))]
     search, _ = _fixed(hits)
-    pair = Pair("q", ("high", "low"))
+    pair = TrainingPair("q", ("high", "low"))
 
     def score(queries: list[str], texts: list[tuple[str, ...]]) -> list[list[float]]:
         assert (queries, texts) == (["q"], [("high", "low")])
         return [[1.0, 0.5]]
 
-    (row,) = mine([pair], search, score, Choice(count=1))
+    (row,) = mine([pair], search, score, MiningConfig(num_negatives=1))
     assert (row.pair.negatives, row.suspect) == (("c",), 2)  # 0.95 of 0.5 is 0.475
-    (row,) = mine([pair], search, score, Choice(count=1, skip=2))
+    (row,) = mine([pair], search, score, MiningConfig(num_negatives=1, range_min=2))
     assert (row.pair.negatives, row.suspect) == (("c",), 0)
-    (row,) = mine([pair], search, score, Choice(count=1, skip=1, depth=2))
+    (row,) = mine([pair], search, score, MiningConfig(num_negatives=1, range_min=1, range_max=2))
     assert (row.pair.negatives, row.new, row.suspect) == ((), 0, 1)
 
 
 def test_sampling_depends_on_the_seed_and_the_pair_and_on_nothing_else() -> None:
     world = Vectors(30, 80)
-    pairs = [Pair(f"q{i}", (f"d{i}",)) for i in range(30)]
+    pairs = [TrainingPair(f"q{i}", (f"d{i}",)) for i in range(30)]
 
     def drawn(batch: int, **options) -> list[tuple[str, ...]]:
-        choice = Choice(count=2, depth=80, **options)
-        return [row.pair.negatives for row in mine(pairs, world.search, world.score, choice, batch=batch)]
+        config = MiningConfig(num_negatives=2, range_max=80, **options)
+        return [row.pair.negatives for row in mine(pairs, world.search, world.score, config, batch=batch)]
 
     sampled = drawn(256, sample=True)
     assert drawn(7, sample=True) == sampled
@@ -187,44 +190,49 @@ def test_sampling_depends_on_the_seed_and_the_pair_and_on_nothing_else() -> None
 
 
 def test_pairs_are_searched_in_batches_as_they_are_drawn() -> None:
-    world, drawn, told = Vectors(10, 20), [], []
+    world, drawn, progress = Vectors(10, 20), [], Counted()
 
     def stream():
         for number in range(10):
             drawn.append(number)
-            yield Pair(f"q{number}", (f"d{number}",))
+            yield TrainingPair(f"q{number}", (f"d{number}",))
 
-    rows = mine(stream(), world.search, world.score, Choice(count=1, depth=20), batch=4, progress=told.append)
+    config = MiningConfig(num_negatives=1, range_max=20)
+    rows = mine(stream(), world.search, world.score, config, batch=4, progress=progress)
     assert next(rows).pair.query == "q0"
     assert len(drawn) == 4
     assert [row.pair.query for row in rows] == [f"q{i}" for i in range(1, 10)]
     assert [len(queries) for queries in world.asked] == [4, 4, 2]
-    assert told == [4, 8, 10]
+    assert (progress.stages, progress.count) == (["mining"], 10)
 
 
 def test_pairs_with_scores_and_choices_without_sense_are_refused() -> None:
     with pytest.raises(AdaptError, match="pair 2 has scores"):
-        list(mine([Pair("q", ("p",)), Pair("q", ("p",), (), (1.0,))], *_fixed([])))
+        list(mine([TrainingPair("q", ("p",)), TrainingPair("q", ("p",), (), (1.0,))], *_fixed([])))
     wrong = [
-        {"count": 0}, {"skip": -1}, {"seed": -1}, {"depth": 3}, {"skip": 97}, {"max_share": 0}, {"max_share": 1.1},
-        {"max_share": float("nan")}, {"margin": -0.1}, {"margin": float("nan")},
+        {"num_negatives": 0}, {"range_min": -1}, {"seed": -1}, {"range_max": 3}, {"range_min": 97},
+        {"relative_margin": 1}, {"relative_margin": -0.1}, {"relative_margin": float("nan")},
+        {"absolute_margin": -0.1}, {"absolute_margin": float("nan")},
     ]  # fmt: skip
     for options in wrong:
         with pytest.raises(AdaptError):
-            Choice(**options)
+            MiningConfig(**options)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
 def test_what_is_written_is_read_again_and_nothing_is_overwritten_unasked(tmp_path: Path, name: str) -> None:
     to = tmp_path / name
-    rows = [Mined(Pair("q\u2028", ("p",), ("n", "m\n")), 2, 1, 3), Mined(Pair("r", ("p", "o")), 0, 4, 5)]
-    assert write_mined(rows, to, count=2) == Summary(2, 2, 5, 8, 1)
+    rows = [
+        Mined(TrainingPair("q\u2028", ("p",), ("n", "m\n")), 2, 1, 3),
+        Mined(TrainingPair("r", ("p", "o")), 0, 4, 5),
+    ]
+    assert write_mined(rows, to, num_negatives=2) == MiningSummary(2, 2, 5, 8, 1)
     assert list(read_pairs(PairFile(to))) == [row.pair for row in rows]
     first = to.read_bytes()
     with pytest.raises(AdaptError, match="a file is already there"):
-        write_mined(rows[:1], to, count=2)
+        write_mined(rows[:1], to, num_negatives=2)
     assert to.read_bytes() == first
-    write_mined(rows, to, count=2, overwrite=True)
+    write_mined(rows, to, num_negatives=2, overwrite=True)
     assert to.read_bytes() == first
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -233,15 +241,15 @@ def test_a_failure_half_way_leaves_no_file_and_the_old_one_as_it_was(tmp_path: P
     to = tmp_path / "a.jsonl.gz"
 
     def rows():
-        yield Mined(Pair("q", ("p",)), 0, 0, 0)
+        yield Mined(TrainingPair("q", ("p",)), 0, 0, 0)
         raise SearchAppError("gone")
 
     with pytest.raises(SearchAppError, match="gone"):
-        write_mined(rows(), to, count=1)
+        write_mined(rows(), to, num_negatives=1)
     assert not list(tmp_path.iterdir())
     to.write_bytes(b"old")
     with pytest.raises(SearchAppError, match="gone"):
-        write_mined(rows(), to, count=1, overwrite=True)
+        write_mined(rows(), to, num_negatives=1, overwrite=True)
     assert to.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == [to.name]
 
@@ -250,11 +258,11 @@ def test_a_file_that_another_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
     to = tmp_path / "a.jsonl"
 
     def rows():
-        yield Mined(Pair("q", ("p",)), 0, 0, 0)
+        yield Mined(TrainingPair("q", ("p",)), 0, 0, 0)
         to.write_text("theirs")
 
     with pytest.raises(AdaptError, match="cannot be written: File exists"):
-        write_mined(rows(), to, count=1)
+        write_mined(rows(), to, num_negatives=1)
     assert to.read_text() == "theirs"
 
 
@@ -265,7 +273,7 @@ def test_a_target_that_cannot_be_is_said_before_a_row_is_drawn(tmp_path: Path, n
         yield
 
     with pytest.raises(AdaptError, match=words):
-        write_mined(rows(), tmp_path / name, count=1)
+        write_mined(rows(), tmp_path / name, num_negatives=1)
 
 
 WORDS = ["bees", "honey", "hive", "fox", "dog", "search", "engine", "web", "query", "passages"]
@@ -337,7 +345,8 @@ def test_the_command_says_what_is_wrong_before_it_opens_the_index(tmp_path: Path
     for arguments, words in (
         ([tmp_path / "none.jsonl", "--to", tmp_path / "a.jsonl"], "no such file"),
         ([source, "--to", source], "already there"),
-        ([source, "--to", tmp_path / "a.jsonl", "--depth", 2], "depth is 2"),
+        ([source, "--to", tmp_path / "a.jsonl", "--depth", 2], "range_max (--depth) is 2"),
+        ([source, "--to", tmp_path / "a.jsonl", "--max-share", 1.5], "--max-share is 1.5"),
         ([source, "--to", tmp_path / "a.jsonl"], "no-index"),
     ):
         outcome = _command(*arguments, "--index", nowhere)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from searchapp.adapt.config import Training
+from searchapp.adapt.config import TrainingConfig
 from searchapp.adapt.model import load_trainable_model
 from searchapp.adapt.objectives import masking, packing
 from searchapp.adapt.objectives import mntp as mntp_module
@@ -221,7 +221,7 @@ def test_the_mask_token_never_changes_the_saved_tokenizer(tiny_model: Path, tmp_
 
 
 def test_the_mask_token_is_found_or_refused(tiny_model: Path) -> None:
-    trainee = load_trainable_model(str(tiny_model), Training(device="cpu", dtype="float32"))
+    trainee = load_trainable_model(str(tiny_model), TrainingConfig(device="cpu", dtype="float32"))
     vocabulary = trainee.tokenizer.get_vocab()
     assert mask_token_id(trainee, "blank") == vocabulary["_"]
     assert mask_token_id(trainee, "eos") == 2

@@ -41,13 +41,13 @@ def _run(root: Path, model: Path, to: Path, case: str) -> tuple[Any, Any]:
     """Run a case and return its record and the task with the trained model."""
     kind, options = CASES[case]
     made = []
-    make = stage_module._make_task
-    stage_module._make_task = lambda *given: made.append(make(*given)) or made[0]
+    make = stage_module._make_objective
+    stage_module._make_objective = lambda *given: made.append(make(*given)) or made[0]
     try:
         data = {"pairs": [PairFile(root / "pairs.jsonl")]} if kind == "supervised" else {"texts": [root / "text.txt"]}
         record = run_stage(small(kind, **COMMON, **options), model=str(model), to=to, **data)
     finally:
-        stage_module._make_task = make
+        stage_module._make_objective = make
     return record, made[0]
 
 
@@ -145,7 +145,7 @@ def test_the_negatives_were_not_shared_evenly(two: Path, tiny_model: Path, tmp_p
     counts = []
     for step in range(3):
         batch = task._batch(step)
-        rows = PairBatch.of([as_pair(row) for row in _take(task._tables[0], batch.rows)], task.stage, step)
+        rows = PairBatch.of([as_pair(row) for row in _take(task._datasets[0], batch.rows)], task.stage, step)
         counts.append([len(rows.slice(part).negatives) for part in (slice(0, 4), slice(4, 8))])
     assert any(one != other for one, other in counts), counts
 

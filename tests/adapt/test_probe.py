@@ -15,7 +15,7 @@ from searchapp import Encoder
 from searchapp.adapt.probing.conll import Sentence
 from searchapp.adapt.probing.linear_probe import (
     ProbeData,
-    Training,
+    ProbeTraining,
     label_words,
     probe,
     read_task,
@@ -24,6 +24,7 @@ from searchapp.adapt.probing.linear_probe import (
 )
 from searchapp.adapt.probing.word_vectors import WordVectors
 from searchapp.errors import AdaptError, ModelError
+from searchapp.progress import Silent
 
 
 def classes_by_word(count: int, seed: int = 0) -> list[Sentence]:
@@ -52,21 +53,34 @@ def test_a_model_that_is_causal_by_name_only_is_refused(tiny_model: Path) -> Non
         probe(encoder, ProbeData("pos", "toy", "test", 2, sentences, sentences))
 
 
+class Stages(Silent):
+    """What was done of each stage, and how much there was to do."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[int | None]] = {}
+
+    def stage(self, name, total=None, unit="", done=0):
+        self.found[name] = self.last = [done, total]
+
+    def advance(self, count=1, **figures):
+        self.last[0] += count
+
+
 def test_a_task_that_the_words_decide_is_learnt_and_shuffled_labels_are_not(tiny_model: Path) -> None:
     encoder = Encoder.load(str(tiny_model))
     encoder.model.embed_tokens.weight.mul_(20)  # each state tells its own token, so that words can be told apart
     before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
     train, scored = classes_by_word(120), classes_by_word(60, seed=1)
-    training = Training(steps=200, rate=2e-2, seeds=2)
-    seen: list[tuple[str, int, int]] = []
+    training = ProbeTraining(steps=200, learning_rate=2e-2, seeds=2)
+    progress = Stages()
     data = ProbeData("pos", "toy", "test", 2, train, scored)
-    result = probe(encoder, data, training=training, progress=lambda *news: seen.append(news))
+    result = probe(encoder, data, training=training, progress=progress)
     score = result.scores["accuracy"]
     assert score.value > 0.98 and len(score.per_seed) == 2 and score.deviation is not None
     assert score.low <= score.value <= score.high
-    assert {stage: (done, of) for stage, done, of in seen} == {
-        "training words": (120, 120), "test words": (60, 60),
-        "training with seed 0": (200, 200), "training with seed 1": (200, 200),
+    assert progress.found == {
+        "training words": [120, 120], "test words": [60, 60],
+        "training with seed 0": [200, 200], "training with seed 1": [200, 200],
     }  # fmt: skip
 
     random = np.random.default_rng(0)
@@ -83,7 +97,7 @@ def test_the_same_seed_gives_the_same_layer_and_leaves_the_random_state_alone() 
     sentences = [Sentence(("a", "b"), ("X", "Y"))] * 20
     words = WordVectors(random.normal(size=(40, 8)).astype(np.float16), np.ones(40, bool), 0)
     state = torch.get_rng_state()
-    layers = [train_layer(words, sentences, ["X", "Y"], Training(steps=20), seed) for seed in (3, 3, 4)]
+    layers = [train_layer(words, sentences, ["X", "Y"], ProbeTraining(steps=20), seed) for seed in (3, 3, 4)]
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(layers[0].weight, layers[1].weight) and not torch.equal(layers[0].weight, layers[2].weight)
 
@@ -92,11 +106,11 @@ def test_words_without_a_vector_teach_nothing() -> None:
     sentences = [Sentence(("a", "b", "c"), ("X", "Y", "Z"))] * 8
     vectors = np.tile(np.float16([[4, 0], [0, 4], [0, 0]]), (8, 1))
     words = WordVectors(vectors, vectors.any(axis=1), 0)
-    layer = train_layer(words, sentences, ["X", "Y", "Z"], Training(steps=300, rate=0.05), 0)
+    layer = train_layer(words, sentences, ["X", "Y", "Z"], ProbeTraining(steps=300, learning_rate=0.05), 0)
     assert label_words(layer, vectors[:2]).tolist() == [0, 1]
     assert layer.bias.argmin() == 2  # the label of the unknown words is never the answer
     with pytest.raises(AdaptError, match="no training word has a vector"):
-        train_layer(WordVectors(vectors, np.zeros(24, bool), 0), sentences, ["X", "Y", "Z"], Training(), 0)
+        train_layer(WordVectors(vectors, np.zeros(24, bool), 0), sentences, ["X", "Y", "Z"], ProbeTraining(), 0)
 
 
 def test_entities_are_scored_as_counted_by_hand_and_by_seqeval() -> None:
@@ -124,7 +138,7 @@ def test_entities_are_scored_as_counted_by_hand_and_by_seqeval() -> None:
 def test_a_label_that_training_lacks_is_an_error_and_is_said(tiny_encoder: Encoder) -> None:
     train = [Sentence(("the", "bees", "fly"), ("O", "B-A", "O"))] * 8
     scored = [Sentence(("the", "bees", "fly"), ("O", "B-A", "B-NEW"))]
-    training = Training(steps=100, rate=0.02)
+    training = ProbeTraining(steps=100, learning_rate=0.02)
     result = probe(tiny_encoder, ProbeData("ner", "toy", "test", 4, train, scored), training=training)
     assert result.setting["unseen_labels"] == {"B-NEW": 1}
     assert result.scores["accuracy"].value == pytest.approx(2 / 3)
@@ -139,10 +153,12 @@ def test_without_seqeval_one_line_says_what_to_install(tmp_path: Path, monkeypat
         read_task(tmp_path, "ner")
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"batch": 0}, {"seeds": 0}, {"rate": 0.0}, {"rate": float("nan")}])
+@pytest.mark.parametrize(
+    "options", [{"steps": 0}, {"batch_size": 0}, {"seeds": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}]
+)
 def test_training_that_makes_no_sense_is_refused(options: dict) -> None:
     with pytest.raises(AdaptError, match="expected"):
-        Training(**options)
+        ProbeTraining(**options)
 
 
 def test_the_command_prints_a_table_or_one_json_object(tiny_model: Path, tmp_path: Path) -> None:

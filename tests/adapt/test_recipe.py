@@ -170,18 +170,21 @@ class Call:
 
 
 class Recorder:
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
+    """Takes the place of ``run_stage``, and trains nothing."""
 
-    def __call__(self, settings, *, model, to, texts=(), pairs=(), adapters=(), progress=None):  # noqa: PLR0913
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[Call] = []
+        monkeypatch.setattr("searchapp.adapt.run.run_stage", self.run_stage)
+
+    def run_stage(self, settings, *, model, to, texts=(), pairs=(), adapters=(), progress=None):  # noqa: PLR0913
         self.calls.append(Call(to, settings.name, model, tuple(texts), tuple(pairs), tuple(adapters)))
         return self.calls[-1]
 
 
-def test_stages_run_in_order_from_where_they_start(recipe: Path, model: Path) -> None:
+def test_stages_run_in_order_from_where_they_start(recipe: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = read_recipe(str(recipe), [f"base={model}", f"adapters={model}"])
-    run, heard = Recorder(), []
-    records = run_recipe(found, run, announce=lambda stage: heard.append(stage.name))
+    run, heard = Recorder(monkeypatch), []
+    records = run_recipe(found, announce=lambda stage: heard.append(stage.name))
     assert records == run.calls
     assert heard == ["mntp", "simcse", "supervised"]
     assert [(call.kind, call.model, call.directory) for call in run.calls] == [
@@ -195,22 +198,22 @@ def test_stages_run_in_order_from_where_they_start(recipe: Path, model: Path) ->
     assert (pair.path, pair.instruction, pair.share) == (Path("pairs.jsonl"), "Find it:", 0.5)
 
 
-def test_nothing_runs_when_something_is_missing(recipe: Path) -> None:
+def test_nothing_runs_when_something_is_missing(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = read_recipe(str(recipe))
     Path("pairs.jsonl").unlink()
-    run = Recorder()
+    run = Recorder(monkeypatch)
     with pytest.raises(RecipeError, match="pairs.jsonl: no such file"):
-        run_recipe(found, run)
+        run_recipe(found)
     assert run.calls == []
 
 
-def test_a_stage_can_start_from_the_base_and_names_can_be_given(recipe: Path) -> None:
+def test_a_stage_can_start_from_the_base_and_names_can_be_given(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe.write_text(
         'base = "bundled"\nto = "out"\nstage = [{kind = "mntp", name = "one", text = "texts.txt"}, '
         '{kind = "mntp", name = "two", from = "base", text = "texts.txt"}]'
     )
-    run = Recorder()
-    run_recipe(read_recipe(str(recipe)), run)
+    run = Recorder(monkeypatch)
+    run_recipe(read_recipe(str(recipe)))
     assert [(call.model, call.directory.name) for call in run.calls] == [("bundled", "one"), ("bundled", "two")]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -65,3 +67,12 @@ def test_the_warm_up_is_no_longer_than_three_tenths_of_the_steps(given: dict[str
 def test_flat_is_the_inverse(kind: str) -> None:
     stage = make_stage(kind, {"steps": 77, "seed": 5})
     assert make_stage(kind, flat(stage)) == stage
+
+
+def test_reading_the_settings_loads_neither_objectives_nor_numpy() -> None:
+    """The command line imports them at its start, for its options."""
+    program = "import sys, searchapp.adapt.config; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "searchapp.encoder.settings" in loaded
+    heavy = {"searchapp.adapt.objectives", "searchapp.encoder.st_folder", "searchapp.encoder.encoder", "numpy", "torch"}
+    assert not heavy & set(loaded)

@@ -16,8 +16,10 @@ from searchapp import Encoder
 from searchapp.adapt import run as stage_module
 from searchapp.adapt.config import flat
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.run import Record, run_stage
+from searchapp.adapt.run import run_stage
+from searchapp.adapt.run_record import RunRecord
 from searchapp.errors import AdaptError, ModelError
+from searchapp.progress import Silent
 from tests.adapt.stages import LINEARS, small, write_pairs, write_text
 from tests.models import make_checkpoint
 
@@ -35,7 +37,7 @@ class Stopped(Exception):
     pass
 
 
-def _train(kind: str, root: Path, to: Path, model: Path, progress: Any = None, **changes: Any) -> Record:
+def _train(kind: str, root: Path, to: Path, model: Path, progress: Any = None, **changes: Any) -> RunRecord:
     given: dict[str, Any] = {"progress": progress}
     if kind == "supervised":
         given["pairs"] = [PairFile(root / "pairs.jsonl", instruction="find it:")]
@@ -54,7 +56,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(root: Path, tiny_model: Path) -> dict[str, Record]:
+def runs(root: Path, tiny_model: Path) -> dict[str, RunRecord]:
     """Every stage, run once on a model of its own, whose weights are to stay as they are."""
     shutil.copytree(tiny_model, root / "base")
     return {kind: _train(kind, root, root / kind, root / "base") for kind in STAGES}
@@ -68,18 +70,18 @@ def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curve, "draw", lambda *_, **__: None)
 
 
-def _mean(record: Record, part: slice) -> float:
+def _mean(record: RunRecord, part: slice) -> float:
     return float(np.mean([row["loss"] for row in record.history[part]]))
 
 
 @pytest.mark.parametrize("kind", STAGES)
-def test_the_loss_falls_on_what_can_be_learned(runs: dict[str, Record], kind: str) -> None:
+def test_the_loss_falls_on_what_can_be_learned(runs: dict[str, RunRecord], kind: str) -> None:
     first, last = _mean(runs[kind], slice(0, 3)), _mean(runs[kind], slice(-3, None))
     assert last < (0.8 if kind != "simcse" else 0.97) * first, (first, last)
 
 
 @pytest.mark.parametrize("kind", STAGES)
-def test_exactly_the_adapters_are_trained(runs: dict[str, Record], kind: str) -> None:
+def test_exactly_the_adapters_are_trained(runs: dict[str, RunRecord], kind: str) -> None:
     wanted = [
         f"decoder.base_model.model.layers.{layer}.{'mlp' if name in LINEARS[4:] else 'self_attn'}.{name}.lora_{half}.default.weight"
         for layer in range(2)
@@ -101,8 +103,8 @@ def test_weights_of_the_base_and_its_head_are_not_changed(
     root: Path, tiny_model: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    make = stage_module._make_task
-    monkeypatch.setattr(stage_module, "_make_task", lambda *given: made.append(make(*given)) or made[0])
+    make = stage_module._make_objective
+    monkeypatch.setattr(stage_module, "_make_objective", lambda *given: made.append(make(*given)) or made[0])
     before = load_file(tiny_model / "model.safetensors")
     shutil.copytree(tiny_model, tmp_path / "base")
     _train(kind, root, tmp_path / "run", tmp_path / "base", steps=3)
@@ -136,7 +138,7 @@ def test_train_all_trains_every_weight_of_the_decoder(root: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", STAGES)
-def test_the_record_holds_what_is_needed_to_run_it_again(runs: dict[str, Record], root: Path, kind: str) -> None:
+def test_the_record_holds_what_is_needed_to_run_it_again(runs: dict[str, RunRecord], root: Path, kind: str) -> None:
     from importlib.metadata import version
 
     from searchapp.encoder.fingerprint import checksum
@@ -172,14 +174,14 @@ def test_the_record_holds_what_is_needed_to_run_it_again(runs: dict[str, Record]
 
 
 @pytest.mark.parametrize("kind", STAGES)
-def test_the_result_embeds_differently_from_its_base(runs: dict[str, Record], root: Path, kind: str) -> None:
+def test_the_result_embeds_differently_from_its_base(runs: dict[str, RunRecord], root: Path, kind: str) -> None:
     base = Encoder.load(str(root / "base"), dtype="float32").encode(TEXTS)
     got = Encoder.load(str(root / kind), dtype="float32")
     assert got.settings.span == "offsets"
     assert np.abs(got.encode(TEXTS) - base).max() > 1e-3
 
 
-def test_an_index_is_built_with_the_result(runs: dict[str, Record], root: Path, tmp_path: Path, run) -> None:
+def test_an_index_is_built_with_the_result(runs: dict[str, RunRecord], root: Path, tmp_path: Path, run) -> None:
     (tmp_path / "docs.jsonl").write_text(
         "".join(json.dumps({"_id": str(n), "text": t}) + "\n" for n, t in enumerate(TEXTS))
     )
@@ -190,7 +192,7 @@ def test_an_index_is_built_with_the_result(runs: dict[str, Record], root: Path, 
 
 
 def test_a_second_stage_stands_on_the_first_and_both_can_be_moved(
-    runs: dict[str, Record], root: Path, tmp_path: Path
+    runs: dict[str, RunRecord], root: Path, tmp_path: Path
 ) -> None:
     from peft import PeftModel
     from transformers import AutoConfig, AutoModel
@@ -231,7 +233,9 @@ def test_a_second_stage_stands_on_the_first_and_both_can_be_moved(
         Encoder.load(str(moved / "second"))
 
 
-def test_an_adapter_beside_the_model_is_kept_in_the_result(runs: dict[str, Record], root: Path, tmp_path: Path) -> None:
+def test_an_adapter_beside_the_model_is_kept_in_the_result(
+    runs: dict[str, RunRecord], root: Path, tmp_path: Path
+) -> None:
     """Named apart, base and adapter are what the new adapter was trained on: it has to name both."""
     record = run_stage(
         small("mntp"), model=str(root / "base"), adapters=[str(root / "mntp")], to=tmp_path / "run",
@@ -272,12 +276,22 @@ def _same(one: Path, other: Path) -> None:
     assert all(torch.equal(weights[name], weights2[name]) for name in weights)
 
 
-def _stop_at(wanted: int):
-    def progress(step: int, steps: int, row: dict[str, float]) -> None:
-        if step == wanted:
-            raise Stopped
+class Steps(Silent):
+    """Remembers the numbers of the steps, and stops a run after one of them."""
 
-    return progress
+    def __init__(self, stop_at: int = 0) -> None:
+        self.stages: list[tuple[str, int | None, str, int]] = []
+        self.numbers: list[int] = []
+        self._stop_at = stop_at
+
+    def stage(self, name: str, total: int | None = None, unit: str = "", done: int = 0) -> None:
+        self.stages.append((name, total, unit, done))
+
+    def advance(self, count: int = 1, **figures: float) -> None:
+        assert count == 1 and np.isfinite(figures["loss"]) and figures["tokens"] > 0
+        self.numbers.append(self.stages[-1][3] + len(self.numbers) + 1)
+        if self.numbers[-1] == self._stop_at:
+            raise Stopped
 
 
 @pytest.mark.parametrize("kind", STAGES)
@@ -285,7 +299,7 @@ def test_a_stopped_run_goes_on_exactly(root: Path, tiny_model: Path, tmp_path: P
     options = {"steps": 7, "save_steps": 2, "chunk": 5, "lora_dropout": 0.1, "batch_size": 8}
     _train(kind, root, tmp_path / "whole", tiny_model, **options)
     with pytest.raises(Stopped):
-        _train(kind, root, tmp_path / "run", tiny_model, _stop_at(6), **options)
+        _train(kind, root, tmp_path / "run", tiny_model, Steps(6), **options)
     checkpoints = tmp_path / "run" / "checkpoints"
     assert (checkpoints / "checkpoint-4" / "complete").exists()
     # one that was not written to its end, and one that is not even begun well
@@ -295,14 +309,15 @@ def test_a_stopped_run_goes_on_exactly(root: Path, tiny_model: Path, tmp_path: P
     (checkpoints / "checkpoint-8").mkdir()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "running"
     torch.manual_seed(999)  # another program, another state of every generator
-    steps: list[int] = []
-    record = _train(kind, root, tmp_path / "run", tiny_model, lambda step, *_: steps.append(step), **options)
+    steps = Steps()
+    record = _train(kind, root, tmp_path / "run", tiny_model, steps, **options)
     assert record.resumed_at == 4
-    assert steps == [5, 6, 7]
+    assert steps.stages == [(kind, 7, "step", 4)]
+    assert steps.numbers == [5, 6, 7]
     _same(tmp_path / "whole", tmp_path / "run")
     assert not checkpoints.exists()
     assert not (tmp_path / "run" / "work").exists()
-    again = _train(kind, root, tmp_path / "run", tiny_model, _stop_at(1), **options)
+    again = _train(kind, root, tmp_path / "run", tiny_model, Steps(1), **options)
     assert again.already_done
 
 
@@ -326,12 +341,12 @@ def test_a_run_that_stopped_behind_its_last_step_goes_on(
 def test_unfinished_checkpoints_never_push_out_the_last_whole_one(root: Path, tiny_model: Path, tmp_path: Path) -> None:
     """The trainer keeps two and would count those that are no good."""
     with pytest.raises(Stopped):
-        _train("mntp", root, tmp_path / "run", tiny_model, _stop_at(4), steps=6, save_steps=2)
+        _train("mntp", root, tmp_path / "run", tiny_model, Steps(4), steps=6, save_steps=2)
     checkpoints = tmp_path / "run" / "checkpoints"
     for number in (90, 91):
         (checkpoints / f"checkpoint-{number}").mkdir()
     with pytest.raises(Stopped):  # steps 3 and 4 again, and no checkpoint on the way
-        _train("mntp", root, tmp_path / "run", tiny_model, _stop_at(3), steps=6, save_steps=2)
+        _train("mntp", root, tmp_path / "run", tiny_model, Steps(3), steps=6, save_steps=2)
     assert [path.name for path in checkpoints.iterdir()] == ["checkpoint-2"]
 
 
@@ -361,10 +376,11 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_weights(
 def test_a_gradient_that_is_no_number_stops_the_run(root: Path, tiny_model: Path, tmp_path: Path) -> None:
     from searchapp.adapt.trainer import StageTrainer
 
-    def poison(step: int, steps: int, row: dict[str, float]) -> None:
-        if step == 2:
-            task = made[0]
-            next(p for p in task.trainee.parameters() if p.requires_grad).grad.view(-1)[0] = float("inf")
+    class Poison(Steps):
+        def advance(self, count: int = 1, **figures: float) -> None:
+            super().advance(count, **figures)
+            if self.numbers[-1] == 2:
+                next(p for p in made[0].trainee.parameters() if p.requires_grad).grad.view(-1)[0] = float("inf")
 
     made: list[Any] = []
     real = StageTrainer.__init__
@@ -376,7 +392,7 @@ def test_a_gradient_that_is_no_number_stops_the_run(root: Path, tiny_model: Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StageTrainer, "__init__", keep)
         with pytest.raises(AdaptError, match=r"the gradient of .* in step 2 is not finite \(batch: "):
-            _train("mntp", root, tmp_path / "run", tiny_model, poison, save_steps=1)
+            _train("mntp", root, tmp_path / "run", tiny_model, Poison(), save_steps=1)
 
 
 def test_the_student_moves_towards_its_teacher(root: Path, tiny_model: Path, tmp_path: Path, tokenizer) -> None:

@@ -18,6 +18,7 @@ from benchmarks.gpu.carry import NEEDED
 from benchmarks.gpu.page import DOCUMENT, page
 from benchmarks.gpu.parts import BUDGET, PARTS, Part
 from benchmarks.gpu.runner import run_parts
+from benchmarks.gpu.shapes import SHAPES
 from tests.bench.lines.sitecustomize import counted
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -240,6 +241,17 @@ def test_a_run_that_is_stopped_stops_its_part(tmp_path: Path) -> None:
     child = Path("/proc") / (tmp_path / "child").read_text() / "stat"
     time.sleep(0.2)
     assert not child.exists() or child.read_text().split()[2] == "Z"
+
+
+@pytest.mark.slow
+def test_what_a_device_has_to_pass_passes_on_a_cpu() -> None:
+    """All that `pytest -m gpu` runs in full shapes; tiny ones leave out the builds that are killed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *SHAPES["full"].tests],
+        cwd=ROOT, env={**os.environ, "SEARCHAPP_TEST_DEVICE": "cpu", "PYTEST_ADDOPTS": ""}, text=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and "skipped" not in done.stdout, done.stdout
 
 
 def test_the_limits_fit_into_nine_minutes() -> None:

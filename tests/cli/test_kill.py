@@ -50,7 +50,7 @@ def test_kill_minus_nine_at_several_moments(tmp_path: Path, tiny_model: Path) ->
         assert len(names) >= segments - 1
         before = names
     _finish(*command, index)
-    assert [segment.vectors for segment in Snapshot.open(index).manifest.segments][: len(before)] == before
+    assert [segment.vectors_file for segment in Snapshot.open(index).manifest.segments][: len(before)] == before
     assert _finish("search", index, *queries, "--json", "--candidates", 50) == want
     assert json.loads(_finish("verify", index, "--json")) == {"ok": True, "problems": [], "notices": []}
     rejected = [json.loads(line)["line"] for line in (index / "rejected.jsonl").read_text().splitlines()]
@@ -68,4 +68,4 @@ def _committed(index: Path) -> list[str]:
     """The vectors of the newest state; none before there is one."""
     if not list(index.glob("manifest-*.json")):
         return []
-    return [segment.vectors for segment in Snapshot.open(index).manifest.segments]
+    return [segment.vectors_file for segment in Snapshot.open(index).manifest.segments]

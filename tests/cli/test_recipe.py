@@ -34,7 +34,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
     def run_stage(settings, *, model, to, texts=(), pairs=(), adapters=(), progress=None):
         made.append((settings.name, model, str(to)))
-        progress(1, settings.training.steps, {"loss": 1.0, "learning_rate": 0.1, "tokens": 5})
+        progress.stage(settings.name, settings.training.steps, "step")
+        progress.advance(1, loss=1.0, tokens=5)
         return SimpleNamespace(directory=to, already_done=settings.name == "mntp")
 
     monkeypatch.setattr("searchapp.adapt.run.run_stage", run_stage)

@@ -53,12 +53,12 @@ def test_a_killed_build_goes_on_beside_another_process(corpus: Path, tiny_model:
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "the build was over before it could be killed"
-    before = [segment.vectors for segment in Snapshot.open(index).manifest.segments]
+    before = [segment.vectors_file for segment in Snapshot.open(index).manifest.segments]
     assert 0 < len(before) < DOCUMENTS // SEGMENT
     both = [begin(corpus, tiny_model, place) for place in (index, other)]  # two processes on one device
     for process in both:
         finish(process)
-    after = [segment.vectors for segment in Snapshot.open(index).manifest.segments]
+    after = [segment.vectors_file for segment in Snapshot.open(index).manifest.segments]
     assert after[: len(before)] == before, "a finished segment was encoded again"
     assert len(stored(index)) == DOCUMENTS
     np.testing.assert_allclose(stored(index), stored(other), atol=1e-3)

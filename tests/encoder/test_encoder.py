@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from searchapp import Encoder
-from searchapp.encoder.batching import plan
+from searchapp.encoder.batching import plan_batches
 from searchapp.encoder.pooling import pool
 from searchapp.errors import ModelError
 
@@ -57,7 +57,7 @@ def test_something_else_than_text_is_refused(tiny_encoder: Encoder) -> None:
 
 
 def test_the_instruction_is_not_pooled_and_bos_comes_once(tiny_encoder: Encoder) -> None:
-    [item] = tiny_encoder._tokenise(["bees fly"], ["retrieve relevant passages:"])
+    [item] = tiny_encoder._tokenize(["bees fly"], ["retrieve relevant passages:"])
     backend = tiny_encoder.tokenizer.backend_tokenizer
     pooled = backend.decode(item.ids[item.start : item.end].tolist())
     assert "passages" not in pooled
@@ -68,7 +68,7 @@ def test_the_instruction_is_not_pooled_and_bos_comes_once(tiny_encoder: Encoder)
 @pytest.mark.parametrize("text", ["word " * 500, "吾輩は猫である" * 200, "x" * 3000, "https://a.b/" + "c" * 900])
 def test_a_long_text_is_shortened_never_lost(tiny_model: Path, text: str) -> None:
     encoder = Encoder.load(str(tiny_model), max_length=64, document_max_length=40)
-    [plain] = encoder._tokenise([text], [None])
+    [plain] = encoder._tokenize([text], [None])
     assert 0 < plain.end - plain.start <= 40
     assert np.linalg.norm(encoder.encode(text)) == pytest.approx(1, abs=1e-5)
 
@@ -84,14 +84,14 @@ def test_truncation_leaves_instruction_and_template_whole(tmp_path: Path, tiny_m
     encoder = Encoder.load(str(named), max_length=48, document_max_length=400)
     backend = encoder.tokenizer.backend_tokenizer
     instruction = "retrieve relevant passages:"
-    [item] = encoder._tokenise(["the quick brown fox " * 50], [instruction])
+    [item] = encoder._tokenize(["the quick brown fox " * 50], [instruction])
     written = backend.decode(item.ids.tolist())
     assert len(item.ids) == 48
     assert written.startswith(f"[INST] {instruction} the quick")
     assert written.endswith(" [/INST]")
     assert "passages" not in backend.decode(item.ids[item.start : item.end].tolist())
     longest = "retrieve " * 60
-    [item] = encoder._tokenise(["the quick brown fox " * 50], [longest])
+    [item] = encoder._tokenize(["the quick brown fox " * 50], [longest])
     assert backend.decode(item.ids.tolist()).count("retrieve") == 60
     assert item.end - item.start >= 16
 
@@ -106,7 +106,7 @@ def test_no_position_beyond_the_models_is_asked_for(tiny_encoder: Encoder) -> No
     lengths=st.lists(st.integers(0, 50), max_size=80), budget=st.integers(1, 200), most=st.none() | st.integers(1, 9)
 )
 def test_batches_cover_everything_once_within_the_budget(lengths: list[int], budget: int, most: int | None) -> None:
-    batches = list(plan(lengths, budget, most))
+    batches = list(plan_batches(lengths, budget, most))
     assert sorted(i for batch in batches for i in batch.tolist()) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget

@@ -168,7 +168,7 @@ def test_closing_templates(tmp_path: Path, tiny_encoder: Encoder, pooling: str, 
     written, theirs = check(encoder, tmp_path / "export")
     assert theirs.default_prompt_name == ("document" if template.prefix else None)
     ids = theirs.preprocess(["bees"], prompt=theirs.prompts["document"])["input_ids"][0].tolist()
-    [ours] = encoder._tokenise(["bees"], [None])
+    [ours] = encoder._tokenize(["bees"], [None])
     assert ids == ours.ids.tolist()
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from searchapp import Encoder
 from searchapp.encoder import window
-from searchapp.encoder.attention import borders
+from searchapp.encoder.attention import packed_lengths
 from searchapp.encoder.backend import TorchBackend
-from searchapp.encoder.batching import take
-from searchapp.encoder.inference import ahead
+from searchapp.encoder.batching import next_batch
+from searchapp.encoder.inference import prefetch
 from searchapp.encoder.pooling import highest, pool, token_weights, weigh
 from searchapp.encoder.settings import POOLINGS
 from searchapp.errors import ModelError
@@ -101,11 +101,11 @@ def test_bfloat16_batches_have_few_sizes(grouped: str) -> None:
     assert Encoder.load(grouped, dtype="float32").backend.computed(4_001) == 4_001
 
 
-def test_a_kernel_that_loses_the_borders_is_found_out(grouped: str, monkeypatch) -> None:
+def test_a_kernel_that_ignores_the_lengths_is_found_out(grouped: str, monkeypatch) -> None:
     """The probe must be able to fail: attention over the whole batch is what transformers' own packing would do."""
     from searchapp.encoder import attention
 
-    def over_all(query, key, value, borders, scaling):
+    def over_all(query, key, value, lengths, scaling):
         out = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=scaling, enable_gqa=True)
         return out.transpose(0, 1)
 
@@ -115,11 +115,11 @@ def test_a_kernel_that_loses_the_borders_is_found_out(grouped: str, monkeypatch)
         Encoder.load(grouped, attention="packed")
 
 
-def test_borders_by_hand() -> None:
-    edges = borders([5, 3, 3, 1])
-    assert edges.runs == ((0, 1, 5), (5, 2, 3), (11, 1, 1))
-    assert edges.cumulative.tolist() == [0, 5, 8, 11, 12]
-    assert edges.longest == 5
+def test_packed_lengths_by_hand() -> None:
+    packing = packed_lengths([5, 3, 3, 1])
+    assert packing.runs == ((0, 1, 5), (5, 2, 3), (11, 1, 1))
+    assert packing.cu_seqlens.tolist() == [0, 5, 8, 11, 12]
+    assert packing.max_seqlen == 5
 
 
 @pytest.mark.parametrize("mode", POOLINGS)
@@ -136,10 +136,10 @@ def test_both_ways_to_pool_agree(mode: str) -> None:
 
 def test_a_packed_batch_costs_what_its_texts_have() -> None:
     lengths = np.array([50, 30, 20, 10])
-    assert take(lengths, 100, padded=False) == 3
-    assert take(lengths, 100, padded=True) == 2
-    assert take(lengths, 10, padded=False) == 1
-    assert take(lengths, 1_000, 2, padded=False) == 2
+    assert next_batch(lengths, 100, padded=False) == 3
+    assert next_batch(lengths, 100, padded=True) == 2
+    assert next_batch(lengths, 10, padded=False) == 1
+    assert next_batch(lengths, 1_000, 2, padded=False) == 2
 
 
 class Scarce(TorchBackend):
@@ -147,10 +147,10 @@ class Scarce(TorchBackend):
 
     holds = 60
 
-    def launch(self, batch):
+    def submit(self, batch):
         if sum(len(item.ids) for item in batch) > self.holds:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
-        return super().launch(batch)
+        return super().submit(batch)
 
 
 def test_out_of_memory_halves_the_budget_once_said_and_keeps_it(grouped: str, caplog) -> None:
@@ -204,14 +204,14 @@ def test_the_next_item_is_made_while_this_one_is_used() -> None:
             made.append(number)
             yield number
 
-    stream = ahead(source(), depth=1)
+    stream = prefetch(source(), depth=1)
     assert next(stream) == 0
     deadline = time.monotonic() + 20
     while len(made) < 3 and time.monotonic() < deadline:
         time.sleep(0.005)
     assert made == [0, 1, 2]  # one is ready, one is held out; no more, so memory stays bounded
     stream.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "searchapp-ahead" and thread.is_alive()]
+    assert not [thread for thread in threading.enumerate() if thread.name == "searchapp-prefetch" and thread.is_alive()]
 
 
 def test_an_encoder_says_what_it_chose(grouped: str) -> None:

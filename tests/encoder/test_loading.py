@@ -276,3 +276,20 @@ def test_the_fingerprint_sees_the_architecture(tmp_path: Path, tiny_model: Path)
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
     assert differing(before, Encoder.load(str(tmp_path / "m")).fingerprint) == ["architecture"]
+
+
+def test_a_keyword_that_load_does_not_have_is_named_with_the_nearest(tiny_model: Path) -> None:
+    with pytest.raises(TypeError, match=r"Encoder\.load has no keyword 'poolin'; did you mean 'pooling'\?"):
+        Encoder.load(str(tiny_model), poolin="mean")
+    with pytest.raises(TypeError, match=r"no keyword 'xyzzy'; its keywords: adapters, pooling, .*, cache"):
+        Encoder.load(str(tiny_model), xyzzy=1)
+
+
+def test_a_keyword_that_is_none_counts_as_not_given(tiny_model: Path) -> None:
+    from searchapp.encoder.options import LoadOptions
+
+    plain = Encoder.load(str(tiny_model))
+    encoder = Encoder.load(str(tiny_model), **dict.fromkeys(LoadOptions.__annotations__))
+    assert (encoder.settings, encoder.options, encoder.dtype, encoder.attention, encoder.device) == (
+        plain.settings, plain.options, plain.dtype, plain.attention, plain.device,
+    )  # fmt: skip

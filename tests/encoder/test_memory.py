@@ -12,7 +12,7 @@ from searchapp.heap import keep_freed_memory
 SCRIPT = """
 import contextlib, sys
 import numpy as np
-from searchapp.heap import freed_memory_returned, give_back_freed_memory, keep_freed_memory
+from searchapp.heap import freed_memory_returned, trim_heap, keep_freed_memory
 
 def megabytes():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
@@ -25,7 +25,7 @@ with freed_memory_returned() if way == "returned" else contextlib.nullcontext():
     held = megabytes() - before
     del arrays
     if way == "given back":
-        give_back_freed_memory()
+        trim_heap()
     left = megabytes() - before
 if way == "returned":  # and kept again afterwards
     arrays = [np.ones(1 << 20) for _ in range(20)]

@@ -13,6 +13,7 @@ from searchapp import Encoder
 from searchapp.encoder import encoder as encoder_module
 from searchapp.encoder import window
 from searchapp.errors import ModelError
+from tests.progress import Counted
 
 TEXTS = [f"bees fly {number} times and make {'honey ' * (number % 7)}" for number in range(60)]
 
@@ -23,17 +24,17 @@ def pair(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(encoder_module, "SHARD", 8)
     encoder = Encoder.load(str(tiny_model), devices=["cpu", "cpu"])
     yield encoder
-    encoder._team.close()
+    encoder._pool.close()
 
 
 def test_two_devices_give_the_vectors_of_one_and_a_killed_worker_is_named(pair: Encoder, tiny_encoder: Encoder) -> None:
-    told: list[int] = []
-    got = pair.encode_counted(TEXTS, progress=lambda texts, _: told.append(texts))
+    progress = Counted()
+    got = pair.encode_counted(TEXTS, progress=progress)
     want = tiny_encoder.encode_counted(TEXTS)
     np.testing.assert_allclose(got.vectors, want.vectors, atol=1e-5)
     assert got.tokens == want.tokens
-    assert sum(told) == len(TEXTS)
-    [worker] = pair._team.workers
+    assert progress.count == len(TEXTS)
+    [worker] = pair._pool.workers
     stream = pair.encode_stream(iter(TEXTS), dtype=np.float32)
     first = next(stream)
     np.testing.assert_allclose(first, want.vectors[: len(first)], atol=1e-5)
@@ -45,7 +46,7 @@ def test_two_devices_give_the_vectors_of_one_and_a_killed_worker_is_named(pair: 
             kept += len(part)
         pair.encode(TEXTS)
         pair.encode(TEXTS)
-    assert not pair._team.workers
+    assert not pair._pool.workers
 
 
 def test_a_worker_that_cannot_load_says_why(tiny_model: Path, pair: Encoder, monkeypatch) -> None:
@@ -57,7 +58,7 @@ def test_a_worker_that_cannot_load_says_why(tiny_model: Path, pair: Encoder, mon
 
 def test_one_window_starts_no_process(pair: Encoder) -> None:
     pair.encode(TEXTS[:8])
-    assert not pair._team.workers
+    assert not pair._pool.workers
 
 
 def test_devices_are_checked(tiny_model: Path) -> None:

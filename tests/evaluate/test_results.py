@@ -9,7 +9,7 @@ import pytest
 
 from searchapp.evaluate.candidates import load_candidates
 from searchapp.evaluate.metrics import score
-from searchapp.rerank.bm25 import Words
+from searchapp.rerank.bm25 import Bm25Reranker
 
 NDCG = {"scifact": 0.6767, "cranfield": 0.4835, "npl": 0.4378, "med": 0.6631, "cacm": 0.4659, "checkthat2020": 0.9067,
         "xquad-en": 0.9681}  # fmt: skip
@@ -32,7 +32,7 @@ def test_bm25_retrieves_as_it_should(run, shared: Path, tiny_model: Path, name: 
 @pytest.mark.parametrize(("name", "split"), MAP)
 def test_bm25_ranks_candidates_as_it_should(shared: Path, name: str, split: str) -> None:
     candidates = load_candidates(shared / "data" / "rerank" / name, split)
-    words = Words(candidates.texts.values())
+    words = Bm25Reranker(candidates.texts.values())
     run = {}
     for query in candidates.queries:
         names = candidates.documents[query.id]

@@ -7,17 +7,17 @@ from collections import Counter
 
 import pytest
 
-from searchapp.index.lexical.analyzer import Analyser
-from searchapp.rerank.bm25 import Words
+from searchapp.index.lexical.analyzer import Analyzer
+from searchapp.rerank.bm25 import Bm25Reranker
 
 TEXTS = ["bees make honey", "honey honey and more honey from bees", "a fox", "the quick brown fox jumps", "and"]
 
 
 def test_scores_are_those_of_the_formula() -> None:
-    analyser = Analyser(None, None)
-    words = Words(TEXTS, analyser, k1=0.9, b=0.75)
+    analyzer = Analyzer(None, None)
+    words = Bm25Reranker(TEXTS, analyzer, k1=0.9, b=0.75)
     [found] = words.score(["honey bees honey unseen"], [TEXTS])
-    counts = [Counter(analyser.terms(text)) for text in TEXTS]
+    counts = [Counter(analyzer.terms(text)) for text in TEXTS]
     mean = sum(count.total() for count in counts) / len(TEXTS)
     for count, score in zip(counts, found, strict=True):
         expected = 0.0
@@ -30,5 +30,5 @@ def test_scores_are_those_of_the_formula() -> None:
 
 
 def test_nothing_to_count_scores_zero() -> None:
-    assert Words(["and the"]).score(["bees"], [["and the"]])[0].tolist() == [0.0]
-    assert Words(TEXTS).score(["unseen"], [TEXTS[:2]])[0].tolist() == [0.0, 0.0]
+    assert Bm25Reranker(["and the"]).score(["bees"], [["and the"]])[0].tolist() == [0.0]
+    assert Bm25Reranker(TEXTS).score(["unseen"], [TEXTS[:2]])[0].tolist() == [0.0, 0.0]

@@ -73,7 +73,9 @@ class Sequence:
             compact(self.root, segment_size=self._segment)
             manifest = Snapshot.open(self.root).manifest
             assert (manifest.rows, manifest.tombstones) == (len(self.model.documents), None)
-            assert manifest.fresh == 0 or manifest.ann is None  # with fewer documents than the reduction has dimensions
+            assert (
+                manifest.unindexed_rows == 0 or manifest.ann is None
+            )  # with fewer documents than the reduction has dimensions
 
         return change
 

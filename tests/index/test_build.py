@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from searchapp.errors import CorpusError, IndexStoreError
-from searchapp.index import VectorIndex, verify
+from searchapp.index import BuildSettings, VectorIndex, verify
 from searchapp.index.storage.directory import Disk
-from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.manifest_json import dump, load
 from searchapp.index.storage.snapshot import Snapshot
 from tests.index.conftest import HashEncoder
 from tests.index.handed import build
@@ -271,7 +271,7 @@ def test_a_newer_format_is_refused_both_ways(tmp_path: Path, corpus, hash_encode
     path = str(corpus())
     summary = build([path], tmp_path / "ix", hash_encoder)
     newer = replace(summary.manifest, format=99, number=summary.manifest.number + 1)
-    (tmp_path / "ix" / f"manifest-{newer.number:010d}.json").write_bytes(newer.dump())
+    (tmp_path / "ix" / f"manifest-{newer.number:010d}.json").write_bytes(dump(newer))
     for use in (VectorIndex.open, lambda root: build([path], root, hash_encoder)):
         with pytest.raises(IndexStoreError, match="format 99.*reads formats 1 to 2"):
             use(tmp_path / "ix")
@@ -283,7 +283,7 @@ def test_manifests_are_readable_and_round_trip(tmp_path: Path, corpus, hash_enco
     head, body = newest.read_text().split("\n", 1)
     assert len(head) == 32
     assert json.loads(body)["rows"] == 50
-    assert Manifest.load(newest) == summary.manifest
+    assert load(newest) == summary.manifest
 
 
 def test_the_time_of_encoding_covers_every_segment(tmp_path: Path, corpus) -> None:
@@ -296,3 +296,19 @@ def test_the_time_of_encoding_covers_every_segment(tmp_path: Path, corpus) -> No
 
     summary = build([str(corpus(30))], tmp_path / "ix", Slow(), segment_size=10)
     assert summary.manifest.build.seconds["encode"] >= 0.3
+
+
+def test_settings_and_keywords_say_the_same(tmp_path: Path, corpus, hash_encoder: HashEncoder) -> None:
+    source = [str(corpus(40))]
+    given = BuildSettings(pca=16, factory="Flat", lexical=False, segment_size=9)
+    one = build(source, tmp_path / "one", hash_encoder, given).manifest
+    two = build(source, tmp_path / "two", hash_encoder, pca=16, factory="Flat", lexical=False, segment_size=9).manifest
+    both = build(source, tmp_path / "both", hash_encoder, given, pca=8).manifest
+    assert one.reduction and two.reduction and both.reduction
+    assert (one.reduction.dim, two.reduction.dim, both.reduction.dim) == (16, 16, 8)
+    assert (
+        (len(one.segments), one.lexical) == (len(two.segments), two.lexical) == (len(both.segments), None) == (5, None)
+    )
+    with pytest.raises(TypeError, match="pcs"):
+        build(source, tmp_path / "three", hash_encoder, pcs=8)
+    assert not (tmp_path / "three").exists()

@@ -31,7 +31,7 @@ from searchapp.index.ann.rules import (
 from searchapp.index.ann.searcher import AnnIndex
 from searchapp.index.ann.train import add, train
 from searchapp.index.reindex import reindex as make_anew
-from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.manifest_json import load
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.tune import settle, tune
 
@@ -201,7 +201,7 @@ def test_what_is_stored_is_what_brute_force_finds(index: Path, made: Synthetic, 
     assert true_recall(index, made.queries(200)) == pytest.approx(ann.measured["recall"], abs=0.002)
     assert ann.measured["bytes"] == pytest.approx(manifest.files[ann.file].size / ROWS)
     assert ann.measured["milliseconds"] > 0
-    assert Manifest.load(max(index.glob("manifest-*.json"))).ann == ann
+    assert load(max(index.glob("manifest-*.json"))).ann == ann
 
 
 def test_a_type_that_misses_on_the_sample_is_replaced_and_that_is_said(

@@ -14,7 +14,7 @@ import pytest
 from searchapp.errors import IndexStoreError, SearchAppError
 from searchapp.index import Filter, VectorIndex, verify
 from searchapp.index.storage.directory import Disk
-from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 from tests.index.conftest import HashEncoder
@@ -298,7 +298,7 @@ def test_the_time_of_a_reduction_goes_with_it(tmp_path: Path, corpus, hash_encod
 def test_any_damage_to_stored_documents_is_said_with_what_mends_it(tmp_path: Path, corpus) -> None:
     """Bytes anywhere in the file are changed; Arrow follows a wrong offset out of the file, and ends the process."""
     build([str(corpus(20))], tmp_path / "ix", HashEncoder(), lexical=False)
-    path = tmp_path / "ix" / "data" / Snapshot.open(tmp_path / "ix").manifest.segments[0].rows
+    path = tmp_path / "ix" / "data" / Snapshot.open(tmp_path / "ix").manifest.segments[0].documents_file
     whole, rng = path.read_bytes(), np.random.default_rng(0)
     expected = re.escape(f"mend it with `searchapp verify {tmp_path / 'ix'} --repair`")
     said: list[str] = []
@@ -309,7 +309,11 @@ def test_any_damage_to_stored_documents_is_said_with_what_mends_it(tmp_path: Pat
         path.unlink()
         path.write_bytes(damaged)
         rows = VectorIndex.open(tmp_path / "ix").rows
-        for read in (lambda rows: [rows.read(row) for row in range(20)], Rows.fields, lambda rows: rows.documents(0)):
+        for read in (
+            lambda rows: [rows.read(row) for row in range(20)],
+            DocumentStore.fields,
+            lambda rows: rows.documents(0),
+        ):
             try:
                 read(rows)
             except IndexStoreError as error:
@@ -324,7 +328,7 @@ def test_documents_that_cannot_be_opened_are_one_line_for_the_user(tmp_path: Pat
     from searchapp.cli.main import main
 
     build([str(corpus(20))], tmp_path / "ix", HashEncoder(), lexical=False)
-    path = tmp_path / "ix" / "data" / Snapshot.open(tmp_path / "ix").manifest.segments[0].rows
+    path = tmp_path / "ix" / "data" / Snapshot.open(tmp_path / "ix").manifest.segments[0].documents_file
     path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(SystemExit) as end:
         main(["delete", str(tmp_path / "ix"), "--filter", "year > 2000"])

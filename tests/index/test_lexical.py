@@ -12,7 +12,7 @@ import pytest
 import Stemmer
 
 from searchapp.errors import IndexStoreError, SearchAppError
-from searchapp.index import Analyser, Filter, VectorIndex, Writer, add, build, compact, delete, repair, verify
+from searchapp.index import Analyzer, Filter, VectorIndex, Writer, add, build, compact, delete, repair, verify
 from searchapp.index.lexical.bm25 import add_lexical, remove_lexical
 from searchapp.index.lexical.postings import MOST
 
@@ -171,15 +171,15 @@ def test_a_word_beyond_counting(tmp_path: Path, hash_encoder) -> None:
 
 
 def test_analysers(tmp_path: Path, hash_encoder) -> None:
-    assert Analyser().terms("The bees' flying_machines, in 2024!") == ["bee", "fly", "machin", "2024"]
-    assert Analyser(None, None).terms("The bees") == ["the", "bees"]
-    assert Analyser.of_language("german").terms("Die Bienen fliegen") == ["bien", "flieg"]
-    assert Analyser.of_language("none") == Analyser(None, None)
+    assert Analyzer().terms("The bees' flying_machines, in 2024!") == ["bee", "fly", "machin", "2024"]
+    assert Analyzer(None, None).terms("The bees") == ["the", "bees"]
+    assert Analyzer.of_language("german").terms("Die Bienen fliegen") == ["bien", "flieg"]
+    assert Analyzer.of_language("none") == Analyzer(None, None)
     for wrong in ("klingon", "English"):
         with pytest.raises(SearchAppError, match=f"no stemmer for '{wrong}'.*german"):
-            Analyser.of_language(wrong)
+            Analyzer.of_language(wrong)
     with pytest.raises(SearchAppError, match="no stop words for 'basque'"):
-        Analyser("basque", "basque")
+        Analyzer("basque", "basque")
 
 
 def test_it_is_added_changed_removed(tmp_path: Path, hash_encoder) -> None:
@@ -198,7 +198,7 @@ def test_it_is_added_changed_removed(tmp_path: Path, hash_encoder) -> None:
     given, expected = found(VectorIndex.open(path), "bees honey"), truth(texts, "bees honey", 1.2, 0.75)
     assert given == pytest.approx(expected, rel=1e-5)
     with Writer.update(path) as writer:
-        plain = add_lexical(writer, Analyser(None, None))
+        plain = add_lexical(writer, Analyzer(None, None))
     assert not set(plain.lexical.files.values()) & set(first.lexical.files.values())
     assert found(VectorIndex.open(path), "the").keys() > set()
     with Writer.update(path) as writer:

@@ -142,7 +142,7 @@ def losses(base: Path, name: str, seeds: int, forget: str = "", stride: int = 1)
                 run(root)
                 assert seen(root) == new
                 assert verify(root) == []
-                assert name in ("add", "delete", "tune") or Snapshot.open(root).manifest.fresh == 0
+                assert name in ("add", "delete", "tune") or Snapshot.open(root).manifest.unindexed_rows == 0
             except Exception:
                 if not forget:
                     raise

@@ -102,7 +102,7 @@ def test_any_flipped_byte_is_found_and_mended(index: Path, tmp_path: Path) -> No
 def test_lost_documents_come_back_from_their_source_alone(index: Path, tmp_path: Path) -> None:
     manifest = Snapshot.open(index).manifest
     before = state_of(index)
-    (index / "data" / manifest.segments[0].rows).unlink()
+    (index / "data" / manifest.segments[0].documents_file).unlink()
     (tmp_path / "docs.jsonl").rename(tmp_path / "moved.jsonl")
     with pytest.raises(IndexStoreError, match=r"14 of 14 documents that are lost are in none of the sources.*--repair"):
         repair(index, lambda _: HashEncoder())
@@ -113,7 +113,7 @@ def test_lost_documents_come_back_from_their_source_alone(index: Path, tmp_path:
 
 def test_a_source_that_changed_gives_the_changed_document(index: Path, tmp_path: Path) -> None:
     manifest = Snapshot.open(index).manifest
-    (index / "data" / manifest.segments[1].rows).unlink()
+    (index / "data" / manifest.segments[1].documents_file).unlink()
     text = (tmp_path / "docs.jsonl").read_text().replace("text number 20", "another text")
     (tmp_path / "docs.jsonl").write_text(text)
     encoder = mended(index)

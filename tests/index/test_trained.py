@@ -179,7 +179,7 @@ def require_found(sequence: Sequence, new: list[str]) -> None:
         for key, text, score, item in zip(new, texts, scores[:, 0], best, strict=True)
         if (item.text, item.id) != (text, first[text]) or score < 0.999
     ]
-    assert len(missed) <= (0 if index.manifest.fresh else len(new) // 100), missed
+    assert len(missed) <= (0 if index.manifest.unindexed_rows else len(new) // 100), missed
 
 
 @pytest.mark.parametrize("name", ["lists of 8-bit codes", "graph"])
@@ -217,7 +217,7 @@ def test_equal_documents_stand_in_their_order_whatever_the_type(tmp_path: Path, 
     want = [key for key in sequence.model.documents if key.startswith("c")]
     query = WordEncoder().vector("t0-1 t0-2 c-3 c-4")
     index = VectorIndex.open(sequence.root)
-    assert (len(want), index.manifest.fresh > 0, index.manifest.ann.factory != "Flat") == (248, True, True)
+    assert (len(want), index.manifest.unindexed_rows > 0, index.manifest.ann.factory != "Flat") == (248, True, True)
     for k, count, threads in [(1, 1, 1), (10, 32, 1), (10, 32, 2), (100, 1, 2), (248, 20, 1)]:
         before = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(threads)

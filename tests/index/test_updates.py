@@ -71,7 +71,7 @@ def test_an_index_of_format_1_opens_and_is_brought_up_to_date(tmp_path: Path, co
     done = add([changed], tmp_path / "ix", encoder)
     assert (done.added, done.changed, encoder.encoded) == (1, 1, ["another", "new"])
     assert done.manifest.format == 2
-    assert all(segment.marks for segment in done.manifest.segments)
+    assert all(segment.hashes_file for segment in done.manifest.segments)
     assert delete(tmp_path / "ix", ["d0"]).deleted == 1
     assert compact(tmp_path / "ix").manifest.rows == 30
     assert verify(tmp_path / "ix") == []
@@ -96,7 +96,7 @@ def test_a_damaged_vector_is_not_copied_under_a_checksum_that_holds(tmp_path: Pa
     path = corpus(12)
     build([str(path)], tmp_path / "ix", HashEncoder(), segment_size=6)
     segment = Snapshot.open(tmp_path / "ix").manifest.segments[0]
-    stored = tmp_path / "ix" / "data" / segment.vectors
+    stored = tmp_path / "ix" / "data" / segment.vectors_file
     raw = bytearray(stored.read_bytes())
     raw[4 * 2 * HashEncoder.dim] ^= 64  # in the vector of d4
     stored.write_bytes(raw)
@@ -105,12 +105,12 @@ def test_a_damaged_vector_is_not_copied_under_a_checksum_that_holds(tmp_path: Pa
     done = add([str(path)], tmp_path / "ix", encoder)
     assert (done.changed, done.encoded, encoder.encoded) == (2, 1, ["title 4 text number 4"])
     (notice,) = done.notices
-    assert f"data/{segment.vectors} does not match its checksum" in notice
+    assert f"data/{segment.vectors_file} does not match its checksum" in notice
     assert f"`searchapp verify {tmp_path / 'ix'} --repair`" in notice
     true = HashEncoder().vector("title 4 text number 4").astype(np.float16)
     np.testing.assert_array_equal(VectorIndex.open(tmp_path / "ix").vectors.stored(np.array([12])), true)
     (problem,) = verify(tmp_path / "ix")
-    assert segment.vectors in problem
+    assert segment.vectors_file in problem
 
 
 def test_an_add_that_was_killed_encodes_only_what_is_left_and_is_seen_all_at_once(tmp_path: Path, corpus) -> None:
@@ -256,7 +256,7 @@ def test_documents_that_cannot_be_decoded_are_said_with_what_mends_them(tmp_path
     build([str(corpus(12))], tmp_path / "ix", HashEncoder(), lexical=False)
     index = VectorIndex.open(tmp_path / "ix")
     text = index.rows.read(5).text.encode()
-    path = tmp_path / "ix" / "data" / index.manifest.segments[0].rows
+    path = tmp_path / "ix" / "data" / index.manifest.segments[0].documents_file
     path.write_bytes(path.read_bytes().replace(text, b"\xff" * len(text)))
     expected = r"holds damaged documents .*searchapp verify .* --repair"
     with pytest.raises(IndexStoreError, match=expected):
@@ -313,7 +313,7 @@ def test_drift_is_noticed_and_said_with_what_mends_it(tmp_path: Path, monkeypatc
     assert examine(tmp_path / "ix").notices == ()
     between = {f"b{i}": {"text": f"between {i}"} for i in range(3000)}
     done = add([write(tmp_path / "b.jsonl", between)], tmp_path / "ix", Topics())
-    assert (done.folded, done.manifest.fresh, few.ann.rows) == (True, 0, 2000)
+    assert (done.folded, done.manifest.unindexed_rows, few.ann.rows) == (True, 0, 2000)
     drift = done.manifest.drift
     assert drift.trained > 0.8  # by queries from anywhere, as these texts are embedded
     assert drift.now < 0.6

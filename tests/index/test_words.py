@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from searchapp.errors import SearchAppError
-from searchapp.index import Analyser, VectorIndex, Writer, build
+from searchapp.index import Analyzer, VectorIndex, Writer, build
 from searchapp.index.lexical.analyzer import ANALYSIS
 from searchapp.index.lexical.bm25 import add_lexical
 from searchapp.index.lexical.words import RARE, WORD, ascii_words, document_words, folded, folded_slowly, query_words
@@ -83,7 +83,7 @@ def test_a_word_is_found_where_no_spaces_are_written(text: str, inside: str, abs
 
 
 def test_turkish_keeps_its_two_letters_apart() -> None:
-    turkish = Analyser("turkish", None)
+    turkish = Analyzer("turkish", None)
     assert turkish.words("IŞIK İSTANBUL") == ["ışık", "istanbul"]
 
 
@@ -93,22 +93,22 @@ def test_an_old_index_goes_on_with_its_analysis_until_it_is_renewed(tmp_path: Pa
     path = tmp_path / "ix"
     build([str(tmp_path / "a.jsonl")], path, hash_encoder, lexical=False)
     with Writer.update(path) as writer:
-        add_lexical(writer, Analyser(version=1))
+        add_lexical(writer, Analyzer(version=1))
         state = writer.state
         old = replace(state.lexical, analysis=1)
         assert state.lexical == old
-        assert add_lexical(writer, Analyser()) == state, "the same stems are no reason to count again"
+        assert add_lexical(writer, Analyzer()) == state, "the same stems are no reason to count again"
     both = VectorIndex.open(path).lexical.search(["किताब"], 2)[1]
     assert sorted(both[0].tolist()) == [0, 1], "as it was"
     with Writer.update(path) as writer:
-        new = add_lexical(writer, Analyser(), renew=True)
+        new = add_lexical(writer, Analyzer(), renew=True)
     assert new.lexical.analysis == ANALYSIS == 3 and not set(new.lexical.files.values()) & set(old.files.values())
     assert VectorIndex.open(path).lexical.search(["किताब"], 2)[1].tolist() == [[0, -1]]
 
 
 def test_an_analysis_of_the_future_is_refused() -> None:
     with pytest.raises(SearchAppError, match="analysis 4, expected 1 to 3"):
-        Analyser(version=4)
+        Analyzer(version=4)
 
 
 PLAIN = st.characters(max_codepoint=0x2BFF, exclude_categories=["Cs"]).filter(lambda sign: not RARE.match(sign))
@@ -151,12 +151,12 @@ def test_a_manifest_that_names_no_analysis_is_of_the_first(tmp_path: Path, hash_
     path = tmp_path / "ix"
     build([str(tmp_path / "a.jsonl")], path, hash_encoder, lexical=False)
     with Writer.update(path) as writer:
-        add_lexical(writer, Analyser(version=1))
+        add_lexical(writer, Analyzer(version=1))
     for file in [*path.glob("manifest-*.json"), *path.glob("manifest-*.copy")]:
         content = json.loads(file.read_text(encoding="utf-8").partition("\n")[2])
         assert content["lexical"] is None or content["lexical"].pop("analysis") == 1
         body = json.dumps(content).encode()
         file.write_bytes(hashlib.blake2b(body, digest_size=16).hexdigest().encode("ascii") + b"\n" + body)
     lexical = VectorIndex.open(path).lexical
-    assert lexical.analyser.version == 1
+    assert lexical.analyzer.version == 1
     assert lexical.search(["किताब"], 1)[1][0].tolist() == [0]

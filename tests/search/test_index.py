@@ -10,7 +10,7 @@ import pytest
 
 from searchapp.errors import SearchAppError
 from searchapp.index import build, reindex
-from searchapp.search import Index
+from searchapp.search import Index, SearchOptions
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,16 @@ def test_fewer_hits_than_asked_for(place: Path) -> None:
     index = Index.open(place)
     assert len(index.search("bees", k=2, candidates=0)) == 2
     assert len(index.search("bees", k=50)) == 5
+
+
+def test_options_and_keywords_say_the_same(place: Path) -> None:
+    index = Index.open(place)
+    options = SearchOptions(hybrid=True, candidates=3)
+    [wanted] = index.answer(["bees"], 3, hybrid=True, candidates=3)
+    assert [hit.places for hit in index.answer(["bees"], 3, options)[0].hits] == [hit.places for hit in wanted.hits]
+    assert index.answer(["bees"], 3, options, hybrid=False)[0].hits[0].stage != wanted.hits[0].stage == "fused"
+    with pytest.raises(TypeError, match="hybird"):
+        index.answer(["bees"], hybird=True)
 
 
 def test_a_refreshed_index_is_searched_where_it_was(place: Path, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import torch
 
-from searchapp.adapt.distributed import world
+from searchapp.adapt.distributed import rank_and_world_size
 from searchapp.adapt.model import TrainableModel
-from searchapp.encoder.tokenization import Tokenisation
+from searchapp.encoder.tokenization import Tokenization
 from searchapp.errors import AdaptError
 
 
@@ -40,22 +40,22 @@ class Objective(Protocol):
 
 def rank_slice(size: int) -> slice:
     """The rows of a batch that belong to this process. Raises AdaptError when the batch cannot be shared evenly."""
-    rank, count = world()
+    rank, count = rank_and_world_size()
     if size % count:
         raise AdaptError(f"a batch of {size} cannot be shared by {count} processes; give a multiple of {count}")
     each = size // count
     return slice(rank * each, (rank + 1) * each)
 
 
-def tokenisation(trainee: TrainableModel, max_length: int) -> Tokenisation:
-    """Tokenises for training as the encoder does for search, with the stage's own greatest length."""
+def tokenization(trainee: TrainableModel, max_length: int) -> Tokenization:
+    """Tokenizes for training as the encoder does for search, with the stage's own greatest length."""
     settings = trainee.settings.with_options(
         max_length=max_length, document_max_length=min(trainee.settings.document_max_length, max_length)
     )
     if settings.template is None:
         raise AdaptError("settings without a template; load the model with load_trainable_model")
     limit = getattr(trainee.config, "max_position_embeddings", None)
-    return Tokenisation(trainee.tokenizer.backend_tokenizer, settings, settings.template, limit)
+    return Tokenization(trainee.tokenizer.backend_tokenizer, settings, settings.template, limit)
 
 
 def text_number(text: str) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from searchapp.adapt.distributed import world
+from searchapp.adapt.distributed import rank_and_world_size
 
 if TYPE_CHECKING:
     from searchapp.adapt.model import TrainableModel
@@ -29,7 +29,7 @@ SEED_SPAN = 1_000_003  # keeps the seeds of parts, ranks and steps apart
 
 def part_seed(seed: int, step: int, part: int) -> int:
     """Seed of the dropout in one forward pass: a function of where it stands, so that a resumed run draws the same."""
-    return (step_seed(seed, step) * SEED_SPAN + world()[0] * 65_537 + part) % (1 << 63)
+    return (step_seed(seed, step) * SEED_SPAN + rank_and_world_size()[0] * 65_537 + part) % (1 << 63)
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -49,7 +49,7 @@ def contrastive_backward(
 ) -> torch.Tensor:
     """Add the gradients of a loss over pooled vectors to the trained weights; return the loss, detached.
 
-    ``groups`` are tokenised texts by role (queries, positives, negatives); ``loss_of`` takes their vectors, one tensor
+    ``groups`` are tokenized texts by role (queries, positives, negatives); ``loss_of`` takes their vectors, one tensor
     (n, dim) a group. ``model`` is the trainee, or what wraps it for several processes. With ``chunk`` 0 each group is
     one forward pass and its activations are kept; else ``chunk`` texts at a time, twice. The gradients are the same;
     only dropout is drawn differently. With several processes the loss has to be that of the whole batch: what a
@@ -70,8 +70,8 @@ def contrastive_backward(
     for leaf in leaves:
         leaf.requires_grad_()
     loss = loss_of(leaves)
-    loss.backward()
-    factor = world()[1]  # data parallel wrappers average over processes what has to be summed
+    torch.autograd.backward(loss)
+    factor = rank_and_world_size()[1]  # data parallel wrappers average over processes what has to be summed
 
     def gradient(part: Sequence[tuple[int, int]]) -> torch.Tensor:
         rows = [leaves[group].grad[place] for group, place in part]  # type: ignore[index]
@@ -85,7 +85,7 @@ def contrastive_backward(
     for number, part in enumerate(parts):
         with sync_on_last(model, last=number == len(parts) - 1):
             vectors = _run(model, trainee, groups, part, part_seed(seed, step, number))
-            vectors.backward(gradient(part).to(vectors.dtype))
+            torch.autograd.backward(vectors, gradient(part).to(vectors.dtype))
     return loss.detach()
 
 

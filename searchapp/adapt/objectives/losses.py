@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-IGNORED = -100  # a label that is not scored, as in transformers
-BARRED = -1e4  # a score that no softmax gives weight to, small enough for float16
+IGNORE_INDEX = -100  # a label that is not scored, as in transformers
+MASKED_SCORE = -1e4  # a score to which softmax gives no weight; float16 holds it
 
 
 def mntp_loss(
@@ -22,13 +22,13 @@ def mntp_loss(
     """Mean cross-entropy of masked next-token prediction (LLM2Vec paper, section 2.2); the sum with ``total``.
 
     ``hidden`` (n, length, dim) are last hidden states, ``head`` the frozen output weights (vocabulary, dim) or a
-    function from states to logits, ``labels`` (n, length) the original token where it was masked and ``IGNORED``
-    elsewhere. The token at position i is read from the state at i-1; a label at position 0 is never scored. Logits are
-    made for the scored positions only.
+    function from states to logits, ``labels`` (n, length) the original token where it was masked and ``IGNORE_INDEX``
+    elsewhere. The token at position i is read from the state at i-1; a label at position 0 is never scored. Logits
+    are made for the scored positions only.
     """
     import torch.nn.functional as F
 
-    scored = labels[:, 1:] != IGNORED
+    scored = labels[:, 1:] != IGNORE_INDEX
     states = hidden[:, :-1][scored]
     logits = head(states) if callable(head) else states @ head.to(hidden.dtype).T
     return F.cross_entropy(logits.float(), labels[:, 1:][scored], reduction="sum" if total else "mean")
@@ -47,42 +47,42 @@ def info_nce(
     negatives: torch.Tensor | None = None,
     *,
     scale: float = 20.0,
-    barred: torch.Tensor | None = None,
+    masked: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Contrastive loss over cosines, one direction (LLM2Vec's HardNegativeNLLLoss; SimCSE paper, equation 1).
 
     ``queries`` and ``positives`` are (n, dim), row by row; ``negatives`` (m, dim) stand against every query, with the
     positives of the other queries. ``scale`` is the inverse temperature: 20 in SimCSE, 50 in supervised training.
-    ``barred`` (n, n + m) bool takes candidates out of a query's sum (see ``false_negatives``).
+    ``masked`` (n, n + m) bool takes candidates out of a query's sum (see ``false_negatives``).
     """
     import torch
     import torch.nn.functional as F
 
     candidates = positives if negatives is None else torch.cat([positives, negatives])
     scores = scale * cosines(queries, candidates)
-    if barred is not None:
-        scores = scores.masked_fill(barred, BARRED)
+    if masked is not None:
+        scores = scores.masked_fill(masked, MASKED_SCORE)
     return F.cross_entropy(scores, torch.arange(len(queries), device=scores.device))
 
 
 def false_negatives(
     scores: torch.Tensor, texts: torch.Tensor, *, margin: float | None, positive: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Candidates that are probably relevant too, bool (n, m), to be barred from the negatives of each query.
+    """Candidates that are probably relevant too, bool (n, m): they are no negatives of their query.
 
     ``scores`` (n, m) are cosines of n queries with m candidates, of which the first n are the positives row by row (or
     ``positive`` gives each query's own). ``texts`` (m,) are numbers that are equal for equal texts: a copy of the
-    positive is always barred. With a ``margin``, so is every candidate that scores above the positive by more than it
+    positive is always masked. With a ``margin``, so is every candidate that scores above the positive by more than it
     (GISTEmbed, arXiv 2402.16829, equation 2, which has margin 0). The positive itself never is.
     """
     import torch
 
     count = len(scores)
     own = torch.arange(count, device=scores.device) if positive is None else positive
-    barred = texts[None, :] == texts[own][:, None]
+    masked = texts[None, :] == texts[own][:, None]
     if margin is not None:
-        barred |= scores > scores.gather(1, own[:, None]) + margin
-    return barred.scatter(1, own[:, None], False)
+        masked |= scores > scores.gather(1, own[:, None]) + margin
+    return masked.scatter(1, own[:, None], False)
 
 
 def matryoshka(
@@ -118,6 +118,6 @@ def distribution_loss(
 
     student, teacher = scale * student.float(), teacher_scale * teacher.float()
     if valid is not None:
-        student = torch.where(valid, student, BARRED)
-        teacher = torch.where(valid, teacher, BARRED)
+        student = torch.where(valid, student, MASKED_SCORE)
+        teacher = torch.where(valid, teacher, MASKED_SCORE)
     return F.kl_div(student.log_softmax(-1), teacher.softmax(-1), reduction="batchmean")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from searchapp.adapt.config import STRATEGIES
-from searchapp.adapt.objectives.losses import IGNORED
+from searchapp.adapt.objectives.losses import IGNORE_INDEX
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def mask_tokens(
         return torch.rand(ids.shape, generator=generator, device=ids.device)
 
     chosen = (draw() < rate) & ~special
-    labels = torch.where(chosen, ids, IGNORED)
+    labels = torch.where(chosen, ids, IGNORE_INDEX)
     fate = draw()
     hidden = chosen if strategy == "all" else chosen & (fate < 0.8)
     masked = torch.where(hidden, mask_id, ids)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from searchapp.adapt.config import Mntp
-from searchapp.adapt.dataset import text_table
-from searchapp.adapt.distributed import total, world
+from searchapp.adapt.config import MntpConfig
+from searchapp.adapt.dataset import text_dataset
+from searchapp.adapt.distributed import all_reduce_sum, rank_and_world_size
 from searchapp.adapt.model import TrainableModel, load_head
 from searchapp.adapt.objectives import losses, packing
 from searchapp.adapt.objectives.base import rank_slice
@@ -25,7 +25,7 @@ from searchapp.errors import AdaptError
 class MntpObjective:
     """Blocks of text with some tokens hidden."""
 
-    def __init__(self, trainee: TrainableModel, stage: Mntp, texts: Sequence[Path], work: Path) -> None:
+    def __init__(self, trainee: TrainableModel, stage: MntpConfig, texts: Sequence[Path], work: Path) -> None:
         self.trainee = trainee
         self.stage = stage
         _require_positions(trainee, stage.training.max_length)
@@ -34,8 +34,8 @@ class MntpObjective:
         self._special = torch.tensor(sorted(trainee.tokenizer.all_special_ids))
         self._vocabulary = min(trainee.config.vocab_size, len(trainee.tokenizer))  # ids that a random token may have
         self._order = lru_cache(maxsize=2)(self._shuffle)
-        table = text_table(texts, work)
-        self._packed = packing.pack(_tokenised(trainee, table), stage.training.max_length, work / "packed")
+        table = text_dataset(texts, work)
+        self._packed = packing.pack(_tokenized(trainee, table), stage.training.max_length, work / "packed")
         rank_slice(stage.training.batch_size)
 
     @property
@@ -70,9 +70,9 @@ class MntpObjective:
             strategy=stage.mask_strategy,
             generator=torch.Generator().manual_seed(step_seed(training.seed, step)),
         )
-        scored = (masked.labels[:, 1:] != losses.IGNORED).sum().clamp(min=1)
+        scored = (masked.labels[:, 1:] != losses.IGNORE_INDEX).sum().clamp(min=1)
         own = rank_slice(len(ids))
-        rank, count = world()
+        rank, count = rank_and_world_size()
         rows = list(range(len(ids)))[own]
         size = training.chunk or len(rows)
         summed = torch.zeros((), device=self.trainee.device)
@@ -88,9 +88,10 @@ class MntpObjective:
                 )
                 labels = masked.labels[chosen].to(self.trainee.device)
                 loss = losses.mntp_loss(hidden, self._head, labels, total=True) / scored
-                (loss * count).backward()  # data parallel wrappers average over processes what has to be summed
+                # data parallel wrappers average over processes what has to be summed
+                torch.autograd.backward(loss * count)
             summed += loss.detach()
-        return total(summed), ids[own].numel()
+        return all_reduce_sum(summed), ids[own].numel()
 
     def describe(self, step: int) -> str:
         """See ``Objective``."""
@@ -128,7 +129,7 @@ def _known(trainee: TrainableModel, token: int, wanted: str) -> int:
     return token
 
 
-def _tokenised(trainee: TrainableModel, table: Any) -> Any:
+def _tokenized(trainee: TrainableModel, table: Any) -> Any:
     """Token ids of each text of a table with the special tokens the tokenizer adds."""
     backend = trainee.tokenizer.backend_tokenizer
     backend.no_truncation()

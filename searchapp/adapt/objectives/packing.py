@@ -75,8 +75,7 @@ def attention_mask(documents: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         token 4    . . . x x .
         token 5    . . . . . x
 
-    transformers takes a mask of four dimensions as it
-    is, on eager and on sdpa, whatever the layer's own kind of attention.
+    transformers passes a mask of four dimensions on as it is, to eager and to sdpa, in every kind of layer.
     """
     import torch
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from searchapp.adapt.config import Simcse
-from searchapp.adapt.dataset import text_table
+from searchapp.adapt.config import SimcseConfig
+from searchapp.adapt.dataset import text_dataset
 from searchapp.adapt.distributed import gather
 from searchapp.adapt.model import TrainableModel
 from searchapp.adapt.objectives import losses
-from searchapp.adapt.objectives.base import rank_slice, text_number, tokenisation
+from searchapp.adapt.objectives.base import rank_slice, text_number, tokenization
 from searchapp.adapt.objectives.gradcache import contrastive_backward
 from searchapp.errors import AdaptError
 
@@ -23,15 +23,15 @@ from searchapp.errors import AdaptError
 class SimcseObjective:
     """The same texts twice, under two draws of dropout."""
 
-    def __init__(self, trainee: TrainableModel, stage: Simcse, texts: Sequence[Path], work: Path) -> None:
+    def __init__(self, trainee: TrainableModel, stage: SimcseConfig, texts: Sequence[Path], work: Path) -> None:
         self.trainee = trainee
         self.stage = stage
         self._order = lru_cache(maxsize=2)(self._shuffle)
-        self._table = text_table(texts, work)
-        if len(self._table) < 2:
+        self._dataset = text_dataset(texts, work)
+        if len(self._dataset) < 2:
             raise AdaptError("there is 1 text; expected at least 2, as texts are each other's negatives: give more")
-        self._tokenise = tokenisation(trainee, stage.training.max_length)
-        self._size = min(stage.training.batch_size, len(self._table))
+        self._tokenize = tokenization(trainee, stage.training.max_length)
+        self._size = min(stage.training.batch_size, len(self._dataset))
         rank_slice(self._size)
 
     @property
@@ -40,24 +40,24 @@ class SimcseObjective:
         return self._size
 
     def _numbers(self, step: int) -> np.ndarray:
-        each = len(self._table) // self._size
+        each = len(self._dataset) // self._size
         epoch, place = divmod(step, each)
         return self._order(epoch)[place * self._size : (place + 1) * self._size]
 
     def _shuffle(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.stage.training.seed, epoch]).permutation(len(self._table))
+        return np.random.default_rng([self.stage.training.seed, epoch]).permutation(len(self._dataset))
 
     def backward(self, model: Any, step: int) -> tuple[torch.Tensor, int]:
         """See ``Objective``."""
         numbers = self._numbers(step)
-        everything = self._table[numbers.tolist()]["text"]
-        barred = _copies(everything)
+        everything = self._dataset[numbers.tolist()]["text"]
+        masked = _copies(everything)
         texts = everything[rank_slice(len(everything))]
-        view = self._tokenise(texts, [None] * len(texts))
+        view = self._tokenize(texts, [None] * len(texts))
 
         def loss_of(vectors: list[torch.Tensor]) -> torch.Tensor:
             first, second = (gather(part) for part in vectors)
-            return losses.info_nce(first, second, scale=self.stage.scale, barred=barred.to(first.device))
+            return losses.info_nce(first, second, scale=self.stage.scale, masked=masked.to(first.device))
 
         loss = contrastive_backward(
             model,

@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from searchapp.adapt.config import Supervised
+from searchapp.adapt.config import SupervisedConfig
 from searchapp.adapt.data import PairFile
-from searchapp.adapt.dataset import as_pair, pair_table
+from searchapp.adapt.dataset import as_pair, pair_dataset
 from searchapp.adapt.distributed import gather
 from searchapp.adapt.model import TrainableModel
 from searchapp.adapt.objectives import losses
-from searchapp.adapt.objectives.base import rank_slice, text_number, tokenisation
+from searchapp.adapt.objectives.base import rank_slice, text_number, tokenization
 from searchapp.adapt.objectives.gradcache import contrastive_backward
 from searchapp.adapt.objectives.teacher import Teacher, load_teacher
-from searchapp.adapt.sampler import Batch, batches
+from searchapp.adapt.sampler import Batch, epoch_batches
 from searchapp.errors import AdaptError
 
 
 class SupervisedObjective:
     """Queries, their positives and hard negatives, a batch from one data set at a time."""
 
-    def __init__(self, trainee: TrainableModel, stage: Supervised, files: Sequence[PairFile], work: Path) -> None:
+    def __init__(self, trainee: TrainableModel, stage: SupervisedConfig, files: Sequence[PairFile], work: Path) -> None:
         if stage.matryoshka and max(stage.matryoshka) > trainee.config.hidden_size:
             raise AdaptError(
                 f"matryoshka asks for {max(stage.matryoshka)} dimensions, the model has {trainee.config.hidden_size}; "
@@ -36,9 +36,9 @@ class SupervisedObjective:
         self.stage = stage
         self._files = list(files)
         self._epoch = lru_cache(maxsize=2)(self._plan)
-        self._tables = [pair_table(file, work) for file in files]
-        self._sizes = [len(table) for table in self._tables]
-        self._tokenise = tokenisation(trainee, stage.training.max_length)
+        self._datasets = [pair_dataset(file, work) for file in files]
+        self._sizes = [len(table) for table in self._datasets]
+        self._tokenize = tokenization(trainee, stage.training.max_length)
         self._teacher: Teacher | None = load_teacher(stage.teacher) if stage.teacher else None
         rank_slice(self.rows_per_step)
 
@@ -49,7 +49,7 @@ class SupervisedObjective:
 
     def _plan(self, epoch: int) -> list[Batch]:
         training = self.stage.training
-        return batches(self._files, self._sizes, training.batch_size, training.seed, epoch)
+        return epoch_batches(self._files, self._sizes, training.batch_size, training.seed, epoch)
 
     def _batch(self, step: int) -> Batch:
         epoch, place = divmod(step, len(self._epoch(0)))
@@ -60,11 +60,11 @@ class SupervisedObjective:
         stage = self.stage
         batch = self._batch(step)
         file = self._files[batch.file]
-        rows = PairBatch.of([as_pair(row) for row in _take(self._tables[batch.file], batch.rows)], stage, step)
+        rows = PairBatch.of([as_pair(row) for row in _take(self._datasets[batch.file], batch.rows)], stage, step)
         own = rank_slice(len(rows.queries))
         local = rows.slice(own)
         documents = [*local.positives, *local.negatives]
-        tokens = self._tokenise(
+        tokens = self._tokenize(
             [*local.queries, *documents],
             [file.instruction or None] * len(local.queries) + [file.candidate_instruction or None] * len(documents),
         )
@@ -113,7 +113,7 @@ class PairBatch:
         self.scores = scores  # of the positive and then the row's negatives, where a teacher gave them
 
     @classmethod
-    def of(cls, pairs: Sequence[Any], stage: Supervised, step: int) -> PairBatch:
+    def of(cls, pairs: Sequence[Any], stage: SupervisedConfig, step: int) -> PairBatch:
         """Choose a positive and up to ``stage.negatives`` negatives for each pair, by the number of the step."""
         rng = np.random.default_rng([stage.training.seed, step])
         made = cls([], [], [], [], [])
@@ -145,7 +145,11 @@ class PairBatch:
 
 
 def supervised_loss(
-    queries: torch.Tensor, candidates: torch.Tensor, rows: PairBatch, stage: Supervised, taught: torch.Tensor | None
+    queries: torch.Tensor,
+    candidates: torch.Tensor,
+    rows: PairBatch,
+    stage: SupervisedConfig,
+    taught: torch.Tensor | None,
 ) -> torch.Tensor:
     """InfoNCE over positives and negatives, and what teachers say on top of it.
 
@@ -155,11 +159,11 @@ def supervised_loss(
     count = len(queries)
     texts = torch.tensor([text_number(text) for text in [*rows.positives, *rows.negatives]], device=queries.device)
     judged = losses.cosines(queries.detach(), candidates.detach()) if taught is None else taught
-    barred = losses.false_negatives(judged, texts, margin=stage.margin)
+    masked = losses.false_negatives(judged, texts, margin=stage.margin)
 
     def loss(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
         asked, found = vectors
-        value = losses.info_nce(asked, found[:count], found[count:], scale=stage.scale, barred=barred)
+        value = losses.info_nce(asked, found[:count], found[count:], scale=stage.scale, masked=masked)
         if taught is not None and stage.teacher_weight:
             value = value + stage.teacher_weight * losses.distribution_loss(
                 losses.cosines(asked, found), taught, scale=stage.scale, teacher_scale=stage.teacher_scale
@@ -171,7 +175,7 @@ def supervised_loss(
     return losses.matryoshka(loss, [queries, candidates], stage.matryoshka)
 
 
-def _row_loss(scores: torch.Tensor, rows: PairBatch, stage: Supervised) -> torch.Tensor:
+def _row_loss(scores: torch.Tensor, rows: PairBatch, stage: SupervisedConfig) -> torch.Tensor:
     """Divergence from the teacher's scores of each row's own positive and negatives."""
     count = len(rows.queries)
     own: list[list[int]] = [[row] for row in range(count)]

@@ -38,7 +38,7 @@ def find_split(folder: Path, split: str) -> Path:
     return folder / found[0]
 
 
-def read_columns(path: Path, column: int, *, spans: bool = False) -> list[Sentence]:
+def read_conll(path: Path, column: int, *, spans: bool = False) -> list[Sentence]:
     """Read a CoNLL column file: a word a line, blank lines between sentences, columns apart by tabs or else blanks.
 
     The first column is the word, ``column`` (from 1) its label. With ``spans``, labels are brought from IOB1 to IOB2,
@@ -53,8 +53,8 @@ def read_columns(path: Path, column: int, *, spans: bool = False) -> list[Senten
     for number, cells in _lines(path):
         if cells and (len(cells) != (width := width or len(cells)) or not all(cells)):
             raise AdaptError(
-                f"{path}, line {number}: {sum(map(bool, cells))} columns; expected {width} as in the first line; mend "
-                "the file"
+                f"{path}, line {number}: {sum(map(bool, cells))} columns; expected {width} as in the first line; "
+                "correct the file"
             )
         if cells and width < column:
             raise AdaptError(

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from searchapp.adapt.probing.conll import Sentence, find_split, read_columns
-from searchapp.adapt.probing.word_vectors import Progress, WordVectors, word_vectors
+from searchapp.adapt.probing.conll import Sentence, find_split, read_conll
+from searchapp.adapt.probing.word_vectors import WordVectors, word_vectors
 from searchapp.encoder import Encoder
 from searchapp.errors import AdaptError, ModelError
+from searchapp.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import torch
@@ -45,34 +46,39 @@ class ProbeData:
 
 
 @dataclass(frozen=True)
-class Training:
+class ProbeTraining:
     """How the linear layer is trained; the defaults are the paper's (appendix D.1.3).
 
-    ``batch`` counts sentences, ``rate`` is the constant learning rate of AdamW (no weight decay), ``dropout`` acts on
-    the word vectors. ``seeds`` layers are trained, with ``seed``, ``seed + 1`` and so on. They suit some thousand
-    dimensions: a layer on a few hundred is far from fitted by then, and wants a higher rate. Raises AdaptError.
+    ``batch_size`` counts sentences. ``learning_rate`` is the constant one of AdamW (no weight decay), ``dropout`` acts
+    on the word vectors. ``seeds`` layers are trained, with ``seed``, ``seed + 1`` and so on. The defaults suit models
+    of some thousand dimensions; one of a few hundred wants a higher learning rate. Raises AdaptError.
     """
 
     steps: int = 1_500
-    batch: int = 8
-    rate: float = 5e-4
+    batch_size: int = 8
+    learning_rate: float = 5e-4
     dropout: float = 0.1
     seed: int = 0
     seeds: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "seeds"):
+        for name in ("steps", "batch_size", "seeds"):
             if getattr(self, name) < 1:
                 raise AdaptError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        if not 0 < self.rate < float("inf") or not 0 <= self.dropout < 1 or self.seed < 0:
+        if not 0 < self.learning_rate < float("inf") or not 0 <= self.dropout < 1 or self.seed < 0:
             raise AdaptError(
-                f"the learning rate is {self.rate}, dropout {self.dropout}, seed {self.seed}; expected a rate above 0, "
-                "dropout in [0, 1) and a seed of 0 or more"
+                f"learning_rate is {self.learning_rate}, dropout {self.dropout}, seed {self.seed}; expected a rate "
+                "above 0, dropout in [0, 1) and a seed of 0 or more"
             )
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings under the names that results have had from the first: ``batch`` and ``rate``."""
+        names = {"batch_size": "batch", "learning_rate": "rate"}
+        return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
-class Score:
+class ProbeScore:
     """Mean over the seeds with its 95 % bootstrap interval over sentences; ``deviation`` (sample) is over the seeds."""
 
     value: float
@@ -87,7 +93,7 @@ class ProbeResult:
     """``setting`` says all that decides the ``scores`` (accuracy, F1 for spans), and what could not be read."""
 
     setting: dict[str, Any]
-    scores: dict[str, Score]
+    scores: dict[str, ProbeScore]
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints for it."""
@@ -106,7 +112,7 @@ def read_task(folder: Path, task: str, *, split: str = "test", column: int | Non
     if spans:
         _entities()
     place = TASKS[task] if column is None else column
-    train, scored = (read_columns(find_split(folder, name), place, spans=spans) for name in ("train", split))
+    train, scored = (read_conll(find_split(folder, name), place, spans=spans) for name in ("train", split))
     return ProbeData(task, folder.resolve().name, split, place, train, scored)
 
 
@@ -115,7 +121,7 @@ def probe(
     data: ProbeData,
     *,
     shift: bool = False,
-    training: Training | None = None,
+    training: ProbeTraining | None = None,
     progress: Progress | None = None,
 ) -> ProbeResult:
     """Train a linear layer on the words of the training sentences, and score it on the others.
@@ -124,7 +130,7 @@ def probe(
     alone; a label that training has not shown counts as an error. Both are counted in the setting. Raises AdaptError,
     and ModelError for an encoder that passes for causal and is not.
     """
-    training = training or Training()
+    training = training or ProbeTraining()
     _refuse_bidirectional(encoder)
     learnt, scored, split = data.train, data.scored, data.split
     classes = sorted({label for sentence in learnt for label in sentence.labels})
@@ -146,7 +152,7 @@ def probe(
         "task": data.task, "data": data.name, "split": split, "column": data.column,
         "model": encoder.reference["model"], "adapters": encoder.reference["adapters"],
         "fingerprint": encoder.fingerprint["sha256"], "bidirectional": encoder.settings.bidirectional, "shift": shift,
-        **asdict(training),
+        **training.to_json(),
         "train_sentences": len(learnt), "train_words": len(words[0].known),
         "sentences": len(scored), "words": len(words[1].known), "labels": len(classes),
         "majority_accuracy": gold[frequent] / gold.total(),
@@ -177,15 +183,15 @@ def train_layer(
     words: WordVectors,
     sentences: Sequence[Sentence],
     classes: Sequence[str],
-    training: Training,
+    training: ProbeTraining,
     seed: int,
     *,
     progress: Progress | None = None,
 ) -> torch.nn.Linear:
     """Train a linear layer from word vectors to ``classes``, on the CPU; the same seed gives the same layer.
 
-    The loss is the mean cross-entropy over the words of ``training.batch`` sentences, drawn without replacement until
-    all have been seen. Raises AdaptError when no word has a vector.
+    The loss is the mean cross-entropy over the words of ``training.batch_size`` sentences, drawn without replacement
+    until all have been seen. ``progress`` has a stage, in steps. Raises AdaptError when no word has a vector.
     """
     import torch
 
@@ -196,25 +202,26 @@ def train_layer(
     rows = [row for row in rows if len(row)]
     if not rows:
         raise AdaptError("no training word has a vector: the tokenizer makes no token of them; check the data's column")
+    progress = progress or Silent()
+    progress.stage(f"training with seed {seed}", training.steps, "step")
     random = np.random.default_rng(seed)
     queue: list[int] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layer = torch.nn.Linear(words.vectors.shape[1], len(classes))
         dropout = torch.nn.Dropout(training.dropout)
-        optimiser = torch.optim.AdamW(layer.parameters(), lr=training.rate, weight_decay=0.0)
-        for step in range(1, training.steps + 1):
+        optimizer = torch.optim.AdamW(layer.parameters(), lr=training.learning_rate, weight_decay=0.0)
+        for _ in range(training.steps):
             if not queue:
                 queue = random.permutation(len(rows)).tolist()
-            taken, queue = queue[: training.batch], queue[training.batch :]
+            taken, queue = queue[: training.batch_size], queue[training.batch_size :]
             chosen = np.concatenate([rows[number] for number in taken])
             inputs = torch.from_numpy(words.vectors[chosen].astype(np.float32))
             loss = torch.nn.functional.cross_entropy(layer(dropout(inputs)), torch.from_numpy(labels[chosen]))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            if progress is not None and (step % 50 == 0 or step == training.steps):
-                progress(f"training with seed {seed}", step, training.steps)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            progress.advance()
     return layer.eval()
 
 
@@ -230,7 +237,9 @@ def label_words(layer: torch.nn.Linear, vectors: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def score_labels(sentences: Sequence[Sentence], answers: Sequence[Sequence[str]], *, spans: bool) -> dict[str, Score]:
+def score_labels(
+    sentences: Sequence[Sentence], answers: Sequence[Sequence[str]], *, spans: bool
+) -> dict[str, ProbeScore]:
     """Score the labels that each seed gave, ``answers`` (seeds, words), against those of the sentences.
 
     ``accuracy`` over words; with ``spans`` also ``F1`` over entities, counted as seqeval and conlleval do (an entity
@@ -251,11 +260,12 @@ def score_labels(sentences: Sequence[Sentence], answers: Sequence[Sequence[str]]
     return {**scores, "F1": _score(both, held)} if spans else scores
 
 
-def _score(above: np.ndarray, below: np.ndarray) -> Score:
+def _score(above: np.ndarray, below: np.ndarray) -> ProbeScore:
     """The ratio of two sums over sentences, (seeds, sentences) each, averaged over seeds; 0 where the lower is 0."""
 
     def ratio(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return np.divide(one, other, out=np.zeros_like(one), where=other > 0)
+        found: np.ndarray = np.divide(one, other, out=np.zeros_like(one), where=other > 0)
+        return found
 
     per_seed = ratio(above.sum(axis=1), below.sum(axis=1))
     random = np.random.default_rng(0)
@@ -266,7 +276,7 @@ def _score(above: np.ndarray, below: np.ndarray) -> Score:
         means[number] = ratio(above[:, drawn].sum(axis=1), below[:, drawn].sum(axis=1)).mean()
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     deviation = float(per_seed.std(ddof=1)) if len(per_seed) > 1 else None
-    return Score(float(per_seed.mean()), float(low), float(high), deviation, tuple(map(float, per_seed)))
+    return ProbeScore(float(per_seed.mean()), float(low), float(high), deviation, tuple(map(float, per_seed)))
 
 
 def _entities() -> Callable[[list[str]], list[tuple[str, int, int]]]:

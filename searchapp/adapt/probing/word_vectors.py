@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from searchapp.encoder import Encoder
-from searchapp.encoder.batching import BUDGET, pad, plan
+from searchapp.encoder.batching import BUDGET, pad, plan_batches
 from searchapp.errors import ModelError
+from searchapp.progress import Progress, Silent
 
-WINDOW = 1_024  # sentences that are tokenised, sorted and held together
-
-Progress = Callable[[str, int, int], None]  # (stage, done, of)
+WINDOW = 1_024  # sentences that are tokenized, sorted and held together
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,16 @@ def word_vectors(
     """Write every word's vector to ``path``: the mean of the last hidden states at its own tokens.
 
     With ``shift`` the states one token earlier, which predict its tokens: how MNTP trains a model, and how the paper
-    reads one so trained. A sentence is its words joined by blanks, tokenised as the tokenizer does it (with BOS where
+    reads one so trained. A sentence is its words joined by blanks, tokenized as the tokenizer does it (with BOS where
     it adds one), without template; what exceeds the model's positions is cut off. A word that is left without a state
     (cut off, dropped by the tokenizer, or the first token with ``shift``) has the zero vector. Memory is bounded by
-    ``WINDOW`` sentences. Raises ModelError for values that float16 cannot hold.
+    ``WINDOW`` sentences. ``progress`` has a stage of the file's name, in sentences. Raises ModelError for values that
+    float16 cannot hold.
     """
     known: list[np.ndarray] = []
-    cut = done = 0
+    cut = 0
+    progress = progress or Silent()
+    progress.stage(path.name, len(sentences), "sentence")
     with path.open("wb") as file:
         for begin in range(0, len(sentences), WINDOW):
             window = sentences[begin : begin + WINDOW]
@@ -68,9 +70,7 @@ def word_vectors(
             vectors.tofile(file)
             known.append(read)
             cut += shortened
-            done += len(window)
-            if progress is not None:
-                progress(path.name, done, len(sentences))
+            progress.advance(len(window))
     every = np.concatenate(known)
     return WordVectors(np.memmap(path, np.float16, "r", shape=(len(every), encoder.width)), every, cut)
 
@@ -86,7 +86,7 @@ def _read_window(
     vectors = np.zeros((begins[-1], encoder.width), dtype=np.float16)
     known = np.zeros(begins[-1], dtype=bool)
     lengths = [len(tokens) for tokens in ids]
-    for chosen in plan(lengths, BUDGET[encoder.device]):
+    for chosen in plan_batches(lengths, BUDGET[encoder.device]):
         if not lengths[chosen[0]]:  # sorted by length: only empty ones are left
             break
         width = lengths[chosen[0]]

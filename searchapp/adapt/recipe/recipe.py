@@ -7,17 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
-from searchapp.adapt.config import Stage, Supervised
-from searchapp.adapt.data import Pair, PairFile, read_pairs, read_texts
+from searchapp.adapt import run
+from searchapp.adapt.config import StageConfig, SupervisedConfig
+from searchapp.adapt.data import PairFile, TrainingPair, read_pairs, read_texts
+from searchapp.adapt.run_record import RunRecord
 from searchapp.encoder.checkpoint import refuse
 from searchapp.encoder.json_files import read_json
-from searchapp.errors import AdaptError, SearchAppError
-
-if TYPE_CHECKING:
-    from searchapp.adapt.run import Record
-    from searchapp.adapt.trainer import Progress
+from searchapp.errors import AdaptError, SearchAppError, reason_of
+from searchapp.progress import Progress
 
 BASE = "base"
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
@@ -42,7 +40,7 @@ class RecipeStage:
     kind: str
     name: str
     start: str
-    settings: Stage
+    settings: StageConfig
     text: tuple[Path, ...] = ()
     pairs: tuple[PairFile, ...] = ()
 
@@ -80,31 +78,13 @@ class Recipe:
         return replace(self, stages=tuple(stage for stage in self.stages if stage.name in kept))
 
 
-class RunStage(Protocol):
-    """How a stage is run: into the directory ``to``, on from where an earlier run was stopped."""
-
-    def __call__(
-        self,
-        settings: Stage,
-        *,
-        model: str,
-        to: Path,
-        texts: Sequence[Path] = (),
-        pairs: Sequence[PairFile] = (),
-        adapters: Sequence[str] = (),
-        progress: Progress | None = None,
-    ) -> Record:
-        """Train one stage."""
-
-
 def run_recipe(
     recipe: Recipe,
-    run_stage: RunStage,
     *,
     progress: Progress | None = None,
     announce: Callable[[RecipeStage], None] | None = None,
-) -> list[Record]:
-    """Run the stages in their order and return their records; ``announce`` hears of each before it begins.
+) -> list[RunRecord]:
+    """Run the stages in their order and return their records; ``announce`` is called with each before it begins.
 
     Raises RecipeError, before any work, for what ``find_problems`` finds; then what ``run_stage`` raises.
     """
@@ -114,7 +94,7 @@ def run_recipe(
     for stage in recipe.stages:
         if announce is not None:
             announce(stage)
-        record = run_stage(
+        record = run.run_stage(
             stage.settings,
             model=recipe.model(stage),
             to=recipe.to / stage.name,
@@ -138,7 +118,7 @@ def find_problems(recipe: Recipe) -> list[str]:
     looks += [("adapters", partial(describe_model, name)) for name in recipe.adapters]
     for stage in recipe.stages:
         where = f"stage {stage.name}"
-        if isinstance(stage.settings, Supervised) and stage.settings.teacher:
+        if isinstance(stage.settings, SupervisedConfig) and stage.settings.teacher:
             looks.append((f"{where}: teacher", partial(describe_model, stage.settings.teacher)))
         looks += [(where, partial(_first_text, path)) for path in stage.text]
         looks += [(where, partial(_first_pair, file)) for file in stage.pairs]
@@ -150,7 +130,7 @@ def find_problems(recipe: Recipe) -> list[str]:
         except SearchAppError as error:
             problems.append(f"{where}: {error}")
         except OSError as error:
-            problems.append(f"{where}: {error.filename}: cannot be read: {error.strerror}; check its permissions")
+            problems.append(f"{where}: {error.filename}: cannot be read: {reason_of(error)}; check its permissions")
     return list(dict.fromkeys(problems))
 
 
@@ -181,7 +161,7 @@ def _first_text(path: Path) -> str:
     return next(read_texts([path]))
 
 
-def _first_pair(file: PairFile) -> Pair:
+def _first_pair(file: PairFile) -> TrainingPair:
     return next(read_pairs(file))
 
 

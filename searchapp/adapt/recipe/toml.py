@@ -28,10 +28,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from searchapp.adapt.config import STAGES, Stage, flat, make_stage, unknown
+from searchapp.adapt.config import STAGES, StageConfig, flat, make_stage, unknown
 from searchapp.adapt.data import PairFile
 from searchapp.adapt.recipe.recipe import BASE, Recipe, RecipeError, RecipeStage, find_problems
-from searchapp.errors import AdaptError
+from searchapp.errors import AdaptError, reason_of
 
 SHIPPED = Path(__file__).resolve().parent
 TOP_KEYS = (BASE, "adapters", "to", "stage")
@@ -76,7 +76,7 @@ def read_recipe(
         text = path.read_bytes().decode("utf-8-sig")
         table = tomllib.loads(text)
     except OSError as error:
-        raise AdaptError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
+        raise AdaptError(f"{path}: cannot be read: {reason_of(error)}; check its permissions") from error
     except UnicodeDecodeError as error:
         raise AdaptError(f"{path}: invalid UTF-8 at byte {error.start + 1}; save the recipe as UTF-8") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is the first; a number of thousands of digits
@@ -202,7 +202,7 @@ class _Reader:
         if problem:
             self._wrong(f"stage {name}: {problem}", (number, -1, "name"))
 
-    def _settings(self, kind: str, name: str, given: dict[str, Any], number: int) -> Stage:
+    def _settings(self, kind: str, name: str, given: dict[str, Any], number: int) -> StageConfig:
         """Make the settings, leaving out a wrong value at a time until none is left."""
         left_out = False
         while True:

@@ -2,47 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searchapp.cli import options
 from searchapp.cli.console import DIM, notice, say, say_json, style, table, width
-from searchapp.cli.evaluate.options import Metrics, Report, check_metrics, check_outputs
+from searchapp.cli.evaluate.options import METRIC, REPORT, check_metrics, check_outputs
+from searchapp.cli.options import EVALUATION, OUTPUT
+from searchapp.cli.signatures import command, option, options_from
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
     from searchapp.evaluate.compare import Comparison, Pair
 
 
+@dataclass(frozen=True)
+class CompareOptions:
+    """By what runs are compared, and what is shown of it."""
+
+    metric: tuple[str, ...] = option((), METRIC, EVALUATION)
+    intersect: bool = option(False, "Compare on the queries and judgements that all share.", EVALUATION)
+    queries: Path | None = option(None, "A queries.jsonl, for the texts of the queries.", EVALUATION)
+    dataset: Path | None = option(None, "A BEIR folder, for the same.", EVALUATION)
+    permutations: int = option(10_000, "Draws of the randomisation test.", EVALUATION, min=1)
+    seed: int = option(0, "Of the draws.", EVALUATION, min=0)
+    most: int = option(5, "Queries to show of those that moved most.", OUTPUT, min=0)
+    report: Path | None = option(None, REPORT, OUTPUT)
+    json: bool = option(False, "Write JSON to standard output, and nothing else.", OUTPUT)
+
+
+@command(
+    "searchapp evaluate compare runs/dense.trec runs/hybrid.trec --qrels scifact/qrels/test.tsv --dataset scifact",
+    "searchapp evaluate compare a.trec b.trec c.trec --qrels qrels.tsv --metric nDCG@10 --metric R@100 --report report",
+)
+@options_from("asked", CompareOptions())
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN_A RUN_B...", help="TREC runs.", show_default=False)],
     qrels: Annotated[
         list[Path],
-        typer.Option("--qrels", help="The judgements; repeat it to give each run its own.", show_default=False),
+        typer.Option(
+            "--qrels",
+            help="The judgements; repeat it to give each run its own.",
+            show_default=False,
+            rich_help_panel=EVALUATION,
+        ),
     ],
-    metric: Metrics = None,
-    intersect: Annotated[
-        bool, typer.Option("--intersect", help="Compare on the queries and judgements that all share.")
-    ] = False,
-    queries: Annotated[
-        Path | None, typer.Option("--queries", help="A queries.jsonl, for the texts of the queries.")
-    ] = None,
-    dataset: Annotated[Path | None, typer.Option("--dataset", help="A BEIR folder, for the same.")] = None,
-    most: Annotated[int, typer.Option("--most", help="Queries to show of those that moved most.", min=0)] = 5,
-    permutations: Annotated[int, typer.Option(help="Draws of the randomisation test.", min=1)] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of the draws.", min=0)] = 0,
-    report: Report = None,
-    json: options.Json = False,
+    asked: CompareOptions,
 ) -> None:
     """Compare runs on the same queries: differences with intervals, randomisation test, the queries that moved most."""
     from searchapp.evaluate import read_qrels, read_run
     from searchapp.evaluate.collection import read_query_texts
     from searchapp.evaluate.compare import compare as compare_runs
 
-    metrics = check_metrics(metric)
-    check_outputs(report=report)
+    metrics = check_metrics(asked.metric)
+    check_outputs(report=asked.report)
     if len(runs) < 2:
         raise SearchAppError(f"found {len(runs)} run, expected at least two to compare; give another file")
     if len(qrels) not in (1, len(runs)):
@@ -50,28 +65,30 @@ def compare(
             f"--qrels was given {len(qrels)} times for {len(runs)} runs, expected once, or once for each run"
         )
     pools = [read_qrels(path) for path in qrels]
-    place = queries or dataset
+    place = asked.queries or asked.dataset
     texts = read_query_texts(place) if place is not None else {}
     named = {name: read_run(path) for name, path in zip(run_names(runs), runs, strict=True)}
-    found = compare_runs(named, pools, metrics, intersect=intersect, permutations=permutations, seed=seed)
+    found = compare_runs(
+        named, pools, metrics, intersect=asked.intersect, permutations=asked.permutations, seed=asked.seed
+    )
     for sentence in found.dropped:
         notice(sentence)
-    if report is not None:
+    if asked.report is not None:
         from searchapp.evaluate.report import comparison_report
 
-        notice(f"report written to {comparison_report(report, found, texts)}")
-    if json:
+        notice(f"report written to {comparison_report(asked.report, found, texts)}")
+    if asked.json:
         content = found.to_json()
         for result, pair in zip(content["results"], found.pairs, strict=True):
             result["moved"] = [
                 {"query_id": query, "query": texts.get(query), "metric": metrics[0], "run_a": before, "run_b": after}
-                for query, before, after in found.moved(pair, metrics[0], most)
+                for query, before, after in found.moved(pair, metrics[0], asked.most)
             ]
         say_json(content)
         return
     _show_runs(found, list(metrics))
     for pair in found.pairs:
-        _show_pair(found, pair, texts, metrics[0], most)
+        _show_pair(found, pair, texts, metrics[0], asked.most)
 
 
 def run_names(paths: list[Path]) -> list[str]:

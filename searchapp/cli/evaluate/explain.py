@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import BOLD, DIM, GREEN, RED, say, say_json, style, table, width
+from searchapp.cli.options import EVALUATION, SEARCH, FusionOptions, RerankOptions
+from searchapp.cli.signatures import command, option, options_from
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -18,20 +21,30 @@ if TYPE_CHECKING:
 WORDS = 8  # listed below the text, those that carry the score most
 
 
+@dataclass(frozen=True)
+class ExplainOptions:
+    """How the document was searched for, and how far that is looked into."""
+
+    fusing: FusionOptions = FusionOptions()
+    reranking: RerankOptions = RerankOptions()
+    instruction: str | None = option(None, options.INSTRUCTION, SEARCH)
+    depth: int = option(1_000, "How far down each step is followed.", EVALUATION, min=1)
+    spans: int = option(64, "Stretches of words that are taken out, one after the other.", EVALUATION, min=1)
+
+
+@command(
+    "searchapp evaluate explain 'parse html' html.parser --index indexes/python-stdlib",
+    "searchapp evaluate explain 'parse html' html.parser --index indexes/python-stdlib --hybrid --spans 32",
+)
+@options_from("asked", ExplainOptions())
 def explain(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The question.", show_default=False)],
     document: Annotated[str, typer.Argument(metavar="DOC", help="A document's id.", show_default=False)],
-    index: Annotated[Path, typer.Option("--index", help="The index it is in.", show_default=False)],
-    hybrid: options.Hybrid = False,
-    fusion: options.FusionMethod = None,
-    weight: options.Weight = None,
-    fusion_depth: options.FusionDepth = None,
-    rerank: options.Rerank = None,
-    rerank_depth: options.RerankDepth = 100,
-    reranker_kind: options.RerankerKind = "auto",
-    depth: Annotated[int, typer.Option(help="How far down each step is followed.", min=1)] = 1_000,
-    spans: Annotated[int, typer.Option(help="Stretches of words that are taken out, one after the other.", min=1)] = 64,
-    instruction: options.Instruction = None,
+    index: Annotated[
+        Path,
+        typer.Option("--index", help="The index it is in.", show_default=False, rich_help_panel=SEARCH),
+    ],
+    asked: ExplainOptions,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -43,14 +56,14 @@ def explain(
         raise SearchAppError("the query is empty; give at least one word")
     opened = Index.open(index, device=device)
     plan = Plan(
-        k=depth,
-        fusion=options.fusion_of(opened.vectors, hybrid, fusion, weight, fusion_depth),
-        reranker=options.reranker_of(rerank, reranker_kind, device),
-        rerank_depth=rerank_depth,
+        k=asked.depth,
+        fusion=asked.fusing.of(opened.vectors),
+        reranker=asked.reranking.load(device),
+        rerank_depth=asked.reranking.rerank_depth,
         compressed=True,
     )
     found = explain_document(
-        opened.vectors, opened.encoder, query, document, plan, instruction=instruction, spans=spans
+        opened.vectors, opened.encoder, query, document, plan, instruction=asked.instruction, spans=asked.spans
     )
     if json:
         say_json({"results": [found.to_json()]})

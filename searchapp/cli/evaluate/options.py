@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from searchapp.cli.console import notice
+from searchapp.cli.options import OUTPUT
+from searchapp.cli.signatures import option
 from searchapp.errors import EvaluationError
 
 if TYPE_CHECKING:
     from searchapp.evaluate.names import Named
 
-Metrics = Annotated[
-    list[str] | None,
-    typer.Option("--metric", help="A measure as ir-measures spells it, e.g. nDCG@10; repeat it for more."),
-]
-PerQuery = Annotated[
-    Path | None, typer.Option("--per-query", help="Write every query's values here, as lines of JSON.")
-]
-Report = Annotated[Path | None, typer.Option("--report", help="Write a page with tables and plots into this folder.")]
-Markdown = Annotated[
-    Path | None, typer.Option("--markdown", help="Write the table into this file, in the place of the one before.")
-]
+METRIC = "A measure as ir-measures spells it, e.g. nDCG@10; repeat it for more."
+REPORT = "Write a page with tables and plots into this folder."
 
 
-def check_metrics(given: list[str] | None, usual: tuple[str, ...] | None = None) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where results are written."""
+
+    run: Path | None = option(None, "Write a TREC run here.", OUTPUT)
+    per_query: Path | None = option(None, "Write every query's values here, as lines of JSON.", OUTPUT)
+    report: Path | None = option(None, REPORT, OUTPUT)
+    markdown: Path | None = option(None, "Write the table into this file, in the place of the one before.", OUTPUT)
+    json: bool = option(False, "Write JSON to standard output, and nothing else.", OUTPUT)
+
+    def check(self) -> None:
+        """Raise EvaluationError, before anything is computed, for what cannot be written."""
+        check_outputs(self.run, self.per_query, self.markdown, self.report)
+
+    def write_tables(self, title: str, section: Callable[[], str], page: Callable[[Path], Path]) -> None:
+        """Write the report and the Markdown table, where they are asked for. Raises EvaluationError."""
+        if self.report is not None:
+            notice(f"report written to {page(self.report)}")
+        if self.markdown is not None:
+            from searchapp.evaluate.markdown import put_section
+
+            put_section(self.markdown, title, section())
+            notice(f"table written to {self.markdown}")
+
+
+def check_metrics(given: Sequence[str], usual: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """The metrics asked for, or the usual ones. Raises EvaluationError for one that is not known."""
     from searchapp.evaluate import DEFAULT_METRICS
     from searchapp.evaluate.metrics import check_metric
@@ -56,9 +73,9 @@ def check_outputs(
     if report is not None:
         make_folder(report)
 
-    for path, option in ((run, "--run"), (per_query, "--per-query"), (markdown, "--markdown")):
+    for path, flag in ((run, "--run"), (per_query, "--per-query"), (markdown, "--markdown")):
         if path is not None:
-            check_writable(path, option)
+            check_writable(path, flag)
 
 
 def write_per_query(path: Path, results: Iterable[tuple[str, Named]], texts: Mapping[tuple[str, str], str]) -> None:

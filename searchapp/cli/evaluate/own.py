@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,27 +13,37 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import BOLD, DIM, flush, notice, say, style, width
+from searchapp.cli.signatures import command, option, options_from
 
 if TYPE_CHECKING:
     from searchapp.evaluate.judging import Judging
 
 KEYS = "0 not relevant, 1 partly, 2 relevant, s skip, u undo, q quit"
+DRAWN = "Collection"
 SHOWN = 1_200  # characters of a document
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The test collection's folder.", show_default=False)]
 
 
+@dataclass(frozen=True)
+class DrawOptions:
+    """What is drawn from an index."""
+
+    queries: Path | None = option(None, "Your questions, one a line, or a queries.jsonl.", DRAWN)
+    count: int = option(50, "Queries to make from titles where none are given.", DRAWN, flags=("--known-item",), min=1)
+    documents: int = option(20_000, "Documents of the collection.", DRAWN, min=1)
+    pool: int = option(10, "Documents to judge from each way to search a query.", DRAWN, min=1)
+    seed: int = option(0, "Of what is drawn.", DRAWN, min=0)
+
+
+@command(
+    "searchapp evaluate init my-collection indexes/notes --queries questions.txt",
+    "searchapp evaluate init my-collection indexes/notes --known-item 100 --documents 5000",
+)
+@options_from("asked", DrawOptions())
 def init(
     folder: Folder,
     index: options.Directory,
-    queries: Annotated[
-        Path | None, typer.Option("--queries", help="Your questions, one a line, or a queries.jsonl.")
-    ] = None,
-    count: Annotated[
-        int, typer.Option("--known-item", help="Queries to make from titles where none are given.", min=1)
-    ] = 50,
-    documents: Annotated[int, typer.Option(help="Documents of the collection.", min=1)] = 20_000,
-    pool: Annotated[int, typer.Option(help="Documents to judge from each way to search a query.", min=1)] = 10,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.", min=0)] = 0,
+    asked: DrawOptions,
     device: options.Device = "auto",
 ) -> None:
     """Draw a test collection from an index: documents, queries, and a pool of documents to judge."""
@@ -40,16 +51,7 @@ def init(
     from searchapp.search import Index
 
     opened = Index.open(index, device=device)
-    made = draw(
-        folder,
-        opened.vectors,
-        opened.encoder,
-        queries=queries,
-        count=count,
-        documents=documents,
-        pool=pool,
-        seed=seed,
-    )
+    made = draw(folder, opened.vectors, opened.encoder, **asdict(asked))
     say(f"{folder}: {made.documents:,} of {made.of:,} documents, {made.queries} queries, {made.pairs:,} pairs to judge")
     if made.known_item:
         say("the queries are titles, each answered by its document: a first estimate, higher than for real questions")
@@ -57,6 +59,7 @@ def init(
     say(f"judge:       searchapp evaluate judge {folder}")
 
 
+@command("searchapp evaluate judge my-collection")
 def judge(folder: Folder) -> None:
     """Judge the pool in the terminal, one document after the other; what is said is kept at once, so stop any time."""
     from searchapp.evaluate.judging import Judging

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,23 +11,66 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
-from searchapp.cli.evaluate.options import (
-    Markdown,
-    Metrics,
-    PerQuery,
-    Report,
-    check_distinct,
-    check_metrics,
-    check_outputs,
-    write_per_query,
-)
+from searchapp.cli.evaluate.options import METRIC, OutputOptions, check_distinct, check_metrics, write_per_query
+from searchapp.cli.options import EVALUATION, MODEL, RERANKING, EncoderOptions, FusionOptions, RerankOptions
+from searchapp.cli.signatures import command, option, options_from
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
     from searchapp.evaluate.candidates import Candidates
     from searchapp.evaluate.reranking import Reranked
+    from searchapp.rerank import Reranker
+
+CANDIDATES = "Candidates"
 
 
+@dataclass(frozen=True)
+class RerankingOptions:
+    """Who puts the candidates in order, where they come from, and how the order is judged."""
+
+    encoder: EncoderOptions = EncoderOptions()
+    instruction: str | None = option(None, options.INSTRUCTION, MODEL)
+    reranker: str | None = option(
+        None, "Score with this reranker, not with the model's cosine.", RERANKING, flags=("--rerank",)
+    )
+    kind: str = option("auto", options.KINDS, RERANKING, flags=("--reranker-kind",))
+    depth: int = option(
+        100, "Candidates of each query to rerank; 0: all of them.", RERANKING, flags=("--depth", "-k"), min=0
+    )
+    words: bool = option(False, "BM25 and both fused too.", RERANKING, flags=("--hybrid",))
+    fusing: FusionOptions = FusionOptions()
+    top_ranked: Path | None = option(None, "A TREC run, ours or another's, that brings the candidates.", CANDIDATES)
+    index: Path | None = option(None, "Take the candidates from this index.", CANDIDATES)
+    split: str | None = option(None, "The split; default: test, else dev, or the only one.", EVALUATION)
+    metric: tuple[str, ...] = option((), METRIC, EVALUATION)
+
+    def load(self, datasets: Sequence[Path]) -> list[Candidates]:
+        """The candidates of every dataset. Raises SearchAppError."""
+        from searchapp.evaluate.candidates import load_candidates
+
+        if self.index is not None:
+            return [_from_index(datasets[0], self.index, self)]
+        return [load_candidates(dataset, self.split, run=self.top_ranked) for dataset in datasets]
+
+    def scorer(self) -> tuple[Reranker, str | None]:
+        """Who scores, and the instruction it is given: the model by its cosine, where no reranker is named."""
+        reranking = RerankOptions(rerank=self.reranker, reranker_kind=self.kind)
+        if (reranker := reranking.load(self.encoder.device)) is not None:
+            return reranker, self.instruction
+        from searchapp.rerank.biencoder import BiEncoder
+
+        encoder = self.encoder.load()
+        instruction = encoder.settings.query_instruction if self.instruction is None else self.instruction
+        return BiEncoder(encoder, instruction), instruction
+
+
+@command(
+    "searchapp evaluate rerank pairs.jsonl --rerank models/reranker",
+    "searchapp evaluate rerank scifact --index indexes/scifact --rerank models/reranker --depth 50",
+    "searchapp evaluate rerank scifact --top-ranked bm25.trec --model models/mine --hybrid --run reranked.trec",
+)
+@options_from("asked", RerankingOptions(), without=("attention", "backend", "cache", "hybrid", "fusion_depth"))
+@options_from("output", OutputOptions())
 def rerank(
     datasets: Annotated[
         list[Path],
@@ -37,135 +81,79 @@ def rerank(
             show_default=False,
         ),
     ],
-    model: options.Model = "bundled",
-    adapter: options.Adapters = None,
-    reranker: Annotated[
-        str | None, typer.Option("--rerank", help="Score with this reranker, not with the model's cosine.")
-    ] = None,
-    kind: Annotated[str, typer.Option("--reranker-kind", help="auto, bi-encoder, head, yes-no or listwise.")] = "auto",
-    hybrid: Annotated[bool, typer.Option("--hybrid", help="BM25 and both fused too.")] = False,
-    fusion: options.FusionMethod = None,
-    weight: options.Weight = None,
-    top_ranked: Annotated[
-        Path | None, typer.Option("--top-ranked", help="A TREC run, ours or another's, that brings the candidates.")
-    ] = None,
-    index: Annotated[Path | None, typer.Option("--index", help="Take the candidates from this index.")] = None,
-    depth: Annotated[
-        int, typer.Option("--depth", "-k", help="Candidates of each query to rerank; 0: all of them.", min=0)
-    ] = 100,
-    split: Annotated[str | None, typer.Option(help="The split; default: test, else dev, or the only one.")] = None,
-    metric: Metrics = None,
-    instruction: options.Instruction = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Write the reranked TREC run here.")] = None,
-    per_query: PerQuery = None,
-    report: Report = None,
-    markdown: Markdown = None,
-    pooling: options.Pooling = None,
-    max_length: options.MaxLength = None,
-    document_max_length: options.DocumentMaxLength = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
-    json: options.Json = False,
+    asked: RerankingOptions,
+    output: OutputOptions,
 ) -> None:
     """Put candidates in a model's order and measure it, before and after where a first stage brought them."""
     from searchapp.cli.progress import Bar
-    from searchapp.evaluate.candidates import load_candidates
     from searchapp.evaluate.reranking import DEFAULT_METRICS, evaluate_reranking
 
-    if (top_ranked or index) and len(datasets) > 1:
+    if (asked.top_ranked or asked.index) and len(datasets) > 1:
         raise SearchAppError(
             f"--top-ranked and --index bring the candidates of one collection, found {len(datasets)} datasets; "
             "give them one by one"
         )
-    if top_ranked and index:
+    if asked.top_ranked and asked.index:
         raise SearchAppError("--top-ranked and --index both bring candidates, expected one of them; leave one out")
-    metrics = check_metrics(metric, DEFAULT_METRICS)
-    check_outputs(run, per_query, markdown, report)
-    if index is not None:
-        loaded = [_from_index(datasets[0], split, index, depth, instruction, device)]
-    else:
-        loaded = [load_candidates(dataset, split, run=top_ranked) for dataset in datasets]
+    metrics = check_metrics(asked.metric, DEFAULT_METRICS)
+    output.check()
+    loaded = asked.load(datasets)
     check_distinct([candidates.name for candidates in loaded])
-    fused = options.fusion_of(None, hybrid, fusion, weight)
-    scorer = options.reranker_of(reranker, kind, device)
-    if scorer is None:
-        from searchapp.encoder import Encoder
-        from searchapp.rerank.biencoder import BiEncoder
-
-        encoder = Encoder.load(
-            model,
-            adapters=adapter,
-            pooling=pooling,
-            max_length=max_length,
-            document_max_length=document_max_length,
-            dtype=dtype,
-            device=device,
-        )
-        instruction = encoder.settings.query_instruction if instruction is None else instruction
-        scorer = BiEncoder(encoder, instruction)
+    fused = replace(asked.fusing, hybrid=asked.words).of(None)
+    scorer, instruction = asked.scorer()
     results: list[Reranked] = []
     for candidates in loaded:
-        seen = (depth or None) if candidates.before is not None else None  # a given list is scored whole
+        seen = (asked.depth or None) if candidates.before is not None else None  # a given list is scored whole
         with Bar() as bar:
             results += evaluate_reranking(
                 candidates, scorer, metrics, instruction=instruction, depth=seen, fusion=fused, progress=bar
             )
-    _write(results, loaded, run, per_query, report, markdown)
-    if json:
+    _write(results, loaded, output)
+    if output.json:
         say_json({"results": [result.to_json() for result in results]})
     else:
         _show(results)
 
 
-def _from_index(
-    dataset: Path, split: str | None, path: Path, depth: int, instruction: str | None, device: str
-) -> Candidates:
+def _from_index(dataset: Path, path: Path, asked: RerankingOptions) -> Candidates:
     """Search an index for the candidates, as ``search`` does."""
     from searchapp.evaluate import load_collection
     from searchapp.evaluate.candidates import load_candidates
     from searchapp.search import Index
 
-    collection = load_collection(dataset, split)
-    opened = Index.open(path, device=device)
-    answers = opened.answer([query.text for query in collection.queries], depth or 1_000, instruction=instruction)
+    collection = load_collection(dataset, asked.split)
+    opened = Index.open(path, device=asked.encoder.device)
+    queries = [query.text for query in collection.queries]
+    answers = opened.answer(queries, asked.depth or 1_000, instruction=asked.instruction)
     found = {
         query.id: {hit.id: hit.score for hit in answer.hits}
         for query, answer in zip(collection.queries, answers, strict=True)
     }
-    return load_candidates(dataset, split, run=found)
+    return load_candidates(dataset, asked.split, run=found)
 
 
-def _write(
-    results: Sequence[Reranked],
-    loaded: Sequence[Candidates],
-    run: Path | None,
-    per_query: Path | None,
-    report: Path | None,
-    markdown: Path | None,
-) -> None:
+def _write(results: Sequence[Reranked], loaded: Sequence[Candidates], output: OutputOptions) -> None:
     """Write the files that were asked for."""
     from searchapp.evaluate import write_run
+    from searchapp.evaluate.markdown import reranking_section
     from searchapp.evaluate.names import distinct_names
+    from searchapp.evaluate.report import reranking_report
     from searchapp.evaluate.retrieval import run_path
 
-    if run is not None:
+    if output.run is not None:
         after = [result for result in results if result.name == "reranked"]
         for result in after:
-            place = run_path(run, result.setting.collection, alone=len(after) == 1)
+            place = run_path(output.run, result.setting.collection, alone=len(after) == 1)
             write_run(place, result.run, "searchapp-reranked")
             notice(f"run written to {place}")
-    if per_query is not None:
+    if output.per_query is not None:
         texts = {(candidates.name, query.id): query.text for candidates in loaded for query in candidates.queries}
-        write_per_query(per_query, zip(distinct_names(results), results, strict=True), texts)
-    if report is not None:
-        from searchapp.evaluate.report import reranking_report
-
-        notice(f"report written to {reranking_report(report, results, loaded)}")
-    if markdown is not None:
-        from searchapp.evaluate.markdown import put_section, reranking_section
-
-        put_section(markdown, "Reranking", reranking_section(results))
-        notice(f"table written to {markdown}")
+        write_per_query(output.per_query, zip(distinct_names(results), results, strict=True), texts)
+    output.write_tables(
+        "Reranking",
+        lambda: reranking_section(results),
+        lambda folder: reranking_report(folder, results, loaded),
+    )
 
 
 def _show(results: Sequence[Reranked]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,25 +13,81 @@ import typer
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
 from searchapp.cli.evaluate.options import (
-    Markdown,
-    Metrics,
-    PerQuery,
-    Report,
+    METRIC,
+    OutputOptions,
     check_distinct,
     check_metrics,
-    check_outputs,
     write_per_query,
 )
+from searchapp.cli.options import EVALUATION, INDEX, MODEL, SEARCH, EncoderOptions, FusionOptions, RerankOptions
+from searchapp.cli.signatures import command, option, options_from
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
     from searchapp.evaluate import Collection
     from searchapp.evaluate.retrieval import IndexConfig, Request, Result
+    from searchapp.index import VectorIndex
+    from searchapp.search import Index
 
-SETTLED = ("model", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "dtype", "backend")
+SETTLED = ("models", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "dtype", "backend")
 
 
+@dataclass(frozen=True)
+class RetrievalOptions:
+    """What is evaluated: the models and the indexes to compare, and how results are judged."""
+
+    models: tuple[str, ...] = option(
+        ("bundled",),
+        "A checkpoint directory, a hub id, or `bundled`; repeat it for several.",
+        MODEL,
+        flags=("--model", "-m"),
+    )
+    encoder: EncoderOptions = EncoderOptions()
+    instruction: str | None = option(None, options.INSTRUCTION, MODEL)
+    index: Path | None = option(None, "Evaluate this index instead of building one.", INDEX)
+    pca: tuple[int, ...] = option((), "Dimensions to reduce to; repeat it to compare several. 0: none.", INDEX)
+    factory: tuple[str, ...] = option((), f"{options.FACTORY}; repeat it for several.", INDEX, default="auto")
+    candidates: int | None = option(None, options.CANDIDATES, SEARCH, min=0)
+    words: bool = option(False, "BM25 alone and fused with the vectors too.", SEARCH, flags=("--hybrid",))
+    fusing: FusionOptions = FusionOptions()
+    reranking: RerankOptions = RerankOptions()
+    split: str | None = option(None, "The judgements to use; default: test, or the only ones.", EVALUATION)
+    metric: tuple[str, ...] = option((), METRIC, EVALUATION)
+    self_documents: str = option("auto", "Documents with the query's id: auto, drop or keep.", EVALUATION)
+    duplicates: str = option("keep", "Documents of the same text: keep, or collapse into one.", EVALUATION)
+    depth: int = option(1_000, "Documents retrieved for each query.", EVALUATION, min=1)
+
+    def configs(self) -> list[IndexConfig]:
+        """The indexes to compare for each model."""
+        from searchapp.evaluate.retrieval import IndexConfig
+
+        dims: Sequence[int | None] = self.pca or [None]  # None: as the rule has it
+        return [IndexConfig(dim, kind, self.candidates) for dim in dims for kind in self.factory or ["auto"]]
+
+    def request(self, metrics: tuple[str, ...], index: VectorIndex | None) -> Request:
+        """What is wanted of every setting. Raises SearchAppError."""
+        from searchapp.evaluate.retrieval import Request
+
+        return Request(
+            metrics,
+            self.instruction,
+            self.depth,
+            replace(self.fusing, hybrid=self.words).of(index),
+            self.reranking.load(self.encoder.device),
+            self.reranking.rerank_depth,
+            self.self_documents,
+            self.duplicates,
+        )
+
+
+@command(
+    "searchapp evaluate retrieval path/to/beir-folder --hybrid",
+    "searchapp evaluate retrieval scifact nfcorpus -m bundled -m models/mine --pca 0 --pca 128 --report report",
+    "searchapp evaluate retrieval my-collection --index indexes/notes --rerank models/reranker --run runs/notes.trec",
+)
+@options_from("asked", RetrievalOptions(), without=("model", "attention", "hybrid"))
+@options_from("output", OutputOptions())
 def retrieval(
     context: typer.Context,
     datasets: Annotated[
@@ -41,108 +98,53 @@ def retrieval(
             show_default=False,
         ),
     ],
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="A checkpoint directory, a hub id, or `bundled`; repeat it for several."),
-    ] = None,
-    adapter: options.Adapters = None,
-    index: Annotated[Path | None, typer.Option("--index", help="Evaluate this index instead of building one.")] = None,
-    pca: Annotated[
-        list[int] | None, typer.Option(help="Dimensions to reduce to; repeat it to compare several. 0: none.")
-    ] = None,
-    factory: Annotated[
-        list[str] | None, typer.Option(help="auto, Flat, or any FAISS factory string; repeat it for several.")
-    ] = None,
-    candidates: options.Candidates = None,
-    hybrid: Annotated[bool, typer.Option("--hybrid", help="BM25 alone and fused with the vectors too.")] = False,
-    fusion: options.FusionMethod = None,
-    weight: options.Weight = None,
-    fusion_depth: options.FusionDepth = None,
-    rerank: options.Rerank = None,
-    rerank_depth: options.RerankDepth = 100,
-    reranker_kind: options.RerankerKind = "auto",
-    split: Annotated[str | None, typer.Option(help="The judgements to use; default: test, or the only ones.")] = None,
-    metric: Metrics = None,
-    instruction: options.Instruction = None,
-    self_documents: Annotated[
-        str,
-        typer.Option("--self-documents", help="Documents with the query's id: auto, drop or keep."),
-    ] = "auto",
-    duplicates: Annotated[
-        str, typer.Option("--duplicates", help="Documents of the same text: keep, or collapse into one.")
-    ] = "keep",
-    depth: Annotated[int, typer.Option(help="Documents retrieved for each query.", min=1)] = 1_000,
-    run: Annotated[Path | None, typer.Option("--run", help="Write a TREC run here.")] = None,
-    per_query: PerQuery = None,
-    report: Report = None,
-    markdown: Markdown = None,
-    pooling: options.Pooling = None,
-    max_length: options.MaxLength = None,
-    document_max_length: options.DocumentMaxLength = None,
-    dtype: options.Dtype = "auto",
-    device: options.Device = "auto",
-    backend: options.Backend = "torch",
-    cache: options.Cache = None,
-    json: options.Json = False,
+    asked: RetrievalOptions,
+    output: OutputOptions,
 ) -> None:
     """Search test collections and score the results, with 95 % bootstrap intervals over the queries."""
-    from searchapp.encoder import Encoder
     from searchapp.evaluate import load_collection
-    from searchapp.evaluate.retrieval import IndexConfig, Request, check_run_ids, evaluate_index
+    from searchapp.evaluate.retrieval import check_run_ids
     from searchapp.search import Index
 
-    if index is not None:
+    if asked.index is not None:
         _refuse_settled(context, datasets)
-    models = model or ["bundled"]
-    if adapter and len(models) > 1:
+    if asked.encoder.adapter and len(asked.models) > 1:
         raise SearchAppError(
-            f"--adapter was given with {len(models)} models, expected one; evaluate the adapted model by itself"
+            f"--adapter was given with {len(asked.models)} models, expected one; evaluate the adapted model by itself"
         )
-    collections = [load_collection(dataset, split) for dataset in datasets]
+    collections = [load_collection(dataset, asked.split) for dataset in datasets]
     check_distinct([collection.name for collection in collections])
-    metrics = check_metrics(metric)
-    check_outputs(run, per_query, markdown, report)
-    opened = Index.open(index, device=device) if index is not None else None
-    if run is not None:
+    metrics = check_metrics(asked.metric)
+    output.check()
+    opened = Index.open(asked.index, device=asked.encoder.device) if asked.index is not None else None
+    if output.run is not None:
         for collection in collections:
             check_run_ids(collection, opened.vectors if opened else None)
-    request = Request(
-        metrics,
-        instruction,
-        depth,
-        options.fusion_of(opened.vectors if opened else None, hybrid, fusion, weight, fusion_depth),
-        options.reranker_of(rerank, reranker_kind, device),
-        rerank_depth,
-        self_documents,
-        duplicates,
-    )
-    results: list[Result] = []
-    if opened is not None:
-        opened.encoder.keep(cache)
-        results = evaluate_index(collections[0], opened.vectors, opened.encoder, request, candidates=candidates)
-    else:
-        dims: Sequence[int | None] = pca or [None]  # None: as the rule has it
-        configs = [IndexConfig(dim, kind, candidates) for dim in dims for kind in factory or ["auto"]]
-        for name in models:
-            encoder = Encoder.load(
-                name,
-                adapters=adapter,
-                pooling=pooling,
-                max_length=max_length,
-                document_max_length=document_max_length,
-                dtype=dtype,
-                device=device,
-                backend=backend,
-                cache=cache,
-            )
-            for collection in collections:
-                results += _evaluate(collection, encoder, configs, request)
-            notice(f"model {name}: {encoder.description}")
-    _write(results, run, per_query, report, markdown, collections)
-    if json:
+    request = asked.request(metrics, opened.vectors if opened else None)
+    results = _of_index(collections[0], opened, asked, request) if opened else _of_models(collections, asked, request)
+    _write(results, output, collections)
+    if output.json:
         say_json({"results": [result.to_json() for result in results]})
     else:
         _show(results)
+
+
+def _of_index(collection: Collection, opened: Index, asked: RetrievalOptions, request: Request) -> list[Result]:
+    from searchapp.evaluate.retrieval import evaluate_index
+
+    opened.encoder.keep(asked.encoder.cache)
+    return evaluate_index(collection, opened.vectors, opened.encoder, request, candidates=asked.candidates)
+
+
+def _of_models(collections: Sequence[Collection], asked: RetrievalOptions, request: Request) -> list[Result]:
+    results: list[Result] = []
+    configs = asked.configs()
+    for name in asked.models:
+        encoder = replace(asked.encoder, model=name).load()
+        for collection in collections:
+            results += _evaluate(collection, encoder, configs, request)
+        notice(f"model {name}: {encoder.description}")
+    return results
 
 
 def _evaluate(
@@ -157,11 +159,14 @@ def _evaluate(
 
 def _refuse_settled(context: typer.Context, datasets: Sequence[Path]) -> None:
     """Raise SearchAppError for options, given on the command line, that an index has settled when it was built."""
+    spelled = {parameter.name: parameter.opts[0] for parameter in context.command.params}
     given = [
-        name for name in SETTLED if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+        spelled[name]
+        for name in SETTLED
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
     ]
     if given:
-        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        flags = ", ".join(given)
         raise SearchAppError(
             f"{flags} cannot go with --index: the index was built with a model and settings of its own; "
             f"leave out {flags}, or leave out --index to build one"
@@ -172,37 +177,28 @@ def _refuse_settled(context: typer.Context, datasets: Sequence[Path]) -> None:
         )
 
 
-def _write(
-    results: Sequence[Result],
-    run: Path | None,
-    per_query: Path | None,
-    report: Path | None,
-    markdown: Path | None,
-    collections: Sequence[Collection],
-) -> None:
+def _write(results: Sequence[Result], output: OutputOptions, collections: Sequence[Collection]) -> None:
     """Write the files that were asked for."""
     from searchapp.evaluate import write_run
+    from searchapp.evaluate.markdown import retrieval_section
     from searchapp.evaluate.names import distinct_names
+    from searchapp.evaluate.report import retrieval_report
     from searchapp.evaluate.retrieval import run_path
 
     names = distinct_names(results)
-    if run is not None:
+    if output.run is not None:
         for name, result in zip(names, results, strict=True):
-            place = run_path(run, name, alone=len(results) == 1)
+            place = run_path(output.run, name, alone=len(results) == 1)
             write_run(place, result.run, f"searchapp-{result.name}")
             notice(f"run written to {place}")
-    if per_query is not None:
+    if output.per_query is not None:
         texts = {(collection.name, query.id): query.text for collection in collections for query in collection.queries}
-        write_per_query(per_query, zip(names, results, strict=True), texts)
-    if report is not None:
-        from searchapp.evaluate.report import retrieval_report
-
-        notice(f"report written to {retrieval_report(report, results, collections)}")
-    if markdown is not None:
-        from searchapp.evaluate.markdown import put_section, retrieval_section
-
-        put_section(markdown, "Retrieval", retrieval_section(results))
-        notice(f"table written to {markdown}")
+        write_per_query(output.per_query, zip(names, results, strict=True), texts)
+    output.write_tables(
+        "Retrieval",
+        lambda: retrieval_section(results),
+        lambda folder: retrieval_report(folder, results, collections),
+    )
 
 
 def _show(results: Sequence[Result]) -> None:

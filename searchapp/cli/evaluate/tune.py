@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,8 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
+from searchapp.cli.options import EVALUATION, OUTPUT, SEARCH, FusionOptions
+from searchapp.cli.signatures import command, option, options_from
 
 if TYPE_CHECKING:
     from searchapp.evaluate import Collection
@@ -19,16 +21,29 @@ if TYPE_CHECKING:
 NAMES = {"minmax": "min-max", "zscore": "z-score"}
 
 
+@dataclass(frozen=True)
+class TuneOptions:
+    """On which judgements a fusion is chosen, and by what."""
+
+    split: str = option("dev", "The judgements to tune on: not those you will measure with.", EVALUATION)
+    metric: str = option("nDCG@10", "What to tune for, as ir-measures spells it.", EVALUATION)
+    fusing: FusionOptions = FusionOptions()
+    instruction: str | None = option(None, options.INSTRUCTION, SEARCH)
+    store: bool = option(False, "Keep the best way in the index: --hybrid takes it from then on.", OUTPUT)
+
+
+@command(
+    "searchapp evaluate tune-fusion scifact --index indexes/scifact",
+    "searchapp evaluate tune-fusion scifact --index indexes/scifact --split train --metric R@10 --store",
+)
+@options_from("asked", TuneOptions(), without=("hybrid", "fusion", "weight"))
 def tune(
     dataset: Annotated[Path, typer.Argument(help="A BEIR folder with judgements to tune on.", show_default=False)],
-    index: Annotated[Path, typer.Option("--index", help="The index of that collection.", show_default=False)],
-    split: Annotated[str, typer.Option(help="The judgements to tune on: not those you will measure with.")] = "dev",
-    metric: Annotated[str, typer.Option(help="What to tune for, as ir-measures spells it.")] = "nDCG@10",
-    fusion_depth: options.FusionDepth = None,
-    instruction: options.Instruction = None,
-    store: Annotated[
-        bool, typer.Option("--store", help="Keep the best way in the index: --hybrid takes it from then on.")
-    ] = False,
+    index: Annotated[
+        Path,
+        typer.Option("--index", help="The index of that collection.", show_default=False, rich_help_panel=SEARCH),
+    ],
+    asked: TuneOptions,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
@@ -39,22 +54,30 @@ def tune(
     from searchapp.index.lexical.bm25 import with_fusion
     from searchapp.search import Index
 
-    parse_metric(metric)
-    collection = load_collection(dataset, split)
+    parse_metric(asked.metric)
+    collection = load_collection(dataset, asked.split)
     opened = Index.open(index, device=device)
     _ = opened.vectors.lexical  # an index without words is refused before a model is loaded
-    if split == "test":
+    if asked.split == "test":
         notice("notice: these are the test judgements; what is tuned on them must not be measured with them")
-    bases = [base if fusion_depth is None else replace(base, depth=fusion_depth) for base in BASES]
-    tuned = tune_fusion(collection, opened.vectors, opened.encoder, bases=bases, metric=metric, instruction=instruction)
-    if store:
+    depth = asked.fusing.fusion_depth
+    bases = [base if depth is None else replace(base, depth=depth) for base in BASES]
+    tuned = tune_fusion(
+        collection,
+        opened.vectors,
+        opened.encoder,
+        bases=bases,
+        metric=asked.metric,
+        instruction=asked.instruction,
+    )
+    if asked.store:
         with Writer.update(index) as writer:
             with_fusion(writer, tuned.record(collection))
     if json:
         say_json(tuned.to_json(collection))
     else:
         _show(tuned, collection, bases)
-        if store:
+        if asked.store:
             say(f"kept in {index}: --hybrid fuses this way from now on")
 
 

@@ -1,4 +1,4 @@
-"""Compares what an export tokenises and pools with what its encoder does, before its directory appears.
+"""Compares what an export tokenizes and pools with what its encoder does, before its directory appears.
 
 Many texts of every kind go through the tokenizer as written: as ``Encoder.load`` will read it (``compare_own``), and as
 sentence-transformers will (``compare_theirs``), whose reading is computed here without running it.
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.encoder.encoder import Encoder
-from searchapp.encoder.export.plan import MODES, Plan
-from searchapp.encoder.tokenization import Tokenisation, Tokens
+from searchapp.encoder.export.plan import MODES, ExportPlan
+from searchapp.encoder.tokenization import Tokenization, Tokens
 from searchapp.errors import ModelError
 
 WORDS = 300  # words of the vocabulary whose tokens are compared behind every prompt
@@ -45,7 +45,7 @@ def _ours(item: Tokens, pooling: str) -> Pooled:
     return ids, {i: i - item.start + 1 if ramp else 1 for i in range(item.start, item.end)}
 
 
-def _theirs(tokenizer: Any, plan: Plan, mode: str, prompt: str, texts: Sequence[str]) -> list[Pooled]:
+def _theirs(tokenizer: Any, plan: ExportPlan, mode: str, prompt: str, texts: Sequence[str]) -> list[Pooled]:
     """What sentence-transformers 6 makes of texts (its Transformer.preprocess and Pooling), without running it."""
 
     def ids(strings: list[str]) -> list[list[int]]:
@@ -99,25 +99,25 @@ def _probes(encoder: Encoder) -> dict[str, list[str]]:
     }
     if not cut:
         return kinds
-    within = {text for group in kinds.values() for text in group if encoder._tokenise.shorten(text) == text}
+    within = {text for group in kinds.values() for text in group if encoder._tokenize.shorten(text) == text}
     return {
         kind: group if group is kinds[beyond] else [t for t in group if t in within] for kind, group in kinds.items()
     }
 
 
-def compare_own(draft: Path, encoder: Encoder, plan: Plan) -> None:
-    """Raise ModelError unless ``Encoder.load`` of the draft will tokenise and pool as the encoder does."""
+def compare_own(draft: Path, encoder: Encoder, plan: ExportPlan) -> None:
+    """Raise ModelError unless ``Encoder.load`` of the draft will tokenize and pool as the encoder does."""
     from searchapp.encoder.loading import load_tokenizer
 
     template = plan.settings.template
     assert template is not None  # noqa: S101 - as above
     positions = getattr(encoder.model.config, "max_position_embeddings", None)
-    again = Tokenisation(load_tokenizer(draft).backend_tokenizer, plan.settings, template, positions)
+    again = Tokenization(load_tokenizer(draft).backend_tokenizer, plan.settings, template, positions)
     passed = ODD if plan.settings != encoder.settings else ()
     texts = [text for kind, group in _probes(encoder).items() for text in group if kind not in passed]
     for instruction in dict.fromkeys([plan.settings.query_instruction, plan.settings.document_instruction]):
         instructions = [instruction] * len(texts)
-        pairs = zip(encoder._tokenise(texts, instructions), again(texts, instructions), texts, strict=True)
+        pairs = zip(encoder._tokenize(texts, instructions), again(texts, instructions), texts, strict=True)
         for before, after, text in pairs:
             if not _same(_ours(before, encoder.settings.pooling), _ours(after, encoder.settings.pooling)):
                 raise ModelError(
@@ -126,7 +126,7 @@ def compare_own(draft: Path, encoder: Encoder, plan: Plan) -> None:
                 )
 
 
-def compare_theirs(draft: Path, encoder: Encoder, plan: Plan) -> tuple[str, ...]:
+def compare_theirs(draft: Path, encoder: Encoder, plan: ExportPlan) -> tuple[str, ...]:
     """Compare ids and pooled positions through the tokenizer as sentence-transformers will load it.
 
     Returns a line for each kind of odd text that differs; raises ModelError where a usual one does.
@@ -143,7 +143,7 @@ def compare_theirs(draft: Path, encoder: Encoder, plan: Plan) -> tuple[str, ...]
         if not texts:
             continue
         for name, prompt in plan.prompts.items():
-            ours = encoder._tokenise(texts, [plan.instructions[name]] * len(texts))
+            ours = encoder._tokenize(texts, [plan.instructions[name]] * len(texts))
             theirs = _theirs(tokenizer, plan, MODES[pooling], prompt, texts)
             pairs = [(_ours(item, pooling), their, text) for item, their, text in zip(ours, theirs, texts, strict=True)]
             wrong += [(prompt, text, own, their) for own, their, text in pairs if not _same(own, their)]

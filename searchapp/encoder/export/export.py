@@ -11,16 +11,14 @@ Both give the vectors of the encoder itself. What its convention becomes in sent
   token: sentence-transformers counts it into the length of a prompt and takes off one.
 - Weights in half precision are pooled in float32, as here; with a reduction they are computed in float32 altogether.
 
-Nothing of this is believed: before anything is put in place, token ids and pooled positions of many texts are compared
-with the encoder's own through the tokenizer as written. What differs is refused, or said in ``Export.notices`` where
+All of this is checked before the directory appears: many texts go through the tokenizer as written, and their token ids
+and pooled positions are compared with the encoder's own. A difference is refused, or noted in ``Export.notices`` where
 it touches only odd or long texts.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,11 +27,12 @@ from typing import Any
 
 import numpy as np
 
+from searchapp.atomic import atomic_directory
 from searchapp.encoder.encoder import Encoder
 from searchapp.encoder.export.check import compare_own, compare_theirs
-from searchapp.encoder.export.plan import MODES, Plan, plan_export, plan_merge
+from searchapp.encoder.export.plan import MODES, ExportPlan, plan_export, plan_merge
 from searchapp.encoder.settings import FILE
-from searchapp.errors import ModelError
+from searchapp.errors import ModelError, reason_of
 
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
 WEIGHTS = "sentence_transformers.sentence_transformer.modules.word_weights.WordWeights"
@@ -99,7 +98,7 @@ def export(
         encoder = Encoder(encoder.model, encoder.tokenizer, settings, encoder.checkpoint, encoder.options)
     if reduction is not None:
         reduction, bias = _projection(reduction, bias, encoder.dim)
-    with _placing(target) as draft:
+    with _reporting(target), atomic_directory(target) as draft:
         plan = plan_export(encoder) if sentence_transformers else plan_merge(encoder)
         notices: tuple[str, ...] = ()
         _write_tokenizer(draft, encoder, plan)
@@ -124,7 +123,9 @@ def check_target(target: Path, *, overwrite: bool = False) -> None:
         used = target.is_dir() and any(target.iterdir())
         held = all((target / name).exists() for name in OVERWRITABLE)
     except OSError as error:
-        raise ModelError(f"{target} cannot be written ({error.strerror}); give a new directory to export to") from error
+        raise ModelError(
+            f"{target} cannot be written ({reason_of(error)}); give a new directory to export to"
+        ) from error
     if used and not overwrite:
         raise ModelError(f"{target} is not empty; give a new directory, or --overwrite to replace an earlier export")
     if used and not held:
@@ -149,28 +150,15 @@ def _projection(reduction: np.ndarray, bias: np.ndarray | None, dim: int) -> tup
 
 
 @contextmanager
-def _placing(target: Path) -> Iterator[Path]:
-    """Yield a directory beside the target that takes its place at the end, or vanishes."""
-    name = f".{target.name}.{uuid.uuid4().hex}"
-    draft, old = target.absolute().with_name(name), target.absolute().with_name(f"{name}.old")
+def _reporting(target: Path) -> Iterator[None]:
+    """Raise ModelError where the directory cannot be written."""
     try:
-        draft.mkdir(parents=True)
-        yield draft
-        if target.exists():
-            target.rename(old)
-        draft.rename(target)
+        yield
     except OSError as error:
-        raise ModelError(
-            f"{target} cannot be written ({error.strerror or error}); check the path and its room"
-        ) from error
-    finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        for leftover in (draft, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        raise ModelError(f"{target} cannot be written ({reason_of(error)}); check the path and its room") from error
 
 
-def _write_tokenizer(draft: Path, encoder: Encoder, plan: Plan) -> None:
+def _write_tokenizer(draft: Path, encoder: Encoder, plan: ExportPlan) -> None:
     """Write tokenizer.json as it is run here, under the one class that takes it as it is."""
     tokenizer = encoder.tokenizer
     named = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
@@ -192,7 +180,7 @@ def _write_tokenizer(draft: Path, encoder: Encoder, plan: Plan) -> None:
 
 
 def _write_modules(
-    draft: Path, encoder: Encoder, plan: Plan, reduction: np.ndarray | None, bias: np.ndarray | None
+    draft: Path, encoder: Encoder, plan: ExportPlan, reduction: np.ndarray | None, bias: np.ndarray | None
 ) -> None:
     """Write everything that sentence-transformers reads beside model and tokenizer."""
     from safetensors.numpy import save_file
@@ -273,7 +261,7 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _card(encoder: Encoder, plan: Plan, notices: Sequence[str], reduction: np.ndarray | None) -> str:
+def _card(encoder: Encoder, plan: ExportPlan, notices: Sequence[str], reduction: np.ndarray | None) -> str:
     """The README of an export: how to load it and what is the same."""
     name = encoder.checkpoint.name if encoder.checkpoint.base_name == encoder.checkpoint.name else ""
     title = name or Path(encoder.checkpoint.name).name or "model"

@@ -1,7 +1,7 @@
 """An encoder's convention in the terms of those who will read its export: tokenizer, prompts, what is pooled.
 
 ``plan_export`` finds the terms of sentence-transformers, ``plan_merge`` keeps the encoder's own for ``Encoder.load``.
-How the convention is expressed is told in ``export``; whether it is right is for ``export_check`` to say.
+``export`` explains those terms, ``check`` compares them with the encoder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODES = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """An encoder's convention in the terms of both readers."""
 
     settings: Settings  # for encoder.json, which belongs to the tokenizer as written
@@ -42,14 +42,14 @@ def _own_tokenizer(encoder: Encoder) -> dict[str, Any]:
     return {**content, "truncation": None, "padding": None}
 
 
-def plan_merge(encoder: Encoder) -> Plan:
+def plan_merge(encoder: Encoder) -> ExportPlan:
     """The encoder as it is, for ``Encoder.load``."""
     settings = encoder.settings
-    return Plan(settings, _own_tokenizer(encoder), {}, {}, {}, True, frozenset(), settings.max_length)
+    return ExportPlan(settings, _own_tokenizer(encoder), {}, {}, {}, True, frozenset(), settings.max_length)
 
 
-def plan_export(encoder: Encoder) -> Plan:
-    """Find the convention's terms; whether they are right is for ``export_check`` to say."""
+def plan_export(encoder: Encoder) -> ExportPlan:
+    """The convention in the terms of sentence-transformers, not checked yet. Raises ModelError where it has none."""
     settings, template = encoder.settings, encoder.settings.template
     assert template is not None  # noqa: S101 - Encoder refuses settings without one
     backend, content = encoder.tokenizer.backend_tokenizer, _own_tokenizer(encoder)
@@ -65,7 +65,7 @@ def plan_export(encoder: Encoder) -> Plan:
     closing = template.suffix + (template.end if settings.pooling == "eos_token" else "")
     tail = _closing_ids(backend, closing)
     processor: dict[str, Any] = {}
-    if tail and everything:  # pooled or passed over whatever it is, by both readers
+    if tail and everything:  # both readers pool it, or both leave it out
         content["post_processor"] = _appending(content["post_processor"], backend, tail)
         _normalize_first(content, {"type": "Strip", "strip_left": False, "strip_right": True})  # as a suffix does here
         settings = replace(settings, template=replace(template, suffix="", end=""))
@@ -84,7 +84,7 @@ def plan_export(encoder: Encoder) -> Plan:
             _drop_last_space(content, backend, prompt)
     fixed = max(len(backend.encode(prompt + closing).ids) for prompt in prompts.values())
     positions = getattr(encoder.model.config, "max_position_embeddings", None) or settings.max_length
-    return Plan(
+    return ExportPlan(
         settings=settings,
         tokenizer=content,
         processor=processor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 
@@ -24,6 +25,8 @@ from searchapp.index.ann.select import Selection, select, will_be_exact
 from searchapp.index.storage.manifest import Ann, Manifest
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
+
+log = logging.getLogger(__name__)
 
 
 def build_ann(
@@ -75,6 +78,8 @@ def _built(
     reduction = builder.reduction(selection.index.config.pca)
     if reduction is None:
         del seconds["reduce"]
+    chosen = selection.index
+    log.info("index over %d vectors: %s, recall %.3f", vectors.rows, chosen.config.factory, chosen.point.recall)
     return manifest.with_files(
         state="ready",
         reduction=reduction,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from searchapp.heap import give_back_freed_memory
+from searchapp.heap import trim_heap
 from searchapp.index.ann.calibration import CalibrationQueries, MeasuredIndex, OperatingPoint, calibrate
 from searchapp.index.ann.files import check_written, open_ann, write_flat, write_index
 from searchapp.index.ann.ivf_writer import shufflable, write_lists
@@ -52,7 +52,7 @@ class AnnBuilder:
 
     def stage(self, name: str) -> None:
         """Tell that a stage begins; what the one before has freed goes back to the system."""
-        give_back_freed_memory()
+        trim_heap()
         self._stage(name)
 
     def fit(self, dim: int) -> Fit:

@@ -13,10 +13,10 @@ from searchapp.index.ann.faiss_lib import import_faiss, last_line, set_parameter
 from searchapp.index.ann.gpu import sharded
 from searchapp.index.ann.rules import AnnConfig
 from searchapp.index.ann.searcher import AnnIndex
-from searchapp.index.storage.directory import Draft
+from searchapp.index.storage.directory import ChecksumWriter
 
 
-def write_flat(draft: Draft, blocks: Iterator[np.ndarray], rows: int, dim: int) -> None:
+def write_flat(draft: ChecksumWriter, blocks: Iterator[np.ndarray], rows: int, dim: int) -> None:
     """Write an exact inner-product index block by block: never more than one block in memory.
 
     FAISS itself writes a Flat index only from memory. The file is its own header, taken from an empty index of
@@ -32,7 +32,7 @@ def write_flat(draft: Draft, blocks: Iterator[np.ndarray], rows: int, dim: int) 
         draft.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
 
 
-def write_index(draft: Draft, index: Any) -> None:
+def write_index(draft: ChecksumWriter, index: Any) -> None:
     """Serialise a FAISS index into a draft, in pieces. What the draft raises comes out here.
 
     FAISS's buffered writer writes its last piece when it is destroyed, where Python can only print an error; so the

@@ -116,7 +116,7 @@ def kmeans(sample: np.ndarray, lists: int, device: str) -> np.ndarray:
     chosen = torch.randperm(len(rows), generator=generator)[:lists]
     centroids = torch.nn.functional.normalize(rows[chosen.to(device)])
     for _ in range(ITERATIONS):
-        nearest = torch.cat([(part @ centroids.T).argmax(1) for part in rows.split(65_536)])
+        nearest = torch.cat([(part @ centroids.T).argmax(1) for part in torch.split(rows, 65_536)])
         sums = torch.zeros_like(centroids).index_add_(0, nearest, rows)
         counts = torch.bincount(nearest, minlength=lists)
         empty = torch.nonzero(counts == 0).flatten()

@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from searchapp.index.ann.faiss_lib import import_faiss, layers
-from searchapp.index.storage.directory import Draft
+from searchapp.index.storage.directory import ChecksumWriter
 
 RUN_BYTES = 256 << 20  # of codes and ids held in memory before a run is written
 EMPTY_BYTES = 32  # at the end of an empty index: "ilar", number of lists, bytes a code, "sprs", no sizes
@@ -29,7 +29,7 @@ NTOTAL = slice(8, 16)  # the bytes of a FAISS header that hold the number of vec
 
 
 @dataclass(frozen=True)
-class _Run:
+class _SortedRun:
     """Where the lists of one run lie in the temporary file: a list's codes, then its ids, list after list."""
 
     begin: int
@@ -45,7 +45,9 @@ def shufflable(index: Any) -> bool:
     return bytes(faiss.serialize_index(index)[-EMPTY_BYTES:][:4]) == b"ilar"
 
 
-def write_lists(draft: Draft, index: Any, blocks: Iterator[np.ndarray], work: Path, run_bytes: int = RUN_BYTES) -> None:
+def write_lists(
+    draft: ChecksumWriter, index: Any, blocks: Iterator[np.ndarray], work: Path, run_bytes: int = RUN_BYTES
+) -> None:
     """Add all blocks (n, dim) to a trained, empty index, numbered by row, and write its file; the index stays empty.
 
     ``work`` is a folder on a disk that holds the codes once more while they are written.
@@ -57,7 +59,7 @@ def write_lists(draft: Draft, index: Any, blocks: Iterator[np.ndarray], work: Pa
     places = [len(head) - len(faiss.serialize_index(part)) for part in parts]
     a_vector = inner.code_size + 8
     with tempfile.TemporaryFile(dir=work) as shuffle:
-        runs: list[_Run] = []
+        runs: list[_SortedRun] = []
         rows = held = 0
         for block in blocks:
             index.add_with_ids(block, np.arange(rows, rows + len(block)))
@@ -75,7 +77,7 @@ def write_lists(draft: Draft, index: Any, blocks: Iterator[np.ndarray], work: Pa
         _merge(draft, shuffle, runs, inner.nlist, inner.code_size)
 
 
-def _shuffled(inner: Any, shuffle: IO[bytes]) -> _Run:
+def _shuffled(inner: Any, shuffle: IO[bytes]) -> _SortedRun:
     """Append the lists of an index to the temporary file."""
     faiss, lists = import_faiss(), inner.invlists
     begin = shuffle.seek(0, 2)
@@ -84,10 +86,10 @@ def _shuffled(inner: Any, shuffle: IO[bytes]) -> _Run:
         if size:
             shuffle.write(faiss.rev_swig_ptr(lists.get_codes(number), size * inner.code_size).tobytes())
             shuffle.write(faiss.rev_swig_ptr(lists.get_ids(number), size).tobytes())
-    return _Run(begin, sizes)
+    return _SortedRun(begin, sizes)
 
 
-def _merge(draft: Draft, shuffle: IO[bytes], runs: list[_Run], lists: int, code_size: int) -> None:
+def _merge(draft: ChecksumWriter, shuffle: IO[bytes], runs: list[_SortedRun], lists: int, code_size: int) -> None:
     """Write the lists of all runs, joined, as FAISS writes ``ArrayInvertedLists``."""
     sizes = sum((run.sizes for run in runs), np.zeros(lists, dtype=np.int64))
     filled = np.flatnonzero(sizes)

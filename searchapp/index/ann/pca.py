@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.storage.directory import Draft
+from searchapp.index.storage.directory import ChecksumWriter
 from searchapp.index.storage.vectors import Held, Vectors
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ class Pca:
 
     def apply(self, vectors: np.ndarray) -> np.ndarray:
         """Project (n, dim) to unit rows (n, k), float32; zero rows stay zero."""
-        projected = vectors.astype(np.float32, copy=False) @ self.components
+        projected: np.ndarray = vectors.astype(np.float32, copy=False) @ self.components
         norms = np.linalg.norm(projected, axis=1, keepdims=True)
-        return np.divide(projected, norms, out=projected, where=norms > 0)
+        np.divide(projected, norms, out=projected, where=norms > 0)
+        return projected
 
-    def write(self, draft: Draft) -> None:
+    def write(self, draft: ChecksumWriter) -> None:
         """Store as an .npy file."""
         buffer = io.BytesIO()
         np.save(buffer, self.components, allow_pickle=False)
@@ -163,8 +164,8 @@ def leading_axes(moment: torch.Tensor, dim: int, seed: int = 0) -> torch.Tensor:
     size = moment.shape[0]
     followed = int(OVERSAMPLED * dim) + FOLLOWED
     if size <= WHOLE or 2 * followed > size:
-        _, axes = torch.linalg.eigh(moment)  # ascending eigenvalues
-        return axes[:, -dim:].flip(1)
+        whole: torch.Tensor = torch.linalg.eigh(moment).eigenvectors  # ascending eigenvalues
+        return whole[:, -dim:].flip(1)
     single = moment.float()
     generator = torch.Generator().manual_seed(seed)
     basis = torch.randn(size, followed, generator=generator).to(single.device)
@@ -172,7 +173,7 @@ def leading_axes(moment: torch.Tensor, dim: int, seed: int = 0) -> torch.Tensor:
         basis, _ = torch.linalg.qr(single @ basis)
     small = basis.T @ (single @ basis)
     _, rotation = torch.linalg.eigh(small.double())
-    axes, _ = torch.linalg.qr(basis.double() @ rotation[:, -dim:].flip(1))
+    axes: torch.Tensor = torch.linalg.qr(basis.double() @ rotation[:, -dim:].flip(1)).Q
     return axes
 
 

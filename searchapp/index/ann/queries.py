@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.storage.directory import Draft
-from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.directory import ChecksumWriter
+from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.vectors import Vectors, unit, widen
 
 PROBES = 300  # queries; the standard error of a recall of 0.99 is then about 0.003
@@ -25,7 +25,7 @@ SPREAD = 0.75  # cosine of a synthetic query to the stored vector it is made fro
 EncodeQueries = Callable[[list[str]], np.ndarray]  # texts of queries -> unit vectors
 
 
-def encode_fragments(rows: Rows, chosen: np.ndarray, encode: EncodeQueries, seed: int = 0) -> np.ndarray:
+def encode_fragments(rows: DocumentStore, chosen: np.ndarray, encode: EncodeQueries, seed: int = 0) -> np.ndarray:
     """Encode a fragment of each chosen document (a row number) as a query: unit float32 (n, dim)."""
     rng = np.random.default_rng(seed)
     texts = [fragment(rows.read(int(row)).text, rng) for row in chosen]
@@ -59,7 +59,7 @@ def synthetic_queries_from(gather: Callable[[np.ndarray], np.ndarray], rows: int
     return unit(base + np.sqrt(1 / SPREAD**2 - 1).astype(np.float32) * unit(away))
 
 
-def write_queries(draft: Draft, queries: np.ndarray) -> None:
+def write_queries(draft: ChecksumWriter, queries: np.ndarray) -> None:
     """Store query vectors as fp16, one after the other."""
     draft.write(np.ascontiguousarray(queries, dtype="<f2").tobytes())
 

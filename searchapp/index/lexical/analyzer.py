@@ -21,7 +21,7 @@ STOP_WORDS = {
 
 
 @dataclass(frozen=True)
-class Analyser:
+class Analyzer:
     """How text becomes terms: a Snowball ``stemmer`` and bm25s's list of ``stop_words`` by language; None: neither.
 
     The default is what BM25 is mostly measured with: Porter's first stemmer and Lucene's 33 English stop words.
@@ -45,7 +45,7 @@ class Analyser:
             raise SearchAppError(f"there is no stemmer {self.stemmer!r}; expected none, or {', '.join(known)}")
 
     @classmethod
-    def of_language(cls, language: str) -> Analyser:
+    def of_language(cls, language: str) -> Analyzer:
         """Stemmer and stop words of a language, as far as there are any; ``none`` is words as they stand."""
         if language == "none":
             return cls(None, None)

@@ -20,10 +20,10 @@ import numpy as np
 
 from searchapp.corpus.document import joined
 from searchapp.errors import IndexStoreError
-from searchapp.index.lexical.analyzer import Analyser
+from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.postings import Postings, term_hash, write_postings
 from searchapp.index.storage.directory import FileEntry
-from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.manifest import Lexical, Manifest, Segment
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
@@ -34,7 +34,7 @@ HELD = 20_000_000  # postings whose weights are kept, or put before bm25s at onc
 
 def add_lexical(
     writer: Writer,
-    analyser: Analyser | None = None,
+    analyzer: Analyzer | None = None,
     *,
     k1: float | None = None,
     b: float | None = None,
@@ -43,18 +43,18 @@ def add_lexical(
 ) -> Manifest:
     """Bring the BM25 part up to date and commit it: segments without postings, or with damaged ones, are counted.
 
-    What is None stays as it was, or is the default. A change of ``analyser`` counts all segments again. Where it names
+    What is None stays as it was, or is the default. A change of ``analyzer`` counts all segments again. Where it names
     the stemmer and stop words that are there, an older version of the analysis is kept, but with ``renew``.
     """
     manifest = writer.state
     if manifest.rows == 0:
         raise IndexStoreError(f"{writer.root} is empty; add documents first: searchapp add {writer.root} SOURCE...")
     before = manifest.lexical
-    wanted = analyser or (analyser_of(before) if before else Analyser())
+    wanted = analyzer or (analyzer_of(before) if before else Analyzer())
     if before is not None and not renew and (wanted.stemmer, wanted.stop_words) == (before.stemmer, before.stop_words):
         wanted = replace(wanted, version=before.analysis)
     part = Lexical(
-        files=before.files if before is not None and analyser_of(before) == wanted else {},
+        files=before.files if before is not None and analyzer_of(before) == wanted else {},
         stemmer=wanted.stemmer,
         stop_words=wanted.stop_words,
         analysis=wanted.version,
@@ -62,11 +62,11 @@ def add_lexical(
         b=_parameter("b", b, before.b if before else B, 0, 1),
         fusion=before.fusion if before else None,
     )
-    after = covering(writer, manifest.with_files(lexical=part), check=True, stage=stage)
+    after = ensure_postings(writer, manifest.with_files(lexical=part), check=True, stage=stage)
     return manifest if after.lexical == before else writer.commit(after)
 
 
-def covering(
+def ensure_postings(
     writer: Writer, manifest: Manifest, *, check: bool = False, stage: Callable[[str], None] | None = None
 ) -> Manifest:
     """The manifest with postings for each of its segments, if it has a BM25 part at all; it is not committed.
@@ -77,18 +77,18 @@ def covering(
     if part is None:
         return manifest
     snapshot = Snapshot.of(writer, manifest)
-    analyser, rows, kept = analyser_of(part), snapshot.documents, {}
+    analyzer, rows, kept = analyzer_of(part), snapshot.documents, {}
     entries: dict[str, FileEntry] = {}
     began = time.perf_counter()
     for number, segment in enumerate(manifest.segments):
-        name = part.files.get(segment.rows)
+        name = part.files.get(segment.documents_file)
         if name is None or (check and snapshot.check([name])):
             if stage is not None and not entries:
                 stage(f"counting the words of {manifest.rows:,} documents")
             with writer.draft("lexical") as (name, draft, more):
-                write_postings(draft, _passages(rows, number), analyser)
+                write_postings(draft, _passages(rows, number), analyzer)
             entries.update(more)
-        kept[segment.rows] = name
+        kept[segment.documents_file] = name
     if not entries and kept == part.files:
         return manifest
     seconds = {**manifest.build.seconds, **({"words": time.perf_counter() - began} if check else {})}
@@ -104,9 +104,9 @@ def remove_lexical(writer: Writer) -> Manifest:
     return writer.commit(manifest.with_files(lexical=None))
 
 
-def analyser_of(part: Lexical) -> Analyser:
-    """The analyser a BM25 part was made with."""
-    return Analyser(part.stemmer, part.stop_words, part.analysis)
+def analyzer_of(part: Lexical) -> Analyzer:
+    """The analyzer a BM25 part was made with."""
+    return Analyzer(part.stemmer, part.stop_words, part.analysis)
 
 
 def _parameter(name: str, given: float | None, standing: float, low: float, high: float) -> float:
@@ -116,7 +116,7 @@ def _parameter(name: str, given: float | None, standing: float, low: float, high
     return float(value)
 
 
-def _passages(rows: Rows, number: int) -> Iterator[str]:
+def _passages(rows: DocumentStore, number: int) -> Iterator[str]:
     """Title and text of a segment's documents, one at a time."""
     for title, text in zip(rows.column(number, "title"), rows.column(number, "text"), strict=True):
         yield joined(title.as_py(), text.as_py())
@@ -136,14 +136,14 @@ class LexicalIndex:
                 f"{snapshot.root} has no BM25 part, which --hybrid needs; "
                 f"add it with `searchapp lexical {snapshot.root}`"
             )
-        if any(segment.rows not in part.files for segment in manifest.segments):
+        if any(segment.documents_file not in part.files for segment in manifest.segments):
             raise IndexStoreError(
                 f"the BM25 part of {snapshot.root} lacks some of its documents; "
                 f"complete it with `searchapp lexical {snapshot.root}`"
             )
         self.part = part
         self.rows = manifest.rows
-        self.analyser = analyser_of(part)
+        self.analyzer = analyzer_of(part)
         self._live = snapshot.alive
         self._segments: Sequence[Segment] = manifest.segments
         self._snapshot = snapshot
@@ -161,7 +161,7 @@ class LexicalIndex:
         """
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
-        asked = [self.analyser.query_terms(query) for query in queries]
+        asked = [self.analyzer.query_terms(query) for query in queries]
         mask = None if allowed is None else allowed.astype(np.float32)
         for chunk in self._chunks(asked):
             retriever = self._retriever(sorted({term for number in chunk for term in asked[number]}))
@@ -175,7 +175,7 @@ class LexicalIndex:
     def contributions(self, query: str, row: int) -> list[tuple[str, float]]:
         """Each term of the query with what it adds to the score of a row, in the order of the query."""
         counted: dict[str, float] = {}
-        for term in self.analyser.query_terms(query):
+        for term in self.analyzer.query_terms(query):
             rows, weights = self._weight(term)
             place = int(np.searchsorted(rows, row))
             weight = float(weights[place]) if place < len(rows) and rows[place] == row else 0.0
@@ -187,7 +187,9 @@ class LexicalIndex:
         found = []
         for segment, postings in zip(self._segments, self._files, strict=True):
             if not postings.adds_up():
-                found.append(f"data/{self.part.files[segment.rows]} does not add up to its documents' lengths")
+                found.append(
+                    f"data/{self.part.files[segment.documents_file]} does not add up to its documents' lengths"
+                )
         return found
 
     def _chunks(self, asked: Sequence[Sequence[str]]) -> Iterator[list[int]]:
@@ -262,7 +264,9 @@ class LexicalIndex:
 
     @cached_property
     def _files(self) -> list[Postings]:
-        return [Postings(self._snapshot.path(self.part.files[item.rows]), item.count) for item in self._segments]
+        return [
+            Postings(self._snapshot.path(self.part.files[item.documents_file]), item.count) for item in self._segments
+        ]
 
     @cached_property
     def _statistics(self) -> tuple[int, np.ndarray, float]:

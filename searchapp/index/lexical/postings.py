@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.lexical.analyzer import Analyser
-from searchapp.index.storage.directory import Draft
+from searchapp.index.lexical.analyzer import Analyzer
+from searchapp.index.storage.directory import ChecksumWriter
 
 MAGIC = b"SAPOSTS1"
 HEAD = 32  # bytes: the magic and three counts
@@ -29,9 +29,9 @@ def term_hash(term: str) -> int:
     return int.from_bytes(hashlib.blake2b(term.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def write_postings(draft: Draft, texts: Iterable[str], analyser: Analyser) -> None:
+def write_postings(draft: ChecksumWriter, texts: Iterable[str], analyzer: Analyzer) -> None:
     """Count the terms of a segment's texts and write them. Memory grows with the segment's tokens, four bytes each."""
-    tokens, lengths, hashes = _tokenise(texts, analyser)
+    tokens, lengths, hashes = _tokenise(texts, analyzer)
     order = np.argsort(hashes)
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
@@ -50,16 +50,16 @@ def write_postings(draft: Draft, texts: Iterable[str], analyser: Analyser) -> No
         draft.write(np.ascontiguousarray(part, dtype=kind).tobytes())
 
 
-def _tokenise(texts: Iterable[str], analyser: Analyser) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tokenise(texts: Iterable[str], analyzer: Analyzer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Term numbers of all tokens in a row, the count of tokens in each text, and the hash of each term."""
     numbers: dict[str, int] = {}  # term → number
     known: dict[str, int] = {}  # word → number of its term; -1 for a stop word. Stemming a word once is enough.
     tokens, lengths = array("i"), array("i")
     for text in texts:
-        found = analyser.words(text)
+        found = analyzer.words(text)
         new = [word for word in dict.fromkeys(found) if word not in known]
-        for word, stem in zip(new, analyser.stems(new), strict=True):
-            known[word] = -1 if analyser.is_stopped(word) else numbers.setdefault(stem, len(numbers))
+        for word, stem in zip(new, analyzer.stems(new), strict=True):
+            known[word] = -1 if analyzer.is_stopped(word) else numbers.setdefault(stem, len(numbers))
         before = len(tokens)
         tokens.extend([number for word in found if (number := known[word]) >= 0])
         lengths.append(len(tokens) - before)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from searchapp.index.storage.directory import FileEntry, checksum
-from searchapp.index.storage.manifest import Manifest, Torn
+from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.manifest_json import CorruptManifestError, load
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ def commits(root: Path) -> Iterator[CommitOnDisk]:
 def _read(path: Path) -> tuple[Manifest | None, str | None]:
     """A manifest, or why it cannot be read; neither where it is not there."""
     try:
-        return Manifest.load(path), None
+        return load(path), None
     except FileNotFoundError:
         return None, None
-    except Torn as error:
+    except CorruptManifestError as error:
         return None, str(error)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return None, f"{path} cannot be read ({error})"

@@ -24,7 +24,7 @@ class FileEntry:
     checksum: str
 
 
-class Draft:
+class ChecksumWriter:
     """A file being written: counts and hashes what goes through."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -53,11 +53,11 @@ class Disk:
     """
 
     @contextmanager
-    def create(self, path: Path) -> Iterator[Draft]:
+    def create(self, path: Path) -> Iterator[ChecksumWriter]:
         """Write a new file and sync it; on any failure the file is removed again."""
         try:
             with path.open("xb") as file:
-                draft = Draft(file)
+                draft = ChecksumWriter(file)
                 yield draft
                 file.flush()
                 self.sync(file)
@@ -87,7 +87,7 @@ class Disk:
 
 
 def checksum(path: Path) -> str:
-    """The checksum ``Draft`` would have given: blake2b of 16 bytes, hexadecimal."""
+    """The checksum ``ChecksumWriter`` would have given: blake2b of 16 bytes, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

@@ -14,7 +14,7 @@ import numpy as np
 from searchapp.corpus.document import Document
 from searchapp.errors import IndexStoreError
 from searchapp.filesystem import allow_open_files
-from searchapp.index.storage.directory import Draft
+from searchapp.index.storage.directory import ChecksumWriter
 from searchapp.index.storage.manifest import Segment
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "title", "text", "metadata", "fields")
 
 
-def write_rows(draft: Draft, documents: Sequence[Document]) -> None:
+def write_documents(draft: ChecksumWriter, documents: Sequence[Document]) -> None:
     """Write one segment's documents.
 
     ``metadata`` is kept as JSON text, which is what hits return. ``fields`` repeats it as typed columns, which is what
@@ -44,7 +44,7 @@ def write_rows(draft: Draft, documents: Sequence[Document]) -> None:
     write_batches(draft, [pa.record_batch(columns)])
 
 
-def write_batches(draft: Draft, batches: Sequence[pa.RecordBatch]) -> None:
+def write_batches(draft: ChecksumWriter, batches: Sequence[pa.RecordBatch]) -> None:
     """Write record batches of one schema as the documents of one segment."""
     import pyarrow as pa
 
@@ -116,7 +116,7 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-class Rows:
+class DocumentStore:
     """Random access to the documents of all segments by row number."""
 
     def __init__(self, folder: Path, segments: Sequence[Segment]) -> None:
@@ -132,7 +132,7 @@ class Rows:
         if number not in self._open:
             import pyarrow as pa
 
-            path = self._folder / self.segments[number].rows
+            path = self._folder / self.segments[number].documents_file
             allow_open_files(len(self.segments) + 512)  # a mapping keeps its file open
             try:
                 batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
@@ -177,7 +177,7 @@ class Rows:
             yield
         except ValueError as error:
             raise IndexStoreError(
-                f"data/{self.segments[number].rows} holds damaged documents ({error}); "
+                f"data/{self.segments[number].documents_file} holds damaged documents ({error}); "
                 f"mend it with `searchapp verify {self._folder.parent} --repair`"
             ) from error
 

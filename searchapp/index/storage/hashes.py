@@ -14,41 +14,41 @@ import numpy as np
 
 from searchapp.corpus.document import Document
 from searchapp.errors import IndexStoreError
-from searchapp.index.storage.directory import Draft
-from searchapp.index.storage.documents import Rows
+from searchapp.index.storage.directory import ChecksumWriter
+from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.ids import digest
 
 ID, TEXT, METADATA = range(3)
 
 
-def mark(document: Document) -> tuple[int, int, int]:
+def hash_document(document: Document) -> tuple[int, int, int]:
     """The three hashes of a document. The order of its metadata's keys does not count."""
     metadata = json.dumps(dict(document.metadata), ensure_ascii=False, sort_keys=True)
     return digest(document.id), digest(f"{document.title}\0{document.text}"), digest(metadata)
 
 
-def write_marks(draft: Draft, marks: np.ndarray) -> None:
-    """Write one segment's marks, uint64 (3, documents)."""
-    draft.write(np.ascontiguousarray(marks, dtype="<u8").tobytes())
+def write_hashes(draft: ChecksumWriter, hashes: np.ndarray) -> None:
+    """Write one segment's hashes, uint64 (3, documents)."""
+    draft.write(np.ascontiguousarray(hashes, dtype="<u8").tobytes())
 
 
-def marks_of(documents: Sequence[Document]) -> np.ndarray:
-    """The marks of several documents, uint64 (3, documents)."""
-    return np.array([mark(document) for document in documents], dtype=np.uint64).reshape(-1, 3).T
+def hash_documents(documents: Sequence[Document]) -> np.ndarray:
+    """The hashes of several documents, uint64 (3, documents)."""
+    return np.array([hash_document(document) for document in documents], dtype=np.uint64).reshape(-1, 3).T
 
 
-def read_marks(folder: Path, rows: Rows, numbers: Iterable[int]) -> np.ndarray:
-    """The marks of segments, uint64 (3, rows); made from the documents where a segment has none yet."""
+def read_hashes(folder: Path, rows: DocumentStore, numbers: Iterable[int]) -> np.ndarray:
+    """The hashes of segments, uint64 (3, rows); made from the documents where a segment has none yet."""
     parts = [np.zeros((3, 0), dtype=np.uint64)]
     for number in numbers:
         segment = rows.segments[number]
-        if not segment.marks:
-            parts.append(marks_of(rows.documents(number)))
+        if not segment.hashes_file:
+            parts.append(hash_documents(rows.documents(number)))
             continue
-        found = np.fromfile(folder / segment.marks, dtype="<u8")
+        found = np.fromfile(folder / segment.hashes_file, dtype="<u8")
         if found.size != 3 * segment.count:
             raise IndexStoreError(
-                f"data/{segment.marks} holds {found.size} numbers, expected {3 * segment.count}; "
+                f"data/{segment.hashes_file} holds {found.size} numbers, expected {3 * segment.count}; "
                 "run `searchapp verify` on the index"
             )
         parts.append(found.reshape(3, segment.count))

@@ -1,42 +1,33 @@
-"""A manifest: the whole state of an index as one readable JSON file, behind the checksum of its own text."""
+"""A manifest: the whole state of an index, in one record; ``manifest_json`` says how it is written."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from searchapp.index.storage.directory import FileEntry
-from searchapp.index.storage.migrate import FORMAT, migrate
-from searchapp.unicode import json_bytes
+from searchapp.index.storage.migrate import FORMAT
 
 STATES = ("encoding", "encoded", "ready")
 RESCORED_A_HIT = 4  # candidates rescored for each hit asked for, at least
-T = TypeVar("T")
-
-
-class Torn(Exception):
-    """A manifest whose text does not match its checksum: a write that never finished, or damage."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """``count`` documents from row ``base`` on: an Arrow file of rows, fp16 vectors, and marks; all immutable.
+    """``count`` documents from row ``base`` on: an Arrow file of them, their fp16 vectors and hashes; all immutable.
 
-    ``marks`` (see ``searchapp.index.storage.hashes``) is empty in what format 1 wrote, until the index is next written.
+    ``hashes_file`` (see ``searchapp.index.storage.hashes``) is empty in what format 1 wrote, until the next write.
     """
 
-    rows: str
-    vectors: str
+    documents_file: str
+    vectors_file: str
     base: int
     count: int
-    marks: str = ""
+    hashes_file: str = ""
 
     def names(self) -> list[str]:
         """Its files."""
-        return [name for name in (self.rows, self.vectors, self.marks) if name]
+        return [name for name in (self.documents_file, self.vectors_file, self.hashes_file) if name]
 
 
 @dataclass(frozen=True)
@@ -210,7 +201,7 @@ class Manifest:
         return self.rows - (self.tombstones.count if self.tombstones else 0)
 
     @property
-    def fresh(self) -> int:
+    def unindexed_rows(self) -> int:
         """Rows that the FAISS index does not have yet; they are searched exactly beside it."""
         return self.rows - (self.ann.rows if self.ann else 0)
 
@@ -254,59 +245,8 @@ class Manifest:
     def postings(self) -> list[str]:
         """The files of words for BM25, in the order of the segments that have one."""
         files = self.lexical.files if self.lexical is not None else {}
-        return [files[segment.rows] for segment in self.segments if segment.rows in files]
+        return [files[segment.documents_file] for segment in self.segments if segment.documents_file in files]
 
     def rejected_files(self) -> list[str]:
         """The files of rejected records: the build's, then each add's."""
         return [*self.rejections, *(name for addition in self.additions for name in addition.rejections)]
-
-    def dump(self) -> bytes:
-        """Serialise: the first line is the checksum of the rest."""
-        body = json_bytes(json.dumps(asdict(self), indent=1, ensure_ascii=False))
-        return hashlib.blake2b(body, digest_size=16).hexdigest().encode("ascii") + b"\n" + body
-
-    @staticmethod
-    def load(path: Path) -> Manifest:
-        """Read a manifest. Raises Torn for damage and IndexStoreError for a format this version does not know."""
-        head, _, body = path.read_bytes().partition(b"\n")
-        if hashlib.blake2b(body, digest_size=16).hexdigest().encode("ascii") != head:
-            raise Torn(f"{path} does not match its checksum")
-        content = json.loads(body)
-        if not isinstance(content, dict):
-            raise Torn(f"{path} holds no JSON object")
-        return _parse(migrate(content, path.parent))
-
-
-def _parse(content: dict[str, Any]) -> Manifest:
-    build = dict(content["build"])
-    return Manifest(
-        **{
-            **content,
-            "build": Build(**{**build, "sources": tuple(build["sources"])}),
-            "rejections": tuple(content["rejections"]),
-            "segments": tuple(Segment(**segment) for segment in content["segments"]),
-            "tombstones": _one(Tombstones, content["tombstones"]),
-            "reduction": _one(Reduction, content["reduction"]),
-            "ann": _one(Ann, content["ann"]),
-            "additions": tuple(_addition(addition) for addition in content["additions"]),
-            "staged": _staged(content["staged"]),
-            "drift": _one(Drift, content["drift"]),
-            "lexical": Lexical(**content["lexical"]) if content.get("lexical") else None,
-            "files": {name: FileEntry(**entry) for name, entry in content["files"].items()},
-        }
-    )
-
-
-def _one(kind: type[T], content: dict[str, Any] | None) -> T | None:
-    return kind(**content) if content else None
-
-
-def _addition(content: dict[str, Any]) -> Addition:
-    return Addition(**{**content, "sources": tuple(content["sources"]), "rejections": tuple(content["rejections"])})
-
-
-def _staged(content: dict[str, Any] | None) -> Staged | None:
-    if not content:
-        return None
-    segments = tuple(Segment(**segment) for segment in content["segments"])
-    return Staged(tuple(content["sources"]), segments, tuple(content["rejections"]))

@@ -12,8 +12,8 @@ from searchapp.corpus import Document, Rejected, passage_of
 from searchapp.encoder import Encoder
 from searchapp.errors import ModelError
 from searchapp.index.storage.directory import FileEntry
-from searchapp.index.storage.documents import write_rows
-from searchapp.index.storage.hashes import marks_of, write_marks
+from searchapp.index.storage.documents import write_documents
+from searchapp.index.storage.hashes import hash_documents, write_hashes
 from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
@@ -35,7 +35,7 @@ def encode(encoder: Encoder, documents: Sequence[Document], progress: Progress |
     encoded = encoder.encode_counted(
         [passage_of(document) for document in documents],
         encoder.settings.document_instruction,
-        progress=None if progress is None else lambda texts, tokens: progress.advance(texts, tokens=tokens),
+        progress=progress,
         dtype=np.dtype("<f2"),
     )
     finite = np.isfinite(encoded.vectors).all(1)
@@ -50,12 +50,12 @@ def write_segment(
 ) -> tuple[Segment, Files]:
     """Write documents and their vectors as a segment from row ``base`` on, without committing it."""
     with writer.draft("rows") as (rows, draft, files):
-        write_rows(draft, documents)
+        write_documents(draft, documents)
     with writer.draft("vectors") as (stored, draft, more):
         draft.write(np.ascontiguousarray(vectors, dtype="<f2").tobytes())
-    with writer.draft("marks") as (marks, draft, most):
-        write_marks(draft, marks_of(documents))
-    return Segment(rows, stored, base, len(documents), marks), {**files, **more, **most}
+    with writer.draft("marks") as (hashes, draft, most):
+        write_hashes(draft, hash_documents(documents))
+    return Segment(rows, stored, base, len(documents), hashes), {**files, **more, **most}
 
 
 def write_rejections(writer: Writer, rejections: Sequence[Rejected]) -> tuple[str, Files]:
@@ -68,14 +68,14 @@ def write_rejections(writer: Writer, rejections: Sequence[Rejected]) -> tuple[st
 
 def completed(writer: Writer, manifest: Manifest) -> Manifest:
     """The manifest with what every segment of a finished index has and that of an older format lacks: its hashes."""
-    if all(segment.marks for segment in manifest.segments):
+    if all(segment.hashes_file for segment in manifest.segments):
         return manifest
     snapshot, files, segments = Snapshot.of(writer, manifest), {}, []
     for number, segment in enumerate(manifest.segments):
-        if not segment.marks:
+        if not segment.hashes_file:
             with writer.draft("marks") as (name, draft, entries):
-                write_marks(draft, snapshot.hashes([number]))
+                write_hashes(draft, snapshot.hashes([number]))
             files.update(entries)
-            segment = replace(segment, marks=name)
+            segment = replace(segment, hashes_file=name)
         segments.append(segment)
     return manifest.with_files(segments=tuple(segments), files=files)

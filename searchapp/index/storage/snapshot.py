@@ -19,8 +19,8 @@ from searchapp.filesystem import hold
 from searchapp.index.storage.commits import commits, damage, numbered
 from searchapp.index.storage.deletions import read_deleted
 from searchapp.index.storage.directory import reaching
-from searchapp.index.storage.documents import Rows
-from searchapp.index.storage.hashes import read_marks
+from searchapp.index.storage.documents import DocumentStore
+from searchapp.index.storage.hashes import read_hashes
 from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.vectors import Vectors
 from searchapp.index.storage.writer import Writer
@@ -61,9 +61,9 @@ class Snapshot:
         return self.manifest.segments
 
     @cached_property
-    def documents(self) -> Rows:
+    def documents(self) -> DocumentStore:
         """Ids, titles, texts and metadata by row."""
-        return Rows(self._data, self.manifest.segments)
+        return DocumentStore(self._data, self.manifest.segments)
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -88,7 +88,7 @@ class Snapshot:
 
     def hashes(self, numbers: Sequence[int] | None = None) -> np.ndarray:
         """Content hashes of the rows, uint64 (3, rows), of all segments or of those of these numbers."""
-        return read_marks(self._data, self.documents, range(len(self.segments)) if numbers is None else numbers)
+        return read_hashes(self._data, self.documents, range(len(self.segments)) if numbers is None else numbers)
 
     def path(self, name: str) -> Path:
         """Where a data file lies."""

@@ -112,7 +112,7 @@ class Vectors:
         """
         size = size or block_rows(self.dim)
         for segment in self._segments:
-            path = self._folder / segment.vectors
+            path = self._folder / segment.vectors_file
             for begin in range(max(0, start - segment.base), segment.count, size):
                 count = min(size, segment.count - begin)
                 flat = np.fromfile(path, dtype="<f2", count=count * self.dim, offset=begin * self.dim * 2)
@@ -140,8 +140,9 @@ class Vectors:
 
     def raw(self, number: int, kept: np.ndarray) -> bytes:
         """The stored bytes of one segment's rows where the mask ``kept`` is true."""
-        flat = np.fromfile(self._folder / self._segments[number].vectors, dtype="<f2")
-        return flat.reshape(-1, self.dim)[kept].tobytes()
+        flat = np.fromfile(self._folder / self._segments[number].vectors_file, dtype="<f2")
+        stored: bytes = flat.reshape(-1, self.dim)[kept].tobytes()
+        return stored
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Unit float32 (len(rows), dim) of the given row numbers."""
@@ -193,7 +194,7 @@ class Vectors:
         """Read rows of one segment into the target rows of ``out``."""
         size = 2 * self.dim
         into = memoryview(out.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
-        with (self._folder / self._segments[number].vectors).open("rb", buffering=0) as file:
+        with (self._folder / self._segments[number].vectors_file).open("rb", buffering=0) as file:
             for place, target in zip(places, targets, strict=True):
                 read_at(file, into[target * size : (target + 1) * size], place * size)
 
@@ -204,7 +205,7 @@ class Vectors:
         With it, for each segment, what is added to ``dim`` times a row for the number that its vector begins with.
         """
         files = MappedFiles(
-            [self._folder / segment.vectors for segment in self._segments],
+            [self._folder / segment.vectors_file for segment in self._segments],
             [segment.count * self.dim * 2 for segment in self._segments],
         )
         size = 2 * self.dim

@@ -21,8 +21,9 @@ from typing import BinaryIO
 from searchapp.errors import IndexStoreError
 from searchapp.filesystem import LOCK_BESIDE, is_held, locked
 from searchapp.index.storage.commits import CommitOnDisk, commits, copy_of, numbered
-from searchapp.index.storage.directory import Disk, Draft, FileEntry, reaching
+from searchapp.index.storage.directory import ChecksumWriter, Disk, FileEntry, reaching
 from searchapp.index.storage.manifest import Manifest
+from searchapp.index.storage.manifest_json import dump
 
 REJECTED = "rejected.jsonl"
 DATA_NAME = re.compile(r"[a-z]+-[0-9a-f]{32}")
@@ -116,7 +117,7 @@ class Writer:
         return self._data
 
     @contextmanager
-    def draft(self, kind: str) -> Iterator[tuple[str, Draft, dict[str, FileEntry]]]:
+    def draft(self, kind: str) -> Iterator[tuple[str, ChecksumWriter, dict[str, FileEntry]]]:
         """Write one new data file; yields its name, the open draft, and a dict that gets its entry once synced."""
         name = f"{kind}-{uuid.uuid4().hex}"
         entries: dict[str, FileEntry] = {}
@@ -132,7 +133,7 @@ class Writer:
             temporary = self.root / f"tmp-{uuid.uuid4().hex}"
             self._disk.sync_directory(self._data)
             with self._disk.create(temporary) as draft:
-                draft.write(manifest.dump())
+                draft.write(dump(manifest))
             self._disk.link(temporary, self.root / f"manifest-{number:010d}.json")
             self._disk.remove(temporary)
             self._disk.sync_directory(self.root)
@@ -143,7 +144,7 @@ class Writer:
             self._kept[number] = manifest
             self._drop_states()
             with self._disk.create(temporary) as draft:
-                draft.write(manifest.dump())
+                draft.write(dump(manifest))
             self._disk.replace(temporary, copy_of(self.root / f"manifest-{number:010d}.json"))
             self._disk.sync_directory(self.root)
             self._sweep()

@@ -1,4 +1,4 @@
-"""Long texts, many texts, and texts that are no Unicode: what tokenisation costs and refuses."""
+"""Long texts, many texts, and texts that are no Unicode: what tokenization costs and refuses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchapp import Encoder
-from searchapp.encoder import tokenization as tokenisation
+from searchapp.encoder import tokenization as tokenization
 from searchapp.encoder.settings import Settings
 from searchapp.encoder.template import Template
-from searchapp.encoder.tokenization import Tokenisation
+from searchapp.encoder.tokenization import Tokenization
 from searchapp.errors import ModelError
 from tests.models import LINES
 
@@ -65,11 +65,11 @@ TEMPLATES = [Template(), Template("[INST] ", " [/INST]", " </s>"), Template(raw=
 
 
 def _both(monkeypatch, kind: str, options: Settings, template: Template, text: str, instruction: str | None):
-    tokenise = Tokenisation(BACKENDS[kind], options, template, None)
-    [short] = tokenise([text], [instruction])
+    tokenize = Tokenization(BACKENDS[kind], options, template, None)
+    [short] = tokenize([text], [instruction])
     with monkeypatch.context() as patch:
-        patch.setattr(Tokenisation, "shorten", lambda self, text: text)
-        [whole] = tokenise([text], [instruction])
+        patch.setattr(Tokenization, "shorten", lambda self, text: text)
+        [whole] = tokenize([text], [instruction])
     return short, whole
 
 
@@ -104,25 +104,25 @@ def test_vectors_of_long_texts_are_the_same_cut_and_whole(monkeypatch, tiny_enco
     options = replace(tiny_encoder.settings, max_length=128, document_max_length=128, span=span)
     encoder = Encoder(tiny_encoder.model, tiny_encoder.tokenizer, options, tiny_encoder.checkpoint)
     short = encoder.encode(list(LONG.values()), "find:")
-    monkeypatch.setattr(Tokenisation, "shorten", lambda self, text: text)
+    monkeypatch.setattr(Tokenization, "shorten", lambda self, text: text)
     np.testing.assert_array_equal(short, encoder.encode(list(LONG.values()), "find:"))
 
 
 @pytest.mark.parametrize("text", ["word " * 800_000, "x" * 4_000_000, "a" + " " * 4_000_000 + "b"])
 @pytest.mark.parametrize("lengths", [(512, 512), (512, 400), (512, 10_000_000)])
-def test_a_text_of_four_million_characters_is_never_tokenised_whole(text: str, lengths: tuple[int, int]) -> None:
+def test_a_text_of_four_million_characters_is_never_tokenized_whole(text: str, lengths: tuple[int, int]) -> None:
     spy = Spy(BACKENDS["bytes"])
-    tokenise = Tokenisation(spy, Settings(max_length=lengths[0], document_max_length=lengths[1]), Template(), None)
-    tokenise([text], ["find:"])
+    tokenize = Tokenization(spy, Settings(max_length=lengths[0], document_max_length=lengths[1]), Template(), None)
+    tokenize([text], ["find:"])
     assert max(spy.sizes) < 20_000
 
 
-def test_texts_are_tokenised_in_groups_of_bounded_size(monkeypatch) -> None:
-    monkeypatch.setattr(tokenisation, "GROUP", 10)
-    monkeypatch.setattr(tokenisation, "GROUP_CHARACTERS", 200)
+def test_texts_are_tokenized_in_groups_of_bounded_size(monkeypatch) -> None:
+    monkeypatch.setattr(tokenization, "GROUP", 10)
+    monkeypatch.setattr(tokenization, "GROUP_CHARACTERS", 200)
     spy = Spy(BACKENDS["bytes"])
     texts = [f"bees {number}" for number in range(57)] + ["measure the quality " * 8] * 5 + ["", "end"]
-    result = Tokenisation(spy, Settings(), Template(), None)(texts, [None] * len(texts))
+    result = Tokenization(spy, Settings(), Template(), None)(texts, [None] * len(texts))
     for text, tokens in zip(texts, result, strict=True):
         assert BACKENDS["bytes"].decode(tokens.ids.tolist()).strip() == text.strip()
     groups = spy.groups
@@ -173,7 +173,7 @@ def test_blanks_that_cover_no_character_do_not_move_the_span() -> None:
 
     backend = make_tokenizer().backend_tokenizer
     backend.post_processor = processors.ByteLevel(trim_offsets=True)
-    tokenise = Tokenisation(backend, Settings(span="offsets"), Template(), None)
+    tokenize = Tokenization(backend, Settings(span="offsets"), Template(), None)
     text = "bees    fly   and\n\n   make honey"
-    [tokens] = tokenise([text], ["find what answers:"])
+    [tokens] = tokenize([text], ["find what answers:"])
     assert backend.decode(tokens.ids[tokens.start : tokens.end].tolist()).strip() == text

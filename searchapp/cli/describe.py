@@ -1,0 +1,72 @@
+"""What several commands print of an index: what was built, its words, and how it is searched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from searchapp.cli.console import bytes_text, say, seconds_text
+
+if TYPE_CHECKING:
+    from searchapp.index import BuildSummary
+    from searchapp.index.storage.manifest import Lexical, Manifest
+
+
+def report(path: Path, summary: BuildSummary) -> None:
+    """Print what was built, one fact a line."""
+    manifest = summary.manifest
+    plan = manifest.build
+    if summary.already_done:
+        say(f"{path} is already built from these sources by this model: nothing to do")
+    elif summary.resumed_at == manifest.rows:
+        say(f"{summary.resumed_at:,} documents were already encoded; only the index was built again")
+    elif summary.resumed_at:
+        say(f"went on after {summary.resumed_at:,} documents that were already encoded")
+    say(f"documents      {manifest.rows:,}")
+    reasons = ", ".join(
+        f"{count:,} {reason}" for reason, count in sorted(plan.reasons.items(), key=lambda item: -item[1])
+    )
+    say(f"rejected       {plan.rejected:,}" + (f" ({reasons}); see {path / 'rejected.jsonl'}" if plan.rejected else ""))
+    describe_index(manifest)
+    if manifest.lexical is not None:
+        say(f"words          {describe(manifest.lexical)}")
+    say(f"on disk        {bytes_text(sum(entry.size for entry in manifest.files.values()))}")
+    encode = plan.seconds.get("encode", 0.0)
+    rate = f" ({plan.tokens / encode:,.0f} tokens/s)" if encode and plan.tokens else ""  # none where all were cached
+    stages = [f"encode {seconds_text(encode)}{rate}"]
+    stages += [
+        f"{name} {seconds_text(plan.seconds[name])}" for name in ("words", "reduce", "index") if name in plan.seconds
+    ]
+    say(f"time           {', '.join(stages)}")
+
+
+def describe(part: Lexical) -> str:
+    """A BM25 part in words."""
+    stems = f"{part.stemmer} stems" if part.stemmer else "no stemming"
+    stopped = f"{part.stop_words} stop words left out" if part.stop_words else "all words"
+    return f"{stems}, {stopped}; BM25 with k1 = {part.k1:g}, b = {part.b:g}; analysis {part.analysis}"
+
+
+def describe_index(manifest: Manifest) -> None:
+    """Print what is searched: reduction, type, what was measured of it, and what there is to say about the choice."""
+    ann, measured = manifest.ann, manifest.ann.measured if manifest.ann else {}
+    if manifest.reduction is not None:
+        kept = manifest.reduction.explained_variance
+        say(f"dimensions     {manifest.dim} → {manifest.reduction.dim} by PCA, {kept:.1%} of the variance explained")
+    else:
+        say(f"dimensions     {manifest.dim}")
+    if ann is None:
+        return
+    setting = "".join(f", {name} {value}" for name, value in ann.parameters.items())
+    rescored = ", exact" if ann.is_exact else f", {ann.candidates} candidates rescored"
+    say(f"index          {ann.factory}{setting}{rescored}")
+    if measured:
+        against = "1, it is exact" if ann.is_exact else f"{measured['recall']:.3f} of exact search"
+        say(
+            f"recall@10      {against}, {measured['milliseconds']:.2f} ms/query on one thread "
+            f"({measured['queries']:.0f} queries)"
+        )
+    size = manifest.files[ann.file].size
+    say(f"bytes/vector   {size / max(1, ann.rows):.0f} in the index, {2 * manifest.dim} stored for rescoring")
+    for note in ann.notes:
+        say(f"note           {note}")

@@ -1,0 +1,61 @@
+"""What ``Encoder.load`` can be asked for: the one place of its keywords."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+
+class LoadOptions(TypedDict, total=False):
+    """Keywords of ``Encoder.load``; one that is None counts as not given.
+
+    - ``adapters``: LoRA adapters (directories or hub ids) that are merged into the model, in order.
+    - ``pooling``, ``max_length``, ``document_max_length`` (tokens), ``pool_instruction``, ``bidirectional``: in place
+      of what the checkpoint's own settings say (``encoder.json``, ``llm2vec_config.json`` or a sentence-transformers
+      folder), else mean, 512, 400, false and true; see ``searchapp.encoder.settings.Settings``.
+    - ``attention``: auto, packed, sdpa or eager. ``dtype``: auto, float32, bfloat16 or float16.
+    - ``device``: auto, cpu, cuda or cuda:N, or several with commas between. ``devices``: the same as a list. Several
+      devices work at once, with a process for each beyond the first.
+    - ``backend``: torch or openvino.
+    - ``cache``: a directory in which vectors are kept between runs.
+    """
+
+    adapters: Sequence[str] | None
+    pooling: str | None
+    max_length: int | None
+    document_max_length: int | None
+    pool_instruction: bool | None
+    bidirectional: bool | None
+    attention: str | None
+    dtype: str | None
+    device: str | None
+    devices: Sequence[str] | None
+    backend: str | None
+    cache: str | Path | None
+
+
+OF_SETTINGS = ("pooling", "max_length", "document_max_length", "pool_instruction", "bidirectional")
+
+
+def settings_options(options: LoadOptions) -> dict[str, Any]:
+    """Those options that take the place of a checkpoint's settings, and were given."""
+    found: Mapping[str, Any] = options
+    return {name: found[name] for name in OF_SETTINGS if found.get(name) is not None}
+
+
+def named(options: LoadOptions, option: str, default: str) -> str:
+    """An option that is a name, or its default where it is None or not given."""
+    found: Any = options.get(option)
+    return default if found is None else str(found)
+
+
+def refuse_unknown(options: Mapping[str, Any], known: Iterable[str], whose: str) -> None:
+    """Raise TypeError for a keyword that is none of ``known``, with the nearest one that is."""
+    names = list(known)
+    for name in options:
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"its keywords: {', '.join(names)}"
+            raise TypeError(f"{whose} has no keyword {name!r}; {hint}")
