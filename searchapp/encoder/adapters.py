@@ -63,6 +63,7 @@ def merge_headed(model: Any, directory: Path) -> Any:
 def _fold(target: Any, config: Any, tensors: dict[str, Any], directory: Path) -> Any:
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
+    _require_vocabulary(target, tensors, directory)
     try:
         with quiet():
             wrapped = get_peft_model(target, config)
@@ -85,6 +86,19 @@ def _fold(target: Any, config: Any, tensors: dict[str, Any], directory: Path) ->
         raise
     except Exception as error:  # peft raises anything on an adapter of another model or with values of a wrong type
         raise ModelError(f"adapter {directory} does not fit this base model: {explain(error)}") from error
+
+
+def _require_vocabulary(target: Any, tensors: dict[str, Any], directory: Path) -> None:
+    """Raise ModelError for an embedding of more tokens than the base has: tokens that were added in training."""
+    embedding = target.get_input_embeddings()
+    name, rows = next((name for name, module in target.named_modules() if module is embedding), None), embedding.weight
+    for key, value in tensors.items():
+        whole = ".lora_" not in key and ".trainable_tokens" not in key and ".token_adapter" not in key
+        if whole and _module(key) == name and value.dim() == 2 and value.shape[0] != rows.shape[0]:
+            raise ModelError(
+                f"adapter {directory} holds an embedding of {value.shape[0]} tokens, its base has {rows.shape[0]}: "
+                "tokens were added in training; merge it there, and give the merged model"
+            )
 
 
 def _own_names(wrapped: Any) -> set[str]:

@@ -222,3 +222,20 @@ def test_an_adapter_as_a_pickle_or_a_pointer_is_named_as_that(bases, tmp_path: P
     (adapter / "adapter_model.bin").write_bytes(b"never read")
     with pytest.raises(ModelError, match=r"pickles only.*adapter_model\.bin"):
         Encoder.load(str(bases["llama"]), adapters=[str(adapter)])
+
+
+def test_an_adapter_with_added_tokens_is_refused_with_both_sizes(tmp_path: Path, tokenizer) -> None:
+    import copy
+
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = make_checkpoint(tmp_path / "base", tokenizer, "llama", vocab_size=len(tokenizer))
+    own = copy.deepcopy(tokenizer)
+    own.add_tokens(["<new>"])
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.resize_token_embeddings(len(own))
+    options = {"r": 2, "target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]}
+    get_peft_model(model, LoraConfig(**options)).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ModelError, match=f"embedding of {len(own)} tokens, its base has {len(tokenizer)}"):
+        Encoder.load(str(base), adapters=[str(tmp_path / "adapter")])
