@@ -215,8 +215,8 @@ def open_source(source: str, label: str | None = None) -> Source:
 
 def find_source(source: str, label: str | None = None) -> Source:
     """``open_source`` that opens no file: only what a source is."""
-    if label is not None and (not label.strip() or label != label.strip() or "#" in label or not label.isprintable()):
-        raise CorpusError(f"a source cannot be named {label!r}: expected a name without # and outer blanks")
+    if label is not None:
+        checked_label(label)
     try:
         found = _find(source)
     except OSError as error:
@@ -251,6 +251,13 @@ def _folder(path: Path, name: str) -> Source:
             return Source(name, "beir", _label(path), path, read, partial(_file_marks, path, (corpus,)))
     read = partial(read_folder, path, name)
     return Source(name, "folder", _label(path), path, read, partial(_file_marks, path, None))
+
+
+def checked_label(label: str) -> str:
+    """A name of a source as it is. Raises CorpusError for one that cannot stand in an id."""
+    if not label.strip() or label != label.strip() or "#" in label or not label.isprintable():
+        raise CorpusError(f"a source cannot be named {label!r}: expected a name without # and outer blanks")
+    return label
 
 
 def _label(path: Path) -> str:

@@ -310,18 +310,23 @@ class _AddRun:
         self._index.met[rows] = True
         self._counts["unchanged"] += len(rows)
         self._file_counts.count(same.outcome, same.reason, unopened=True)
+        if self._settings.sync and len(same.former):
+            self._remove(same.former)
+            same = replace(same, former=same.former[:0])
         if same is not before:
             self._entries.append(same)
 
     def _settle(self, after: LedgerEntry, before: LedgerEntry | None, file: SourceFile) -> None:
         """Note what became of a file; passages of a text that it does not have any more are removed."""
         self._file_counts.count(after.outcome, after.reason)
-        stale = np.setdiff1d(before.ids, after.ids) if before is not None else after.ids[:0]
+        stale = after.former
+        if before is not None:
+            stale = np.setdiff1d(np.union1d(before.ids, before.former), after.ids)
         if len(stale) and (after.outcome == READ or after.reason == "empty text"):
             if file.is_cut or self._settings.sync:
                 self._remove(stale)
             else:  # a table: what it had before stays
-                after = replace(after, ids=np.union1d(after.ids, stale))
+                after = replace(after, former=stale)
         elif len(stale):  # it cannot be read now: what is known of it stays
             after = replace(after, ids=np.union1d(after.ids, stale))
         self._entries.append(after)
@@ -473,7 +478,8 @@ class _AddRun:
         before = self._with_ledger(before, sources)
         others = tuple(addition for addition in before.additions if tuple(addition.names) != names)
         listed = (*rejections, *(name for addition in others for name in addition.rejections), *self._rejected)
-        if not self._files and listed == tuple(before.rejected_files()) and rows == before.rows and not before.staged:
+        same = listed == tuple(before.rejected_files()) and before.sources == self._manifest.sources
+        if not self._files and same and rows == before.rows and not before.staged:
             return self._writer.manifest or before  # nothing is new
         after = before.with_files(
             rows=rows, segments=tuple(segments), tombstones=tombstones, staged=None, build=build,

@@ -13,7 +13,7 @@ import numpy as np
 from searchapp.corpus import Document, Rejected, Source, passage_of
 from searchapp.corpus.cut_rule import CutRule
 from searchapp.corpus.cutter import Cutter
-from searchapp.corpus.source import SourceFile
+from searchapp.corpus.source import SourceFile, checked_label
 from searchapp.corpus.walk import READ, REFUSED, SKIPPED
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError
@@ -99,6 +99,8 @@ def named(sources: Sequence[Source], labels: Sequence[str], known: Sequence[Name
     for number, source in enumerate(sources):
         path, label = absolute(source.name), source.label
         asked = labels[number] if labels else None
+        if asked is not None:
+            label = checked_label(asked)
         before = by_path.get(path)
         if before is not None:
             if asked is not None and asked != before:

@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.index.storage.directory import ChecksumWriter
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 NO_IDS = np.zeros(0, dtype=np.uint64)
 _TEXTS = ("source", "path", "sha256", "reader", "outcome", "reason")
 _NUMBERS = ("size", "mtime_ns", "rejected")
+_LISTS = ("ids", "former")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +32,8 @@ class LedgerEntry:
 
     ``size`` in bytes, ``mtime_ns`` the time of change, ``sha256`` of the content ("" where it was not read), ``reader``
     what read it, with its version. ``outcome`` is read, refused or skipped, for ``reason``. ``rejected`` counts its
-    records that are no document; ``ids`` are the 64-bit hashes of the ids of the others, uint64.
+    records that are no document; ``ids`` are the 64-bit hashes of the ids of the others, uint64. ``former`` are those
+    of documents that a table had once and has no more, and the index still has.
     """
 
     source: str
@@ -40,12 +46,12 @@ class LedgerEntry:
     reason: str = ""
     rejected: int = 0
     ids: np.ndarray = field(default_factory=lambda: NO_IDS)
+    former: np.ndarray = field(default_factory=lambda: NO_IDS)
 
     def equals(self, other: LedgerEntry) -> bool:
         """Whether the two say the same."""
-        return all(getattr(self, name) == getattr(other, name) for name in (*_TEXTS, *_NUMBERS)) and np.array_equal(
-            self.ids, other.ids
-        )
+        same = all(getattr(self, name) == getattr(other, name) for name in (*_TEXTS, *_NUMBERS))
+        return same and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _LISTS)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -89,9 +95,11 @@ def write_ledger(draft: ChecksumWriter, entries: Iterable[LedgerEntry]) -> None:
     rows = list(entries)
     columns = {name: pa.array([getattr(row, name) for row in rows], pa.large_string()) for name in _TEXTS}
     columns |= {name: pa.array([getattr(row, name) for row in rows], pa.int64()) for name in _NUMBERS}
-    ends = np.cumsum([0, *(len(row.ids) for row in rows)], dtype=np.int64)
-    ids = np.concatenate([NO_IDS, *(row.ids for row in rows)])
-    columns["ids"] = pa.LargeListArray.from_arrays(pa.array(ends), pa.array(ids, pa.uint64()))
+    for name in _LISTS:
+        lists = [getattr(row, name) for row in rows]
+        ends = np.cumsum([0, *map(len, lists)], dtype=np.int64)
+        values = pa.array(np.concatenate([NO_IDS, *lists]), pa.uint64())
+        columns[name] = pa.LargeListArray.from_arrays(pa.array(ends), values)
     table = pa.table(columns)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
@@ -111,16 +119,18 @@ def read_ledger(folder: Path, names: Sequence[str]) -> Ledger:
             table.validate(full=True)
             texts = [table.column(column).to_pylist() for column in _TEXTS]
             numbers = [table.column(column).to_pylist() for column in _NUMBERS]
-            lists = table.column("ids").combine_chunks()
-            ids, ends = lists.flatten().to_numpy(zero_copy_only=False), lists.value_lengths().to_numpy()
+            lists = [_split(table.column(column).combine_chunks()) for column in _LISTS]
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise IndexStoreError(
                 f"data/{name} cannot be read as a ledger of files ({error}); "
                 f"mend it with `searchapp verify {folder.parent} --repair`"
             ) from error
-        begin = 0
-        for text, number, length in zip(zip(*texts, strict=True), zip(*numbers, strict=True), ends, strict=True):
-            values = dict(zip((*_TEXTS, *_NUMBERS), (*text, *number), strict=True))
-            ledger.put(LedgerEntry(**values, ids=ids[begin : begin + int(length)]))
-            begin += int(length)
+        for values in zip(*texts, *numbers, *lists, strict=True):
+            ledger.put(LedgerEntry(**dict(zip((*_TEXTS, *_NUMBERS, *_LISTS), values, strict=True))))
     return ledger
+
+
+def _split(lists: pa.LargeListArray) -> list[np.ndarray]:
+    """The lists of a column as arrays."""
+    ids, ends = lists.flatten().to_numpy(zero_copy_only=False), np.cumsum(lists.value_lengths().to_numpy())
+    return np.split(ids, ends[:-1].astype(np.int64)) if len(lists) else []
