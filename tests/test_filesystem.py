@@ -176,7 +176,7 @@ def test_names_in_decomposed_unicode(tmp_path: Path, tiny_encoder) -> None:
     (folder / name).write_text("# Bees\n\nBees make honey.\n")
     build([str(folder)], folder / "ix", tiny_encoder)
     (hit,) = Index.open(folder / "ix", encoder=tiny_encoder).search("honey", k=5)
-    assert hit.id.startswith(name)
+    assert hit.id.startswith(f"{folder.name}/{name}#")
 
 
 def test_no_two_files_of_an_index_differ_in_case_alone(tmp_path: Path, tiny_encoder) -> None:

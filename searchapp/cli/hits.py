@@ -40,7 +40,7 @@ def show(index: Index, answer: Answer, passages: bool = True) -> None:
         say("  nothing passes")
     snippets = _snippets(index, answer, passages)
     for rank, (hit, snippet) in enumerate(zip(answer.hits, snippets, strict=True), 1):
-        title = hit.title or hit.id
+        title = name_of(hit)
         label = "" if title == hit.id else "  " + style(hit.id, DIM)
         say(f"{rank:>3}  {_worth(hit, answer)}  {style(textwrap.shorten(title, width() - 14), BOLD)}{label}")
         for line in textwrap.wrap(snippet, width() - 12, max_lines=3, placeholder=" …"):
@@ -51,6 +51,12 @@ def show(index: Index, answer: Answer, passages: bool = True) -> None:
     spent += [f"rerank {seconds_text(answer.rerank_seconds)}"] if answer.rerank_seconds else []
     say(style(f"     {', '.join(spent)}", DIM))
     say()
+
+
+def name_of(hit: Hit) -> str:
+    """What a hit is called: by its title, else by the file it stands in, else by its id."""
+    file = hit.metadata.get("file")
+    return hit.title or (file if isinstance(file, str) and file else hit.id)
 
 
 def _worth(hit: Hit, answer: Answer) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import BOLD, complain, notice, say, style
-from searchapp.cli.hits import show, show_json
+from searchapp.cli.hits import name_of, show, show_json
 from searchapp.cli.lists import input_lines
 from searchapp.cli.options import OUTPUT, SEARCH, FusionOptions, RerankOptions
 from searchapp.cli.signatures import command, option, options_from
@@ -211,6 +211,6 @@ def _passing(index: Index, expression: str) -> int:
 
 def _show_whole(answer: Answer, rank: int) -> None:
     hit = answer.hits[rank - 1]
-    say(f"{style(hit.title or hit.id, BOLD)}\n{hit.text}")
+    say(f"{style(name_of(hit), BOLD)}\n{hit.text}")
     if hit.metadata:
         say(", ".join(f"{key}: {value}" for key, value in hit.metadata.items()))

@@ -13,9 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from searchapp.corpus.block_readers import read_blocks
 from searchapp.corpus.cut import CutPassage, cut
@@ -25,6 +23,9 @@ from searchapp.corpus.folder import decoded, file_fault, front_matter_of, has_bo
 from searchapp.corpus.front_matter import FrontMatter
 from searchapp.corpus.lines import Lines
 from searchapp.corpus.validate import RawRecord, validate
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DIGITS = 10
 

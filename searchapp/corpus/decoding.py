@@ -145,6 +145,7 @@ def _zeros(start: bytes) -> str:
         for step in (1, -1):  # from the high byte down: big-endian, little-endian
             zeros = [part[place::width].count(0) for place in range(width)][::step]
             high = zeros[0] == count and zeros[1] > 0.8 * count if width == 4 else zeros[0] > 0.2 * count
+            high = high and (zeros[0] > 2 or zeros[0] > count / 2)  # one zero in a few letters is no encoding
             if count > 1 and high and zeros[-1] <= zeros[0] / 10:
                 return encoding
     return ""

@@ -156,7 +156,14 @@ class Source:
             read = partial(cutter.records, corpus, file, self.label, "") if self.is_cut else self._read
             reader = cutter.reader if self.is_cut else f"{self.kind} 1"
             yield SourceFile(
-                corpus.name, file, corpus, reader, found.st_size, found.st_mtime_ns, is_cut=self.is_cut, _read=read
+                corpus.name.encode(errors="backslashreplace").decode(),
+                file,
+                corpus,
+                reader,
+                found.st_size,
+                found.st_mtime_ns,
+                is_cut=self.is_cut,
+                _read=read,
             )
 
     def _below(self, folder: Path, cutter: Cutter) -> Iterator[SourceFile]:

@@ -303,6 +303,8 @@ class _BuildRun:
         self._progress.stage("encoding", unit="doc", done=self._manifest.rows)
         self._remember_ids()
         self._began = time.perf_counter() - self._seconds
+        for source in sources:
+            log.info("reading %s", source.name)
         cutter = cutter_of(self._encoder, self._manifest)
         files = [(source, file) for source in sources for file in source.files(cutter)]
         total, before = max(1, sum(file.size for _, file in files)), 0

@@ -21,6 +21,7 @@ from searchapp.cli.search import QueryOptions
 from searchapp.cli.signatures import GroupedCommand
 from searchapp.cli.verbosity import PANEL
 from searchapp.encoder import Encoder
+from searchapp.encoder.options import LoadOptions
 from searchapp.evaluate.retrieval import Request
 from searchapp.index import BuildSettings
 from searchapp.index.ann.request import Targets
@@ -81,11 +82,15 @@ def _defaults(function: Any) -> dict[str, Any]:
 
 
 def test_the_defaults_are_those_of_the_library() -> None:
-    load, encoder = _defaults(Encoder.load), EncoderOptions()
+    encoder, named = EncoderOptions(), {"device": "auto", "dtype": "auto", "attention": "auto", "backend": "torch"}
     for field in fields(encoder):
         name = {"adapter": "adapters"}.get(field.name, field.name)
         if name != "model":  # which a library call has to name
-            assert (getattr(encoder, field.name) or None) == load[name], name
+            assert name in LoadOptions.__annotations__, name
+            assert (getattr(encoder, field.name) or None) == named.get(name), name
+    assert all(
+        f'named(options, "{name}", "{value}")' in inspect.getsource(Encoder.load) for name, value in named.items()
+    )
     assert IndexOptions().settings() == BuildSettings()
     assert TargetOptions().over() == Targets()
     asked = QueryOptions()

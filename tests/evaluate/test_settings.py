@@ -172,7 +172,7 @@ def test_no_reduction_is_not_the_same_as_leaving_it_to_the_rule(run, beir: Path,
     real = retrieval.build
 
     def building(*arguments, **options):
-        asked.append(options["pca"])
+        asked.append(arguments[3].pca)
         return real(*arguments, **options)
 
     monkeypatch.setattr(retrieval, "build", building)

@@ -43,8 +43,8 @@ class Sequence:
             done = add([source], self.root, encoder, segment_size=self._segment)
             if not begun:
                 assert (done.added, done.changed, done.unchanged) == counts
-                new = [fields["text"] for key, fields in what.items() if old.get(key) != fields["text"]]
-                assert sorted(encoder.encoded) == sorted(new), "only new and changed texts are encoded"
+                new = [fields["text"] for fields in what.values() if fields["text"] not in old.values()]
+                assert sorted(encoder.encoded) == sorted(new), "only texts that are nowhere in the index are encoded"
 
         return change
 

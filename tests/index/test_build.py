@@ -273,7 +273,7 @@ def test_a_newer_format_is_refused_both_ways(tmp_path: Path, corpus, hash_encode
     newer = replace(summary.manifest, format=99, number=summary.manifest.number + 1)
     (tmp_path / "ix" / f"manifest-{newer.number:010d}.json").write_bytes(dump(newer))
     for use in (VectorIndex.open, lambda root: build([path], root, hash_encoder)):
-        with pytest.raises(IndexStoreError, match="format 99.*reads formats 1 to 2"):
+        with pytest.raises(IndexStoreError, match="format 99.*reads formats 1 to 3"):
             use(tmp_path / "ix")
 
 

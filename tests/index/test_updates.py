@@ -13,6 +13,7 @@ import pytest
 from searchapp.errors import IndexStoreError, ModelError
 from searchapp.index import Filter, VectorIndex, examine, verify
 from searchapp.index.lexical.bm25 import add_lexical
+from searchapp.index.storage.migrate import FORMAT
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 from searchapp.index.tune import tune
@@ -25,6 +26,9 @@ from tests.index.power import Unsynced
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.index.handed.make_disk", Unsynced)
+
+
+FIELDS = {"rows": "documents_file", "vectors": "vectors_file", "marks": "hashes_file"}  # by the kind of file
 
 
 def found(root: Path, query: np.ndarray, k: int, filter: str | None = None) -> list[tuple[str, float]]:
@@ -70,7 +74,7 @@ def test_an_index_of_format_1_opens_and_is_brought_up_to_date(tmp_path: Path, co
     changed = write(tmp_path / "more.jsonl", {"d3": {"text": "another"}, "n1": {"text": "new"}})
     done = add([changed], tmp_path / "ix", encoder)
     assert (done.added, done.changed, encoder.encoded) == (1, 1, ["another", "new"])
-    assert done.manifest.format == 2
+    assert done.manifest.format == FORMAT
     assert all(segment.hashes_file for segment in done.manifest.segments)
     assert delete(tmp_path / "ix", ["d0"]).deleted == 1
     assert compact(tmp_path / "ix").manifest.rows == 30
@@ -242,7 +246,7 @@ def test_an_empty_index_says_how_it_gets_documents(tmp_path: Path, corpus) -> No
 def test_compacting_does_not_copy_damage_under_a_checksum_that_holds(tmp_path: Path, corpus, kind: str) -> None:
     build([str(corpus(12))], tmp_path / "ix", HashEncoder())
     delete(tmp_path / "ix", ["d3"])
-    path = tmp_path / "ix" / "data" / getattr(Snapshot.open(tmp_path / "ix").manifest.segments[0], kind)
+    path = tmp_path / "ix" / "data" / getattr(Snapshot.open(tmp_path / "ix").manifest.segments[0], FIELDS[kind])
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
