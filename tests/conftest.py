@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiers import is_integration
+
+TESTS = Path(__file__).resolve().parent
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m deselects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is of the integration tier."""
+    for item in items:
+        if is_integration(item.path.relative_to(TESTS).as_posix()):
+            item.add_marker(pytest.mark.integration)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +108,10 @@ def test_the_reason_of_a_foreign_error_is_one_line():
     assert reason_of(ValueError("first.\nsecond")) == "first"
     assert reason_of(ValueError()) == "ValueError"
     assert reason_of(FileNotFoundError(errno.ENOENT, "No such file or directory", "x")) == "No such file or directory"
+
+
+def test_the_tiers_name_files_that_are_there() -> None:
+    from tests.tiers import FILES, FOLDERS
+
+    tests = Path(__file__).parent
+    assert not [name for name in (*FILES, *FOLDERS) if not (tests / name).exists()]
