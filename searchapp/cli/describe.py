@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from searchapp.index.storage.manifest import Lexical, Manifest
 
 
+SHOWN = 8  # reasons
+
+
 def report(path: Path, summary: BuildSummary) -> None:
     """Print what was built, one fact a line."""
     manifest = summary.manifest
@@ -29,7 +32,8 @@ def report(path: Path, summary: BuildSummary) -> None:
         f"{count:,} {reason}" for reason, count in sorted(plan.reasons.items(), key=lambda item: -item[1])
     )
     say(f"rejected       {plan.rejected:,}" + (f" ({reasons}); see {path / 'rejected.jsonl'}" if plan.rejected else ""))
-    say(f"files          {describe_files(summary.files)}")
+    if summary.files.walked:  # an index of the first scheme has no ledger
+        say(f"files          {describe_files(summary.files)}")
     for line in describe_cut(manifest):
         say(line)
     describe_index(manifest)
@@ -50,7 +54,9 @@ def describe_files(files: FileCounts) -> str:
     parts = [f"{files.read:,} read"]
     for name, count in (("refused", files.refused), ("skipped", files.skipped)):
         common = sorted(files.reasons[name].items(), key=lambda item: -item[1])
-        why = ", ".join(f"{number:,} {reason.removeprefix('no reader for ')}" for reason, number in common)
+        why = ", ".join(f"{number:,} {reason.removeprefix('no reader for ')}" for reason, number in common[:SHOWN])
+        if rest := sum(number for _, number in common[SHOWN:]):
+            why += f", {rest:,} others"
         parts.append(f"{count:,} {name}" + (f" ({why})" if why else ""))
     unopened = f"; {files.unopened:,} had not changed" if files.unopened else ""
     return f"{', '.join(parts)}, of {files.walked:,}{unopened}"

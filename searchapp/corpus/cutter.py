@@ -78,9 +78,13 @@ class Cutter:
         about = front_matter_of(path, file)
         if about.lines and about.fields is not None and not has_body(path, file, about.lines):
             about = FrontMatter(0)  # a file of nothing else is a document: its front matter is its text
+        name = f"{source}/{relative}" if relative else source
+        checked = validate(RawRecord({**about.metadata, "id": name, "title": about.title, "text": "."}, file, 1))
+        if isinstance(checked, Rejected):  # what all of its passages share cannot be stored
+            yield Record(checked, 1.0)
+            return
         lines = Lines(path, file, returns=True)
         blocks = read_blocks(decoded(lines, file), path.suffix.lower(), about)
-        name = f"{source}/{relative}" if relative else source
         met: Counter[str] = Counter()
         for passage in cut(blocks, self.rule, self.measure, about.title):
             digest = passage_digest(passage.headings, passage.text)

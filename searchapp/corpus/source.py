@@ -44,6 +44,10 @@ _ACCEPTED = (
 )
 
 
+class EmptyFolderError(CorpusError):
+    """A folder has no file that is read."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file of a source. ``path`` is its path within the source, ``file`` its name in messages, ``place`` on disk.
@@ -136,7 +140,7 @@ class Source:
     def files(self, cutter: Cutter) -> Iterator[SourceFile]:
         """Yield every file of the source without opening it; refused and skipped ones have the reason.
 
-        Raises CorpusError where no file of a folder can be read, or a file went away.
+        Raises EmptyFolderError, after the last, where a folder has no text, and CorpusError where a file went away.
         """
         if self.place is None:
             yield SourceFile(self.name, self.name, None, self.kind, _read=self._read)
@@ -167,7 +171,7 @@ class Source:
                 is_cut=True, _read=read,
             )  # fmt: skip
         if not count:
-            raise CorpusError(no_text_files(self.name))
+            raise EmptyFolderError(no_text_files(self.name))
 
     def identity(self) -> str:
         """Return a SHA-256 in hex that changes when the content may have: file names, sizes, times of change.
@@ -255,15 +259,15 @@ def _folder(path: Path, name: str) -> Source:
 
 def checked_label(label: str) -> str:
     """Return a name for a source unchanged. Raises CorpusError for one that cannot be part of an id."""
-    if not label.strip() or label != label.strip() or "#" in label or not label.isprintable():
-        raise CorpusError(f"a source cannot be named {label!r}: expected a name without # and outer blanks")
+    if not label.strip() or label != label.strip() or set(label) & set("#/") or not label.isprintable():
+        raise CorpusError(f"a source cannot be named {label!r}: expected a name without #, / and outer blanks")
     return label
 
 
 def _label(path: Path) -> str:
     """The name of a folder or file; of ``.`` and ``..`` too."""
     name = path.resolve().name or "root"
-    return name.encode(errors="backslashreplace").decode().replace("#", "_").strip()
+    return name.encode(errors="backslashreplace").decode().replace("#", "_").strip() or "source"
 
 
 def _file_marks(base: Path, files: Iterable[Path] | None) -> Iterator[str]:

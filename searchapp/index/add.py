@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source
-from searchapp.corpus.source import SourceFile, find_source, open_source
-from searchapp.corpus.walk import READ, SKIPPED
+from searchapp.corpus.cutter import Cutter
+from searchapp.corpus.source import EmptyFolderError, SourceFile, find_source, open_source
+from searchapp.corpus.walk import READ, REFUSED, SKIPPED
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.encoder_match import recorded_backend, require_match
@@ -46,7 +47,7 @@ from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.hashes import ID, METADATA, TEXT, hash_document
-from searchapp.index.storage.ledger import LedgerEntry, write_ledger
+from searchapp.index.storage.ledger import NO_IDS, LedgerEntry, write_ledger
 from searchapp.index.storage.manifest import Addition, Manifest, NamedSource, Segment, Staged
 from searchapp.index.storage.segment import (
     SEGMENT_CHARACTERS,
@@ -153,23 +154,23 @@ def _opened(
     Raises CorpusError or IndexStoreError where one is not there, or does not go with the others or with the index.
     """
     found: list[Source] = []
+    labels: list[str] = []
     missing: list[NamedSource] = []
     by_path = {source.path: source for source in manifest.sources}
-    for name in sources:
+    for number, name in enumerate(sources):
         known = by_path.get(str(Path(name).resolve()))
         try:
             found.append(open_source(name) if manifest.scheme != SCHEME else _found(name))
+            labels += settings.names[number : number + 1]
         except CorpusError as error:
             if not settings.sync or known is None:
                 raise
             if not settings.prune:
-                raise IndexStoreError(
-                    f"{error}. Nothing was removed from {path}; is a disk not mounted? To remove all that the index "
-                    f"has of {known.label}, give --sync --prune"
-                ) from error
+                raise _nothing_there(error, path, known.label) from error
             missing.append(known)
     if manifest.scheme == SCHEME:
-        return named(found, settings.names if found else (), manifest.sources), missing
+        whole = len(settings.names) == len(sources)
+        return named(found, labels if whole else settings.names, manifest.sources), missing
     if settings.names and not settings.sync:
         raise IndexStoreError(f"{path} has ids of the first scheme, without names of sources; leave --name out")
     if settings.sync:
@@ -177,13 +178,20 @@ def _opened(
         lacking = dict.fromkeys(source["name"] for source in before)
         for source in found:
             lacking.pop(absolute(source.name), None)
-        if lacking:
+        if lacking and not settings.prune:
             raise IndexStoreError(
                 f"{path} has ids of the first scheme; --sync gives it new ones, and needs all of its sources for that: "
-                f"add {', '.join(list(lacking)[:NAMED])}"
+                f"add {', '.join(list(lacking)[:NAMED])}; or give --prune to remove what the index has of them"
             )
         return named(found, settings.names), []
     return found, []
+
+
+def _nothing_there(error: CorpusError, path: Path, label: str) -> IndexStoreError:
+    return IndexStoreError(
+        f"{error}. Nothing was removed from {path}; is a disk not mounted? To remove all that the index has of "
+        f"{label}, give --sync --prune"
+    )
 
 
 def _found(name: str) -> Source:
@@ -212,7 +220,8 @@ class _AddRun:
         self._pending: dict[str, tuple[Document, int | None]] = {}  # by id, with the row that has its vector
         self._replaced = np.zeros(start.rows, dtype=bool)
         self._removed = np.zeros(start.rows, dtype=bool)
-        self._new_texts: set[int] = set()  # hashes of the texts that were added
+        self._new_texts: set[int] = set()  # hashes of the texts that were read, in a sync
+        self._read_characters = 0
         self._ledger = self._snapshot.ledger()
         self._entries: list[LedgerEntry] = []  # new and changed ones
         self._dropped: list[LedgerEntry] = []
@@ -253,22 +262,27 @@ class _AddRun:
             self._drop(self._ledger.of(source.label))
         if self._renews:
             self._removed |= ~(self._gone | self._index.met)
+        self._spare_shared()
         labels = [source.label for source in sources] + [source.label for source in missing]
         self._require_few_removed(labels)
+        removed = int((self._removed & ~self._gone).sum())
+        if removed and self._settings.sync and not self._settings.dry_run:
+            noun = "document" if removed == 1 else "documents"
+            self._progress.stage(f"removing {removed:,} {noun} that the sources do not have any more")
         self._write()
         manifest = self._manifest if self._settings.dry_run else self._finish(sources, names)
         return Added(
             manifest, self._counts["added"], self._counts["changed"], self._counts["unchanged"],
             rejected=self._reasons.total(), encoded=self._encoded, resumed=self._resumed,
             reasons=dict(self._reasons), tokens=self._tokens, seconds=time.perf_counter() - began,
-            notices=self._notices(), removed=int((self._removed & ~self._gone).sum()), files=self._file_counts,
+            notices=self._notices(), removed=removed, files=self._file_counts,
             missing=tuple(self._missing),
         )  # fmt: skip
 
     def _files_of(self, sources: Sequence[Source]) -> Iterator[tuple[float, Document | Rejected, FileReader | None]]:
         """Yield the records of the files that have to be read; settle every file, and what is gone from the sources."""
         cutter = cutter_of(self._encoder, self._manifest)
-        files = [(source, list(source.files(cutter))) for source in sources]
+        files = [(source, self._listed(source, cutter)) for source in sources]
         total, before = max(1, sum(file.size for _, found in files for file in found)), 0
         for source, found in files:
             for file in found:
@@ -287,12 +301,25 @@ class _AddRun:
                 before += file.size
             self._find_missing(source, found)
 
+    def _listed(self, source: Source, cutter: Cutter) -> list[SourceFile]:
+        """The files of a source. A folder without a text is refused, but where it is to be emptied."""
+        found: list[SourceFile] = []
+        try:
+            found.extend(source.files(cutter))
+        except EmptyFolderError as error:
+            if not self._settings.sync or not self._ledger.of(source.label):
+                raise
+            if not self._settings.prune:
+                raise _nothing_there(error, self._writer.root, source.label) from error
+        return found
+
     def _same(self, file: SourceFile, entry: LedgerEntry) -> LedgerEntry | None:
         """The entry of a file that has not changed, with its present time of change; None where it is to be read.
 
-        A table with rejected records is read, to list them again; so is a file of which documents were deleted since.
+        A file with rejected records is read, to list them again; so is one of which documents were deleted since.
         """
-        if entry.reader != file.reader or file.outcome != READ or (entry.rejected and not file.is_cut):
+        whole = file.is_cut and entry.outcome == REFUSED and entry.rejected == 1  # refused as a whole
+        if entry.reader != file.reader or file.outcome != READ or (entry.rejected and not whole):
             return None
         if len(self._index.rows_with(entry.ids)) < len(entry.ids):
             return None
@@ -353,9 +380,24 @@ class _AddRun:
         rows = self._index.rows_with(ids)
         self._removed[rows[~self._index.met[rows]]] = True
 
+    def _spare_shared(self) -> None:
+        """Keep the documents that another file has too: a later one of tables took the place of an earlier one's."""
+        rows = np.flatnonzero(self._removed)
+        if not len(rows):
+            return
+        entries = {entry.key: entry for entry in self._ledger}
+        for entry in self._dropped:
+            entries.pop(entry.key, None)
+        entries |= {entry.key: entry for entry in self._entries}
+        owned = np.concatenate([NO_IDS, *(entry.ids for entry in entries.values())])
+        self._removed[rows[np.isin(self._index.id_hashes(rows), owned)]] = False
+
     def _require_few_removed(self, labels: Sequence[str]) -> None:
         """Refuse to remove more than half of what the index has of its sources: it may be a disk that is missing."""
-        if not self._settings.sync or self._settings.prune or self._renews:
+        if not self._settings.sync or self._settings.prune:
+            return
+        if self._renews:
+            self._require_much_text()
             return
         rows = np.flatnonzero(self._removed & ~self._index.met)
         texts = self._index.text_hashes(rows)
@@ -365,6 +407,18 @@ class _AddRun:
             raise IndexStoreError(
                 f"{lost:,} of {had:,} passages that {self._writer.root} has of {', '.join(labels[:NAMED])} would go, "
                 "more than half; none was removed: give --prune if that is meant, or look with --dry-run --prune"
+            )
+
+    def _require_much_text(self) -> None:
+        """Refuse new ids where the sources have less than half of the text: passages are cut anew, and not compared."""
+        had = 0
+        for number, segment in enumerate(self._manifest.segments):
+            kept = ~self._gone[segment.base : segment.base + segment.count]
+            had += sum(len(document.text) for document in self._snapshot.documents.documents(number, kept))
+        if self._read_characters * 2 < had:
+            raise IndexStoreError(
+                f"the sources have {self._read_characters:,} characters of text, {self._writer.root} has {had:,}: more "
+                "than half would go; none was removed: give --prune if that is meant"
             )
 
     def _take(self, item: Document | Rejected, reader: FileReader | None) -> int:
@@ -381,7 +435,9 @@ class _AddRun:
             return 0
         if reader is not None:
             reader.accept(hashes[ID])
-            self._new_texts.add(hashes[TEXT])
+            self._read_characters += len(item.text)
+            if self._settings.sync:
+                self._new_texts.add(hashes[TEXT])
         if row is not None:
             self._index.met[row] = True
             self._removed[row] = False

@@ -323,12 +323,12 @@ class _BuildRun:
         if file.outcome == SKIPPED:
             self._entries.append(skipped_entry(source, file))
             return
-        reader, skip, known = FileReader(source, file), 0, None
+        reader = FileReader(source, file)
         partial = self._manifest.build.partial
         if partial is not None and (partial.source, partial.path) == (source.label, file.path):
             done = sum(len(entry.ids) for entry in self._ledger)  # the documents behind these are this file's
-            skip, known = partial.records, self._snapshot.hashes()[ID][done:]
-        for found, fraction in reader.read(skip, known):
+            reader.go_on(partial, self._snapshot.hashes()[ID][done:])
+        for found, fraction in reader.read():
             self._consumed += 1
             item = self._checked(found)
             if isinstance(item, Rejected):
@@ -344,7 +344,7 @@ class _BuildRun:
             full = len(self._pending) >= self._size or self._characters >= SEGMENT_CHARACTERS
             if full or len(self._rejections) >= PENDING_REJECTIONS:
                 self._tell(share[0] + share[1] * fraction)
-                self._commit(Partial(source.label, file.path, reader.records))
+                self._commit(Partial(source.label, file.path, reader.records, reader.rejected, reader.reason))
         self._entries.append(reader.entry())
 
     def _tell(self, fraction: float) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from searchapp.corpus.walk import READ, REFUSED, SKIPPED
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError
 from searchapp.index.storage.ledger import LedgerEntry
-from searchapp.index.storage.manifest import Manifest, NamedSource, Reach
+from searchapp.index.storage.manifest import Manifest, NamedSource, Partial, Reach
 from searchapp.progress import Progress
 
 SCHEME = 2  # of the ids that a new index has
@@ -26,7 +28,7 @@ PENDING_REJECTIONS = 20_000  # records, after which they are committed even with
 SAMPLED = 256  # documents of a segment whose tokens are counted to say how much is beyond the encoder's reach
 
 # What numbers must not be left out of, and colons and brackets not end: names in backticks, characters, bytes, UTF-8.
-_KEPT = r"`[^`]*`|U\+[0-9A-F]+|0x[0-9a-f]+|\w+(?:-[0-9]+)+"
+_KEPT = r"`[^`]*`|U\+[0-9A-F]+|0x[0-9a-f]+|\w+(?:-[0-9]+)+|(?<=\s)\.[0-9]+[A-Za-z]\w*"
 
 
 @dataclass
@@ -84,7 +86,7 @@ def cutter_of(encoder: Encoder, manifest: Manifest | None = None) -> Cutter:
 
 
 def named(sources: Sequence[Source], labels: Sequence[str], known: Sequence[NamedSource] = ()) -> list[Source]:
-    """The sources under the names they have in an index, or get there: no two have one.
+    """The sources under the names they have in an index, or get there: no two have one, and none is there twice.
 
     ``labels`` are what the user calls them, none or one for each. A source that the index knows by its place keeps its
     name. Tables, whose ids hold no name, are told apart by their place. Raises CorpusError for two texts of one name.
@@ -95,31 +97,35 @@ def named(sources: Sequence[Source], labels: Sequence[str], known: Sequence[Name
         )
     by_path = {source.path: source.label for source in known}
     taken = {source.label: source.path for source in known}
-    found = []
+    given: dict[str, Source] = {}  # by path
     for number, source in enumerate(sources):
         path, label = absolute(source.name), source.label
-        asked = labels[number] if labels else None
-        if asked is not None:
-            label = checked_label(asked)
-        before = by_path.get(path)
-        if before is not None:
-            if asked is not None and asked != before:
-                raise CorpusError(
-                    f"{source.name} is the source {before!r} of this index, not {asked!r}; leave --name out, or build "
-                    "an index of its own"
-                )
-            label = before
-        elif taken.get(label, path) != path and (asked is None or label not in {item.label for item in known}):
+        asked = checked_label(labels[number]) if labels else None
+        before = given[path].label if path in given else by_path.get(path)
+        if before is not None and asked is not None and asked != before:
+            raise CorpusError(
+                f"{source.name} is the source {before!r} of this index, not {asked!r}; leave --name out, or build "
+                "an index of its own"
+            )
+        if path in given:
+            continue
+        label = before or asked or label
+        met = {other.label for other in given.values()}
+        moves = asked is not None and label in {item.label for item in known}
+        if label in met or (taken.get(label, path) != path and not moves):
             if source.is_cut or asked is not None:
+                free = next(name for name in (f"{label}-{n}" for n in count(2)) if name not in taken)
+                names = [item.label for item in given.values()] + [free]
+                names += [other.label for other in sources[number + 1 :]]
                 raise CorpusError(
                     f"{source.name} and {taken[label]} are both named {label!r}, which their ids begin with; give one "
-                    f"of them another name: --name {label}-2; if it is the same source at another place, add it alone "
-                    f"with --name {label}"
+                    f"of them another name: {' '.join(f'--name {shlex.quote(name)}' for name in names)}; if it is the "
+                    f"same source at another place, add it alone with --name {shlex.quote(label)}"
                 )
             label = path
         taken[label] = path
-        found.append(replace(source, label=label))
-    return found
+        given[path] = replace(source, label=label)
+    return list(given.values())
 
 
 def recorded(sources: Sequence[Source], known: Sequence[NamedSource] = ()) -> tuple[NamedSource, ...]:
@@ -146,19 +152,23 @@ class FileReader:
     def __init__(self, source: Source, file: SourceFile) -> None:
         self.source, self.file = source, file
         self.records = 0  # read so far
+        self._skip = 0
         self._ids: list[int] = []
-        self._rejected = 0
-        self._reason = ""
+        self.rejected = 0
+        self.reason = ""  # of the first that was
         self._sha256 = ""
         self._failed = False
 
-    def read(self, skip: int = 0, before: np.ndarray | None = None) -> Iterator[tuple[Document | Rejected, float]]:
-        """Yield what the file holds and the share of it that is read, without the first ``skip`` records.
+    def go_on(self, partial: Partial, before: np.ndarray) -> None:
+        """Begin behind what an earlier run has read; ``before`` are the hashes of the ids of documents among that."""
+        self._skip, self._ids = partial.records, before.tolist()
+        self.rejected, self.reason = partial.rejected, partial.reason
 
-        ``before`` are the hashes of the ids of documents among these. A text file that cannot be read, or not to its
-        end, is one rejection; any other raises CorpusError.
+    def read(self) -> Iterator[tuple[Document | Rejected, float]]:
+        """Yield what the file holds and the share of it that is read, without what an earlier run has read.
+
+        A text file that cannot be read, or not to its end, is one rejection; any other raises CorpusError.
         """
-        self._ids = [] if before is None else before.tolist()
         if self.file.outcome == REFUSED:
             yield self._refused(self.file.reason), 1.0
             return
@@ -166,7 +176,7 @@ class FileReader:
             self._sha256 = self.file.sha256()
             for record in self.file.records():
                 self.records += 1
-                if self.records > skip:
+                if self.records > self._skip:
                     yield record.item, record.progress
         except CorpusError as error:
             if not self.file.is_cut:
@@ -184,16 +194,16 @@ class FileReader:
 
     def reject(self, item: Rejected) -> None:
         """Note a record that did not."""
-        self._rejected += 1
-        self._reason = self._reason or item.reason
+        self.rejected += 1
+        self.reason = self.reason or item.reason
 
     def entry(self) -> LedgerEntry:
         """What the ledger says of the file from now on. One that failed half-way will count as changed."""
         file = self.file
-        outcome, reason = (READ, "") if self._ids and not self._failed else (REFUSED, self._reason or "no records")
+        outcome, reason = (READ, "") if self._ids and not self._failed else (REFUSED, self.reason or "no records")
         return LedgerEntry(
             self.source.label, file.path, file.size, -1 if self._failed else file.mtime_ns, self._sha256, file.reader,
-            outcome, reason, self._rejected, np.array(self._ids, dtype=np.uint64),
+            outcome, reason, self.rejected, np.array(self._ids, dtype=np.uint64),
         )  # fmt: skip
 
 

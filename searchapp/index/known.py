@@ -71,6 +71,11 @@ class KnownDocuments:
         found: np.ndarray = self._hashes[TEXT][rows]
         return found
 
+    def id_hashes(self, rows: np.ndarray) -> np.ndarray:
+        """The hashes of the ids of rows, uint64."""
+        found: np.ndarray = self._hashes[ID][rows]
+        return found
+
     def id_of(self, row: int) -> str:
         """The id of a row."""
         return self._documents.read(row).id

@@ -161,11 +161,16 @@ class NamedSource:
 
 @dataclass(frozen=True)
 class Partial:
-    """The file that a build was reading when it last committed, and how many of its records it had read."""
+    """The file that a build was reading when it last committed, and how many of its records it had read.
+
+    ``rejected`` of them were no document, the first for ``reason``.
+    """
 
     source: str
     path: str
     records: int
+    rejected: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True)

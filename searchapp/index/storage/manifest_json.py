@@ -106,7 +106,13 @@ KEYS: dict[type, dict[str, str]] = {
         "analysis": "analysis",
     },
     NamedSource: {"label": "name", "path": "path", "kind": "kind"},
-    Partial: {"source": "source", "path": "path", "records": "records"},
+    Partial: {
+        "source": "source",
+        "path": "path",
+        "records": "records",
+        "rejected": "rejected",
+        "reason": "reason",
+    },
     Reach: {"documents": "documents", "tokens": "tokens", "beyond": "beyond"},
     Build: {
         "sources": "sources",

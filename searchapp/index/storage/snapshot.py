@@ -93,6 +93,11 @@ class Snapshot:
 
     def ledger(self) -> Ledger:
         """What was read of which file. Raises IndexStoreError for a damaged file."""
+        if damaged := self.check(self.manifest.ledger):  # a wrong entry would have passages removed
+            raise IndexStoreError(
+                f"{self.root} is damaged: {next(iter(damaged.values()))}; "
+                f"mend it with `searchapp verify {self.root} --repair`"
+            )
         return read_ledger(self._data, self.manifest.ledger)
 
     def path(self, name: str) -> Path:
