@@ -1,7 +1,7 @@
-"""The structure of a text as a row of blocks: headings, paragraphs, list items, table rows, code, quotes, signatures.
+"""The structure of a text as a sequence of blocks: headings, paragraphs, list items, table rows, code and so on.
 
 A reader of a format yields blocks in reading order; the cutter (``searchapp.corpus.cut``) packs them into passages and
-knows no format. Blocks laid end to end are the text: a block has the blank lines that follow it too, so that a passage
+knows no format. Blocks put end to end are the text: a block includes the blank lines that follow it, so that a passage
 is a stretch of the source. For example
 
     # Bees          HEADING, level 1, label "Bees"
@@ -12,7 +12,7 @@ is a stretch of the source. For example
     - honey         LIST_ITEM, level 1
     - wax           LIST_ITEM, level 1
 
-A reader that makes the text itself (a page, a sheet) ends each block with the blank that parts it from the next.
+A reader that composes the text itself (of a page, a sheet) ends each block with the white space before the next one.
 """
 
 from __future__ import annotations
@@ -142,6 +142,6 @@ class Builder:
 
 
 def indent_of(text: str) -> int:
-    """The columns before a line's first character that is no blank; a tab reaches to the next multiple of four."""
+    """The width of a line's indentation in columns; a tab reaches to the next multiple of four."""
     lead = text[: len(text) - len(text.lstrip(" \t"))]
     return len(lead.expandtabs(4)) if "\t" in lead else len(lead)

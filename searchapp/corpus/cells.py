@@ -1,4 +1,4 @@
-"""Cells of a table that were text as the values they stand for, where nothing of how they are written is lost."""
+"""The values of cells that are text: a number or true/false, where it would be written the same again."""
 
 from __future__ import annotations
 

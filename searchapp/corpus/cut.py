@@ -13,12 +13,12 @@ characters and of tokens, its title among them. The title is the path of heading
 The rule, version 2 (version 1 is ``searchapp.corpus.passages``):
 
 1. The text is cut before every heading that follows text. Headings that follow one another stay with what is below.
-2. A definition (what Sphinx describes: a function, an option) is cut off too, but short ones, under 300 characters, are
+2. A definition (what Sphinx describes: a function, an option) gets a passage of its own; one under 300 characters is
    joined with the next. A passage inside a definition has the definition's name in its path.
 3. What is longer than the budget is cut at the best place: before a definition, a paragraph, a list item or table row,
-   a nested item. The last such place wins; those that would leave less than a quarter of the budget filled (before a
-   definition: an eighth) come after all others. So short neighbours under one heading are joined, and items, rows,
-   paragraphs and code stay whole.
+   a nested item. Of several places of one kind the last is taken; a place that would leave less than a quarter of the
+   budget filled (before a definition: an eighth) is taken only where there is no other. So short neighbours under one
+   heading are joined, and items, rows, paragraphs and code stay whole.
 4. Only what is too long alone is cut inside: at a blank line, a sentence, a line, a word, between grapheme clusters.
    A cluster is cut where it alone is too long; nothing but a single character can pass the budget.
 5. A passage that begins inside a table repeats the table's header, before its own text.
@@ -26,7 +26,7 @@ The rule, version 2 (version 1 is ``searchapp.corpus.passages``):
    before, up to 15 % of it, from where a sentence begins.
 7. A title takes at most a third of the tokens: its outer headings go first, then the end of the last one.
 
-Nothing that a section does not hold has a part in how it is cut: an edit changes passages of its section only.
+How a section is cut depends on that section alone: an edit changes the passages of its section only.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def cut(
 ) -> Iterator[CutPassage]:
     """Pack the blocks of one file into passages, in their order.
 
-    ``measure`` counts the tokens of a title and a text as the encoder reads them (without it: bytes by three); no
+    ``measure`` counts the tokens of a title and a text as the encoder reads them (default: bytes divided by three); no
     passage has more than ``rule.tokens``. ``title`` is that of the file, which comes first in every path; ``name``
-    stands for a path that is empty. Memory: 3,000 characters and the longest block.
+    is the title where the path is empty. Memory: 3,000 characters and the longest block.
 
     Raises CorpusError where what the encoder puts around a text leaves no room in ``rule.tokens``.
     """
@@ -90,7 +90,7 @@ def cut(
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What to take: ``count`` whole pieces, and of the next one the characters up to ``point``."""
+    """What the next passage takes: ``count`` whole pieces, and the characters up to ``point`` of the one after them."""
 
     count: int
     point: int | None = None

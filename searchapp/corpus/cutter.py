@@ -1,4 +1,4 @@
-"""Text files as documents: cut by a rule, each passage under an id that is made of what it says.
+"""Text files as documents: a rule cuts them into passages, and the id of a passage is made of its content.
 
 The id of a passage is the name of its source, the file's place in the source, and ten hexadecimal digits of the SHA-256
 of its headings and text: ``notes/shop.md#1f0c2a9b7e``. The second equal passage of a file ends in ``.2``. So a passage
@@ -31,15 +31,15 @@ DIGITS = 10
 
 
 class TokenCounter(Protocol):
-    """What counts the tokens of documents: an encoder."""
+    """Counts the tokens of documents; ``searchapp.encoder.Encoder`` does."""
 
     @property
     def document_reach(self) -> int:
-        """The most tokens of a document that its vector is made of."""
+        """How many tokens of a document its vector is made of, at most."""
 
     @property
     def tokenizer_digest(self) -> str:
-        """What tells its tokenizer from another."""
+        """A digest that differs between tokenizers that give other tokens."""
 
     def document_tokens(self, texts: Sequence[str]) -> np.ndarray:
         """Tokens of each document, as the encoder would read it if it cut nothing."""
@@ -54,13 +54,16 @@ class Cutter:
 
     @classmethod
     def of(cls, encoder: TokenCounter, rule: CutRule | None = None) -> Cutter:
-        """Cut by what an encoder reads; ``rule`` is that of an index that goes on with it."""
+        """A cutter for an encoder; ``rule`` is the one that an index records.
+
+        Without it, a passage has at most the tokens that the encoder reads of a document.
+        """
         rule = rule or CutRule(tokens=max(LEAST_TOKENS, encoder.document_reach), tokenizer=encoder.tokenizer_digest)
         return cls(rule, lambda title, text: int(encoder.document_tokens([joined(title, text)])[0]))
 
     @property
     def reader(self) -> str:
-        """What a file's passages depend on beside the file: the version of the reader and the rule."""
+        """What passages depend on beside the file itself: the version of the reader and the rule, as a short text."""
         digest = hashlib.sha256(repr(sorted(self.rule.to_json().items())).encode()).hexdigest()[:DIGITS]
         return f"text {self.rule.version} {digest}"
 

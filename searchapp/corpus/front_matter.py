@@ -1,4 +1,4 @@
-"""What stands at the top of a Markdown file about the file: YAML between lines of `---`, or TOML between `+++`."""
+"""Front matter: metadata at the top of a Markdown file, as YAML between lines of `---` or TOML between `+++`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FrontMatter:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The fields but the title, and but those that a passage has of its own.
+        """The fields, without the title and without those that every passage has of its own.
 
         The entries of a field `metadata` that is an object stand beside them, as in a record.
         """

@@ -149,7 +149,7 @@ MARKERS: dict[str, Callable[[Lines], Iterator[Mark]]] = {
 
 
 def _windows(lines: Lines, width: int) -> Iterator[tuple[str, ...]]:
-    """Every line with those that follow it, "" past the end."""
+    """Yield every line with those that follow it; "" past the end."""
     window: deque[str] = deque()
     for _, line in lines:
         window.append(line)

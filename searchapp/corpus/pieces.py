@@ -1,4 +1,4 @@
-"""Blocks as the cutter packs them: how well the text can be cut before each, and what it stands under."""
+"""Pieces: blocks with what the cutter needs to know, how well the text can be cut before each and its headings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from searchapp.corpus.blocks import Block, BlockKind
 
 
 class Rank(IntEnum):
-    """How well the text before a piece can be parted from the piece."""
+    """How well the text can be cut before a piece: a higher rank is a better place."""
 
     GLUE = 0  # a heading, a signature, a table's header stay with what follows
     LINE = 1
@@ -57,7 +57,7 @@ class Piece(NamedTuple):
 
 
 def pieces(blocks: Iterable[Block]) -> Iterator[Piece]:
-    """Yield one piece a block that is not blank."""
+    """Yield a piece for each block that is not blank."""
     headings: list[tuple[int, str]] = []
     path: tuple[str, ...] = ()
     definitions: list[str] = []

@@ -1,4 +1,4 @@
-"""What the user names on the command line, opened as a stream of records by the one table of kinds."""
+"""Sources: what the user names on the command line, opened as files and records. ``READERS`` lists the kinds."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class EmptyFolderError(CorpusError):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a source: ``path`` is its place there, ``file`` how it is named to the user, ``place`` where it lies.
+    """One file of a source. ``path`` is its path within the source, ``file`` its name in messages, ``place`` on disk.
 
-    ``reader`` names what reads it, with its version: it changes when the same file would give other documents. ``size``
-    is in bytes, ``mtime_ns`` the time of change. ``outcome`` and ``reason`` are as in ``WalkedFile``.
+    ``reader`` names the reader and its version: it changes when the same file would give other documents. ``size`` is
+    in bytes, ``mtime_ns`` the time of change. ``outcome`` and ``reason`` are as in ``WalkedFile``.
     """
 
     path: str
@@ -75,7 +75,7 @@ class SourceFile:
         return _in_order(self._read(), self.file)
 
     def sha256(self) -> str:
-        """The SHA-256 of its content in hex; of a corpus that is no file: of what identifies it.
+        """The SHA-256 of its content in hex. ``python:stdlib`` is no file: there, of the interpreter's version.
 
         Raises CorpusError where it cannot be read.
         """
@@ -88,7 +88,7 @@ class SourceFile:
             raise CorpusError(f"{self.file}: cannot be read: {error.strerror}; {HINT}") from error
 
     def has_changed(self) -> bool:
-        """Whether its size or time of change is another than when it was found."""
+        """Whether its size or time of change differs from what it was when the file was found."""
         if self.place is None:
             return False
         try:
@@ -100,7 +100,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source that has been found readable. It can be read any number of times, and travels between processes.
+    """A source that was found readable. It can be read any number of times and sent to other processes.
 
     ``name`` is how the user named it, ``label`` its name in ids: that of the folder or file, unless one was given.
     """
@@ -114,15 +114,15 @@ class Source:
 
     @property
     def is_cut(self) -> bool:
-        """Whether it is text that is cut into passages, whose ids begin with the label."""
+        """Whether its files are text, which is cut into passages. The ids of these begin with the label."""
         return self.kind in ("folder", "text")
 
     def records(self, cutter: Cutter | None = None) -> Iterator[Record]:
         """Stream the records in an order that depends on the content alone; progress never falls and ends at 1.
 
-        Text is cut by ``cutter``; None: as the indexes of the first scheme have it, by characters, with ids that hold
-        line numbers. Raises CorpusError, while iterating, where the source is damaged or went away; what came before is
-        yielded.
+        ``cutter`` cuts text. Without it, text is cut by characters and ids hold line numbers, as in indexes of the
+        first scheme. Raises CorpusError, while iterating, where the source is damaged or went away; what came before
+        is yielded.
         """
         if cutter is None:
             yield from _in_order(self._read(), self.name)
@@ -138,7 +138,7 @@ class Source:
             before += file.size
 
     def files(self, cutter: Cutter) -> Iterator[SourceFile]:
-        """Yield every file of the source, those that are refused or skipped with the reason; none is opened.
+        """Yield every file of the source without opening it; refused and skipped ones have the reason.
 
         Raises EmptyFolderError, after the last, where a folder has no text, and CorpusError where a file went away.
         """
@@ -225,7 +225,7 @@ def open_source(source: str, label: str | None = None) -> Source:
 
 
 def find_source(source: str, label: str | None = None) -> Source:
-    """``open_source`` that opens no file: only what a source is."""
+    """Find out what a source is, as ``open_source`` does, but without opening a file."""
     if label is not None:
         checked_label(label)
     try:
@@ -265,7 +265,7 @@ def _folder(path: Path, name: str) -> Source:
 
 
 def checked_label(label: str) -> str:
-    """A name of a source as it is. Raises CorpusError for one that cannot stand in an id."""
+    """Return a name for a source unchanged. Raises CorpusError for one that cannot be part of an id."""
     if not label.strip() or label != label.strip() or set(label) & set("#/") or not label.isprintable():
         raise CorpusError(f"a source cannot be named {label!r}: expected a name without #, / and outer blanks")
     return label

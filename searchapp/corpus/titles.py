@@ -48,7 +48,7 @@ class Titles:
         return self._counted[1]
 
     def guess(self, title: str) -> int:
-        """``tokens`` without a count."""
+        """An estimate of ``tokens``, from the bytes of the title."""
         return self._around + len(title.encode()) // 4
 
     def _clipped(self, parts: list[str]) -> str:

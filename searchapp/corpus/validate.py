@@ -20,7 +20,7 @@ _ISO_2022 = re.compile(r"\x1b\$(?:[@AB]|[()*][A-Z@])")
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """What a reader found at one place: fields by name, not looked at yet."""
+    """What a reader found at one place: fields by name, not checked yet."""
 
     fields: Mapping[str, Any]
     file: str
@@ -28,7 +28,7 @@ class RawRecord:
 
 
 def validate(record_item: RawRecord) -> Document | Rejected:
-    """Turn one raw record into a document, or into the reason why it is none.
+    """Turn a raw record into a document, or into a rejection with the reason.
 
     The id is `_id`, or else `id`; an integer becomes a string. A missing or null title is the empty title. Every other
     field is metadata; the entries of a field `metadata` that is an object stand beside them (a field of the record wins

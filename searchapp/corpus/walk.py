@@ -1,4 +1,4 @@
-"""The files below a folder, every one with what is to become of it: read, refused or skipped, and why."""
+"""All files below a folder. Each has an outcome (read, refused or skipped) and, where it is not read, the reason."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ READ, REFUSED, SKIPPED = "read", "refused", "skipped"
 
 @dataclass(frozen=True, slots=True)
 class WalkedFile:
-    """A file below a folder: its place from there (``/`` between names), size in bytes, time of change in ns.
+    """A file below a folder: its relative path (``/`` between names), size in bytes, time of change in ns.
 
-    ``outcome`` is READ where a reader takes it, else REFUSED or SKIPPED for ``reason``. A folder that cannot be listed
-    stands as one refused file whose name ends in ``/``.
+    ``outcome`` is READ where there is a reader for it, else REFUSED or SKIPPED for ``reason``. A folder that cannot be
+    listed counts as one refused file; its path ends in ``/``.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Compacting: segments without the rows that are gone, small ones put together, and everything derived made again.
+"""Compacting: rewrite segments without deleted rows, merge small ones, and make reduction and FAISS index again.
 
 It is one commit: an interrupted one leaves the state before it. No document is encoded; vectors are copied as they are.
 """

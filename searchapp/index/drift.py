@@ -1,4 +1,4 @@
-"""Drift: how much a trained index loses once rows were folded in that it was not trained on.
+"""Drift: how much recall a trained index loses when rows are added to it that it was not trained on.
 
 Lists, codebooks and axes are fitted to the vectors of their day. The probe queries of the index ask it as it was
 trained, and again after each fold; stored vectors as queries would flatter it (docs/log.md). Where it has none, they
@@ -48,7 +48,7 @@ def _queries(index: VectorIndex, first: int) -> np.ndarray:
 
 
 def drifted(found: Drift | None) -> bool:
-    """Whether so much recall was lost that it has to be said."""
+    """Whether enough recall was lost to tell the user."""
     return found is not None and found.now < found.trained - LOSS
 
 

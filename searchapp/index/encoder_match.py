@@ -1,4 +1,4 @@
-"""The encoder that an index records: loaded again, and any other refused by the parts that differ."""
+"""The encoder that an index records: loads it again, and refuses any other with the parts that differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folding: rows that are searched exactly beside the FAISS index go into it once they have become many."""
+"""Folding: rows that are searched exactly beside the FAISS index are added to it once there are many of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Extended:
 
 
 def extend_index(writer: Writer, stage: Stage | None = None) -> Extended | None:
-    """Fold the fresh rows in and commit that, if they are many; None where they are not.
+    """Add the unindexed rows to the FAISS index and commit it, if there are many; None where there are few.
 
     A trained index takes them as it is, without being trained again, and its recall is measured before and after. An
     exact one is written anew; so is any that turns out not to take them.

@@ -1,4 +1,4 @@
-"""The documents that an add meets again: by id, by the hash of an id, and by what they say."""
+"""The documents an index has, as an add looks them up: by id, by the hash of an id, by title and text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class KnownDocuments:
         return self._ids.find(identifier)
 
     def has(self, row: int | None, hashes: tuple[int, int, int], *parts: int) -> bool:
-        """Whether these parts of a document are those of a row."""
+        """Whether these parts of a document (by hash) equal those of a row."""
         return row is not None and all(int(self._hashes[part][row]) == hashes[part] for part in parts)
 
     def append(self, snapshot: Snapshot) -> None:

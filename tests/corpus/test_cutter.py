@@ -50,8 +50,8 @@ def test_the_name_of_a_source_can_be_chosen(tmp_path: Path) -> None:
     (tmp_path / "x.md").write_text("text")
     assert documents(tmp_path / "x.md", "mine")[0].id == f"mine#{digest(text='text')}"
     assert documents(tmp_path, "mine")[0].id == f"mine/x.md#{digest(text='text')}"
-    for wrong in ("", " a", "a#b", "a\nb"):
-        with pytest.raises(CorpusError, match="expected a name without # and outer blanks"):
+    for wrong in ("", " a", "a#b", "a/b", "a\nb"):
+        with pytest.raises(CorpusError, match="expected a name without #, / and outer blanks"):
             open_source(str(tmp_path), wrong)
 
 

@@ -1,4 +1,4 @@
-"""The states on disk: manifests by number, the copies that mend them, and what is wrong with the files they name."""
+"""The commits on disk: manifests by number, their copies, and what is wrong with the files they name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def copy_of(path: Path) -> Path:
 
 
 def numbered(root: Path) -> list[tuple[int, Path]]:
-    """Where the manifests are by number, newest first, also one of which only the copy is left."""
+    """Numbers and paths of all manifests, newest first, including those of which only the copy is left."""
     found = [(re.fullmatch(r"manifest-([0-9]{1,18})\.(json|copy)", path.name), path) for path in root.iterdir()]
     numbers = {int(match[1]): path.with_suffix(".json") for match, path in found if match}
     return sorted(numbers.items(), reverse=True)
@@ -44,7 +44,8 @@ def numbered(root: Path) -> list[tuple[int, Path]]:
 def commits(root: Path) -> Iterator[CommitOnDisk]:
     """Read every manifest, newest first; a file that a writer removes meanwhile is passed over.
 
-    Where one is missing or damaged, its copy is read. An older state of which the copy alone is left was being removed.
+    Where one is missing or damaged, its copy is read. A state of which only the copy is left, beside a newer one that
+    is usable, was being removed; it is passed over.
     """
     usable = False
     for number, path in numbered(root):

@@ -1,8 +1,8 @@
-"""The ledger of files: what was read for an index, what it became, and what was not read, with the reason.
+"""The ledger of an index: for each file of its sources, whether it was read and what it became.
 
 It is kept in Arrow files, one for each commit of a build, which are joined when the build or add has finished. A later
-entry of a file takes the place of an earlier one. An add asks it which files have changed, and which passages a file
-had; a build that goes on asks it which files are done.
+entry of a file replaces an earlier one. An add asks it which files have changed, and which passages a file had; a build
+that goes on asks it which files are done.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _LISTS = ("ids", "former")
 
 @dataclass(frozen=True, eq=False)
 class LedgerEntry:
-    """A file of a source: ``source`` is the source's label, ``path`` the file's place there.
+    """A file of a source: ``source`` is the source's label, ``path`` the file's path within it.
 
     ``size`` in bytes, ``mtime_ns`` the time of change, ``sha256`` of the content ("" where it was not read), ``reader``
-    what read it, with its version. ``outcome`` is read, refused or skipped, for ``reason``. ``rejected`` counts its
-    records that are no document; ``ids`` are the 64-bit hashes of the ids of the others, uint64. ``former`` are those
-    of documents that a table had once and has no more, and the index still has.
+    the reader and its version. ``outcome`` is read, refused or skipped, for ``reason``. ``rejected`` counts its
+    rejected records; ``ids`` are 64-bit hashes (uint64) of the ids of its documents. ``former`` are hashes of the same
+    kind: of documents that the table no longer has and the index still has.
     """
 
     source: str
@@ -49,13 +49,13 @@ class LedgerEntry:
     former: np.ndarray = field(default_factory=lambda: NO_IDS)
 
     def equals(self, other: LedgerEntry) -> bool:
-        """Whether the two say the same."""
+        """Whether all fields are equal."""
         same = all(getattr(self, name) == getattr(other, name) for name in (*_TEXTS, *_NUMBERS))
         return same and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _LISTS)
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from every other file of the index."""
+        """Source and path: no other file of the index has both."""
         return self.source, self.path
 
 
@@ -72,7 +72,7 @@ class Ledger:
         return iter(self._entries.values())
 
     def find(self, source: str, path: str) -> LedgerEntry | None:
-        """The entry of a file; None where it was never met."""
+        """The entry of a file; None where there is none."""
         return self._entries.get((source, path))
 
     def of(self, source: str) -> list[LedgerEntry]:
@@ -80,7 +80,7 @@ class Ledger:
         return [entry for entry in self if entry.source == source]
 
     def put(self, entry: LedgerEntry) -> None:
-        """Take in an entry, in the place of the one the file had."""
+        """Add an entry; it replaces an earlier one of the same file."""
         self._entries[entry.key] = entry
 
     def drop(self, entry: LedgerEntry) -> None:
@@ -131,6 +131,6 @@ def read_ledger(folder: Path, names: Sequence[str]) -> Ledger:
 
 
 def _split(lists: pa.LargeListArray) -> list[np.ndarray]:
-    """The lists of a column as arrays."""
+    """The lists of a column, an array each."""
     ids, ends = lists.flatten().to_numpy(zero_copy_only=False), np.cumsum(lists.value_lengths().to_numpy())
     return np.split(ids, ends[:-1].astype(np.int64)) if len(lists) else []

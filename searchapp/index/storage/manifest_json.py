@@ -1,8 +1,8 @@
 """A manifest as JSON: the key that each field has on disk, whatever the field is called in the program.
 
-What is in ``KEYS`` is the format; a field may be renamed, its key stays. A key that an older searchapp did not write
-yet gives the field's default; a key that no field has is an error, for it would be lost at the next commit. The
-checksum of the JSON stands in front of it.
+``KEYS`` defines the format: a field may be renamed, its key stays. Where an older searchapp wrote no such key, the
+field gets its default. A key that no field has is an error, for it would be lost at the next commit. The first line of
+the file is the checksum of the JSON below it.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[T], content: dict[str, Any]) -> T:
-    """The record that ``to_json`` gave ``content`` of.
+    """Make a record again from what ``to_json`` made of it.
 
     Raises KeyError for a key that is not known, TypeError where one is missing that a record cannot do without.
     """
