@@ -183,7 +183,8 @@ def _opened(
         if lacking and not settings.prune:
             raise IndexStoreError(
                 f"{path} has ids of the first scheme; --sync gives it new ones, and needs all of its sources for that: "
-                f"add {', '.join(list(lacking)[:NAMED])}; or give --prune to remove what the index has of them"
+                f"add {', '.join(list(lacking)[:NAMED])}; where they are gone for good, --prune removes what it has of "
+                "them"
             )
         return named(found, settings.names), []
     return found, []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from searchapp.cli.describe import describe_files
+from searchapp.cli.describe import describe_cut, describe_files
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index import verify
 from searchapp.index.ingest import kind_of_reason
@@ -244,3 +245,17 @@ def test_what_a_table_had_once_goes_with_the_table(tmp_path: Path) -> None:
         add([str(path)], root, encoder, sync=True)
     path.unlink()
     assert add([str(path)], root, encoder, sync=True, prune=True).removed == 5 and held(root) == expected(notes)
+
+
+@pytest.mark.parametrize(("reach", "whole"), [(8, False), (15, False), (16, True), (400, True)])
+def test_an_encoder_that_reads_less_than_a_passage_is_not_said_to_read_all(
+    tmp_path: Path, reach: int, whole: bool
+) -> None:
+    notes, encoder = tmp_path / "notes", HashEncoder()
+    notes.mkdir()
+    (notes / "a.md").write_text("# A\n" + "many words stand in here " * 20)
+    encoder.document_reach, encoder.settings = reach, replace(encoder.settings, max_length=reach)
+    manifest = build([str(notes)], tmp_path / "ix", encoder).manifest
+    said = " ".join(describe_cut(manifest))
+    assert ("0 tokens beyond" in said) == whole and (f"reads {reach} of them" in said) != whole
+    assert (manifest.build.reach.beyond > 0) != whole
