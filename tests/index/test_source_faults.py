@@ -259,3 +259,16 @@ def test_an_encoder_that_reads_less_than_a_passage_is_not_said_to_read_all(
     said = " ".join(describe_cut(manifest))
     assert ("0 tokens beyond" in said) == whole and (f"reads {reach} of them" in said) != whole
     assert (manifest.build.reach.beyond > 0) != whole
+
+
+def test_a_ledger_that_is_made_again_has_no_files_of_what_a_table_says(tmp_path: Path) -> None:
+    notes, path, root, encoder = folder(tmp_path / "notes"), tmp_path / "a.jsonl", tmp_path / "ix", HashEncoder()
+    row = {"id": "x#1", "text": "Of a table.", "source": "notes", "file": "gone.md"}
+    path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "id": "x#2", "source": "other"}) + "\n")
+    build([str(notes), str(path), str(notes / "one.txt")], root, encoder)
+    files = {entry.key for entry in Snapshot.open(root).ledger() if entry.source != "a.jsonl"}
+    [name] = Snapshot.open(root).manifest.ledger
+    (root / "data" / name).write_bytes(b"damaged")
+    repair(root, lambda _: encoder)
+    assert {entry.key for entry in Snapshot.open(root).ledger()} == files
+    assert add([str(notes)], root, encoder, sync=True).removed == 0 and len(held(root)) == 24
