@@ -64,17 +64,23 @@ def describe_files(files: FileCounts) -> str:
 
 def describe_cut(manifest: Manifest) -> Iterator[str]:
     """How texts were cut, and how much of what was not cut the encoder does not read."""
+    from searchapp.corpus.cut_rule import LEAST_TOKENS
+
     kinds = {source.kind for source in manifest.sources}
     if manifest.cut and kinds & {"folder", "text"}:
+        limits = (manifest.encoder["settings"][name] for name in ("max_length", "document_max_length"))
+        reach = min(limit for limit in limits if limit)
+        whole = manifest.cut["tokens"] > LEAST_TOKENS or reach >= LEAST_TOKENS
+        what = "0 tokens beyond the encoder's reach" if whole else f"the encoder reads {reach} of them"
         yield (
             f"passages       up to {manifest.cut['characters']:,} characters and {manifest.cut['tokens']:,} tokens; "
-            "0 tokens beyond the encoder's reach"
+            f"{what}"
         )
-    reach = manifest.build.reach
-    if reach.tokens:
+    reached = manifest.build.reach
+    if reached.tokens:
         yield (
-            f"beyond reach   {reach.beyond / reach.tokens:.1%} of the tokens of documents that were not cut here "
-            f"({reach.documents:,} of them counted)"
+            f"beyond reach   {reached.beyond / reached.tokens:.1%} of the tokens of documents that were not cut to it "
+            f"({reached.documents:,} of them counted)"
         )
 
 

@@ -30,6 +30,7 @@ from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.encoder_match import recorded_backend, require_match
 from searchapp.index.extend import extend_index
 from searchapp.index.ingest import (
+    NO_RECORDS,
     PENDING_REJECTIONS,
     SCHEME,
     FileCounts,
@@ -64,6 +65,7 @@ from searchapp.progress import Progress, Silent
 
 log = logging.getLogger(__name__)
 NAMED = 5  # files and sources named in a message
+EMPTY = ("empty text", NO_RECORDS)  # reasons why a file that can be read has no document
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,8 @@ def _opened(
         if lacking and not settings.prune:
             raise IndexStoreError(
                 f"{path} has ids of the first scheme; --sync gives it new ones, and needs all of its sources for that: "
-                f"add {', '.join(list(lacking)[:NAMED])}; or give --prune to remove what the index has of them"
+                f"add {', '.join(list(lacking)[:NAMED])}; where they are gone for good, --prune removes what it has of "
+                "them"
             )
         return named(found, settings.names), []
     return found, []
@@ -348,13 +351,17 @@ class _AddRun:
         self._file_counts.count(after.outcome, after.reason)
         stale = after.former
         if before is not None:
-            stale = np.setdiff1d(np.union1d(before.ids, before.former), after.ids)
-        if len(stale) and (after.outcome == READ or after.reason == "empty text"):
+            stale = np.setdiff1d(before.every, after.ids)
+        if len(stale) and (after.outcome == READ or after.reason in EMPTY):
             if file.is_cut or self._settings.sync:
                 self._remove(stale)
             else:  # a table: what it had before stays
                 after = replace(after, former=stale)
+        elif len(stale) and after.outcome == SKIPPED and self._settings.sync:  # no text any more
+            self._remove(stale)
         elif len(stale):  # it cannot be read now: what is known of it stays
+            if after.outcome == SKIPPED:
+                self._missing.append(f"{after.source}/{after.path}")
             after = replace(after, ids=np.union1d(after.ids, stale))
         self._entries.append(after)
 
@@ -367,12 +374,12 @@ class _AddRun:
         if self._settings.sync:
             self._drop(gone)
             return
-        self._dropped += [entry for entry in gone if not len(entry.ids)]
-        self._missing += [f"{source.label}/{entry.path}" for entry in gone if len(entry.ids)]
+        self._dropped += [entry for entry in gone if not len(entry.every)]
+        self._missing += [f"{source.label}/{entry.path}" for entry in gone if len(entry.every)]
 
     def _drop(self, entries: Sequence[LedgerEntry]) -> None:
         for entry in entries:
-            self._remove(entry.ids)
+            self._remove(entry.every)
         self._dropped += entries
 
     def _remove(self, ids: np.ndarray) -> None:
@@ -402,7 +409,7 @@ class _AddRun:
         rows = np.flatnonzero(self._removed & ~self._index.met)
         texts = self._index.text_hashes(rows)
         lost = sum(int(text) not in self._new_texts for text in texts)  # what was only renamed is not lost
-        had = sum(len(entry.ids) for label in labels for entry in self._ledger.of(label))
+        had = sum(len(entry.every) for label in labels for entry in self._ledger.of(label))
         if lost * 2 > had:
             raise IndexStoreError(
                 f"{lost:,} of {had:,} passages that {self._writer.root} has of {', '.join(labels[:NAMED])} would go, "

@@ -290,7 +290,8 @@ class _BuildRun:
         self._reasons = Counter(start.build.reasons)
         self._seconds = start.build.seconds.get("encode", 0.0)
         self._rejections: list[Rejected] = []
-        self._uncut: list[bool] = []  # of the pending documents
+        self._uncut: list[bool] = []  # of the pending documents: whether the encoder may not read them whole
+        self._fits = True  # whether it reads a passage whole
         self._ledger = self._snapshot.ledger()
         self._entries: list[LedgerEntry] = []  # of files that are done and not yet committed
         self._parts = start.ledger
@@ -306,6 +307,7 @@ class _BuildRun:
         for source in sources:
             log.info("reading %s", source.name)
         cutter = cutter_of(self._encoder, self._manifest)
+        self._fits = (cutter.rule.tokens or 0) <= self._encoder.document_reach
         files = [(source, file) for source in sources for file in source.files(cutter)]
         total, before = max(1, sum(file.size for _, file in files)), 0
         for number, (source, file) in enumerate(files):
@@ -341,7 +343,7 @@ class _BuildRun:
                 reader.accept(digest(item.id))
                 self._ids.add(item.id, self._manifest.rows + len(self._pending))
                 self._pending.append(item)
-                self._uncut.append(not file.is_cut)
+                self._uncut.append(not (file.is_cut and self._fits))
                 self._characters += len(item.text)
             full = len(self._pending) >= self._size or self._characters >= SEGMENT_CHARACTERS
             if full or len(self._rejections) >= PENDING_REJECTIONS:

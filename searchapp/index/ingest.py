@@ -25,6 +25,7 @@ from searchapp.progress import Progress
 
 SCHEME = 2  # of the ids that a new index has
 PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
+NO_RECORDS = "no records"  # why a table without any is refused
 SAMPLED = 256  # documents of a segment whose tokens are counted to say how much is beyond the encoder's reach
 
 # What numbers must not be left out of, and colons and brackets not end: names in backticks, characters, bytes, UTF-8.
@@ -200,7 +201,7 @@ class FileReader:
     def entry(self) -> LedgerEntry:
         """What the ledger says of the file from now on. One that failed half-way will count as changed."""
         file = self.file
-        outcome, reason = (READ, "") if self._ids and not self._failed else (REFUSED, self.reason or "no records")
+        outcome, reason = (READ, "") if self._ids and not self._failed else (REFUSED, self.reason or NO_RECORDS)
         return LedgerEntry(
             self.source.label, file.path, file.size, -1 if self._failed else file.mtime_ns, self._sha256, file.reader,
             outcome, reason, self.rejected, np.array(self._ids, dtype=np.uint64),

@@ -140,12 +140,15 @@ class _Repair:
     def _ledger(self, segments: Sequence[Segment], gone: np.ndarray) -> tuple[str, ...]:
         """The ledger made again from where the passages of texts stand; every file counts as changed."""
         found: dict[tuple[str, str], list[int]] = {}
+        labels = {source.label for source in self._manifest.sources if source.kind in ("folder", "text")}
         store = DocumentStore(self._writer.path(""), segments)
         for number, segment in enumerate(segments):
             kept = ~gone[segment.base : segment.base + segment.count]
             for document in store.documents(number, kept):
                 source, file = document.metadata.get("source"), document.metadata.get("file")
-                if isinstance(source, str) and isinstance(file, str) and "#" in document.id:
+                if not (isinstance(source, str) and isinstance(file, str) and source in labels):
+                    continue  # a table's
+                if document.id.rpartition("#")[0] in (source, f"{source}/{file}"):
                     found.setdefault((source, file), []).append(hash_document(document)[ID])
         with self._writer.draft("files") as (name, draft, files):
             write_ledger(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from searchapp.cli.describe import describe_files
+from searchapp.cli.describe import describe_cut, describe_files
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index import verify
 from searchapp.index.ingest import kind_of_reason
@@ -169,7 +170,7 @@ def test_an_index_of_the_first_scheme_is_not_renewed_from_a_part_of_its_text(tmp
         add([str(notes)], root, encoder, sync=True)
     other = tmp_path / "other.txt"
     other.write_text("Other.\n")
-    with pytest.raises(IndexStoreError, match="needs all of its sources .* or give --prune"):
+    with pytest.raises(IndexStoreError, match="needs all of its sources .* gone for good, --prune"):
         add([str(other)], root, encoder, sync=True)
     assert held(root) == before
     done = add([str(other)], root, encoder, sync=True, prune=True)
@@ -205,3 +206,69 @@ def test_a_reason_keeps_the_ending_and_a_list_of_many_ends(tmp_path: Path) -> No
         (notes / f"file.q{chr(97 + number % 26)}{chr(97 + number // 26)}").touch()
     shown = describe_files(build([str(notes)], tmp_path / "ix", HashEncoder()).files)
     assert "100 skipped (" in shown and "92 others)" in shown and len(shown) < 200
+
+
+def test_a_table_that_was_emptied_is_emptied_in_the_index_by_sync_alone(tmp_path: Path) -> None:
+    notes, path, root, encoder = folder(tmp_path / "notes"), tmp_path / "a.jsonl", tmp_path / "ix", HashEncoder()
+    table(path, "1", "2")
+    build([str(notes), str(path)], root, encoder)
+    path.write_text("damaged\n")
+    assert add([str(notes), str(path)], root, encoder, sync=True).removed == 0, "what cannot be read is not gone"
+    path.write_text("")
+    assert add([str(path)], root, encoder).removed == 0 and len(held(root)) == 23
+    with pytest.raises(IndexStoreError, match="2 of 2 passages .* would go"):
+        add([str(path)], root, encoder, sync=True)
+    assert add([str(notes), str(path)], root, encoder, sync=True).removed == 2 and held(root) == expected(notes)
+    table(path, "1")
+    assert add([str(path)], root, encoder, sync=True).added == 1
+
+
+def test_a_text_that_became_a_link_to_a_folder_is_gone(tmp_path: Path) -> None:
+    notes, root, encoder = folder(tmp_path / "notes"), tmp_path / "ix", HashEncoder()
+    build([str(notes)], root, encoder)
+    (notes / "one.txt").unlink()
+    (notes / "one.txt").symlink_to(tmp_path)
+    for _ in range(2):
+        done = add([str(notes)], root, encoder)
+        assert (done.removed, done.missing, accounted(done)) == (0, ("notes/one.txt",), True)
+    assert add([str(notes)], root, encoder, sync=True).removed == 1 and held(root) == expected(notes)
+    assert add([str(notes)], root, encoder, sync=True).missing == ()
+
+
+def test_what_a_table_had_once_goes_with_the_table(tmp_path: Path) -> None:
+    notes, path, root, encoder = folder(tmp_path / "notes"), tmp_path / "a.jsonl", tmp_path / "ix", HashEncoder()
+    table(path, "1", "2", "3", "4", "5")
+    build([str(notes), str(path)], root, encoder)
+    table(path, "1", "2")
+    add([str(path)], root, encoder)
+    with pytest.raises(IndexStoreError, match="3 of 5 passages .* would go"):
+        add([str(path)], root, encoder, sync=True)
+    path.unlink()
+    assert add([str(path)], root, encoder, sync=True, prune=True).removed == 5 and held(root) == expected(notes)
+
+
+@pytest.mark.parametrize(("reach", "whole"), [(8, False), (15, False), (16, True), (400, True)])
+def test_an_encoder_that_reads_less_than_a_passage_is_not_said_to_read_all(
+    tmp_path: Path, reach: int, whole: bool
+) -> None:
+    notes, encoder = tmp_path / "notes", HashEncoder()
+    notes.mkdir()
+    (notes / "a.md").write_text("# A\n" + "many words stand in here " * 20)
+    encoder.document_reach, encoder.settings = reach, replace(encoder.settings, max_length=reach)
+    manifest = build([str(notes)], tmp_path / "ix", encoder).manifest
+    said = " ".join(describe_cut(manifest))
+    assert ("0 tokens beyond" in said) == whole and (f"reads {reach} of them" in said) != whole
+    assert (manifest.build.reach.beyond > 0) != whole
+
+
+def test_a_ledger_that_is_made_again_has_no_files_of_what_a_table_says(tmp_path: Path) -> None:
+    notes, path, root, encoder = folder(tmp_path / "notes"), tmp_path / "a.jsonl", tmp_path / "ix", HashEncoder()
+    row = {"id": "x#1", "text": "Of a table.", "source": "notes", "file": "gone.md"}
+    path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "id": "x#2", "source": "other"}) + "\n")
+    build([str(notes), str(path), str(notes / "one.txt")], root, encoder)
+    files = {entry.key for entry in Snapshot.open(root).ledger() if entry.source != "a.jsonl"}
+    [name] = Snapshot.open(root).manifest.ledger
+    (root / "data" / name).write_bytes(b"damaged")
+    repair(root, lambda _: encoder)
+    assert {entry.key for entry in Snapshot.open(root).ledger()} == files
+    assert add([str(notes)], root, encoder, sync=True).removed == 0 and len(held(root)) == 24

@@ -54,6 +54,11 @@ class LedgerEntry:
         return same and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _LISTS)
 
     @property
+    def every(self) -> np.ndarray:
+        """The hashes of the ids of all documents that the index has of it, those that it had once among them."""
+        return np.union1d(self.ids, self.former)
+
+    @property
     def key(self) -> tuple[str, str]:
         """Source and path: no other file of the index has both."""
         return self.source, self.path
