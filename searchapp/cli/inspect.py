@@ -69,7 +69,7 @@ def info(index: options.Directory, json: options.Json = False) -> None:
     lines = {
         "index": f"{index} (format {manifest.format}, generation {manifest.number}, {manifest.state})",
         "documents": counts,
-        "sources": ", ".join(source["name"] for source in manifest.build.sources),
+        "sources": ", ".join(_sources(manifest)),
         "passages": _passages(manifest),
         **_updates(manifest),
         "model": model,
@@ -88,6 +88,14 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         say(f"{name:<12} {text}")
     for text in [*(ann.notes if ann else ()), *notices]:
         say(f"{'notice':<12} {text}")
+
+
+def _sources(manifest: Manifest) -> list[str]:
+    """Where the sources were when they were last read, with the name in ids where it is another than the path's."""
+    if not manifest.sources:
+        return [source["name"] for source in manifest.build.sources]
+    named = [(source.path, source.label) for source in manifest.sources]
+    return [path if label in (path, Path(path).name) else f"{path} (named {label})" for path, label in named]
 
 
 def _passages(manifest: Manifest) -> str:

@@ -123,12 +123,16 @@ def add(
         say(f"files          {describe_files(done.files)}")
     say(f"encoded        {plural(done.encoded, 'document')}{rate}")
     fresh = done.manifest.unindexed_rows
-    say(f"documents      {done.manifest.documents:,} now" + (f", {fresh:,} beside the trained index" if fresh else ""))
+    if not dry_run:
+        say(
+            f"documents      {done.manifest.documents:,} now"
+            + (f", {fresh:,} beside the trained index" if fresh else "")
+        )
     if done.missing:
         named = ", ".join(done.missing[:NAMED]) + (" …" if len(done.missing) > NAMED else "")
         notice(
-            f"notice: {plural(len(done.missing), 'file')} of the index are not in the sources any more ({named}); they "
-            "stay until you give --sync"
+            f"notice: not in the sources any more, and kept until you give --sync: "
+            f"{plural(len(done.missing), 'file')} ({named})"
         )
     for text in done.notices:
         notice(f"notice: {text}")
