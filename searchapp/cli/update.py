@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json, seconds_text
+from searchapp.cli.describe import describe_files
 from searchapp.cli.lists import listed
 from searchapp.cli.signatures import command
 from searchapp.errors import SearchAppError
+
+if TYPE_CHECKING:
+    from searchapp.index import Added
 
 NAMED = 10  # ids named in a message
 
@@ -71,7 +75,6 @@ def add(
     A text file that changed leaves nothing of its former text. They are found as soon as the command is done. One that
     was interrupted goes on where it was.
     """
-    from searchapp.cli.describe import describe_files
     from searchapp.cli.progress import Bar
     from searchapp.corpus.source import find_source
     from searchapp.encoder import Encoder
@@ -96,42 +99,50 @@ def add(
     settings = AddSettings(sync=sync, prune=prune, dry_run=dry_run, names=tuple(name or ()), segment_size=segment_size)
     with Bar() as bar:
         done = add_to(sources, index, encoder, settings, progress=bar)
-    counts = {kind: getattr(done, kind) for kind in ("added", "changed", "unchanged", "removed", "rejected")}
     if json:
-        more: dict[str, Any] = {"encoded": done.encoded, "resumed": done.resumed, "documents": done.manifest.documents}
-        say_json(
-            {
-                **counts,
-                **more,
-                "fresh": done.manifest.unindexed_rows,
-                "folded": done.folded,
-                "notices": done.notices,
-                "files": done.files.to_json(),
-                "missing": done.missing,
-                "dry_run": dry_run,
-            }
-        )
+        say_json(_as_json(done, dry_run))
         return
+    _report(done, index, dry_run)
+
+
+COUNTS = ("added", "changed", "unchanged", "removed", "rejected")
+
+
+def _as_json(done: Added, dry_run: bool) -> dict[str, Any]:
+    return {
+        **{kind: getattr(done, kind) for kind in COUNTS},
+        "encoded": done.encoded,
+        "resumed": done.resumed,
+        "documents": done.manifest.documents,
+        "fresh": done.manifest.unindexed_rows,
+        "folded": done.folded,
+        "notices": done.notices,
+        "files": done.files.to_json(),
+        "missing": done.missing,
+        "dry_run": dry_run,
+    }
+
+
+def _report(done: Added, index: Path, dry_run: bool) -> None:
+    """Print what an add did, one fact a line; after a dry run, what it would do."""
     if dry_run:
         say("dry run        nothing was changed; this would be done:")
     if done.resumed:
         say(f"went on after {plural(done.resumed, 'document')} that had been encoded before")
-    for kind, count in counts.items():
-        say(f"{kind:<14} {count:,}" + _why(index, done.reasons if kind == "rejected" else {}))
+    for kind in COUNTS:
+        say(f"{kind:<14} {getattr(done, kind):,}" + _why(index, done.reasons if kind == "rejected" else {}))
     rate = f" ({done.tokens / done.seconds:,.0f} tokens/s)" if done.tokens and done.seconds else ""
     if done.files.walked:
         say(f"files          {describe_files(done.files)}")
     say(f"encoded        {plural(done.encoded, 'document')}{rate}")
-    fresh = done.manifest.unindexed_rows
     if not dry_run:
-        say(
-            f"documents      {done.manifest.documents:,} now"
-            + (f", {fresh:,} beside the trained index" if fresh else "")
-        )
+        fresh = done.manifest.unindexed_rows
+        beside = f", {fresh:,} beside the trained index" if fresh else ""
+        say(f"documents      {done.manifest.documents:,} now{beside}")
     if done.missing:
         named = ", ".join(done.missing[:NAMED]) + (" …" if len(done.missing) > NAMED else "")
         notice(
-            f"notice: not in the sources any more, and kept until you give --sync: "
+            "notice: not in the sources any more, and kept until you give --sync: "
             f"{plural(len(done.missing), 'file')} ({named})"
         )
     for text in done.notices:
