@@ -108,11 +108,11 @@ def _document(
 ) -> Document | Rejected:
     page = {} if passage.page is None else {"page": passage.page}
     fields = {
+        "source": source,  # unless the front matter has one, which is the user's own
         **about.metadata,
         "id": id,
         "text": passage.text,
         "title": passage.title,
-        "source": source,
         "file": relative,
         "line": passage.line,
         "end_line": passage.end_line,

@@ -223,6 +223,7 @@ class _AddRun:
         self._pending: dict[str, tuple[Document, int | None]] = {}  # by id, with the row that has its vector
         self._replaced = np.zeros(start.rows, dtype=bool)
         self._removed = np.zeros(start.rows, dtype=bool)
+        self._rewritten = np.zeros(start.rows, dtype=bool)  # of those removed: of texts that were edited
         self._new_texts: set[int] = set()  # hashes of the texts that were read, in a sync
         self._read_characters = 0
         self._ledger = self._snapshot.ledger()
@@ -355,6 +356,8 @@ class _AddRun:
         if len(stale) and (after.outcome == READ or after.reason in EMPTY):
             if file.is_cut or self._settings.sync:
                 self._remove(stale)
+                if file.is_cut and after.outcome == READ:  # another text stands in their place
+                    self._rewritten[self._index.rows_with(stale)] = True
             else:  # a table: what it had before stays
                 after = replace(after, former=stale)
         elif len(stale) and after.outcome == SKIPPED and self._settings.sync:  # no text any more
@@ -406,7 +409,7 @@ class _AddRun:
         if self._renews:
             self._require_much_text()
             return
-        rows = np.flatnonzero(self._removed & ~self._index.met)
+        rows = np.flatnonzero(self._removed & ~self._rewritten & ~self._index.met)
         texts = self._index.text_hashes(rows)
         lost = sum(int(text) not in self._new_texts for text in texts)  # what was only renamed is not lost
         had = sum(len(entry.every) for label in labels for entry in self._ledger.of(label))

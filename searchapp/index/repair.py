@@ -145,10 +145,11 @@ class _Repair:
         for number, segment in enumerate(segments):
             kept = ~gone[segment.base : segment.base + segment.count]
             for document in store.documents(number, kept):
-                source, file = document.metadata.get("source"), document.metadata.get("file")
-                if not (isinstance(source, str) and isinstance(file, str) and source in labels):
+                file, name = document.metadata.get("file"), document.id.rpartition("#")[0]
+                if not isinstance(file, str):
                     continue  # a table's
-                if document.id.rpartition("#")[0] in (source, f"{source}/{file}"):
+                source = name if name in labels else name.removesuffix(f"/{file}")
+                if source in labels:
                     found.setdefault((source, file), []).append(hash_document(document)[ID])
         with self._writer.draft("files") as (name, draft, files):
             write_ledger(

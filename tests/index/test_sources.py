@@ -195,6 +195,30 @@ def test_sync_refuses_to_empty_an_index(notes: Path, tmp_path: Path) -> None:
     assert add([str(notes)], root, encoder, sync=True, prune=True).removed == 1 and held(root) == {}
 
 
+def test_a_sync_takes_an_edited_text_as_it_is(tmp_path: Path) -> None:
+    """Passages that were written anew are not gone, however many."""
+    notes, encoder, root = tmp_path / "notes", HashEncoder(), tmp_path / "ix"
+    notes.mkdir()
+    (notes / "a.md").write_text("# One\nFirst.\n# Two\nSecond.\n")
+    build([str(notes)], root, encoder)
+    (notes / "a.md").write_text("# Three\nAll is new.\n")
+    done = add([str(notes)], root, encoder, sync=True)
+    assert (done.added, done.removed) == (1, 2) and held(root) == expected(notes)
+
+
+def test_front_matter_keeps_its_own_source(tmp_path: Path) -> None:
+    notes, encoder, root = tmp_path / "notes", HashEncoder(), tmp_path / "ix"
+    notes.mkdir()
+    (notes / "a.md").write_text("---\nsource: https://example.org\ntags: [bees]\n---\n# One\nFirst.\n")
+    build([str(notes)], root, encoder)
+    [document] = held(root).values()
+    assert (document.metadata["source"], document.metadata["tags"]) == ("https://example.org", ["bees"])
+    [name] = Snapshot.open(root).manifest.ledger
+    (root / "data" / name).write_bytes(b"damaged")
+    repair(root, lambda _: encoder)
+    assert [entry.key for entry in Snapshot.open(root).ledger()] == [("notes", "a.md")]
+
+
 def test_a_dry_run_says_what_an_add_then_does_and_writes_nothing(notes: Path, tmp_path: Path) -> None:
     encoder, root = HashEncoder(), tmp_path / "ix"
     build([str(notes)], root, encoder)
