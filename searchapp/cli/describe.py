@@ -10,7 +10,7 @@ from searchapp.cli.console import bytes_text, say, seconds_text
 
 if TYPE_CHECKING:
     from searchapp.index import BuildSummary
-    from searchapp.index.ingest import FileCounts
+    from searchapp.index.intake.files import FileCounts
     from searchapp.index.storage.manifest import Lexical, Manifest
 
 

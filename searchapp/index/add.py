@@ -22,33 +22,28 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source
-from searchapp.corpus.cutter import Cutter
-from searchapp.corpus.source import EmptyFolderError, SourceFile, find_source, open_source
-from searchapp.corpus.walk import READ, REFUSED, SKIPPED
+from searchapp.corpus.source import find_source, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.encoder_match import recorded_backend, require_match
 from searchapp.index.extend import extend_index
-from searchapp.index.ingest import (
-    NO_RECORDS,
+from searchapp.index.intake.changes import NAMED, Changes, nothing_there
+from searchapp.index.intake.files import (
     PENDING_REJECTIONS,
     SCHEME,
     FileCounts,
     FileReader,
-    absolute,
     cutter_of,
     expect,
     kind_of_reason,
-    named,
-    recorded,
-    skipped_entry,
 )
-from searchapp.index.known import KnownDocuments
+from searchapp.index.intake.known import KnownDocuments
+from searchapp.index.intake.names import absolute, named, recorded
 from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.hashes import ID, METADATA, TEXT, hash_document
-from searchapp.index.storage.ledger import NO_IDS, LedgerEntry, write_ledger
+from searchapp.index.storage.ledger import write_ledger
 from searchapp.index.storage.manifest import Addition, Manifest, NamedSource, Segment, Staged
 from searchapp.index.storage.segment import (
     SEGMENT_CHARACTERS,
@@ -64,8 +59,6 @@ from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress, Silent
 
 log = logging.getLogger(__name__)
-NAMED = 5  # files and sources named in a message
-EMPTY = ("empty text", NO_RECORDS)  # reasons why a file that can be read has no document
 
 
 @dataclass(frozen=True)
@@ -168,7 +161,7 @@ def _opened(
             if not settings.sync or known is None:
                 raise
             if not settings.prune:
-                raise _nothing_there(error, path, known.label) from error
+                raise nothing_there(error, path, known.label) from error
             missing.append(known)
     if manifest.scheme == SCHEME:
         whole = len(settings.names) == len(sources)
@@ -188,13 +181,6 @@ def _opened(
             )
         return named(found, settings.names), []
     return found, []
-
-
-def _nothing_there(error: CorpusError, path: Path, label: str) -> IndexStoreError:
-    return IndexStoreError(
-        f"{error}. Nothing was removed from {path}; is a disk not mounted? To remove all that the index has of "
-        f"{label}, give --sync --prune"
-    )
 
 
 def _found(name: str) -> Source:
@@ -222,15 +208,10 @@ class _AddRun:
         self._staged = KnownDocuments(self._staged_snapshot(), np.ones(_count(self._segments), dtype=bool))
         self._pending: dict[str, tuple[Document, int | None]] = {}  # by id, with the row that has its vector
         self._replaced = np.zeros(start.rows, dtype=bool)
-        self._removed = np.zeros(start.rows, dtype=bool)
-        self._rewritten = np.zeros(start.rows, dtype=bool)  # of those removed: of texts that were edited
-        self._new_texts: set[int] = set()  # hashes of the texts that were read, in a sync
+        self._changes = Changes(
+            self._snapshot, self._index, cutter_of(encoder, self._manifest), sync=settings.sync, prune=settings.prune
+        )
         self._read_characters = 0
-        self._ledger = self._snapshot.ledger()
-        self._entries: list[LedgerEntry] = []  # new and changed ones
-        self._dropped: list[LedgerEntry] = []
-        self._file_counts = FileCounts()
-        self._missing: list[str] = []
         self._rejections: list[Rejected] = []
         self._rejected: tuple[str, ...] = ()  # files of them
         self._files: Files = {}  # written and not yet committed
@@ -251,176 +232,49 @@ class _AddRun:
         self._progress.stage("encoding", unit="doc")
         names = tuple(absolute(source.name) for source in sources)
         characters = 0
-        for fraction, item, reader in self._files_of(sources) if self._keeps_ledger else _streams(sources):
+        for fraction, item, reader in self._changes.read(sources) if self._keeps_ledger else _streams(sources):
             characters += self._take(item, reader)
             full = len(self._pending) >= self._settings.segment_size or characters >= SEGMENT_CHARACTERS
             if full or len(self._rejections) >= PENDING_REJECTIONS:
-                expect(self._progress, self._counts.total(), fraction, self._reasons.total())
+                expect(self._progress, self._counts.total() + self._changes.unchanged, fraction, self._reasons.total())
                 self._write()
                 if not self._settings.dry_run:
                     staged = Staged(names, self._segments, self._rejected)
                     self._manifest = self._writer.commit(self._manifest.with_files(staged=staged, files=self._files))
                 self._files, characters = {}, 0
-        expect(self._progress, self._counts.total(), 1.0, self._reasons.total())
-        for source in missing:
-            self._drop(self._ledger.of(source.label))
+        expect(self._progress, self._counts.total() + self._changes.unchanged, 1.0, self._reasons.total())
+        self._changes.drop(missing)
         if self._renews:
-            self._removed |= ~(self._gone | self._index.met)
-        self._spare_shared()
-        labels = [source.label for source in sources] + [source.label for source in missing]
-        self._require_few_removed(labels)
-        removed = int((self._removed & ~self._gone).sum())
+            self._changes.removed |= ~(self._gone | self._index.met)
+            self._require_much_text()
+        self._changes.spare_shared()
+        if not self._renews:
+            self._changes.require_few_removed(
+                [source.label for source in sources] + [source.label for source in missing]
+            )
+        removed = int((self._changes.removed & ~self._gone).sum())
         if removed and self._settings.sync and not self._settings.dry_run:
             noun = "document" if removed == 1 else "documents"
             self._progress.stage(f"removing {removed:,} {noun} that the sources do not have any more")
         self._write()
         manifest = self._manifest if self._settings.dry_run else self._finish(sources, names)
         return Added(
-            manifest, self._counts["added"], self._counts["changed"], self._counts["unchanged"],
+            manifest, self._counts["added"], self._counts["changed"], self._unchanged,
             rejected=self._reasons.total(), encoded=self._encoded, resumed=self._resumed,
             reasons=dict(self._reasons), tokens=self._tokens, seconds=time.perf_counter() - began,
-            notices=self._notices(), removed=removed, files=self._file_counts,
-            missing=tuple(self._missing),
+            notices=self._notices(), removed=removed, files=self._changes.counts,
+            missing=tuple(self._changes.missing),
         )  # fmt: skip
 
-    def _files_of(self, sources: Sequence[Source]) -> Iterator[tuple[float, Document | Rejected, FileReader | None]]:
-        """Yield the records of the files that have to be read; settle every file, and what is gone from the sources."""
-        cutter = cutter_of(self._encoder, self._manifest)
-        files = [(source, self._listed(source, cutter)) for source in sources]
-        total, before = max(1, sum(file.size for _, found in files for file in found)), 0
-        for source, found in files:
-            for file in found:
-                entry = self._ledger.find(source.label, file.path)
-                if file.outcome == SKIPPED:
-                    self._settle(skipped_entry(source, file), entry, file)
-                elif entry is not None and (same := self._same(file, entry)) is not None:
-                    self._keep(same, entry)
-                    if same.rejected:
-                        yield before / total, Rejected(file.file, 1, same.reason), None
-                else:
-                    reader = FileReader(source, file)
-                    for item, fraction in reader.read():
-                        yield (before + fraction * file.size) / total, item, reader
-                    self._settle(reader.entry(), entry, file)
-                before += file.size
-            self._find_missing(source, found)
-
-    def _listed(self, source: Source, cutter: Cutter) -> list[SourceFile]:
-        """The files of a source. A folder without a text is refused, but where it is to be emptied."""
-        found: list[SourceFile] = []
-        try:
-            found.extend(source.files(cutter))
-        except EmptyFolderError as error:
-            if not self._settings.sync or not self._ledger.of(source.label):
-                raise
-            if not self._settings.prune:
-                raise _nothing_there(error, self._writer.root, source.label) from error
-        return found
-
-    def _same(self, file: SourceFile, entry: LedgerEntry) -> LedgerEntry | None:
-        """The entry of a file that has not changed, with its present time of change; None where it is to be read.
-
-        A file with rejected records is read, to list them again; so is one of which documents were deleted since.
-        """
-        whole = file.is_cut and entry.outcome == REFUSED and entry.rejected == 1  # refused as a whole
-        if entry.reader != file.reader or file.outcome != READ or (entry.rejected and not whole):
-            return None
-        if len(self._index.rows_with(entry.ids)) < len(entry.ids):
-            return None
-        if file.place is not None and (entry.size, entry.mtime_ns) == (file.size, file.mtime_ns):
-            return entry
-        try:
-            same = bool(entry.sha256) and file.sha256() == entry.sha256
-        except CorpusError:
-            return None
-        return replace(entry, size=file.size, mtime_ns=file.mtime_ns) if same and entry.mtime_ns >= 0 else None
-
-    def _keep(self, same: LedgerEntry, before: LedgerEntry) -> None:
-        """Take the documents of a file as they are."""
-        rows = self._index.rows_with(same.ids)
-        self._index.met[rows] = True
-        self._counts["unchanged"] += len(rows)
-        self._file_counts.count(same.outcome, same.reason, unopened=True)
-        if self._settings.sync and len(same.former):
-            self._remove(same.former)
-            same = replace(same, former=same.former[:0])
-        if same is not before:
-            self._entries.append(same)
-
-    def _settle(self, after: LedgerEntry, before: LedgerEntry | None, file: SourceFile) -> None:
-        """Note what became of a file; passages of a text that it does not have any more are removed."""
-        self._file_counts.count(after.outcome, after.reason)
-        stale = after.former
-        if before is not None:
-            stale = np.setdiff1d(before.every, after.ids)
-        if len(stale) and (after.outcome == READ or after.reason in EMPTY):
-            if file.is_cut or self._settings.sync:
-                self._remove(stale)
-                if file.is_cut and after.outcome == READ:  # another text stands in their place
-                    self._rewritten[self._index.rows_with(stale)] = True
-            else:  # a table: what it had before stays
-                after = replace(after, former=stale)
-        elif len(stale) and after.outcome == SKIPPED and self._settings.sync:  # no text any more
-            self._remove(stale)
-        elif len(stale):  # it cannot be read now: what is known of it stays
-            if after.outcome == SKIPPED:
-                self._missing.append(f"{after.source}/{after.path}")
-            after = replace(after, ids=np.union1d(after.ids, stale))
-        self._entries.append(after)
-
-    def _find_missing(self, source: Source, found: Sequence[SourceFile]) -> None:
-        """Look for the files of a source that are in the index and no more in the source."""
-        walked = {file.path for file in found}
-        hidden = tuple(file.path for file in found if file.path.endswith("/"))  # folders that cannot be listed
-        gone = [entry for entry in self._ledger.of(source.label) if entry.path not in walked]
-        gone = [entry for entry in gone if not entry.path.startswith(hidden)] if hidden else gone
-        if self._settings.sync:
-            self._drop(gone)
-            return
-        self._dropped += [entry for entry in gone if not len(entry.every)]
-        self._missing += [f"{source.label}/{entry.path}" for entry in gone if len(entry.every)]
-
-    def _drop(self, entries: Sequence[LedgerEntry]) -> None:
-        for entry in entries:
-            self._remove(entry.every)
-        self._dropped += entries
-
-    def _remove(self, ids: np.ndarray) -> None:
-        """Remove the documents with these hashes of ids, but those that were met in this add."""
-        rows = self._index.rows_with(ids)
-        self._removed[rows[~self._index.met[rows]]] = True
-
-    def _spare_shared(self) -> None:
-        """Keep the documents that another file has too: a later one of tables took the place of an earlier one's."""
-        rows = np.flatnonzero(self._removed)
-        if not len(rows):
-            return
-        entries = {entry.key: entry for entry in self._ledger}
-        for entry in self._dropped:
-            entries.pop(entry.key, None)
-        entries |= {entry.key: entry for entry in self._entries}
-        owned = np.concatenate([NO_IDS, *(entry.ids for entry in entries.values())])
-        self._removed[rows[np.isin(self._index.id_hashes(rows), owned)]] = False
-
-    def _require_few_removed(self, labels: Sequence[str]) -> None:
-        """Refuse to remove more than half of what the index has of its sources: it may be a disk that is missing."""
-        if not self._settings.sync or self._settings.prune:
-            return
-        if self._renews:
-            self._require_much_text()
-            return
-        rows = np.flatnonzero(self._removed & ~self._rewritten & ~self._index.met)
-        texts = self._index.text_hashes(rows)
-        lost = sum(int(text) not in self._new_texts for text in texts)  # what was only renamed is not lost
-        had = sum(len(entry.every) for label in labels for entry in self._ledger.of(label))
-        if lost * 2 > had:
-            raise IndexStoreError(
-                f"{lost:,} of {had:,} passages that {self._writer.root} has of {', '.join(labels[:NAMED])} would go, "
-                "more than half; none was removed: give --prune if that is meant, or look with --dry-run --prune"
-            )
+    @property
+    def _unchanged(self) -> int:
+        """Documents that are as they were, in files that were read and in those that were not."""
+        return self._counts["unchanged"] + self._changes.unchanged
 
     def _require_much_text(self) -> None:
         """Refuse new ids where the sources have less than half of the text: passages are cut anew, and not compared."""
+        if self._settings.prune:
+            return
         had = 0
         for number, segment in enumerate(self._manifest.segments):
             kept = ~self._gone[segment.base : segment.base + segment.count]
@@ -446,11 +300,10 @@ class _AddRun:
         if reader is not None:
             reader.accept(hashes[ID])
             self._read_characters += len(item.text)
-            if self._settings.sync:
-                self._new_texts.add(hashes[TEXT])
+            self._changes.new_texts.add(hashes[TEXT])
         if row is not None:
             self._index.met[row] = True
-            self._removed[row] = False
+            self._changes.removed[row] = False
             if self._index.has(row, hashes, TEXT, METADATA):
                 self._counts["unchanged"] += 1
                 return 0
@@ -521,7 +374,7 @@ class _AddRun:
         """Make the staged documents that these sources have a part of the state, in the place of those replaced."""
         before = self._manifest
         segments, rows = list(before.segments), before.rows
-        gone = [self._gone | self._replaced | self._removed]
+        gone = [self._gone | self._replaced | self._changes.removed]
         for segment in self._segments:
             used = self._staged.met[segment.base : segment.base + segment.count]
             if used.any():
@@ -530,7 +383,7 @@ class _AddRun:
                 rows += segment.count
         record = Addition(
             tuple({"name": name, "kind": source.kind} for name, source in zip(names, sources, strict=True)),
-            self._counts["added"], self._counts["changed"], self._counts["unchanged"], self._reasons.total(),
+            self._counts["added"], self._counts["changed"], self._unchanged, self._reasons.total(),
             dict(self._reasons), self._rejected,
         )  # fmt: skip
         mask = np.concatenate(gone)
@@ -557,22 +410,13 @@ class _AddRun:
         """The manifest with what the ledger says now, in files that are written and not committed."""
         if not self._keeps_ledger:
             return manifest
-        for entry in self._dropped:
-            self._ledger.drop(entry)
-        changed = bool(self._dropped) or self._renews
-        for entry in self._entries:
-            old = self._ledger.find(*entry.key)
-            changed = changed or old is None or not entry.equals(old)
-            self._ledger.put(entry)
-        known = recorded(sources, manifest.sources)
         if self._renews:
-            cut = cutter_of(self._encoder).rule.to_json()
-            manifest = replace(manifest, scheme=SCHEME, cut=cut)
-        manifest = replace(manifest, sources=known)
-        if not changed:
+            manifest = replace(manifest, scheme=SCHEME, cut=self._changes.cutter.rule.to_json())
+        manifest = replace(manifest, sources=recorded(sources, manifest.sources))
+        if not self._changes.update_ledger() and not self._renews:
             return manifest
         with self._writer.draft("files") as (name, draft, files):
-            write_ledger(draft, self._ledger)
+            write_ledger(draft, self._changes.ledger)
         self._files.update(files)
         return replace(manifest, ledger=(name,))
 

@@ -28,20 +28,18 @@ from searchapp.heap import trim_heap
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.request import AnnRequest, Targets
 from searchapp.index.encoder_match import recorded_backend
-from searchapp.index.ingest import (
+from searchapp.index.intake.files import (
     PENDING_REJECTIONS,
     SCHEME,
     FileCounts,
     FileReader,
-    absolute,
     cutter_of,
     expect,
     kind_of_reason,
-    named,
-    recorded,
     sampled_reach,
     skipped_entry,
 )
+from searchapp.index.intake.names import absolute, named, recorded
 from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import add_lexical
 from searchapp.index.storage.directory import Disk, FileEntry

@@ -21,7 +21,11 @@ from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.encoder_match import require_match
 from searchapp.index.extend import rebuilt
-from searchapp.index.ingest import SCHEME, cutter_of, named
+from searchapp.index.intake.files import (
+    SCHEME,
+    cutter_of,
+)
+from searchapp.index.intake.names import named
 from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.commits import commits, damage
 from searchapp.index.storage.deletions import write_tombstones

@@ -12,7 +12,7 @@ import pytest
 from searchapp.cli.describe import describe_cut, describe_files
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index import verify
-from searchapp.index.ingest import kind_of_reason
+from searchapp.index.intake.files import kind_of_reason
 from searchapp.index.storage.snapshot import Snapshot
 from tests.index import handed
 from tests.index.conftest import HashEncoder

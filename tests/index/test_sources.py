@@ -15,7 +15,7 @@ import pytest
 from searchapp.corpus import Document, open_source
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index import VectorIndex, verify
-from searchapp.index.ingest import cutter_of
+from searchapp.index.intake.files import cutter_of
 from searchapp.index.storage.snapshot import Snapshot
 from tests.index import handed
 from tests.index.conftest import HashEncoder

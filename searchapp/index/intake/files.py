@@ -1,31 +1,29 @@
-"""What build and add share: sources as files, each with its outcome, and the names that sources have in an index."""
+"""The files of sources: how each is read, what becomes of it, and how many became what."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import count
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source, passage_of
 from searchapp.corpus.cut_rule import CutRule
 from searchapp.corpus.cutter import Cutter
-from searchapp.corpus.source import SourceFile, checked_label
+from searchapp.corpus.source import SourceFile
 from searchapp.corpus.walk import READ, REFUSED, SKIPPED
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError
 from searchapp.index.storage.ledger import LedgerEntry
-from searchapp.index.storage.manifest import Manifest, NamedSource, Partial, Reach
+from searchapp.index.storage.manifest import Manifest, Partial, Reach
 from searchapp.progress import Progress
 
 SCHEME = 2  # of the ids that a new index has
 PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
 NO_RECORDS = "no records"  # why a table without any is refused
+EMPTY = ("empty text", NO_RECORDS)  # reasons why a file that can be read has no document
 SAMPLED = 256  # documents of a segment whose tokens are counted to say how much is beyond the encoder's reach
 
 # What numbers must not be left out of, and colons and brackets not end: names in backticks, characters, bytes, UTF-8.
@@ -84,61 +82,6 @@ def cutter_of(encoder: Encoder, manifest: Manifest | None = None) -> Cutter:
     """What cuts the text files of an index: by the rule it was begun with, else by what the encoder reads."""
     rule = CutRule.from_json(manifest.cut) if manifest is not None and manifest.cut else None
     return Cutter.of(encoder, rule)
-
-
-def named(sources: Sequence[Source], labels: Sequence[str], known: Sequence[NamedSource] = ()) -> list[Source]:
-    """The sources under the names they have in an index, or get there: no two have one, and none is there twice.
-
-    ``labels`` are what the user calls them, none or one for each. A source that the index knows by its place keeps its
-    name. Tables, whose ids hold no name, are told apart by their place. Raises CorpusError for two texts of one name.
-    """
-    if labels and len(labels) != len(sources):
-        raise CorpusError(
-            f"{len(labels)} names are given for {len(sources)} sources; give --name once for each source, in order"
-        )
-    by_path = {source.path: source.label for source in known}
-    taken = {source.label: source.path for source in known}
-    given: dict[str, Source] = {}  # by path
-    for number, source in enumerate(sources):
-        path, label = absolute(source.name), source.label
-        asked = checked_label(labels[number]) if labels else None
-        before = given[path].label if path in given else by_path.get(path)
-        if before is not None and asked is not None and asked != before:
-            raise CorpusError(
-                f"{source.name} is the source {before!r} of this index, not {asked!r}; leave --name out, or build "
-                "an index of its own"
-            )
-        if path in given:
-            continue
-        label = before or asked or label
-        met = {other.label for other in given.values()}
-        moves = asked is not None and label in {item.label for item in known}
-        if label in met or (taken.get(label, path) != path and not moves):
-            if source.is_cut or asked is not None:
-                free = next(name for name in (f"{label}-{n}" for n in count(2)) if name not in taken)
-                names = [item.label for item in given.values()] + [free]
-                names += [other.label for other in sources[number + 1 :]]
-                raise CorpusError(
-                    f"{source.name} and {taken[label]} are both named {label!r}, which their ids begin with; give one "
-                    f"of them another name: {' '.join(f'--name {shlex.quote(name)}' for name in names)}; if it is the "
-                    f"same source at another place, add it alone with --name {shlex.quote(label)}"
-                )
-            label = path
-        taken[label] = path
-        given[path] = replace(source, label=label)
-    return list(given.values())
-
-
-def recorded(sources: Sequence[Source], known: Sequence[NamedSource] = ()) -> tuple[NamedSource, ...]:
-    """The sources of an index after these were read: in the place of those of the same name, else behind them."""
-    records = {source.label: source for source in known}
-    records |= {source.label: NamedSource(source.label, absolute(source.name), source.kind) for source in sources}
-    return tuple(records.values())
-
-
-def absolute(name: str) -> str:
-    """A source's name that holds from any working directory."""
-    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def expect(progress: Progress, documents: int, fraction: float, rejected: int) -> None:
