@@ -147,6 +147,7 @@ def faulty(place: Place, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return out, [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_every_part_runs_on_a_cpu(place: Place, whole: subprocess.CompletedProcess[str]) -> None:
     records = [json.loads(line) for line in (place.out / "results.jsonl").read_text().splitlines()]
     failed = [row for record in records for row in (record, *record["figures"]) if "error" in row]
@@ -163,6 +164,7 @@ def test_every_part_runs_on_a_cpu(place: Place, whole: subprocess.CompletedProce
     assert "| 8B encode, compiled | ≥ 0.80 | not yet run |" in (place.out / "gpu.md").read_text(), "tiny is no figure"
 
 
+@pytest.mark.slow
 def test_every_line_runs_but_those_of_a_gpu(
     place: Place, whole: subprocess.CompletedProcess[str], faulty: object, tmp_path: Path
 ) -> None:
