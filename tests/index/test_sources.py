@@ -472,3 +472,17 @@ def test_random_histories_leave_what_a_model_says(tmp_path: Path, seed: int, ste
             name: dict(item.metadata) for name, item in tree.documents.items()
         }
     assert not verify(root)
+
+
+def test_tables_of_one_name_in_a_folder_whose_name_is_not_utf_8(tmp_path: Path, hash_encoder: HashEncoder) -> None:
+    folder = tmp_path / os.fsdecode(b"od\xffd")
+    folder.mkdir()
+    for place, name in ((tmp_path, "a"), (folder, "b")):
+        (place / "docs.jsonl").write_text(json.dumps({"id": name, "text": f"text {name}"}))
+    build([str(tmp_path / "docs.jsonl")], tmp_path / "ix", hash_encoder)
+    for _ in range(2):
+        done = add([str(folder / "docs.jsonl")], tmp_path / "ix", hash_encoder)
+    assert (done.unchanged, done.files.unopened, sorted(held(tmp_path / "ix"))) == (1, 1, ["a", "b"])
+    assert {entry.source for entry in Snapshot.open(tmp_path / "ix").ledger()} == {
+        "docs.jsonl", str(tmp_path / "od\\xffd" / "docs.jsonl").replace("\\xff", "\\udcff"),
+    }  # fmt: skip

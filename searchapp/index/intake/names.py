@@ -51,7 +51,7 @@ def named(sources: Sequence[Source], labels: Sequence[str], known: Sequence[Name
                     f"of them another name: {' '.join(f'--name {shlex.quote(name)}' for name in names)}; if it is the "
                     f"same source at another place, add it alone with --name {shlex.quote(label)}"
                 )
-            label = path
+            label = path.encode(errors="backslashreplace").decode()
         taken[label] = path
         given[path] = replace(source, label=label)
     return list(given.values())
