@@ -12,29 +12,22 @@ from searchapp.corpus.headings import MARKERS, Mark, mark_plain
 from searchapp.corpus.lines import Lines
 from searchapp.corpus.passages import Passage, passages
 from searchapp.corpus.validate import RawRecord, validate
+from searchapp.corpus.walk import walk
 from searchapp.errors import CorpusError
 
 
-def text_files(folder: Path) -> Iterator[Path]:
-    """Walk a folder in the order of sorted paths and yield its text files.
+def text_files(folder: Path, *, passing_over: bool = False) -> Iterator[Path]:
+    """Yield the text files below a folder in the order of ``walk``, whatever their names.
 
-    Hidden files and folders are passed over, and links to folders are not followed (they can run in circles).
-
-    Raises CorpusError where a folder below cannot be read: leaving it out in silence would lose documents.
+    Raises CorpusError where a folder below cannot be read: leaving it out in silence would lose documents. With
+    ``passing_over`` it is left out.
     """
-    waiting = [folder]
-    while waiting:
-        path = waiting.pop()
-        if path == folder or (path.is_dir() and not path.is_symlink()):
-            try:
-                below = [child for child in path.iterdir() if not child.name.startswith(".")]
-            except OSError as error:
-                raise CorpusError(
-                    f"{path}: folder cannot be read: {error.strerror}; allow reading or move it"
-                ) from error
-            waiting.extend(sorted(below, key=lambda child: child.name, reverse=True))
-        elif path.suffix.lower() in MARKERS and path.is_file():
-            yield path
+    for found in walk(folder):
+        if found.relative.endswith("/"):
+            if not passing_over:
+                raise CorpusError(f"{found.path}: {found.reason}; allow reading or move it")
+        elif found.path.suffix.lower() in MARKERS and found.path.is_file():
+            yield found.path
 
 
 def read_folder(folder: Path, name: str) -> Iterator[Record]:

@@ -87,16 +87,6 @@ class SourceFile:
         except OSError as error:
             raise CorpusError(f"{self.file}: cannot be read: {error.strerror}; {HINT}") from error
 
-    def has_changed(self) -> bool:
-        """Whether its size or time of change differs from what it was when the file was found."""
-        if self.place is None:
-            return False
-        try:
-            found = self.place.stat()
-        except OSError:
-            return True
-        return (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns)
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -279,7 +269,7 @@ def _label(path: Path) -> str:
 
 def _file_marks(base: Path, files: Iterable[Path] | None) -> Iterator[str]:
     """Yield name, size and time of change of each file; without files, of the text files below the base."""
-    for path in text_files(base) if files is None else files:
+    for path in text_files(base, passing_over=True) if files is None else files:
         try:
             stat = path.stat()
         except OSError as error:

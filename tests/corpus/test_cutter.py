@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -92,14 +93,24 @@ def test_every_file_that_is_walked_is_read_refused_or_skipped(tmp_path: Path) ->
     }
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_a_folder_that_cannot_be_listed_is_one_refusal(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_listed_is_one_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.md").write_text("text")
-    (tmp_path / "closed").mkdir(mode=0)
-    try:
-        assert [item.outcome for item in walk(tmp_path)] == ["read", "refused"]
-    finally:
-        (tmp_path / "closed").chmod(0o700)
+    (tmp_path / "closed").mkdir()
+    listed = Path.iterdir
+
+    def closed(self: Path):
+        if self.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", closed)  # root may list every folder
+    assert [(item.relative, item.outcome) for item in walk(tmp_path)] == [("a.md", "read"), ("closed/", "refused")]
+    source = open_source(str(tmp_path))
+    assert source.identity() and [file.outcome for file in source.files(CUTTER)] == ["read", "refused"]
+    found = [record.item for record in source.records(CUTTER)]
+    assert isinstance(found[1], Rejected) and found[1].reason == "folder cannot be read: Permission denied"
+    with pytest.raises(CorpusError, match="closed: folder cannot be read: Permission denied; allow reading"):
+        list(source.records())  # an index of the first scheme has no place to note it
 
 
 def test_walking_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
