@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.ann.brute_force import BruteForce
+from searchapp.index.ann.brute_force import BLOCK_NUMBERS, BruteForce
 from searchapp.index.ann.files import open_ann
 from searchapp.index.ann.first_stage import Indexed, Unindexed
 from searchapp.index.ann.gpu import ExactSearch, devices, fits
@@ -21,6 +21,7 @@ from searchapp.index.ann.pca import Pca, read_pca
 from searchapp.index.ann.rescore import FirstStage, best, ordered
 from searchapp.index.ann.rules import STANDARD
 from searchapp.index.ann.searcher import AnnIndex
+from searchapp.index.ann.single import Beside, SingleQuery
 from searchapp.index.filter import Filter
 from searchapp.index.lexical.bm25 import LexicalIndex
 from searchapp.index.storage.documents import DocumentStore
@@ -130,6 +131,12 @@ class VectorIndex:
         k = min(k, self.manifest.documents)
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
+        if len(queries) == 1 and filter is None and (one := self._single) is not None:
+            depth = self.rescore_depth(k, candidates)
+            if (depth > 0) != self.is_exact:
+                query = np.ascontiguousarray(queries[0], dtype=np.float32)
+                if (found := one.search(query, k, depth)) is not None:
+                    return found
         allowed = self.allowed(filter)
         indexed = self.manifest.rows - self.manifest.unindexed_rows
         if filter is not None and allowed is not None and int(allowed.sum()) <= FEW:
@@ -176,6 +183,22 @@ class VectorIndex:
             return unindexed
         within = None if allowed is None else allowed[:indexed]
         return Indexed(self.ann, self.reduction, within, unindexed, k, ann.is_exact)
+
+    @cached_property
+    def _single(self) -> SingleQuery | None:
+        """The way of one query; None where there is no FAISS index to go through, or a GPU has it."""
+        manifest = self.manifest
+        if manifest.ann is None or not isinstance(self.ann, AnnIndex) or self.device.startswith("cuda"):
+            return None
+        fresh = np.arange(manifest.rows - manifest.unindexed_rows, manifest.rows)
+        if len(fresh) * manifest.dim > BLOCK_NUMBERS:
+            return None
+        rows = fresh if self.alive is None else fresh[self.alive[fresh]]
+        beside = Beside(self.vectors.gather(rows), rows) if len(rows) else None
+        return SingleQuery(
+            self.ann, self.reduction, self.vectors, alive=self.alive, documents=manifest.documents,
+            beside=beside, exact=manifest.ann.is_exact,
+        )  # fmt: skip
 
     @cached_property
     def _brute_force(self) -> BruteForce:

@@ -95,6 +95,17 @@ def exact_scores(vectors: Stored, queries: np.ndarray, rows: np.ndarray) -> np.n
     return scores
 
 
+def cosines(vectors: Stored, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The cosine of one unit query (dim,) with each of some rows, float32: what ``exact_scores`` gives, sooner."""
+    if len(rows) * vectors.dim > CHUNK:
+        return exact_scores(vectors, query[None], rows[None])[0]
+    found = widen(vectors.stored(rows), _room(CHUNK))
+    lengths = np.sqrt(np.vecdot(found, found))
+    scores: np.ndarray = np.vecdot(found, query)
+    np.divide(scores, lengths, out=scores, where=lengths > 0)
+    return scores
+
+
 def _room(size: int) -> np.ndarray:
     """A float32 buffer that each thread keeps: new pages for every call would cost as much as the products."""
     room: np.ndarray | None = getattr(_kept, "room", None)

@@ -25,6 +25,11 @@ class AnnIndex:
         self._parameters = parameters
 
     @property
+    def index(self) -> Any:
+        """FAISS's own object, set to the parameters of this one."""
+        return self._index
+
+    @property
     def rows(self) -> int:
         """Vectors in the index."""
         return int(self._index.ntotal)

@@ -1,0 +1,160 @@
+"""The way of one query through an index: the hits that a batch would get, without what only a batch needs.
+
+What does not change while an index stands is prepared once: the reduction and FAISS's rotation as one matrix, the rows
+beside the FAISS index, how many rows are gone. Where this way cannot be sure of the answer (the last hit may be tied
+with a row that was left out, lists led to too few rows, too many candidates are gone), it returns None, and the general
+search of ``searchapp.index.ann.rescore`` answers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from searchapp.index.ann.faiss_lib import import_faiss
+from searchapp.index.ann.pca import Pca
+from searchapp.index.ann.rescore import SPARE, TIE, cosines
+from searchapp.index.ann.searcher import AnnIndex
+from searchapp.index.storage.vectors import Vectors
+
+FOLDED = 1_024  # dimensions up to which a rotation is folded into the reduction; its matrix then stays in the cache
+Found = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The rows that FAISS does not have: unit float32 ``vectors`` (n, dim), and their numbers, ascending."""
+
+    vectors: np.ndarray
+    rows: np.ndarray
+
+    def best(self, query: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, float]:
+        """At most ``count`` best rows of a unit query, by ascending number: cosines, rows, the best of those left."""
+        scores = self.vectors @ query
+        if len(scores) <= count:
+            return scores, self.rows, -math.inf
+        order = np.argpartition(scores, len(scores) - count - 1)
+        left = float(scores[order[len(scores) - count - 1]])
+        kept = np.sort(order[len(scores) - count :])
+        return scores[kept], self.rows[kept], left
+
+
+class SingleQuery:
+    """Searches with one query at a time. Safe to share between threads.
+
+    ``alive`` masks the rows that are there (None: all), of which there are ``documents``; ``exact`` says that FAISS's
+    scores are cosines up to rounding.
+    """
+
+    def __init__(
+        self,
+        ann: AnnIndex,
+        reduction: Pca | None,
+        vectors: Vectors,
+        *,
+        alive: np.ndarray | None,
+        documents: int,
+        beside: Beside | None,
+        exact: bool,
+    ) -> None:
+        self._faiss = import_faiss()
+        self._vectors, self._beside, self._exact, self._documents = vectors, beside, exact, documents
+        self._matrix, self._index = _folded(ann, reduction)
+        self._covered = ann.rows
+        self._alive = alive[: ann.rows] if alive is not None else None
+        there = ann.rows if self._alive is None else int(self._alive.sum())
+        self._there = there
+        self._gone = 0.0 if self._alive is None else 1 - there / max(1, ann.rows)  # the share of FAISS's rows
+
+    def search(self, query: np.ndarray, k: int, depth: int) -> Found | None:
+        """The k best rows of a float32 query (dim,): cosines (1, k) and rows (1, k); None where that is not sure.
+
+        ``depth`` candidates are rescored; k is at most the number of documents.
+        """
+        length = math.sqrt(float(query.dot(query)))
+        if not 0 < length < math.inf:
+            return None
+        query = query / np.float32(length)
+        return self._by_cosines(query, k) if self._exact else self._by_codes(query, k, depth)
+
+    def _by_cosines(self, query: np.ndarray, k: int) -> Found | None:
+        """Where FAISS compares all its vectors exactly: more than k rows, none of them nearly tied."""
+        scores, rows = self._candidates(query, k + SPARE)
+        if self._beside is not None:
+            more, others, left = self._beside.best(query, k + SPARE)
+            scores, rows = np.concatenate([scores, more]), np.concatenate([rows, others])
+            order = np.argsort(-scores, kind="stable")[: k + 1]
+            scores, rows = scores[order], rows[order]
+            if len(scores) >= k and left >= scores[k - 1] - TIE:
+                return None
+        if len(rows) <= k and len(rows) < self._documents:
+            return None
+        if (scores[:k] - scores[1 : k + 1] < TIE).any() if len(scores) > k else (np.diff(scores) > -TIE).any():
+            return None
+        return scores[None, :k], rows[None, :k]
+
+    def _by_codes(self, query: np.ndarray, k: int, depth: int) -> Found | None:
+        """Where FAISS has codes: its candidates in the order in which they are stored, compared exactly."""
+        _, found = self._candidates(query, min(depth, self._there))
+        if len(found) < min(depth, self._there):
+            return None
+        last, rows, left = int(found[-1]), np.sort(found), -math.inf
+        if self._beside is not None:
+            _, others, left = self._beside.best(query, k + SPARE)
+            rows = np.concatenate([rows, others])  # which all come after those that FAISS has
+        if len(rows) < k:
+            return None
+        scores = cosines(self._vectors, query, rows)
+        order = np.argsort(-scores, kind="stable")[:k]
+        least = scores[order[-1]] - TIE
+        if left >= least or (depth < self._there and scores[np.searchsorted(rows, last)] >= least):
+            return None
+        return scores[order][None], rows[order][None]
+
+    def _candidates(self, query: np.ndarray, count: int) -> Found:
+        """At most ``count`` rows that FAISS finds and that are there, best first."""
+        faiss = self._faiss
+        asked = min(self._covered, count if self._alive is None else math.ceil(count * (1 + 2 * self._gone)) + 2)
+        turned = query if self._matrix is None else query @ self._matrix
+        scores, rows = np.empty(asked, dtype=np.float32), np.empty(asked, dtype=np.int64)
+        before = faiss.omp_get_max_threads()
+        if before > 1:
+            faiss.omp_set_num_threads(1)
+        try:
+            self._index.search_c(1, faiss.swig_ptr(turned), asked, faiss.swig_ptr(scores), faiss.swig_ptr(rows))
+        finally:
+            if before > 1:
+                faiss.omp_set_num_threads(before)
+        if asked and rows[-1] < 0:
+            kept = rows >= 0
+            scores, rows = scores[kept], rows[kept]
+        if self._alive is not None:
+            kept = self._alive[rows]
+            scores, rows = scores[kept], rows[kept]
+        return scores[:count], rows[:count]
+
+
+def _folded(ann: AnnIndex, reduction: Pca | None) -> tuple[np.ndarray | None, Any]:
+    """One matrix (dim, n) for the reduction and FAISS's rotations, and the index behind them; None for no matrix.
+
+    The length of what comes out is not mended: no order of candidates depends on it.
+    """
+    faiss = import_faiss()
+    matrix, index = (None if reduction is None else reduction.components), ann.index
+    while isinstance(index, faiss.IndexPreTransform):
+        if index.d > FOLDED:
+            break
+        turned = np.eye(index.d, dtype=np.float32) if matrix is None else matrix
+        step = np.zeros((1, index.d), dtype=np.float32)
+        chain = [faiss.downcast_VectorTransform(index.chain.at(number)) for number in range(index.chain.size())]
+        if not all(isinstance(one, faiss.LinearTransform | faiss.HadamardRotation) for one in chain):
+            break
+        for one in chain:
+            turned, step = one.apply(np.ascontiguousarray(turned)), one.apply(step)
+        if step.any():  # not linear: it adds something
+            break
+        matrix, index = turned, faiss.downcast_index(index.index)
+    return (None if matrix is None else np.ascontiguousarray(matrix)), index
