@@ -53,3 +53,10 @@ class Stage:
         if rank is None or (self.scored is not None and rank > self.scored):
             return None
         return float(self.scores[query, rank - 1])
+
+    def places(self, query: int, rows: np.ndarray) -> list[tuple[int, float] | None]:
+        """Rank (from 1) and score of each of some rows for one query; None where a row has no score of this step."""
+        met = self.rows[query] == rows[:, None]
+        ranks = np.where(met.any(1), met.argmax(1) + 1, 0).tolist()
+        last = self.width if self.scored is None else self.scored
+        return [(rank, float(self.scores[query, rank - 1])) if 0 < rank <= last else None for rank in ranks]

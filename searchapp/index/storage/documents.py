@@ -16,6 +16,7 @@ from searchapp.errors import IndexStoreError
 from searchapp.filesystem import allow_open_files
 from searchapp.index.storage.directory import ChecksumWriter
 from searchapp.index.storage.manifest import Segment
+from searchapp.index.storage.text_columns import TextColumn, text_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,7 +110,7 @@ def as_float(value: int | float) -> float:
 
 
 def _document(identifier: str, title: str, text: str, metadata: str) -> Document:
-    return Document(identifier, text, title, json.loads(metadata))
+    return Document(identifier, text, title, json.loads(metadata) if metadata != "{}" else {})
 
 
 def _first_line(error: BaseException) -> str:
@@ -124,7 +125,7 @@ class DocumentStore:
         self.segments = segments
         self._bases = np.array([segment.base for segment in segments], dtype=np.int64)
         self._open: dict[int, pa.RecordBatch] = {}
-        self._texts: dict[int, tuple[pa.RecordBatch, list[pa.Array]]] = {}  # all but the typed metadata
+        self._texts: dict[int, tuple[TextColumn, ...]] = {}  # all but the typed metadata
         self._columns: dict[tuple[int, str], pa.Array] = {}
 
     def batch(self, number: int) -> pa.RecordBatch:
@@ -160,15 +161,16 @@ class DocumentStore:
 
     def read(self, row: int) -> Document:
         """The document of a row."""
-        number = int(np.searchsorted(self._bases, row, side="right")) - 1
-        if number not in self._texts:
-            texts = self.batch(number).select(COLUMNS[:4])
-            self._texts[number] = texts, texts.columns
-        texts, columns = self._texts[number]
+        number = int(self._bases.searchsorted(row, side="right")) - 1
+        columns = self._texts.get(number)
+        if columns is None:
+            columns = self._texts[number] = text_columns(self.batch(number), COLUMNS[:4])
         place = int(row - self._bases[number])
-        with self.decoding(number):
-            texts.slice(place, 1).validate(full=True)
-            return _document(*(column[place].as_py() for column in columns))
+        try:
+            return _document(*(column.read(place) for column in columns))
+        except (ValueError, IndexError) as error:
+            with self.decoding(number):
+                raise ValueError(error) from error
 
     @contextmanager
     def decoding(self, number: int) -> Iterator[None]:
