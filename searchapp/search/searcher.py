@@ -129,12 +129,13 @@ class Index:
         vectors (n, dim) as well, which say nothing to BM25 nor to a reranker; their answers have "" for a query.
         """
         asked = replace(options or SearchOptions(), **changes)
-        vectors = queries if isinstance(queries, np.ndarray) else None
-        if vectors is not None:
-            _require_vectors(vectors, asked)
-            queries = [""] * len(vectors)
+        vectors: np.ndarray | None = None
+        if isinstance(queries, np.ndarray):
+            _require_vectors(queries, asked)
+            vectors, texts = queries, [""] * len(queries)
         else:
-            _require_texts(queries)
+            texts = list(queries)
+            _require_texts(texts)
         if asked.instruction is not None:
             _require_unicode("instruction", asked.instruction)
         index = self.vectors  # the one state that this request sees, whatever a refresh in another thread does
@@ -150,15 +151,15 @@ class Index:
         encoder = self.encoder if vectors is None else None  # loaded before the clock starts
         began = time.perf_counter()
         if encoder is not None:
-            vectors = encoder.encode_queries(list(queries), asked.instruction)
+            vectors = encoder.encode_queries(texts, asked.instruction)
         encoded = time.perf_counter()
-        stages = run(index, queries, vectors, plan, progress)
-        hits = [_hits(index, stages, number) for number in range(len(queries))]
+        stages = run(index, texts, vectors, plan, progress)
+        hits = [_hits(index, stages, number) for number in range(len(texts))]
         spent = sum(stage.seconds for stage in stages if stage.name == "reranked")
         searched = time.perf_counter() - encoded - spent
         for stage in stages:
-            log.debug("%s: %d queries in %.1f ms", stage.name, len(queries), 1000 * stage.seconds)
-        return [Answer(*pair, encoded - began, searched, spent) for pair in zip(queries, hits, strict=True)]
+            log.debug("%s: %d queries in %.1f ms", stage.name, len(texts), 1000 * stage.seconds)
+        return [Answer(*pair, encoded - began, searched, spent) for pair in zip(texts, hits, strict=True)]
 
     def _reranker(self, given: str | Reranker) -> Reranker:
         if not isinstance(given, str):

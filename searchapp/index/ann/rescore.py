@@ -98,7 +98,8 @@ def exact_scores(vectors: Stored, queries: np.ndarray, rows: np.ndarray) -> np.n
 def cosines(vectors: Stored, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The cosine of one unit query (dim,) with each of some rows, float32: what ``exact_scores`` gives, sooner."""
     if len(rows) * vectors.dim > CHUNK:
-        return exact_scores(vectors, query[None], rows[None])[0]
+        whole: np.ndarray = exact_scores(vectors, query[None], rows[None])[0]
+        return whole
     found = widen(vectors.stored(rows), _room(CHUNK))
     lengths = np.sqrt(np.vecdot(found, found))
     scores: np.ndarray = np.vecdot(found, query)

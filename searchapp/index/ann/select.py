@@ -1,9 +1,8 @@
 """Selects an index for a request, in three steps: rules, trials, finalists.
 
 1. Rules: a table says which types are worth trying for so many vectors of so many dimensions.
-2. Trials: each is built over a sample and measured there.
-3. Finalists: the most promising are built over all vectors and measured again; one that misses its target is followed
-   by the next.
+2. Trials: what each needs is predicted from a sample, or, where that cannot be, measured with an index over the sample.
+3. The most promising is built over all vectors and measured; where it misses its target, the next.
 
 A factory string that the user gives leaves out the first two.
 """
@@ -20,8 +19,8 @@ from searchapp.index.ann.builder import AnnBuilder, BuiltIndex
 from searchapp.index.ann.calibration import CalibrationQueries
 from searchapp.index.ann.finalists import comparison_notes, missed_targets, pick
 from searchapp.index.ann.request import AnnRequest
-from searchapp.index.ann.rules import AnnConfig, Rule, applicable, default_config, is_exact
-from searchapp.index.ann.trials import SAMPLE, Finalist, dimensions, finalists, smallest_dimensions, try_rule
+from searchapp.index.ann.rules import GIVEN, AnnConfig, Rule, applicable, default_config, is_exact
+from searchapp.index.ann.trials import SAMPLE, Trial, dimensions, finalists, smallest_dimensions, try_rules
 from searchapp.index.storage.vectors import Vectors
 
 
@@ -45,9 +44,10 @@ def select(request: AnnRequest, builder: AnnBuilder, queries: CalibrationQueries
         candidates, more = _finalists(request, reduced, builder, queries.queries)
         notes += more
         for finalist in candidates:
-            if _reached(built, target) and not finalist.contested:
+            if _reached(built, target):
                 break
-            built.append(builder.build(finalist.config, queries, target))
+            likely = finalist.point.candidates if finalist.point else None
+            built.append(builder.build(finalist.config, queries, target, likely))
             if request.factory != "auto":  # what the rules make has as many lists and codes as suit the vectors
                 notes += [note for note in built[-1].notes if note not in notes]
         if _reached(built, target):
@@ -92,22 +92,18 @@ def _reductions(request: AnnRequest, builder: AnnBuilder, queries: np.ndarray) -
 
 def _finalists(
     request: AnnRequest, reduced: int | None, builder: AnnBuilder, queries: np.ndarray
-) -> tuple[list[Finalist], list[str]]:
-    """The configs to build for one reduction, in order, and a sentence for each that missed its target on a sample."""
+) -> tuple[list[Trial], list[str]]:
+    """The trials to build for one reduction, in order, and a sentence for each that is expected to do worse."""
+    vectors, target = builder.vectors, request.targets.recall
     if request.factory != "auto":
         config = default_config(request.factory, reduced=bool(reduced))
-        return [Finalist(replace(config, pca=reduced or None))], []
-    vectors, target = builder.vectors, request.targets.recall
+        return [Trial(GIVEN, replace(config, pca=reduced or None))], []
     rules = _rules(request, reduced, vectors)
     if len(rules) < 2:
-        return [Finalist(config) for _, config in rules], []
-    builder.stage(f"trying {len(rules)} types of index on a sample")
-    sample = vectors.sample(SAMPLE)
-    truth = CalibrationQueries.over(queries, sample.blocks())
-    trials = [
-        try_rule(rule, config, sample, vectors.rows, truth, builder.pca(config.pca), target) for rule, config in rules
-    ]
-    return finalists(trials, sample, vectors.rows, target)
+        return [Trial(rule, config) for rule, config in rules], []
+    builder.stage(f"predicting {len(rules)} types of index from a sample")
+    trials = try_rules(rules, vectors, queries, builder.projection, target)
+    return finalists(trials, vectors.dim, vectors.rows, target)
 
 
 def _rules(request: AnnRequest, reduced: int | None, vectors: Vectors) -> list[tuple[Rule, AnnConfig]]:
