@@ -21,6 +21,7 @@ from searchapp.index.ann.searcher import AnnIndex
 from searchapp.index.storage.vectors import Vectors
 
 FOLDED = 1_024  # dimensions up to which a rotation is folded into the reduction; its matrix then stays in the cache
+ROUNDED = 1e-3  # what the length of a unit vector stored as fp16 is off 1, at most
 Found = tuple[np.ndarray, np.ndarray]
 
 
@@ -67,6 +68,8 @@ class SingleQuery:
         self._alive = alive[: ann.rows] if alive is not None else None
         there = ann.rows if self._alive is None else int(self._alive.sum())
         self._there = there
+        self._refined = None if exact else _refined(self._index, self._matrix, vectors, ann.rows)
+        self._factors: dict[tuple[int, int], Any] = {}
         self._gone = 0.0 if self._alive is None else 1 - there / max(1, ann.rows)  # the share of FAISS's rows
 
     def search(self, query: np.ndarray, k: int, depth: int) -> Found | None:
@@ -97,44 +100,80 @@ class SingleQuery:
         return scores[None, :k], rows[None, :k]
 
     def _by_codes(self, query: np.ndarray, k: int, depth: int) -> Found | None:
-        """Where FAISS has codes: its candidates in the order in which they are stored, compared exactly."""
-        _, found = self._candidates(query, min(depth, self._there))
-        if len(found) < min(depth, self._there):
-            return None
-        last, rows, left = int(found[-1]), np.sort(found), -math.inf
+        """Where FAISS has codes: the best of its candidates, compared exactly."""
+        depth = min(depth, self._there)
+        if self._refined is not None:
+            rows, left = self._refine(query, k + SPARE, depth)
+        else:
+            _, found = self._candidates(query, depth)
+            if len(found) < depth:
+                return None
+            rows, left = np.sort(found), -math.inf
         if self._beside is not None:
-            _, others, left = self._beside.best(query, k + SPARE)
-            rows = np.concatenate([rows, others])  # which all come after those that FAISS has
+            _, others, more = self._beside.best(query, k + SPARE)
+            rows, left = np.concatenate([rows, others]), max(left, more)  # which all come after those that FAISS has
         if len(rows) < k:
             return None
         scores = cosines(self._vectors, query, rows)
-        order = np.argsort(-scores, kind="stable")[:k]
-        least = scores[order[-1]] - TIE
-        if left >= least or (depth < self._there and scores[np.searchsorted(rows, last)] >= least):
+        order = (-scores).argsort(kind="stable")[:k]
+        best = scores[order]
+        least = best[-1] - TIE
+        if left >= least:
             return None
-        return scores[order][None], rows[order][None]
+        if self._refined is None and depth < self._there and scores[rows.searchsorted(found[-1])] >= least:
+            return None
+        return best[None], rows[order][None]
+
+    def _refine(self, query: np.ndarray, count: int, depth: int) -> tuple[np.ndarray, float]:
+        """The best ``count`` of ``depth`` candidates by FAISS's own comparison, ascending; the most any other can have.
+
+        FAISS multiplies the stored numbers, and does not divide by the length that rounding left them with. What it
+        left out may therefore have a cosine that is higher than its product, by ``ROUNDED`` at most.
+        """
+        asked = min(self._covered, count if self._alive is None else math.ceil(count * (1 + 2 * self._gone)) + 2)
+        deep = min(self._covered, depth if self._alive is None else math.ceil(depth * (1 + 2 * self._gone)) + 2)
+        scores, rows = self._searched(self._refined, query, asked, self._parameters(asked, deep))
+        if len(rows) < asked:  # lists led to too few
+            return rows, math.inf
+        left = -math.inf if asked == self._covered else float(scores[-1]) + ROUNDED
+        if self._alive is not None:
+            rows = rows[self._alive[rows]]
+        rows.sort()
+        return rows, left
+
+    def _parameters(self, asked: int, deep: int) -> Any:
+        """FAISS's search parameters that compare ``deep`` candidates exactly and return ``asked``; made once."""
+        if (known := self._factors.get((asked, deep))) is None:
+            factor = max(1.0, deep / asked + 1e-6)
+            known = self._factors[asked, deep] = self._faiss.IndexRefineSearchParameters(k_factor=factor)
+        return known
 
     def _candidates(self, query: np.ndarray, count: int) -> Found:
         """At most ``count`` rows that FAISS finds and that are there, best first."""
-        faiss = self._faiss
         asked = min(self._covered, count if self._alive is None else math.ceil(count * (1 + 2 * self._gone)) + 2)
         turned = query if self._matrix is None else query @ self._matrix
+        scores, rows = self._searched(self._index, turned, asked, None)
+        if self._alive is not None:
+            kept = self._alive[rows]
+            scores, rows = scores[kept], rows[kept]
+        return scores[:count], rows[:count]
+
+    def _searched(self, index: Any, query: np.ndarray, asked: int, parameters: Any) -> Found:
+        """What an index of FAISS's finds on one thread, best first, without the places it leaves empty."""
+        faiss = self._faiss
         scores, rows = np.empty(asked, dtype=np.float32), np.empty(asked, dtype=np.int64)
         before = faiss.omp_get_max_threads()
         if before > 1:
             faiss.omp_set_num_threads(1)
         try:
-            self._index.search_c(1, faiss.swig_ptr(turned), asked, faiss.swig_ptr(scores), faiss.swig_ptr(rows))
+            index.search_c(1, faiss.swig_ptr(query), asked, faiss.swig_ptr(scores), faiss.swig_ptr(rows), parameters)
         finally:
             if before > 1:
                 faiss.omp_set_num_threads(before)
         if asked and rows[-1] < 0:
             kept = rows >= 0
             scores, rows = scores[kept], rows[kept]
-        if self._alive is not None:
-            kept = self._alive[rows]
-            scores, rows = scores[kept], rows[kept]
-        return scores[:count], rows[:count]
+        return scores, rows
 
 
 def _folded(ann: AnnIndex, reduction: Pca | None) -> tuple[np.ndarray | None, Any]:
@@ -144,10 +183,10 @@ def _folded(ann: AnnIndex, reduction: Pca | None) -> tuple[np.ndarray | None, An
     """
     faiss = import_faiss()
     matrix, index = (None if reduction is None else reduction.components), ann.index
-    while isinstance(index, faiss.IndexPreTransform):
+    while matrix is not None and isinstance(index, faiss.IndexPreTransform):  # without one FAISS is as fast itself
         if index.d > FOLDED:
             break
-        turned = np.eye(index.d, dtype=np.float32) if matrix is None else matrix
+        turned = matrix
         step = np.zeros((1, index.d), dtype=np.float32)
         chain = [faiss.downcast_VectorTransform(index.chain.at(number)) for number in range(index.chain.size())]
         if not all(isinstance(one, faiss.LinearTransform | faiss.HadamardRotation) for one in chain):
@@ -158,3 +197,25 @@ def _folded(ann: AnnIndex, reduction: Pca | None) -> tuple[np.ndarray | None, An
             break
         matrix, index = turned, faiss.downcast_index(index.index)
     return (None if matrix is None else np.ascontiguousarray(matrix)), index
+
+
+def _refined(inner: Any, matrix: np.ndarray | None, vectors: Vectors, rows: int) -> Any:
+    """An index whose search compares the candidates of ``inner`` with the stored fp16 numbers, where these lie.
+
+    None where the rows of the mapped files do not stand one after the other, or FAISS is one that cannot be handed
+    memory of others. The files stay mapped as long as ``vectors`` is there.
+    """
+    faiss = import_faiss()
+    stored = vectors.contiguous(rows)
+    if stored is None or not hasattr(faiss, "MaybeOwnedVectorUInt8"):
+        return None
+    exact = faiss.IndexScalarQuantizer(vectors.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    exact.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(stored), stored.size, exact.codes.owner)
+    exact.ntotal = rows
+    before = inner
+    if matrix is not None:
+        turn = faiss.LinearTransform(*matrix.shape, False)
+        faiss.copy_array_to_vector(np.ascontiguousarray(matrix.T).ravel(), turn.A)
+        turn.is_trained = True
+        before = faiss.IndexPreTransform(turn, inner)
+    return faiss.IndexRefine(before, exact)  # FAISS's Python objects keep those that they point to

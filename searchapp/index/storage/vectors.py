@@ -157,7 +157,10 @@ class Vectors:
             return np.empty((0, self.dim), dtype="<f2")
         if self._mapped:
             items, shifts = self._items
-            found = items[rows * self.dim + shifts[np.searchsorted(self._bases, rows, side="right") - 1]]
+            places = rows * self.dim
+            if self._shifted:
+                places += shifts[self._bases.searchsorted(rows, side="right") - 1]
+            found = items[places]
             vectors: np.ndarray = found.view("<f2").reshape(len(rows), self.dim)
             return vectors
         out = np.empty((len(rows), self.dim), dtype="<f2")
@@ -170,6 +173,17 @@ class Vectors:
             places = ascending[begin:end] - self._bases[number]
             self._read(number, places.tolist(), order[begin:end].tolist(), out)
         return out
+
+    def contiguous(self, rows: int) -> np.ndarray | None:
+        """The bytes of the first rows, uint8, where they are mapped one after the other; else None."""
+        if not self._mapped or not rows:
+            return None
+        items, shifts = self._items
+        first = shifts[: np.searchsorted(self._bases, rows - 1, side="right")]
+        if first.any():
+            return None
+        size = 2 * self.dim
+        return np.ndarray((rows * size,), dtype=np.uint8, buffer=items.base, strides=(1,))
 
     def sample(self, size: int, seed: int = 0) -> Held:
         """At most ``size`` distinct random rows that are there, in row order."""
@@ -202,6 +216,11 @@ class Vectors:
                 read_at(file, into[target * size : (target + 1) * size], place * size)
 
     @cached_property
+    def _shifted(self) -> bool:
+        """Whether files do not end where a page does, so that rows do not stand one after the other in memory."""
+        return bool(self._items[1].any())
+
+    @cached_property
     def _items(self) -> tuple[np.ndarray, np.ndarray]:
         """Every run of ``dim`` numbers in the mapped files as one item, by the number it begins with.
 
@@ -223,18 +242,21 @@ def widen(stored: np.ndarray, room: np.ndarray | None = None) -> np.ndarray:
     By PyTorch where the process has it: NumPy takes many times as long (docs/log.md), which would be most of rescoring.
     Without it by the bits, which takes longer than PyTorch, but nothing to import.
     """
-    narrow = np.ascontiguousarray(stored, dtype=np.float16)
+    narrow = np.ascontiguousarray(stored, dtype=np.float16).reshape(-1)
     wide = np.empty(stored.size, dtype=np.float32) if room is None else room[: stored.size]
-    if "torch" in sys.modules:
-        import torch
-
-        target, source = torch.from_numpy(wide), torch.from_numpy(narrow.reshape(-1))
-        for begin in range(0, stored.size, ALONE):
-            target[begin : begin + ALONE].copy_(source[begin : begin + ALONE])
+    convert = _widen_by_torch if "torch" in sys.modules else _widen_bits
+    if stored.size <= ALONE:
+        convert(narrow, wide)
     else:
         for begin in range(0, stored.size, ALONE):
-            _widen_bits(narrow.reshape(-1)[begin : begin + ALONE], wide[begin : begin + ALONE])
+            convert(narrow[begin : begin + ALONE], wide[begin : begin + ALONE])
     return wide.reshape(stored.shape)
+
+
+def _widen_by_torch(narrow: np.ndarray, wide: np.ndarray) -> None:
+    import torch
+
+    torch.from_numpy(wide).copy_(torch.from_numpy(narrow))
 
 
 def _widen_bits(narrow: np.ndarray, wide: np.ndarray) -> None:
