@@ -14,6 +14,7 @@ import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.brute_force import BLOCK_NUMBERS, BruteForce
+from searchapp.index.ann.direct import Beside, DirectSearch
 from searchapp.index.ann.files import open_ann
 from searchapp.index.ann.first_stage import Indexed, Unindexed
 from searchapp.index.ann.gpu import ExactSearch, devices, fits
@@ -21,7 +22,6 @@ from searchapp.index.ann.pca import Pca, read_pca
 from searchapp.index.ann.rescore import FirstStage, best, ordered
 from searchapp.index.ann.rules import STANDARD
 from searchapp.index.ann.searcher import AnnIndex
-from searchapp.index.ann.single import Beside, SingleQuery
 from searchapp.index.filter import Filter
 from searchapp.index.lexical.bm25 import LexicalIndex
 from searchapp.index.storage.documents import DocumentStore
@@ -131,12 +131,28 @@ class VectorIndex:
         k = min(k, self.manifest.documents)
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
-        if len(queries) == 1 and filter is None and (one := self._single) is not None:
+        if filter is None and (direct := self._direct) is not None:
             depth = self.rescore_depth(k, candidates)
-            if (depth > 0) != self.is_exact:
-                query = np.ascontiguousarray(queries[0], dtype=np.float32)
-                if (found := one.search(query, k, depth)) is not None:
-                    return found
+            if (depth > 0) != self.is_exact and (found := self._directly(direct, queries, k, depth)) is not None:
+                return found
+        return self._search_allowed(queries, k, candidates, filter)
+
+    def _directly(
+        self, direct: DirectSearch, queries: np.ndarray, k: int, depth: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The hits of all rows that are there; None where the general search has to find them."""
+        if len(queries) == 1:
+            return direct.search(np.ascontiguousarray(queries[0], dtype=np.float32), k, depth)
+        if (found := direct.many(queries, k, depth)) is None:
+            return None
+        scores, rows, sure = found
+        if not sure.all():
+            scores[~sure], rows[~sure] = self._search_allowed(queries[~sure], k, depth, None)
+        return scores, rows
+
+    def _search_allowed(
+        self, queries: np.ndarray, k: int, candidates: int | None, filter: Filter | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         allowed = self.allowed(filter)
         indexed = self.manifest.rows - self.manifest.unindexed_rows
         if filter is not None and allowed is not None and int(allowed.sum()) <= FEW:
@@ -185,8 +201,8 @@ class VectorIndex:
         return Indexed(self.ann, self.reduction, within, unindexed, k, ann.is_exact)
 
     @cached_property
-    def _single(self) -> SingleQuery | None:
-        """The way of one query; None where there is no FAISS index to go through, or a GPU has it."""
+    def _direct(self) -> DirectSearch | None:
+        """The way of queries without a filter; None where there is no FAISS index to go through, or a GPU has it."""
         manifest = self.manifest
         if manifest.ann is None or not isinstance(self.ann, AnnIndex) or self.device.startswith("cuda"):
             return None
@@ -195,7 +211,7 @@ class VectorIndex:
             return None
         rows = fresh if self.alive is None else fresh[self.alive[fresh]]
         beside = Beside(self.vectors.gather(rows), rows) if len(rows) else None
-        return SingleQuery(
+        return DirectSearch(
             self.ann, self.reduction, self.vectors, alive=self.alive, documents=manifest.documents,
             beside=beside, exact=manifest.ann.is_exact,
         )  # fmt: skip

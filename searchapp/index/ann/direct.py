@@ -1,4 +1,4 @@
-"""The way of one query through an index: the hits that a batch would get, without what only a batch needs.
+"""The way of a query through an index as it stands, without a filter: the hits of the general search, sooner.
 
 What does not change while an index stands is prepared once: the reduction and FAISS's rotation as one matrix, the rows
 beside the FAISS index, how many rows are gone. Where this way cannot be sure of the answer (the last hit may be tied
@@ -16,9 +16,9 @@ import numpy as np
 
 from searchapp.index.ann.faiss_lib import import_faiss
 from searchapp.index.ann.pca import Pca
-from searchapp.index.ann.rescore import SPARE, TIE, cosines
+from searchapp.index.ann.rescore import SPARE, TIE, cosines, exact_scores, ordered
 from searchapp.index.ann.searcher import AnnIndex
-from searchapp.index.storage.vectors import Vectors
+from searchapp.index.storage.vectors import Vectors, unit
 
 FOLDED = 1_024  # dimensions up to which a rotation is folded into the reduction; its matrix then stays in the cache
 ROUNDED = 1e-3  # what the length of a unit vector stored as fp16 is off 1, at most
@@ -43,8 +43,8 @@ class Beside:
         return scores[kept], self.rows[kept], left
 
 
-class SingleQuery:
-    """Searches with one query at a time. Safe to share between threads.
+class DirectSearch:
+    """Searches all that is there, with one query or several. Safe to share between threads.
 
     ``alive`` masks the rows that are there (None: all), of which there are ``documents``; ``exact`` says that FAISS's
     scores are cosines up to rounding.
@@ -82,6 +82,23 @@ class SingleQuery:
             return None
         query = query / np.float32(length)
         return self._by_cosines(query, k) if self._exact else self._by_codes(query, k, depth)
+
+    def many(self, queries: np.ndarray, k: int, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """``search`` with several: cosines (n, k), rows (n, k), and where these are sure, bool (n,).
+
+        None where FAISS cannot compare candidates itself: then nothing is gained.
+        """
+        if self._refined is None or self._beside is not None:
+            return None
+        queries = unit(np.array(queries, dtype=np.float32, order="C"))
+        asked, deep = self._counts(k + SPARE, min(depth, self._there))
+        scores, rows = self._refined.search(queries, asked, params=self._parameters(asked, deep))
+        left = np.full(len(queries), -np.inf) if asked == self._covered else scores[:, -1] + ROUNDED
+        left[rows[:, -1] < 0] = np.inf
+        if self._alive is not None:
+            rows[(rows >= 0) & ~self._alive[rows]] = -1
+        found = ordered(exact_scores(self._vectors, queries, rows), rows, k)
+        return *found, (left < found[0][:, -1] - TIE) & (found[1][:, -1] >= 0)
 
     def _by_cosines(self, query: np.ndarray, k: int) -> Found | None:
         """Where FAISS compares all its vectors exactly: more than k rows, none of them nearly tied."""
@@ -130,8 +147,7 @@ class SingleQuery:
         FAISS multiplies the stored numbers, and does not divide by the length that rounding left them with. What it
         left out may therefore have a cosine that is higher than its product, by ``ROUNDED`` at most.
         """
-        asked = min(self._covered, count if self._alive is None else math.ceil(count * (1 + 2 * self._gone)) + 2)
-        deep = min(self._covered, depth if self._alive is None else math.ceil(depth * (1 + 2 * self._gone)) + 2)
+        asked, deep = self._counts(count, depth)
         scores, rows = self._searched(self._refined, query, asked, self._parameters(asked, deep))
         if len(rows) < asked:  # lists led to too few
             return rows, math.inf
@@ -140,6 +156,14 @@ class SingleQuery:
             rows = rows[self._alive[rows]]
         rows.sort()
         return rows, left
+
+    def _counts(self, count: int, depth: int) -> tuple[int, int]:
+        """How many rows to ask FAISS for, and how many candidates, so that enough of them are there."""
+        if self._alive is None:
+            return min(self._covered, count), min(self._covered, max(count, depth))
+        more = 1 + 2 * self._gone
+        asked, deep = math.ceil(count * more) + 2, math.ceil(depth * more) + 2
+        return min(self._covered, asked), min(self._covered, max(asked, deep))
 
     def _parameters(self, asked: int, deep: int) -> Any:
         """FAISS's search parameters that compare ``deep`` candidates exactly and return ``asked``; made once."""
@@ -150,7 +174,7 @@ class SingleQuery:
 
     def _candidates(self, query: np.ndarray, count: int) -> Found:
         """At most ``count`` rows that FAISS finds and that are there, best first."""
-        asked = min(self._covered, count if self._alive is None else math.ceil(count * (1 + 2 * self._gone)) + 2)
+        asked, _ = self._counts(count, count)
         turned = query if self._matrix is None else query @ self._matrix
         scores, rows = self._searched(self._index, turned, asked, None)
         if self._alive is not None:
