@@ -31,6 +31,7 @@ from searchapp.index.storage.vectors import Vectors, unit
 
 log = logging.getLogger(__name__)
 
+GONE = 0.05  # the share of rows deleted, up to which candidates that are gone are few
 FEW = 20_000  # rows passing a filter below which they are simply all compared
 BRUTE_FORCE = Ann("", "Flat", rows=0, candidates=0)  # stands for the FAISS index where every row is compared exactly
 
@@ -207,7 +208,7 @@ class VectorIndex:
         if manifest.ann is None or not isinstance(self.ann, AnnIndex) or self.device.startswith("cuda"):
             return None
         fresh = np.arange(manifest.rows - manifest.unindexed_rows, manifest.rows)
-        if len(fresh) * manifest.dim > BLOCK_NUMBERS:
+        if len(fresh) * manifest.dim > BLOCK_NUMBERS or manifest.rows - manifest.documents > GONE * manifest.rows:
             return None
         rows = fresh if self.alive is None else fresh[self.alive[fresh]]
         beside = Beside(self.vectors.gather(rows), rows) if len(rows) else None

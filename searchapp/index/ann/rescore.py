@@ -41,34 +41,41 @@ def best(
     the scores of the first stage are cosines up to rounding, and only queries with near-ties are rescored.
     """
     depth = min(k + SPARE if exact else depth, limit)
-    scores, rows = first.top(queries, depth)
     if not exact:
-        return _rescored(first, vectors, queries, rows, k, depth, limit)
+        return _rescored(first, vectors, queries, k, depth, limit)
+    scores, rows = first.top(queries, depth)
     close = (np.diff(scores[:, : k + 1], axis=1) > -TIE) & (rows[:, 1 : k + 1] >= 0)
     near_ties = np.flatnonzero(close.any(1))
     found = ordered(scores, rows, k)
     if len(near_ties):
-        again = _rescored(first, vectors, queries[near_ties], rows[near_ties], k, depth, limit)
+        again = _rescored(first, vectors, queries[near_ties], k, depth, limit)
         found[0][near_ties], found[1][near_ties] = again
     return found
 
 
 def _rescored(
-    first: FirstStage, vectors: Stored, queries: np.ndarray, candidates: np.ndarray, k: int, depth: int, limit: int
+    first: FirstStage, vectors: Stored, queries: np.ndarray, k: int, depth: int, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of the candidates, ``depth`` of each query; of more candidates while the last hit may be tied."""
+    """The k best of ``depth`` candidates of each query; of more candidates while the last hit may be tied.
+
+    One candidate more is looked at. Where the first stage cannot tell the last one from it, and that last one is among
+    the hits, what was left out may be another row with the same vector.
+    """
     scores = np.empty((len(queries), k), dtype=np.float32)
     rows = np.empty((len(queries), k), dtype=np.int64)
     tied = np.arange(len(queries))
     while len(tied):
+        asked = min(depth + 1, limit)
+        points, candidates = first.top(queries[tied], asked)
+        if asked == limit or candidates.shape[1] <= k:  # nothing was left out, or nothing more can be found
+            scores[tied], rows[tied] = ordered(exact_scores(vectors, queries[tied], candidates), candidates, k)
+            break
+        same = (candidates[:, -1] >= 0) & (points[:, -2] - points[:, -1] <= TIE * np.maximum(1, np.abs(points[:, -2])))
+        candidates = candidates[:, :-1]
         cosines = exact_scores(vectors, queries[tied], candidates)
         scores[tied], rows[tied] = ordered(cosines, candidates, k)
-        if depth >= limit or candidates.shape[1] <= k:  # no candidate was left out, or none can be compared with
-            break
-        tied = tied[(cosines[:, -1] >= scores[tied, -1] - TIE) & (candidates[:, -1] >= 0)]
+        tied = tied[same & (cosines[:, -1] >= scores[tied, -1] - TIE)]
         depth = min(DEEPER * depth, limit)
-        if len(tied):
-            candidates = first.top(queries[tied], depth)[1]
     return scores, rows
 
 

@@ -17,11 +17,13 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.builder import AnnBuilder, BuiltIndex
 from searchapp.index.ann.calibration import CalibrationQueries
-from searchapp.index.ann.finalists import comparison_notes, missed_targets, pick
-from searchapp.index.ann.request import AnnRequest
+from searchapp.index.ann.finalists import comparison_notes, keeps_to, missed_targets, pick
+from searchapp.index.ann.request import AnnRequest, Targets
 from searchapp.index.ann.rules import GIVEN, AnnConfig, Rule, applicable, default_config, is_exact
 from searchapp.index.ann.trials import SAMPLE, Trial, dimensions, finalists, smallest_dimensions, try_rules
 from searchapp.index.storage.vectors import Vectors
+
+FINALISTS = 3  # indexes built over all vectors where none keeps to a target of memory or latency
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,13 @@ def select(request: AnnRequest, builder: AnnBuilder, queries: CalibrationQueries
         candidates, more = _finalists(request, reduced, builder, queries.queries)
         notes += more
         for finalist in candidates:
-            if _reached(built, target):
+            if _settled(built, request.targets, rows):
                 break
             likely = finalist.point.candidates if finalist.point else None
             built.append(builder.build(finalist.config, queries, target, likely))
             if request.factory != "auto":  # what the rules make has as many lists and codes as suit the vectors
                 notes += [note for note in built[-1].notes if note not in notes]
-        if _reached(built, target):
+        if _settled(built, request.targets, rows):
             break
     if not built:
         raise IndexStoreError(
@@ -70,8 +72,10 @@ def will_be_exact(request: AnnRequest, vectors: Vectors) -> bool:
     return all(config.candidates == 0 for _, config in _rules(request, request.pca, vectors))
 
 
-def _reached(built: Sequence[BuiltIndex], target: float) -> bool:
-    return any(one.point.recall >= target for one in built)
+def _settled(built: Sequence[BuiltIndex], targets: Targets, rows: int) -> bool:
+    """Whether one of the indexes keeps to all targets, or enough of them reached the recall and miss another one."""
+    reached = [one for one in built if one.point.recall >= targets.recall]
+    return any(keeps_to(one, targets, rows) for one in reached) or len(reached) >= FINALISTS
 
 
 def _reductions(request: AnnRequest, builder: AnnBuilder, queries: np.ndarray) -> tuple[list[int | None], list[str]]:

@@ -24,15 +24,17 @@ EIGHTHS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the dimensio
 
 @dataclass(frozen=True)
 class Trial:
-    """A config, what it measured on the sample, and the milliseconds that a query is expected to take over all rows.
+    """A config, its operating point, and the milliseconds that a query is expected to take over all rows.
 
-    ``point`` is None for exact search, which is not tried: its recall is 1.
+    The point was measured on a sample, or predicted from one, as ``where`` says. It is None for exact search, whose
+    recall is 1, and for a config that the user gave.
     """
 
     rule: Rule
     config: AnnConfig
     point: OperatingPoint | None = None
     expected: float = float("inf")
+    where: str = "by prediction"
 
     def rank(self, shortest: float, dim: int, rows: int) -> tuple[float, float]:
         """The sort key: trials expected within ``shortest`` milliseconds by size, then all others by time."""
@@ -98,7 +100,8 @@ def try_rule(
     scan = _scan_milliseconds(index, queries, point)
     larger = rows / sample.count
     rescoring = max(0.0, point.milliseconds - scan) * larger**DEEPENING
-    return Trial(rule, config, point, scan * larger**rule.growth + rescoring)
+    expected = scan * larger**rule.growth + rescoring
+    return Trial(rule, config, point, expected, f"on {sample.count:,} vectors")
 
 
 def finalists(trials: Sequence[Trial], dim: int, rows: int, target: float) -> tuple[list[Trial], list[str]]:
@@ -110,7 +113,7 @@ def finalists(trials: Sequence[Trial], dim: int, rows: int, target: float) -> tu
     reached = [trial for trial in trials if trial.point and trial.point.recall >= target]
     missed = [trial for trial in trials if trial.point and trial.point.recall < target]
     notes = [
-        f"{trial.config} is expected to reach recall {trial.point.recall:.3f} of {target:g} over all vectors"
+        f"{trial.config} reached recall {trial.point.recall:.3f} of {target:g} {trial.where}"
         for trial in missed
         if trial.point
     ]
