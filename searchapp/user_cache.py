@@ -13,6 +13,7 @@ from pathlib import Path
 
 from searchapp.atomic import write_text
 
+now = time.time
 SETTLED = 2.0  # seconds after a change in which a second one may leave a file with the same time
 
 
@@ -55,7 +56,7 @@ def file_stamp(path: Path) -> str | None:
     """
     real = path.resolve()
     status = real.stat()
-    if time.time() - max(status.st_mtime, status.st_ctime) < SETTLED:
+    if now() - max(status.st_mtime, status.st_ctime) < SETTLED:
         return None
     return f"{real}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}|{status.st_ino}"
 
