@@ -6,8 +6,8 @@ Each measurement is a new process that has imported torch and transformers. In t
 by ``from_pretrained`` and one pass; ``Encoder.load`` with its fingerprint and an empty cache of the user; the same with
 what that has left there. CPU seconds of one thread; the least of the rounds, and the ratio of these.
 
-Memory is sampled from outside, in processes of their own: anonymous memory at its peak beyond what the imports took,
-over the bytes of the weights in the precision taken; and what of the weights stays mapped from the file. Linux only.
+Memory is sampled from outside, in processes of their own: anonymous memory at its peak beyond what the code took, over
+the bytes of the weights in the precision taken; and what of the weights stays mapped from the file. Linux only.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from typing import Any
 PASS = 32  # tokens
 
 
-def child(model: str, dtype: str, way: str) -> None:
+def child(model: str, dtype: str, way: str, memory: bool) -> None:
     """Load in this process, between two lines on standard output: when it begins, and what it took."""
     import torch
     import transformers
 
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    if memory:  # what the code itself takes is no part of it
+        with torch.device("meta"):
+            transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(model))
     print(f"ready {transformers.__version__}", flush=True)
     sys.stdin.readline()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -55,7 +58,7 @@ def child(model: str, dtype: str, way: str) -> None:
 def measured(model: str, dtype: str, way: str, cache: Path, *, memory: bool = False) -> dict[str, Any]:
     """What one new process took; with ``memory`` also bytes of its anonymous memory at its peak and of mapped files."""
     process = subprocess.Popen(  # noqa: S603 - this file
-        [sys.executable, __file__, model, "--dtype", dtype, "--child", way],
+        [sys.executable, __file__, model, "--dtype", dtype, "--child", way, *["--memory"] * memory],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
         env={**os.environ, "SEARCHAPP_CACHE": str(cache), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
@@ -95,9 +98,10 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        child(asked.model, asked.dtype, asked.child)
+        child(asked.model, asked.dtype, asked.child, asked.memory)
         return
     rows: dict[str, list[dict[str, Any]]] = {"theirs": [], "first": [], "known": []}
     with tempfile.TemporaryDirectory() as folder:
