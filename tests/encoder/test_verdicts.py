@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from searchapp import Encoder, user_cache
+from searchapp.cli.options import EncoderOptions
 from searchapp.encoder import loading
 from searchapp.errors import ModelError
 from tests.models import make_checkpoint
@@ -58,6 +59,8 @@ def test_a_second_load_probes_nothing(tiny_model: Path, asked) -> None:
     assert (first.attention, second.attention) == ("packed", "packed")
     assert (first.encode("bees fly") == second.encode("bees fly")).all()
     Encoder.load(str(tiny_model), probe=True)
+    assert asked() == ALL
+    EncoderOptions(model=str(tiny_model), probe=True).load()  # --probe
     assert asked() == ALL
     Encoder.load(str(tiny_model))
     assert asked() == ["_build"]
