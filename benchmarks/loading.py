@@ -110,7 +110,7 @@ def main() -> None:
                 found.append(measured(asked.model, asked.dtype, way, Path(folder) / str(number)))
         least = {way: min(row["cpu"] for row in found) for way, found in rows.items()}
         for way in rows:
-            print(f"{way}: {least[way]:.2f} s of CPU, {least[way] / least['theirs']:.2f} x theirs")
+            print(f"{way}: {least[way]:.2f} s of CPU, {least[way] / least['theirs']:.2f} x theirs", flush=True)
         for way, cache in (("theirs", "0"), ("first", "m"), ("known", "m")):
             row = measured(asked.model, asked.dtype, way, Path(folder) / cache, memory=True)
             print(
