@@ -76,9 +76,12 @@ class EncoderOptions:
     cache: Path | None = option(
         None, "A directory that keeps vectors between runs: only what is new is encoded.", MODEL
     )
+    probe: bool = option(
+        False, "Test the model's attention again, though its verdict is known.", MODEL, flags=("--probe",)
+    )
 
-    def load(self) -> Encoder:
-        """Load the model. Raises ModelError."""
+    def load(self, *, fingerprint: bool = False) -> Encoder:
+        """Load the model; ``fingerprint``: its weights will be hashed, begin at once. Raises ModelError."""
         from searchapp.encoder import Encoder
 
         return Encoder.load(
@@ -92,6 +95,8 @@ class EncoderOptions:
             device=self.device,
             backend=self.backend,
             cache=self.cache,
+            probe=self.probe,
+            fingerprint=fingerprint,
         )
 
 

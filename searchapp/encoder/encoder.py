@@ -18,7 +18,7 @@ from searchapp.encoder.attention import NAME as PACKED
 from searchapp.encoder.backend import Backend, TorchBackend
 from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
-from searchapp.encoder.fingerprint import fingerprint, tokenizer_digest
+from searchapp.encoder.fingerprint import fingerprint, hash_beside, tokenizer_digest
 from searchapp.encoder.head import read_head
 from searchapp.encoder.inference import embed, prefetch
 from searchapp.encoder.options import LoadOptions, named, refuse_unknown, settings_options
@@ -101,6 +101,8 @@ class Encoder:
         tokenizer = load_tokenizer(checkpoint.tokenizer)
         settings = resolve_settings(checkpoint, config, tokenizer, **given)
         devices = choose_devices(options.get("devices") or named(options, "device", "auto").split(","), backend)
+        if options.get("fingerprint") or options.get("cache") is not None:
+            hash_beside(checkpoint)
         loaded = load_model(
             checkpoint,
             bidirectional=settings.bidirectional,
@@ -108,6 +110,7 @@ class Encoder:
             attention=named(options, "attention", "auto"),
             dtype=dtype if backend == "torch" else "float32",  # another backend converts the weights itself
             device=devices[0],
+            probe=bool(options.get("probe")),
         )
         encoder = cls(
             loaded,

@@ -15,6 +15,7 @@ from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.json_files import read_json
 from searchapp.encoder.library import explain, quiet
 from searchapp.encoder.probes import (
+    NOT_FINITE,
     PROBE_LENGTH,
     bidirectional_fault,
     has_window,
@@ -22,10 +23,12 @@ from searchapp.encoder.probes import (
     make_bidirectional,
     packing_fault,
     pad_id,
+    values_fault,
 )
 from searchapp.encoder.settings import FOLDER, Settings, read_settings, settings_file
 from searchapp.encoder.st_folder import UNLIMITED, transformer_options
 from searchapp.encoder.template import choose
+from searchapp.encoder.verdicts import Verdicts
 from searchapp.errors import ModelError
 
 log = logging.getLogger("searchapp")
@@ -117,45 +120,52 @@ def load_config(directory: Path, *, bidirectional: bool, windows: bool = False) 
 
 
 def load_model(
-    checkpoint: Checkpoint, *, bidirectional: bool, attention: str, dtype: str, device: str, windows: bool = False
+    checkpoint: Checkpoint,
+    *,
+    bidirectional: bool,
+    attention: str,
+    dtype: str,
+    device: str,
+    windows: bool = False,
+    probe: bool = False,
 ) -> Any:
     """Build the inner decoder in eval mode with every adapter merged, in order, and probe its attention.
 
     ``windows`` keeps attention windows as config.json has them.
-    ``attention="auto"`` takes packed attention where it passes the probes, else sdpa, else eager. Raises ModelError for
-    weights that are missing, adapters that do not fit, and models that stay causal.
+    ``attention="auto"`` takes packed attention where it passes the probes, else sdpa, else eager. What probes found
+    before is taken from the user's cache, unless ``probe`` asks for them again. Raises ModelError for weights that are
+    missing, adapters that do not fit, and models that stay causal.
     """
     if attention not in ATTENTIONS:
         raise ModelError(f"attention {attention!r} is unknown; expected one of {', '.join(ATTENTIONS)}")
     if attention == "packed" and not bidirectional:
         raise ModelError("attention packed is for bidirectional encoders only; use auto, sdpa or eager")
-    problem, precision = "", choose_dtype(dtype, device)
+    problem, precision, model = "", choose_dtype(dtype, device), None
+    verdicts = None
     for kernel in {"auto": ("sdpa", "eager"), "packed": ("sdpa",)}.get(attention, (attention,)):
         config = load_config(checkpoint.weights, bidirectional=bidirectional, windows=windows)
-        try:
-            model = _build(checkpoint.weights, config, kernel, precision)
-        except _NoKernelError:
-            problem = f"has no {kernel} attention in transformers"
+        if bidirectional and verdicts is None:
+            verdicts = Verdicts(config, precision, device, again=probe)
+        if verdicts is not None and (fault := verdicts.fault(kernel)):
+            problem = f"{fault} on {attention if attention == 'packed' else kernel} attention"
             continue
-        for adapter in checkpoint.adapters:
-            model = merge(model, adapter)
-        try:
-            model = model.to(device).eval().requires_grad_(False)
-        except RuntimeError as error:  # out of memory, for one
-            raise ModelError(f"{checkpoint.name} cannot be put on {device}: {explain(error)}") from error
-        if not bidirectional:
+        if model is None or not _switched(model, kernel):
+            model = None  # not two of them in memory
+            try:
+                model = _build(checkpoint.weights, config, kernel, precision)
+            except _NoKernelError:
+                problem = f"has no {kernel} attention in transformers"
+                continue
+            model = _placed(model, checkpoint, device)
+        if verdicts is None:
             return model
-        try:
-            narrow = windows and has_window(config)
-            reach = 2 if narrow else PROBE_LENGTH
-            fault = bidirectional_fault(model, vocabulary=config.vocab_size, pad=pad_id(config), reach=reach)
-        except Exception as error:  # a model with odd sizes fails anywhere in its forward pass
-            fault = f"cannot be run with bidirectional attention ({explain(error)})"
-        if fault is None and not narrow and (attention == "packed" or (attention, kernel) == ("auto", "sdpa")):
-            fault = _pack(model)
-            if fault is not None and attention == "auto":
-                fault = None  # the model is sound: it only has to be padded
-        if fault is None:
+        narrow = windows and has_window(config)
+        fault = _fault(model, kernel, checkpoint, verdicts, reach=2 if narrow else PROBE_LENGTH)
+        if not fault and not narrow and (attention == "packed" or (attention, kernel) == ("auto", "sdpa")):
+            fault = _pack(model, verdicts)
+            if attention == "auto":
+                fault = ""  # the model is sound: it only has to be padded
+        if not fault:
             return model
         problem = f"{fault} on {attention if attention == 'packed' else kernel} attention"
     raise ModelError(
@@ -164,22 +174,72 @@ def load_model(
     )
 
 
-def _pack(model: Any) -> str | None:
+def _placed(model: Any, checkpoint: Checkpoint, device: str) -> Any:
+    """The model with its adapters merged, on its device, for inference."""
+    for adapter in checkpoint.adapters:
+        model = merge(model, adapter)
+    try:
+        return model.to(device).eval().requires_grad_(False)
+    except RuntimeError as error:  # out of memory, for one
+        raise ModelError(f"{checkpoint.name} cannot be put on {device}: {explain(error)}") from error
+
+
+def _switched(model: Any, kernel: str) -> bool:
+    """Whether a model that is loaded could be given another attention kernel, instead of being loaded again."""
+    try:
+        with quiet():
+            model.set_attn_implementation(kernel)
+    except Exception:  # a family without this kernel, which loading it again says
+        return False
+    return bool(model.config._attn_implementation == kernel)
+
+
+def _fault(model: Any, kernel: str, checkpoint: Checkpoint, verdicts: Verdicts, reach: int) -> str:
+    """What is wrong with a model on its kernel, as a phrase, "" for nothing: by what is known, else by the probes."""
+    config = model.config
+    try:
+        if not verdicts.are_finite(checkpoint):
+            if fault := values_fault(model, vocabulary=config.vocab_size):
+                return fault
+            verdicts.keep_finite(checkpoint)
+        if verdicts.fault(kernel) is None:
+            fault = bidirectional_fault(model, vocabulary=config.vocab_size, pad=pad_id(config), reach=reach)
+            if fault is not None and fault.startswith(NOT_FINITE):  # by the weights, not by the kernel
+                return fault
+            verdicts.keep(kernel, fault or "")
+    except Exception as error:  # a model with odd sizes fails anywhere in its forward pass
+        return f"cannot be run with bidirectional attention ({explain(error)})"
+    return verdicts.fault(kernel) or ""
+
+
+def _pack(model: Any, verdicts: Verdicts) -> str:
     """Give a model the packed kernel if it passes the probe of it; return what is wrong and leave it as it was if not.
 
     A kernel that needs another GPU or precision fails here too, and padding takes its place.
     """
-    before = model.config._attn_implementation
+    if fault := verdicts.fault("packed"):
+        return fault
+    before, lasting = model.config._attn_implementation, True
     try:
         with quiet():
             model.set_attn_implementation(packing.register())
+        if verdicts.fault("packed") == "":
+            return ""
         problem = packing_fault(model, vocabulary=model.config.vocab_size)
     except Exception as error:  # a family that does not pass keywords on to its attention, for one
-        problem = f"cannot be packed ({explain(error)})"
+        problem, lasting = f"cannot be packed ({explain(error)})", not _out_of_memory(error)
+    if lasting:
+        verdicts.keep("packed", problem or "")
     if problem is not None:
         with quiet():
             model.set_attn_implementation(before)
-    return problem
+    return problem or ""
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in str(error)
 
 
 def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:

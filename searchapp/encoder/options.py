@@ -20,6 +20,8 @@ class LoadOptions(TypedDict, total=False):
       devices work at once, with a process for each beyond the first.
     - ``backend``: torch or openvino.
     - ``cache``: a directory in which vectors are kept between runs.
+    - ``probe``: test the attention again, though what it does on this machine is known from before.
+    - ``fingerprint``: it will be asked for, so that weights are hashed, once a file, while they are read.
     """
 
     adapters: Sequence[str] | None
@@ -34,6 +36,8 @@ class LoadOptions(TypedDict, total=False):
     devices: Sequence[str] | None
     backend: str | None
     cache: str | Path | None
+    probe: bool | None
+    fingerprint: bool | None
 
 
 OF_SETTINGS = ("pooling", "max_length", "document_max_length", "pool_instruction", "bidirectional")

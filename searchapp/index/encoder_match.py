@@ -18,7 +18,7 @@ def recorded_encoder(manifest: Manifest, root: Path, device: str = "auto", *, ba
     reference = dict(manifest.encoder["reference"])
     model, dtype = reference.pop("model"), manifest.encoder["dtype"]
     try:
-        encoder = Encoder.load(model, device=device, dtype=dtype, backend=backend, **reference)
+        encoder = Encoder.load(model, device=device, dtype=dtype, backend=backend, fingerprint=True, **reference)
     except ModelError as error:
         raise ModelError(f"the model of {root} cannot be loaded: {error}") from error
     require_match(manifest, root, encoder)

@@ -171,7 +171,7 @@ def _refuse_bidirectional(encoder: Encoder) -> None:
 
     config = encoder.model.config
     if not encoder.settings.bidirectional and not bidirectional_fault(
-        encoder.model, vocabulary=config.vocab_size, pad=pad_id(config)
+        encoder.model, vocabulary=config.vocab_size, pad=pad_id(config), whole=True
     ):
         raise ModelError(
             f"{encoder.checkpoint.name} was to be causal and still sees what follows: its config.json has is_causal "
