@@ -20,9 +20,10 @@ from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.fingerprint import fingerprint, tokenizer_digest
 from searchapp.encoder.head import read_head
-from searchapp.encoder.inference import embed, prefetch
+from searchapp.encoder.inference import embed, embed_tokens, prefetch
 from searchapp.encoder.options import LoadOptions, named, refuse_unknown, settings_options
 from searchapp.encoder.settings import FOLDER, Settings, settings_file
+from searchapp.encoder.token_vectors import TokenVectors
 from searchapp.encoder.tokenization import Tokenization, Tokens
 from searchapp.encoder.window import SHARD, EncodeInput, Window, windows
 from searchapp.encoder.workers import EncoderPool
@@ -217,6 +218,39 @@ class Encoder:
     def encode_documents(self, texts: str | Sequence[str]) -> np.ndarray:
         """Embed documents; they get no instruction unless the checkpoint itself has one for them. Unit rows."""
         return self.encode(texts, self.settings.document_instruction)
+
+    def encode_tokens(
+        self,
+        texts: str | Sequence[str],
+        instruction: str | None | Sequence[str | None] = None,
+        *,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[TokenVectors]:
+        """A vector for each token of each text, with the characters it covers, from the pass that ``encode`` makes.
+
+        Vectors are last hidden states, float32 (tokens, dim), without unit length. ``instruction`` stands before the
+        text and has no vector itself, as template and special tokens have none. What is cut off a long text has none
+        either; a text without a token has (0, dim). Raises ModelError where layers behind the pooling make the vectors,
+        since no token goes through these.
+        """
+        if self.head.steps:
+            raise ModelError(
+                f"{self.checkpoint.name} makes its vectors by layers behind the pooling (Dense, LayerNorm or "
+                "Normalize), which no token goes through; token vectors need a model without them"
+            )
+        if batch_size is not None and batch_size < 1:
+            raise ModelError(f"batch_size is {batch_size}; expected a number of texts above 0")
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        inputs = list(_inputs(texts, _spread(instruction, len(texts), keep_blank=self.settings.native)))
+        items = self._tokenize.locate([item.text for item in inputs], [item.instruction for item in inputs])
+        tokens, places = [item.tokens for item in items], [item.places for item in items]
+        found = embed_tokens(self.backend, tokens, places, most=batch_size, progress=progress)
+        none = np.zeros((0, self.dim), dtype=np.float32)
+        return [
+            TokenVectors(none if rows is None else rows[:, : self.dim], item.spans, text)
+            for text, item, rows in zip(texts, items, found, strict=True)
+        ]
 
     def encode_counted(
         self,
