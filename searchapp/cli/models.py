@@ -77,6 +77,7 @@ def _to_json(model: FoundModel, speed: Speed | None) -> dict[str, Any]:
         "family": model.family,
         "parameters": model.parameters,
         "dimension": model.dimension,
+        "base": model.base,
         "bytes": model.bytes,
         "memory": model.memory,
         "speed": asdict(speed) if speed is not None else None,
@@ -92,7 +93,7 @@ def _show(found: list[FoundModel], speeds: list[Speed | None]) -> None:
         rows.append(
             [
                 model.name,
-                model.family or UNKNOWN,
+                f"{model.family or UNKNOWN}{' (adapter)' if model.kind == 'adapter' else ''}",
                 _count(model.parameters),
                 str(model.dimension or UNKNOWN),
                 bytes_text(model.memory) if model.memory is not None else UNKNOWN,
@@ -109,10 +110,13 @@ def _show(found: list[FoundModel], speeds: list[Speed | None]) -> None:
 
 
 def _count(parameters: int | None) -> str:
-    """A number of parameters as people read it: 9.7 M, 1.3 B."""
+    """A number of parameters as people read it: 9.7 M, 1.3 B, 157 k."""
     if parameters is None:
         return UNKNOWN
-    return f"{parameters / 1e9:.1f} B" if parameters >= 1e9 else f"{parameters / 1e6:.1f} M"
+    for size, letter in ((1e9, "B"), (1e6, "M")):
+        if parameters >= size:
+            return f"{parameters / size:.1f} {letter}"
+    return f"{parameters / 1e3:.0f} k"
 
 
 def _languages(named: tuple[str, ...]) -> str:

@@ -30,7 +30,8 @@ class FoundModel:
 
     ``name`` is what ``--model`` takes, ``place`` is shipped, hub or folder, ``kind`` is checkpoint, adapter or gguf.
     ``parameters`` are those that an encoder loads, ``dimension`` the length of a vector, ``bytes`` the weights on disk.
-    ``problem`` says why it cannot be used, "" where nothing is known against it.
+    ``base`` is what an adapter is put on, and is counted with it. ``problem`` says why a model cannot be used, "" where
+    nothing is known against it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class FoundModel:
     bytes: int = 0
     licence: str | None = None
     languages: tuple[str, ...] = ()
+    base: str | None = None
     problem: str = ""
 
     @property
@@ -78,20 +80,21 @@ def hub_cache() -> Path:
 
 def _cached(cache: Path) -> Iterator[FoundModel]:
     for repository in _listed(cache):
-        if not repository.name.startswith("models--"):
-            continue
-        snapshots = repository / "snapshots"
-        try:
-            newest = snapshots / (repository / "refs" / "main").read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
-            newest = next(
-                iter(sorted(_listed(snapshots), key=lambda path: path.stat().st_mtime, reverse=True)), snapshots
-            )
-        name = repository.name.removeprefix("models--").replace("--", "/")
-        if newest.is_dir():
-            if _is_model(newest):
-                yield _folder(newest, name, "hub")
-            yield from (_gguf(file, "hub") for file in _listed(newest) if file.suffix == ".gguf")
+        if repository.name.startswith("models--"):
+            yield from _snapshots(repository)
+
+
+def _snapshots(repository: Path, depth: int = 0) -> Iterator[FoundModel]:
+    """The model of a repository in the hub's cache, at its main revision or else the newest, and its GGUF files."""
+    snapshots = repository / "snapshots"
+    try:
+        place = snapshots / (repository / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        place = max(_listed(snapshots), key=lambda path: path.stat().st_mtime, default=snapshots)
+    name = repository.name.removeprefix("models--").replace("--", "/")
+    if _is_model(place):
+        yield _folder(place, name, "hub", depth)
+    yield from (_gguf(file, "hub") for file in _listed(place) if file.suffix == ".gguf")
 
 
 def _below(place: Path, depth: int) -> Iterator[FoundModel]:
@@ -120,7 +123,7 @@ def _listed(place: Path) -> list[Path]:
         return []
 
 
-def _folder(place: Path, name: str, where: str) -> FoundModel:
+def _folder(place: Path, name: str, where: str, depth: int = 0) -> FoundModel:
     """A checkpoint folder. What is wrong with one becomes its ``problem``."""
     inner = body(place)
     licence, languages = _card(place)
@@ -130,9 +133,7 @@ def _folder(place: Path, name: str, where: str) -> FoundModel:
         if (inner / "adapter_config.json").is_file() and [path.name for path in weights] == [
             "adapter_model.safetensors"
         ]:
-            base = read_json(inner / "adapter_config.json").get("base_model_name_or_path")
-            size, count = weights[0].stat().st_size, _parameters(weights[0])
-            return replace(found, kind="adapter", family=f"on {base}", parameters=count, bytes=size)
+            return _adapter(found, inner, depth)
         config = read_json(inner / "config.json")
         family = config.get("model_type")
         family = family if isinstance(family, str) else None
@@ -151,6 +152,33 @@ def _folder(place: Path, name: str, where: str) -> FoundModel:
         return found
     except (ModelError, OSError) as error:
         return replace(found, problem=reason_of(error))
+
+
+def _adapter(found: FoundModel, place: Path, depth: int) -> FoundModel:
+    """An adapter is as large as what it is put on, if that is here."""
+    base = str(read_json(place / "adapter_config.json").get("base_model_name_or_path"))
+    repository = hub_cache() / f"models--{base.replace('/', '--')}"
+    beside = place.absolute().parent
+    places = [Path(base).expanduser(), beside / base, beside.parent / base, beside / Path(base).name]
+    here = next((path for path in places if path.is_dir() and _is_model(path) and path != place), None)
+    if depth > DEEPEST:
+        return replace(found, kind="adapter", base=base, problem="adapters refer to each other in a circle")
+    if here is not None:
+        below: FoundModel | None = _folder(here, base, "folder", depth + 1)
+    else:
+        below = next(_snapshots(repository, depth + 1), None)
+    if below is None:
+        return replace(found, kind="adapter", base=base, problem=f"its base {base} is not here")
+    return replace(
+        found,
+        kind="adapter",
+        base=base,
+        family=below.family,
+        parameters=below.parameters,
+        dimension=below.dimension,
+        bytes=below.bytes + sum(path.stat().st_size for path in place.glob("*.safetensors")),
+        problem=below.problem and f"its base {base}: {below.problem}",
+    )
 
 
 def _dimension(place: Path, config: dict[str, Any]) -> int | None:

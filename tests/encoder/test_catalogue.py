@@ -98,7 +98,13 @@ def test_a_folder_of_models(cache: Path, tiny_model: Path, tmp_path: Path) -> No
 
     loaded = sum(parameter.numel() for parameter in Encoder.load(str(tiny.path)).model.parameters())
     assert tiny.parameters == loaded  # without the head of the language model, which is in the file
-    assert (lora.kind, lora.family) == ("adapter", f"on {tiny_model}")
+    assert (lora.kind, lora.base, lora.parameters, lora.problem) == ("adapter", str(tiny_model), loaded, "")
+    (folder / "lora" / "adapter_config.json").write_text('{"base_model_name_or_path": "nobody/none"}')
+    assert find_models([folder / "lora"])[1].problem == "its base nobody/none is not here"
+    for name, other in (("one", "two"), ("two", "one")):
+        shutil.copytree(folder / "lora", folder / name)
+        (folder / name / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": other}))
+    assert "circle" in find_models([folder / "one"])[1].problem
     assert (gguf.kind, gguf.family, gguf.dimension, gguf.parameters) == ("gguf", "llama", 32, 32 * 300 + 32)
     assert (gguf.licence, gguf.languages) == ("mit", ("en", "de"))
     assert "damaged" in zz.problem
