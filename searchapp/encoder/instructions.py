@@ -11,6 +11,8 @@ from searchapp.encoder.prompts import LLM2VEC, Prompts, Recognised, recognise
 from searchapp.encoder.settings import FILE, Settings, settings_file
 from searchapp.encoder.template import Template
 
+PUBLISHED = "as published for"  # how the origin of an instruction that was found by name begins
+
 
 @dataclass(frozen=True)
 class Instructed:
@@ -51,15 +53,21 @@ def instructed(
             query_instruction=found.prompts.of("retrieval"),
             document_instruction=found.prompts.document or None,
         )
-        if settings.template is not None and found.prompts is not LLM2VEC and file is None:
+        if settings.template is not None and file is None and not _followed_by_blank(settings, found.prompts):
             settings = replace(settings, template=replace(settings.template, raw=True))  # exactly as they are published
-        origin = f"as published for {found.name}, known by {found.by}"
+        origin = f"{PUBLISHED} {found.name}, known by {found.by}"
     elif found is not None and settings.query_instruction is None and asked is None and (found.itself or not says):
         missing = _missing(checkpoint, found, says=says)
     if asked is not None:
         settings = replace(settings, query_instruction=asked or None)
         origin = "as asked for"
     return Instructed(settings, origin, prompts, missing)
+
+
+def _followed_by_blank(settings: Settings, prompts: Prompts) -> bool:
+    """Whether instructions come out as they are published where one blank is put behind each, as LLM2Vec does."""
+    texts = [text for text in (settings.query_instruction, settings.document_instruction) if text]
+    return prompts is LLM2VEC or all(text == f"{text.strip()} " for text in texts)
 
 
 def _missing(checkpoint: Checkpoint, found: Recognised, *, says: bool) -> str:

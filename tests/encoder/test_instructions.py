@@ -143,6 +143,19 @@ def test_an_index_keeps_what_it_was_made_with(e5: Path, tmp_path: Path) -> None:
         assert opened.search("bees fly", k=1)[0].id == "1"
 
 
+def test_an_instruction_that_is_found_keeps_no_model_from_being_exported(e5: Path, tmp_path: Path) -> None:
+    from searchapp.encoder.export.export import export
+
+    written = export(str(e5), tmp_path / "out")
+    assert any("get 'query: ' by searchapp alone" in text for text in written.notices)
+    assert not any((written.prompts or {}).values())
+    again, before = Encoder.load(str(tmp_path / "out")), Encoder.load(str(e5))
+    assert again.instruction_origin == "as its encoder.json has it"
+    assert (again.settings.query_instruction, again.settings.document_instruction) == ("query: ", "passage: ")
+    assert abs(again.encode_queries("bees fly") - before.encode_queries("bees fly")).max() < 1e-5
+    assert abs(again.encode_documents("bees fly") - before.encode_documents("bees fly")).max() < 1e-5
+
+
 def test_a_closing_token_is_one_token_or_the_tokenizers_own(tiny_model: Path, tmp_path: Path) -> None:
     from tests.models import make_checkpoint, make_tokenizer
 
