@@ -57,8 +57,8 @@ def resolve_settings(
     template = settings.template or recorded
     if template is None:
         template = choose(checkpoint.base_name, config.model_type, tokenizer.eos_token)
-    if settings.pooling == "eos_token" and not closes and recorded is None:
-        template = with_known_end(template, tokenizer)
+    if settings.pooling == "eos_token" and not closes:
+        template = with_known_end(template, tokenizer) if recorded is None else replace(template, end=recorded.end)
     return settings.with_options(template=template)
 
 

@@ -32,7 +32,7 @@ QUANTISED = re.compile(r"[-.](i?q\d\w*|f16|bf16|f32|fp16)$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Prompts:
-    """What goes before texts for the models of these ``names`` (owner/name, in lower case).
+    """What goes before texts for the models of these ``names`` (owner/name).
 
     Either ``form`` holds the words ``{task}``, for which a sentence stands, or ``query`` is the fixed text before a
     query, and ``tasks`` has what goes before texts in other kinds of tasks (nothing where it is silent). ``document``
@@ -76,7 +76,7 @@ class Recognised:
 
 
 def _of(owner: str, *names: str) -> tuple[str, ...]:
-    return tuple(f"{owner}/{name}".lower() for name in names)
+    return tuple(f"{owner}/{name}" for name in names)
 
 
 _BASES = (
@@ -139,7 +139,8 @@ PUBLISHED = (
     ),
 )  # fmt: skip
 BY_NAME = {name: prompts for prompts in PUBLISHED for name in prompts.names}
-BY_FOLDER = {name.partition("/")[2]: name for name in BY_NAME}
+SPELLED = {name.lower(): name for name in BY_NAME}  # names are compared without regard to case
+BY_FOLDER = {name.partition("/")[2]: SPELLED[name] for name in SPELLED}
 
 
 def recognise(checkpoint: Checkpoint) -> Recognised | None:
@@ -164,8 +165,8 @@ def recognise(checkpoint: Checkpoint) -> Recognised | None:
 def find(name: str) -> str | None:
     """The published name (owner/name) that a hub id, or the name of a folder or GGUF file, stands for."""
     asked = name.strip().lower()
-    if asked in BY_NAME:
-        return asked
+    if asked in SPELLED:
+        return SPELLED[asked]
     last = re.split(r"/|--|__", asked)[-1]
     return None if "/" in asked else BY_FOLDER.get(QUANTISED.sub("", last.removesuffix(".gguf")))
 

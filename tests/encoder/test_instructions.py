@@ -50,7 +50,7 @@ def adapter(tmp_path: Path, name: str, base: str) -> Path:
 def test_published_models_by_every_name_they_go_by(tmp_path: Path, name: str, query: str, document: str) -> None:
     owner, _, last = name.partition("/")
     for spelled in (name, name.lower(), last, f"models--{owner}--{last}", f"{owner}__{last}", f"{last}-Q4_K_M.gguf"):
-        assert find(spelled) == name.lower(), spelled
+        assert find(spelled) == name, spelled
     found = recognise(checkpoint(tmp_path, name))
     assert found is not None
     assert (found.prompts.of("retrieval"), found.prompts.document) == (query, document)
@@ -62,7 +62,7 @@ def test_published_models_by_every_name_they_go_by(tmp_path: Path, name: str, qu
 
 def test_prompts_by_task() -> None:
     e5, bge, nomic, instruct, llm2vec = (
-        BY_NAME[name.lower()]
+        BY_NAME[name]
         for name in ("intfloat/e5-base", "BAAI/bge-base-en", "nomic-ai/nomic-embed-text-v1",
                      "Salesforce/SFR-Embedding-2_R", "McGill-NLP/LLM2Vec-Sheared-LLaMA-mntp")
     )  # fmt: skip
@@ -87,10 +87,10 @@ def test_an_adapter_without_a_name_leaves_the_task_unknown(tmp_path: Path) -> No
     mine, theirs = adapter(tmp_path, "mine", base), adapter(tmp_path, "LLM2Vec-Sheared-LLaMA-mntp-supervised", base)
     found = recognise(checkpoint(tmp_path, "model", adapters=(mine,), extra=(str(mine),)))
     assert found is not None
-    assert (found.name, found.sure) == (base.lower(), False)
+    assert (found.name, found.sure) == (base, False)
     found = recognise(checkpoint(tmp_path, "model", adapters=(theirs,), extra=(str(theirs),)))
     assert found is not None
-    assert (found.name, found.sure) == (f"{base}-supervised".lower(), True)
+    assert (found.name, found.sure) == (f"{base}-supervised", True)
     assert recognise(checkpoint(tmp_path, "model", base="meta-llama/Llama-2-7b-chat-hf")) is None
 
 
@@ -184,6 +184,9 @@ def test_a_closing_token_is_one_token_or_the_tokenizers_own(tiny_model: Path, tm
     assert Encoder.load(str(place)).settings.template.end == " </s>"
     Settings(template=Template(end=" </s>")).save(place)  # trained with means, where it was not used
     assert Encoder.load(str(place), pooling="eos_token").settings.template.end == "<|end|>"
+    kept = {"template": {"prefix": "", "suffix": "", "end": "<|end|>", "raw": False}}  # an index over that
+    assert Encoder.load(str(place), pooling="eos_token", recorded=kept).settings.template.end == "<|end|>"
+    assert Encoder.load(str(place), pooling="eos_token", recorded=before).settings.template.end == " </s>"
     nothing = SimpleNamespace(backend_tokenizer=other.backend_tokenizer, eos_token=None)
     assert with_known_end(choose("", "llama", None), nothing).end == ""
 

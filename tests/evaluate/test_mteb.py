@@ -171,8 +171,8 @@ def test_instructions_are_those_of_the_paper_and_documents_get_none(tiny_encoder
 def test_a_published_model_gets_its_own_prompts() -> None:
     e5, bge, instruct, llm2vec = (
         BY_NAME[name]
-        for name in ("intfloat/e5-base-v2", "baai/bge-base-en-v1.5", "intfloat/e5-mistral-7b-instruct",
-                     "mcgill-nlp/llm2vec-sheared-llama-mntp")
+        for name in ("intfloat/e5-base-v2", "BAAI/bge-base-en-v1.5", "intfloat/e5-mistral-7b-instruct",
+                     "McGill-NLP/LLM2Vec-Sheared-LLaMA-mntp")
     )  # fmt: skip
     search, similar = metadata("SciFact", "Retrieval", {"query": "Find it."}), metadata("STSBenchmark", "STS")
     assert [instruction_for(task, None, e5) for task in (search, similar)] == ["query: ", "query: "]
