@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     "searchapp export bundled --to exported --with-pca indexes/notes",
     "searchapp export models/mntp --adapter models/mine --to merged --dtype bfloat16 --merge-only",
 )
-@options_from("encoder", EncoderOptions(device="cpu"), without=("model", "dtype", "device", "backend", "cache"))
+@options_from(
+    "encoder",
+    EncoderOptions(device="cpu"),
+    without=("model", "dtype", "device", "backend", "cache", "query_instruction"),
+)
 def export(
     model: Annotated[
         str,

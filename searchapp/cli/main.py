@@ -56,6 +56,11 @@ COMMANDS = {
         "export",
         "Merge a model with its adapters into a checkpoint for sentence-transformers and for searchapp.",
     ),
+    "models": Entry(
+        "searchapp.cli.models",
+        "models",
+        "List the models that can be used here: the shipped one, those in the hub's cache, those in folders.",
+    ),
     "demo": Entry(
         "searchapp.cli.demo",
         "demo",

@@ -27,7 +27,7 @@ from searchapp.encoder.probes import (
 )
 from searchapp.encoder.settings import FOLDER, Settings, read_settings, settings_file
 from searchapp.encoder.st_folder import UNLIMITED, transformer_options
-from searchapp.encoder.template import choose
+from searchapp.encoder.template import Template, choose, with_known_end
 from searchapp.encoder.verdicts import Verdicts
 from searchapp.errors import ModelError
 
@@ -44,18 +44,25 @@ class _NoKernelError(Exception):
     """transformers does not offer this attention kernel for this family."""
 
 
-def resolve_settings(checkpoint: Checkpoint, config: Any, tokenizer: Any, **options: Any) -> Settings:
+def resolve_settings(
+    checkpoint: Checkpoint, config: Any, tokenizer: Any, *, recorded: Template | None = None, **options: Any
+) -> Settings:
     """What a checkpoint says of itself, with every option that is not None in its place, and a template chosen.
 
-    ``config`` is what ``read_config`` gives. Raises ModelError for a settings file or an option that makes no sense.
+    ``config`` is what ``read_config`` gives. ``recorded`` is the template that holds where the checkpoint has none, in
+    place of the one that is chosen by its name. Raises ModelError for a settings file or an option that makes no sense.
     """
     settings = read_settings(checkpoint.settings, list(checkpoint.adapters))
     if settings.native:
         settings = _as_sentence_transformers(settings, checkpoint, config, tokenizer, options.get("bidirectional"))
+    closes = settings.pooling == "eos_token" and settings.template is not None  # trained with that end, whatever it is
     settings = settings.with_options(**options)
-    if settings.template is None:
-        settings = settings.with_options(template=choose(checkpoint.base_name, config.model_type, tokenizer.eos_token))
-    return settings
+    template = settings.template or recorded
+    if template is None:
+        template = choose(checkpoint.base_name, config.model_type, tokenizer.eos_token)
+    if settings.pooling == "eos_token" and not closes:
+        template = with_known_end(template, tokenizer) if recorded is None else replace(template, end=recorded.end)
+    return settings.with_options(template=template)
 
 
 def _as_sentence_transformers(

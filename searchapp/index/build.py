@@ -213,6 +213,7 @@ def _fresh(encoder: Encoder, plan: Build, sources: Sequence[Source]) -> Manifest
         "reference": encoder.reference,
         "fingerprint": encoder.fingerprint,
         "settings": asdict(encoder.settings),
+        "instruction_origin": encoder.instruction_origin,
         "dtype": encoder.dtype,
         "backend": encoder.backend.name,
         "joiner": JOINER,

@@ -13,12 +13,17 @@ from searchapp.index.storage.manifest import Manifest
 def recorded_encoder(manifest: Manifest, root: Path, device: str = "auto", *, backend: str = "torch") -> Encoder:
     """Load the encoder recorded in an index. Raises ModelError when it is gone or no longer the same.
 
-    Any ``backend`` may ask an index; documents are encoded by ``recorded_backend``, so that all of them are alike.
+    Its query instruction is the one the index was made with, nothing included. Any ``backend`` may ask an index;
+    documents are encoded by ``recorded_backend``, so that all of them are alike.
     """
     reference = dict(manifest.encoder["reference"])
+    reference.pop("query_instruction", None)  # the settings have it too
     model, dtype = reference.pop("model"), manifest.encoder["dtype"]
+    recorded = manifest.encoder["settings"]
     try:
-        encoder = Encoder.load(model, device=device, dtype=dtype, backend=backend, fingerprint=True, **reference)
+        encoder = Encoder.load(
+            model, device=device, dtype=dtype, backend=backend, fingerprint=True, recorded=recorded, **reference
+        )
     except ModelError as error:
         raise ModelError(f"the model of {root} cannot be loaded: {error}") from error
     require_match(manifest, root, encoder)

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from searchapp.index import VectorIndex
     from searchapp.search import Index
 
-SETTLED = ("models", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "dtype", "backend")
+SETTLED = (
+    "models", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "bidirectional", "dtype",
+    "backend",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,6 @@ class RetrievalOptions:
         flags=("--model", "-m"),
     )
     encoder: EncoderOptions = EncoderOptions()
-    instruction: str | None = option(None, options.INSTRUCTION, MODEL)
     index: Path | None = option(None, "Evaluate this index instead of building one.", INDEX)
     pca: tuple[int, ...] = option((), "Dimensions to reduce to; repeat it to compare several. 0: none.", INDEX)
     factory: tuple[str, ...] = option((), f"{options.FACTORY}; repeat it for several.", INDEX, default="auto")
@@ -71,7 +73,7 @@ class RetrievalOptions:
 
         return Request(
             metrics,
-            self.instruction,
+            self.encoder.query_instruction,
             self.depth,
             replace(self.fusing, hybrid=self.words).of(index),
             self.reranking.load(self.encoder.device),
