@@ -12,8 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from searchapp.atomic import write_text
-from searchapp.encoder.checkpoint import Checkpoint
-from searchapp.encoder.json_files import read_json
+from searchapp.encoder.checkpoint import Checkpoint, raw_config, weight_files
 from searchapp.encoder.probes import has_window
 from searchapp.encoder.settings import Settings
 from searchapp.encoder.tokenization import LEAST_TEXT
@@ -36,10 +35,10 @@ def fingerprint(
     ``head`` are the files of the layers behind the pooling. Where this version reads a checkpoint differently from an
     earlier one, a digest changes only if a document's vector does, so that all other indexes stay usable.
     """
-    config = read_json(checkpoint.weights / "config.json")
+    config = raw_config(checkpoint.weights)
     keep = {key: value for key, value in config.items() if key not in VOLATILE}
     parts = {
-        "weights": _digest([checksum(path) for path in sorted(checkpoint.weights.glob("*.safetensors"))]),
+        "weights": _digest([checksum(path) for path in weight_files(checkpoint.weights)]),
         "adapters": _digest([_adapter(path) for path in checkpoint.adapters]),
         "tokenizer": tokenizer_digest(checkpoint, settings, tokenizer),
         "architecture": _digest(keep),
