@@ -24,6 +24,7 @@ FILES = (
     "encoder/test_adapters.py",
     "encoder/test_checkpoints.py",
     "encoder/test_export.py",
+    "encoder/test_gguf.py",
     "encoder/test_older_folders.py",
     "encoder/test_openvino.py",
     "encoder/test_parity.py",

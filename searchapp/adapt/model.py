@@ -15,9 +15,9 @@ from torch import nn
 from searchapp.adapt.config import TrainingConfig
 from searchapp.encoder.batching import pad
 from searchapp.encoder.checkpoint import Checkpoint, locate
+from searchapp.encoder.devices import choose_device
 from searchapp.encoder.gguf import is_gguf
 from searchapp.encoder.gguf.model import read_head
-from searchapp.encoder.devices import choose_device
 from searchapp.encoder.loading import load_model, load_tokenizer, read_config, resolve_settings
 from searchapp.encoder.pooling import pool
 from searchapp.encoder.settings import FILE, Settings

@@ -215,6 +215,7 @@ def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
         if isinstance(error, ValueError) and "does not support an attention implementation" in str(error):
             raise _NoKernelError from error
         raise ModelError(f"{directory} cannot be loaded{quantised}: {explain(error)}") from error
+    model.config._name_or_path = str(directory)
     if quantised and getattr(model, "hf_quantizer", None) is None:  # it has read packed weights as if they were plain
         raise ModelError(f"{directory} cannot be loaded{quantised}: transformers does not know the method")
     if spare := sorted(key for key in report["unexpected_keys"] if not HEADS.search(key)):

@@ -9,9 +9,9 @@ from typing import Any
 
 from searchapp.encoder.adapters import merge_headed
 from searchapp.encoder.checkpoint import Checkpoint, refuse
-from searchapp.encoder.gguf import is_gguf
 from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.fingerprint import checksum
+from searchapp.encoder.gguf import is_gguf
 from searchapp.encoder.json_files import read_json
 from searchapp.encoder.loading import load_config
 from searchapp.errors import ModelError, reason_of
@@ -31,8 +31,8 @@ def load_headed(checkpoint: Checkpoint, head: str, *, device: str, dtype: str) -
     directory = checkpoint.weights
     if is_gguf(directory):
         raise ModelError(
-            f"{directory} is a GGUF file, of which embedders are read and no rerankers; give the model's safetensors, or "
-            "--reranker-kind bi-encoder"
+            f"{directory} is a GGUF file, of which embedders are read and no rerankers; give the model's safetensors, "
+            "or --reranker-kind bi-encoder"
         )
     config = load_config(directory, bidirectional=False)
     if read_json(directory / "config.json").get("is_causal") is False:

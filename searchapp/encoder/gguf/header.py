@@ -22,6 +22,8 @@ SUFFIX, MAGIC, VERSIONS = ".gguf", b"GGUF", (2, 3)
 PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
+
+
 @dataclass(frozen=True)
 class Tensor:
     """One tensor of a file: ``shape`` as torch has it, ``kind`` its number among GGML's types, ``start`` in bytes."""
@@ -70,13 +72,12 @@ def find_gguf(directory: Path) -> Path | None:
         found = [directory]
     else:
         found = sorted(path for path in directory.glob("*") if is_gguf(path))
-    parts = [path for path in found if PART.search(path.name)]
-    if parts:
-        total = int(PART.search(parts[0].name)[2])  # type: ignore[index] - it matched above
-        raise ModelError(
-            f"{parts[0]} is one of {total} parts of a GGUF file, and parts are not read; put them together with "
-            "`llama-gguf-split --merge`, and give the whole file"
-        )
+    for path in found:
+        if part := PART.search(path.name):
+            raise ModelError(
+                f"{path} is one of {int(part[2])} parts of a GGUF file, and parts are not read; put them together with "
+                "`llama-gguf-split --merge`, and give the whole file"
+            )
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise ModelError(f"{directory} holds {len(found)} GGUF files ({names}); give the path of one of them")
