@@ -26,7 +26,8 @@ class Checkpoint:
     """Where each part of a model is read from.
 
     ``weights`` holds config.json and safetensors, or is a GGUF file; ``adapters`` are merged in order; ``tokenizer``
-    holds the tokenizer, or is that file; ``settings`` is the directory the user named, or that of the file; ``base_name`` is the name the base model was published
+    holds the tokenizer, or is that file. ``settings`` is the directory the user named, or that of the file;
+    ``base_name`` is the name the base model was published
     under, "" when nothing records it. ``extra_adapters`` are the adapters as the user named them.
     """
 

@@ -89,7 +89,7 @@ def renewal(encoder_settings: Settings) -> str:
         return ""
     return (
         " (sentence-transformers folders are run as that library runs them since version 2 of this reading: attention "
-        "as config.json says, lengths, lower case, prompts, Dense; an index made before has to be built again)"
+        "as config.json says, lengths, lower case, prompts, Dense; an index made before has to be made again)"
     )
 
 

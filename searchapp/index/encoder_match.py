@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from searchapp.corpus.document import JOINER
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing, renewal
 from searchapp.errors import ModelError
 from searchapp.index.storage.manifest import Manifest
+
+ANOTHER_MODEL = "to move it to this model, `searchapp reembed {root} --model …`"
+
+
+def described(encoder: Encoder) -> dict[str, Any]:
+    """What an index records of the encoder that its vectors are made by."""
+    return {
+        "reference": encoder.reference,
+        "fingerprint": encoder.fingerprint,
+        "settings": asdict(encoder.settings),
+        "dtype": encoder.dtype,
+        "backend": encoder.backend.name,
+        "joiner": JOINER,
+    }
+
+
+def makes_the_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two such records are of encoders that make the same vectors, in the same precision."""
+    alike = all(one.get(name, "torch") == other.get(name, "torch") for name in ("dtype", "backend", "joiner"))
+    return alike and not differing(one["fingerprint"], other["fingerprint"])
 
 
 def recorded_encoder(manifest: Manifest, root: Path, device: str = "auto", *, backend: str = "torch") -> Encoder:
@@ -20,7 +43,10 @@ def recorded_encoder(manifest: Manifest, root: Path, device: str = "auto", *, ba
     try:
         encoder = Encoder.load(model, device=device, dtype=dtype, backend=backend, **reference)
     except ModelError as error:
-        raise ModelError(f"the model of {root} cannot be loaded: {error}") from error
+        raise ModelError(
+            f"the model of {root} cannot be loaded: {error}; to move the index to another model: `searchapp reembed "
+            f"{root} --model …`"
+        ) from error
     require_match(manifest, root, encoder)
     return encoder
 
@@ -37,5 +63,5 @@ def require_match(manifest: Manifest, root: Path, encoder: Encoder) -> None:
         raise ModelError(
             f"{root} was made by another encoder than {encoder.reference['model']}: "
             f"{', '.join(parts)} {'differs' if len(parts) == 1 else 'differ'}; "
-            f"use the model it was built with, or build it again{renewal(encoder.settings)}"
+            f"use the model it was built with, or {ANOTHER_MODEL.format(root=root)}{renewal(encoder.settings)}"
         )
