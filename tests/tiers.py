@@ -45,6 +45,7 @@ FILES = (
     "index/test_lists.py",
     "index/test_power.py",
     "index/test_processes.py",
+    "index/test_reembed.py",
     "index/test_repair.py",
     "index/test_sequences.py",
     "index/test_sources.py",

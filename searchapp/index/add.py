@@ -125,13 +125,13 @@ def add(
         require_match(manifest, path, encoder)
         if (made := manifest.encoder["dtype"]) != encoder.dtype:
             raise IndexStoreError(
-                f"{path} was made in {made}, this encoder is in {encoder.dtype}; give --dtype {made}, "
-                f"or {ANOTHER_MODEL.format(root=path)}"
+                f"{path} was made in {made}, this encoder is in {encoder.dtype}; give --dtype {made}; "
+                f"{ANOTHER_MODEL.format(root=path)}"
             )
         if (made := recorded_backend(manifest)) != encoder.backend.name:
             raise IndexStoreError(
-                f"{path} was made by the backend {made}; load the encoder with backend={made!r}, "
-                f"or {ANOTHER_MODEL.format(root=path)}"
+                f"{path} was made by the backend {made}; load the encoder with backend={made!r}; "
+                f"{ANOTHER_MODEL.format(root=path)}"
             )
         opened, missing = _opened(sources, path, manifest, settings)
         summary = _AddRun(writer, manifest, encoder, settings, progress).add(opened, missing)

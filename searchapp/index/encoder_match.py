@@ -12,7 +12,7 @@ from searchapp.encoder.fingerprint import differing, renewal
 from searchapp.errors import ModelError
 from searchapp.index.storage.manifest import Manifest
 
-ANOTHER_MODEL = "to move it to this model, `searchapp reembed {root} --model …`"
+ANOTHER_MODEL = "to give it another model: `searchapp reembed {root} --model …`"
 
 
 def described(encoder: Encoder) -> dict[str, Any]:
@@ -43,10 +43,7 @@ def recorded_encoder(manifest: Manifest, root: Path, device: str = "auto", *, ba
     try:
         encoder = Encoder.load(model, device=device, dtype=dtype, backend=backend, **reference)
     except ModelError as error:
-        raise ModelError(
-            f"the model of {root} cannot be loaded: {error}; to move the index to another model: `searchapp reembed "
-            f"{root} --model …`"
-        ) from error
+        raise ModelError(f"the model of {root} cannot be loaded: {error}; {ANOTHER_MODEL.format(root=root)}") from error
     require_match(manifest, root, encoder)
     return encoder
 
@@ -63,5 +60,5 @@ def require_match(manifest: Manifest, root: Path, encoder: Encoder) -> None:
         raise ModelError(
             f"{root} was made by another encoder than {encoder.reference['model']}: "
             f"{', '.join(parts)} {'differs' if len(parts) == 1 else 'differ'}; "
-            f"use the model it was built with, or {ANOTHER_MODEL.format(root=root)}{renewal(encoder.settings)}"
+            f"use the model it was built with; {ANOTHER_MODEL.format(root=root)}{renewal(encoder.settings)}"
         )

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from searchapp.index.storage.snapshot import Snapshot
+from tests.models import make_checkpoint
 from tests.program import start
 
 WORDS = "bees fly make honey hives search engine quality measure fox dog quick brown lazy web query passages".split()
@@ -58,6 +59,31 @@ def test_kill_minus_nine_at_several_moments(tmp_path: Path, tiny_model: Path) ->
         json.loads(line)["line"] for line in (tmp_path / "whole" / "rejected.jsonl").read_text().splitlines()
     ]
     assert len(rejected) == 12
+
+
+def test_kill_minus_nine_in_the_middle_of_a_reembed(tmp_path: Path, tiny_model: Path, tokenizer) -> None:
+    other = make_checkpoint(tmp_path / "other", tokenizer, seed=1, hidden_size=48)
+    rng, corpus, index = random.Random(0), tmp_path / "docs.jsonl", tmp_path / "index"
+    rows = [{"_id": f"d{i}", "text": " ".join(rng.choices(WORDS, k=30)), "n": i} for i in range(600)]
+    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    built = ("--segment-size", 20, "--pca", 8)
+    _finish("build", corpus, "--model", tiny_model, *built, "--index", index)
+    before = _finish("search", index, "make honey", "--json")
+    process = start("reembed", index, "--model", other)
+    deadline = time.time() + 200
+    while len(_vectors(index)) < 36 and time.time() < deadline and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "it was over before it could be killed"
+    assert _finish("search", index, "make honey", "--json") == before
+    done = json.loads(_finish("reembed", index, "--model", other, "--json"))
+    assert done["resumed"] >= 80 and done["resumed"] + done["encoded"] == 600
+    assert json.loads(_finish("verify", index, "--json")) == {"ok": True, "problems": [], "notices": []}
+    _finish("build", corpus, "--model", other, *built, "--index", tmp_path / "fresh")
+    search = ("make honey", "quick fox", "--json", "--candidates", 50)
+    assert _finish("search", index, *search) == _finish("search", tmp_path / "fresh", *search)
+    assert "nothing to do" in _finish("build", corpus, "--model", other, *built, "--index", index)
 
 
 def _vectors(index: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,26 @@ import pytest
 
 from searchapp.corpus import passage_of
 from searchapp.errors import IndexStoreError, ModelError
-from searchapp.index import Filter, ReembedSettings, VectorIndex, add, build, compact, delete, reembed, verify
+from searchapp.index import (
+    Filter,
+    ReembedSettings,
+    VectorIndex,
+    add,
+    build,
+    compact,
+    delete,
+    examine,
+    reembed,
+    repair,
+    verify,
+)
 from searchapp.index.lexical.bm25 import with_fusion
 from searchapp.index.storage.manifest import Reach
 from searchapp.index.storage.writer import Writer
 from tests.index.conftest import HashEncoder
 from tests.index.power import Unsynced
+from tests.index.sequence import StoppingUnsynced
+from tests.index.test_build import Stop
 
 
 class Other(HashEncoder):
@@ -98,7 +113,7 @@ def test_after_it_the_new_model_adds_and_the_old_is_refused(made: Path, tmp_path
         add([docs], root, HashEncoder(), disk=Unsynced())
     if not apart:
         with pytest.raises(
-            IndexStoreError, match="weights, pooling differ from hash's; to move it to this model, `sea"
+            IndexStoreError, match="weights, pooling differ from hash's; to give it another model: `sea"
         ):
             build([docs], root, HashEncoder())
     done = add([docs], root, Other(), disk=Unsynced())
@@ -158,6 +173,31 @@ def test_what_was_encoded_is_not_encoded_again(made: Path, tmp_path: Path, apart
         assert [*vectors_by_id(made)] == [*(f"d{i}" for i in range(49)), "new"]
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_stopped_at_any_durable_step_it_is_the_old_or_the_new_index(made: Path, tmp_path: Path, apart: bool) -> None:
+    root, step, seen = tmp_path / "copy", 1, set()
+    while True:
+        for place in (root, tmp_path / "to"):
+            shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(made, root)
+        to = tmp_path / "to" if apart else None
+        try:
+            reembed(root, Other(), to=to, disk=StoppingUnsynced(step))
+            break
+        except Stop:
+            pass
+        found = VectorIndex.open(root)
+        seen.add(found.manifest.dim)
+        query = {16: HashEncoder, 24: Other}[found.manifest.dim]().vector(passage_of(found.rows.read(5)))
+        assert found.ids()[found.search_vectors(query, 1)[1][0, 0]] == "d5"
+        again = reembed(root, Other(), to=to, disk=Unsynced())
+        assert (again.manifest.dim, again.manifest.documents) == (24, 50)
+        assert verify(again.root) == []
+        step += 7
+    assert step > 40
+    assert seen == ({16} if apart else {16, 24})
+
+
 def test_another_model_in_the_middle_starts_again_and_says_so(made: Path) -> None:
     with pytest.raises(StopError):
         reembed(made, Stopping(2), disk=Unsynced())
@@ -180,6 +220,20 @@ def test_a_directory_in_use_and_damaged_documents_are_refused(made: Path, tmp_pa
         reembed(made, Other(), disk=Unsynced())
     with pytest.raises(IndexStoreError, match="does not match its checksum"):
         reembed(made, Other(), to=tmp_path / "new", disk=Unsynced())
+
+
+def test_what_an_unfinished_one_encoded_is_mended_by_dropping_it(made: Path) -> None:
+    with pytest.raises(StopError):
+        reembed(made, Stopping(2), disk=Unsynced())
+    begun = VectorIndex.open(made).manifest.reembedding
+    assert begun is not None and begun.documents == 20
+    assert "a reembed by other has not finished (20 documents encoded)" in examine(made).notices[0]
+    first = next(iter(begun.vectors.values()))
+    (made / "data" / first.file).write_bytes(b"x" * (made / "data" / first.file).stat().st_size)
+    assert "does not match its checksum" in verify(made)[0]
+    assert "some of what an unfinished reembed had encoded is dropped; run it again" in repair(made, None).mended
+    assert reembed(made, Other(), disk=Unsynced()).resumed == 10
+    assert verify(made) == []
 
 
 def test_a_fusion_that_was_tuned_goes_and_an_empty_index_moves(made: Path) -> None:
