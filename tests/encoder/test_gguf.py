@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -207,3 +208,25 @@ def test_what_is_not_read_is_refused_in_one_line(tmp_path: Path, tiny_model: Pat
     assert "llama.block_count" in refusal(write_gguf(tmp_path / "bare.gguf", tiny_model, leave=("block_count",)))
     monkeypatch.setattr("searchapp.encoder.gguf.header.find_spec", lambda name: None)
     assert "pip install 'searchapp[gguf]'" in refusal(file("again.gguf", good + b"\0" * 8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_1"])
+def test_a_real_model(tmp_path: Path, shared: Path, kind: str) -> None:
+    """SmolLM2-135M-Instruct of ../shared/models/smollm2.py, whose directory SEARCHAPP_SMOLLM2 names."""
+    place = os.environ.get("SEARCHAPP_SMOLLM2")
+    if not place:
+        pytest.skip("SEARCHAPP_SMOLLM2 does not name the directory that ../shared/models/smollm2.py wrote")
+    base = Path(place)
+    file = write_gguf(tmp_path / "model.gguf", base, kind, pre="smollm", reference=tmp_path / "plain")
+    same(file, tmp_path / "plain", dtype="float32")
+    ours, original = load_tokenizer(file), load_original(base)
+    for text in [*TEXTS, *HARD]:
+        if not any(letter.isdigit() or letter.isnumeric() for letter in text):
+            assert ours(text).input_ids == original(text).input_ids
+
+
+def load_original(base: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(base)
