@@ -54,7 +54,7 @@ COMMANDS = {
     "reembed": Entry(
         "searchapp.cli.reembed",
         "reembed",
-        "Encode the documents of an index by another model, from its stored texts.",
+        "Encode the documents of an index by another model, from its stored texts; the sources are not read.",
     ),
     "tune": Entry(
         "searchapp.cli.tune",
