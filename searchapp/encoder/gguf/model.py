@@ -1,7 +1,7 @@
 """The model of a GGUF file: its configuration, and its weights turned into numbers, as transformers names them.
 
 transformers has a reader too (``gguf_file=``). It is not used: it takes the vocabulary apart in Python for
-configuration, tokenizer and weights each, which takes ten times as long as all of this, and it drops what the file says
+configuration, tokenizer and weights each, which takes many times as long as all of this, and it drops what a file says
 of how RoPE is scaled, heads are sized and text is split (docs/log.md).
 """
 
