@@ -16,6 +16,8 @@ from searchapp.adapt.config import TrainingConfig
 from searchapp.encoder.batching import pad
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.devices import choose_device
+from searchapp.encoder.gguf import is_gguf
+from searchapp.encoder.gguf.model import read_head
 from searchapp.encoder.loading import load_model, load_tokenizer, read_config, resolve_settings
 from searchapp.encoder.pooling import pool
 from searchapp.encoder.settings import FILE, Settings
@@ -277,6 +279,8 @@ def _head_tensors(trainee: TrainableModel) -> dict[str, torch.Tensor]:
     embedding = trainee.decoder.get_input_embeddings().weight
     if getattr(trainee.config, "tie_word_embeddings", False):
         return {"weight": embedding.detach().clone() if embedding.requires_grad else embedding}
+    if is_gguf(trainee.checkpoint.weights):
+        return {"weight": read_head(trainee.checkpoint.weights)}
     with torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(trainee.config)
     output = skeleton.get_output_embeddings()

@@ -20,7 +20,13 @@ from searchapp.cli.lazy import Entry, lazy_group
 from searchapp.errors import SearchAppError
 
 INTERRUPTED = 130
-RESUMABLE = (("build",), ("demo",), ("add",), *(("adapt", stage) for stage in ("mntp", "simcse", "supervised", "run")))
+RESUMABLE = (
+    ("build",),
+    ("demo",),
+    ("add",),
+    ("reembed",),
+    *(("adapt", stage) for stage in ("mntp", "simcse", "supervised", "run")),
+)
 COMMANDS = {
     "build": Entry("searchapp.cli.build", "build", "Embed documents and build an index over them."),
     "search": Entry("searchapp.cli.search", "search", "Search an index."),
@@ -44,6 +50,11 @@ COMMANDS = {
         "searchapp.cli.tune",
         "reindex",
         "Make the reduction and the search index anew from the stored vectors; no document is encoded again.",
+    ),
+    "reembed": Entry(
+        "searchapp.cli.reembed",
+        "reembed",
+        "Encode the documents of an index by another model, from its stored texts; the sources are not read.",
     ),
     "tune": Entry(
         "searchapp.cli.tune",

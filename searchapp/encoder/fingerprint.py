@@ -13,8 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from searchapp.encoder.checkpoint import Checkpoint
-from searchapp.encoder.json_files import read_json
+from searchapp.encoder.checkpoint import Checkpoint, raw_config, weight_files
 from searchapp.encoder.probes import has_window
 from searchapp.encoder.settings import Settings
 from searchapp.encoder.tokenization import LEAST_TEXT
@@ -43,10 +42,10 @@ def fingerprint(
     ``head`` are the files of the layers behind the pooling. Where this version reads a checkpoint differently from an
     earlier one, a digest changes only if a document's vector does, so that all other indexes stay usable.
     """
-    config = read_json(checkpoint.weights / "config.json")
+    config = raw_config(checkpoint.weights)
     keep = {key: value for key, value in config.items() if key not in VOLATILE}
     parts = {
-        "weights": _digest([checksum(path) for path in sorted(checkpoint.weights.glob("*.safetensors"))]),
+        "weights": _digest([checksum(path) for path in weight_files(checkpoint.weights)]),
         "adapters": _digest([_adapter(path) for path in checkpoint.adapters]),
         "tokenizer": tokenizer_digest(checkpoint, settings, tokenizer),
         "architecture": _digest(keep),
@@ -97,7 +96,7 @@ def renewal(encoder_settings: Settings) -> str:
         return ""
     return (
         " (sentence-transformers folders are run as that library runs them since version 2 of this reading: attention "
-        "as config.json says, lengths, lower case, prompts, Dense; an index made before has to be built again)"
+        "as config.json says, lengths, lower case, prompts, Dense; an index made before has to be made again)"
     )
 
 
@@ -155,7 +154,7 @@ def hash_beside(checkpoint: Checkpoint) -> None:
 
     def work() -> None:
         with contextlib.suppress(OSError):  # whoever asks for the fingerprint raises it
-            for path in sorted(checkpoint.weights.glob("*.safetensors")):
+            for path in weight_files(checkpoint.weights):
                 if file_stamp(path) is not None:  # else the result would count for nothing a moment later
                     checksum(path)
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from searchapp.encoder import attention as packing
 from searchapp.encoder.adapters import merge
-from searchapp.encoder.checkpoint import Checkpoint, refuse
+from searchapp.encoder.checkpoint import Checkpoint, raw_config, refuse
 from searchapp.encoder.devices import choose_dtype
+from searchapp.encoder.gguf import is_gguf
 from searchapp.encoder.json_files import read_json
 from searchapp.encoder.library import explain, quiet
 from searchapp.encoder.probes import (
@@ -88,11 +89,11 @@ def _as_sentence_transformers(
 
 
 def read_config(directory: Path) -> Any:
-    """Read config.json natively; a model whose code is not part of transformers is refused."""
+    """Read config.json, or a GGUF file's, natively; a model whose code is not part of transformers is refused."""
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    raw = read_json(directory / "config.json")
+    raw = raw_config(directory)
     family = raw.get("model_type")
     if not isinstance(family, str) or family not in CONFIG_MAPPING:
         if raw.get("auto_map"):
@@ -103,7 +104,10 @@ def read_config(directory: Path) -> Any:
         raise ModelError(f"{directory}/config.json has model_type {family!r}, which this transformers does not know")
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+            if is_gguf(directory):
+                config = AutoConfig.for_model(**raw)
+            else:
+                config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         config.use_cache = False
     except Exception as error:  # a damaged configuration raises anything, down to ZeroDivisionError
         raise ModelError(f"{directory}/config.json is not usable: {explain(error)}; restore the model's own") from error
@@ -253,17 +257,23 @@ def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
     """Load the weights. Raises _NoKernelError when the family lacks the attention kernel, else ModelError."""
     from transformers import AutoModel
 
-    if not any(directory.glob("*.safetensors")):
+    if is_gguf(directory):
+        from searchapp.encoder.gguf.model import decoder, read_weights
+
+        kind: Any = decoder(config)
+        source: dict[str, Any] = {"pretrained_model_name_or_path": None, "state_dict": read_weights(directory, dtype)}
+    elif any(directory.glob("*.safetensors")):
+        kind, source = AutoModel, {"pretrained_model_name_or_path": directory, "use_safetensors": True}
+    else:
         refuse(directory, read_json(directory / "config.json"))
     quantised = _quantised(config)
     try:
         with quiet():
-            model, report = AutoModel.from_pretrained(
-                directory,
+            model, report = kind.from_pretrained(
+                **source,
                 config=config,
                 dtype=dtype,
                 attn_implementation=kernel,
-                use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, by name: transformers' own error points at its log
@@ -272,6 +282,7 @@ def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
         if isinstance(error, ValueError) and "does not support an attention implementation" in str(error):
             raise _NoKernelError from error
         raise ModelError(f"{directory} cannot be loaded{quantised}: {explain(error)}") from error
+    model.config._name_or_path = str(directory)
     if quantised and getattr(model, "hf_quantizer", None) is None:  # it has read packed weights as if they were plain
         raise ModelError(f"{directory} cannot be loaded{quantised}: transformers does not know the method")
     if spare := sorted(key for key in report["unexpected_keys"] if not HEADS.search(key)):
@@ -304,6 +315,10 @@ def _quantised(config: Any) -> str:
 
 def load_tokenizer(directory: Path) -> Any:
     """Load the fast tokenizer; ModelError when there is only a slow one."""
+    if is_gguf(directory):
+        from searchapp.encoder.gguf.tokenizer import load_tokenizer as of_file
+
+        return of_file(directory)
     from transformers import AutoTokenizer
 
     try:
