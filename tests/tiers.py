@@ -31,6 +31,7 @@ FILES = (
     "encoder/test_sentence_transformers.py",
     "encoder/test_tokenization.py",
     "encoder/test_workers.py",
+    "evaluate/test_dimensions.py",
     "evaluate/test_metrics.py",
     "evaluate/test_mteb.py",
     "evaluate/test_retrieval.py",

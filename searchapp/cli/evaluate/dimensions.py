@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +15,34 @@ from searchapp.cli.console import notice, say, say_json, table
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
-    from searchapp.cli.evaluate.retrieval import RetrievalOptions
+    from searchapp.cli.options import EncoderOptions
     from searchapp.evaluate import Collection
     from searchapp.evaluate.dimensions import AutoReduction, Dimensions, DimensionsRequest, MeasuredForm
 
-SETTLED = ("pca", "factory", "words", "fusion", "weight", "fusion_depth", "rerank", "depth", "run", "per_query")
-SETTLED += ("report", "markdown")
+SETTLED = (
+    *("pca", "factory", "words", "fusion", "weight", "fusion_depth", "rerank", "depth"),
+    *("run", "per_query", "report", "markdown"),
+)
 """What ``--dims`` has no use for: it makes every index itself, and its result is one table."""
 
 
-def measure(context: typer.Context, collections: Sequence[Collection], asked: RetrievalOptions, *, json: bool) -> None:
+@dataclass(frozen=True)
+class DimensionsOptions:
+    """Those options of the command that ``--dims`` takes, by their names there."""
+
+    dims: str
+    models: tuple[str, ...]
+    encoder: EncoderOptions
+    index: Path | None
+    metric: tuple[str, ...]
+    instruction: str | None
+    candidates: int | None
+    self_documents: str
+    duplicates: str
+    plot: Path | None
+
+
+def measure(context: typer.Context, collections: Sequence[Collection], asked: DimensionsOptions, *, json: bool) -> None:
     """Measure every form of each collection's vectors, by each model or as an index holds them, and show it."""
     _refuse_settled(context)
     request = _request(asked)
@@ -50,7 +68,7 @@ def parse_dims(given: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def _request(asked: RetrievalOptions) -> DimensionsRequest:
+def _request(asked: DimensionsOptions) -> DimensionsRequest:
     from searchapp.cli.evaluate.options import check_metrics
     from searchapp.evaluate.dimensions import DEPTH, METRICS, DimensionsRequest
 
@@ -58,7 +76,7 @@ def _request(asked: RetrievalOptions) -> DimensionsRequest:
     if not candidates:
         raise SearchAppError("--candidates 0 leaves --dims nothing to rescore; give a number above 0, or leave it out")
     return DimensionsRequest(
-        parse_dims(asked.dims or ""),
+        parse_dims(asked.dims),
         check_metrics(asked.metric, METRICS),
         asked.instruction,
         candidates,
@@ -80,7 +98,7 @@ def _refuse_settled(context: typer.Context) -> None:
 
 
 def _of_models(
-    collections: Sequence[Collection], asked: RetrievalOptions, request: DimensionsRequest
+    collections: Sequence[Collection], asked: DimensionsOptions, request: DimensionsRequest
 ) -> list[Dimensions]:
     from searchapp.cli.progress import Bar
     from searchapp.evaluate.dimensions import measure_dimensions
@@ -96,7 +114,7 @@ def _of_models(
     return found
 
 
-def _of_index(collection: Collection, asked: RetrievalOptions, request: DimensionsRequest) -> list[Dimensions]:
+def _of_index(collection: Collection, asked: DimensionsOptions, request: DimensionsRequest) -> list[Dimensions]:
     from searchapp.cli.progress import Bar
     from searchapp.evaluate.dimensions import measure_index
     from searchapp.index.storage.vectors import unit

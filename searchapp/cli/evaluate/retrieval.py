@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
-from searchapp.cli.evaluate import dimensions
+from searchapp.cli.evaluate.dimensions import DimensionsOptions, measure
 from searchapp.cli.evaluate.options import (
     METRIC,
     OutputOptions,
@@ -96,6 +96,11 @@ class RetrievalOptions:
             self.duplicates,
         )
 
+    def dimensions(self, dims: str) -> DimensionsOptions:
+        """Those of them that measuring dimensions takes."""
+        own = {item.name: getattr(self, item.name) for item in fields(DimensionsOptions) if item.name != "dims"}
+        return DimensionsOptions(dims, **own)
+
 
 @command(
     "searchapp evaluate retrieval path/to/beir-folder --hybrid",
@@ -132,7 +137,7 @@ def retrieval(
     collections = [load_collection(dataset, asked.split) for dataset in datasets]
     check_distinct([collection.name for collection in collections])
     if asked.dims is not None:
-        dimensions.measure(context, collections, asked, json=output.json)
+        measure(context, collections, asked.dimensions(asked.dims), json=output.json)
         return
     if asked.plot is not None:
         raise SearchAppError("--plot draws what --dims measures; add --dims 32,64,128, or give --report instead")
