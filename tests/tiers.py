@@ -34,6 +34,7 @@ FILES = (
     "evaluate/test_dimensions.py",
     "evaluate/test_metrics.py",
     "evaluate/test_mteb.py",
+    "evaluate/test_overlap.py",
     "evaluate/test_retrieval.py",
     "evaluate/test_settings.py",
     "index/test_build.py",
