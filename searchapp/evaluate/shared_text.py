@@ -126,7 +126,7 @@ class _Hashes:
         if count < 1:
             return np.empty(0, dtype=np.uint64)
         single = np.fromiter(map(hash, words), dtype=np.int64, count=len(words)).view(np.uint64)
-        total = single[:count] * self._weights[0]
+        total: np.ndarray = single[:count] * self._weights[0]
         for place in range(1, NGRAM):
             total += single[place : place + count] * self._weights[place]
         return total
