@@ -21,6 +21,7 @@ from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.fingerprint import fingerprint, tokenizer_digest
 from searchapp.encoder.head import read_head
 from searchapp.encoder.inference import embed, prefetch
+from searchapp.encoder.memory import refuse_hopeless
 from searchapp.encoder.options import LoadOptions, named, refuse_unknown, settings_options
 from searchapp.encoder.settings import FOLDER, Settings, settings_file
 from searchapp.encoder.tokenization import Tokenization, Tokens
@@ -96,6 +97,7 @@ class Encoder:
         refuse_unknown(options, LoadOptions.__annotations__, "Encoder.load")
         backend, dtype = named(options, "backend", "torch"), named(options, "dtype", "auto")
         checkpoint = locate(str(model), [str(adapter) for adapter in options.get("adapters") or []])
+        refuse_hopeless(checkpoint.weights, str(model), dtype, named(options, "device", "auto"))
         given = settings_options(options)
         config = read_config(checkpoint.weights)
         tokenizer = load_tokenizer(checkpoint.tokenizer)
@@ -117,7 +119,7 @@ class Encoder:
             given,
             backend=make_backend(backend, loaded, tokenizer, settings, dtype),
             devices=devices,
-            chosen=why(dtype, devices[0]),
+            chosen=why(dtype, devices[0], str(loaded.dtype)),
         )
         encoder.keep(options.get("cache"))
         log.info("loaded %s in %.1f s: %s", model, time.perf_counter() - began, encoder.description)
