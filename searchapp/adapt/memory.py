@@ -93,7 +93,7 @@ def _kept(shape: Shape, training: TrainingConfig, size: int, length: int, dropou
 
     Attention keeps queries, keys and values at the width of the queries, and its result; with dropout, or in its eager
     form, the probabilities too. LoRA sees float32, behind a dropout of its own for each matrix: five inputs of the
-    model's width, one of the attention's and one of the MLP's.
+    model's width, one of the attention's and one of the MLP's, each with the mask of its dropout, and its own results.
     """
     wide, hidden, inner = shape.heads * shape.head_dim, shape.hidden, shape.inner
     kept = 2 * 4 * hidden + size * (4 * wide + 3 * inner)
@@ -102,10 +102,12 @@ def _kept(shape: Shape, training: TrainingConfig, size: int, length: int, dropou
     if training.train == "all":
         kept += size * (4 * hidden + inner)
     elif training.lora_dropout:
-        kept += 5 * (5 * hidden + wide + inner)
+        kept += 8 * (5 * hidden + wide + inner)  # on a CPU the mask is float32
+    elif size == 4:
+        kept += 4 * (2 * hidden + inner)  # the rest is kept for other reasons
     else:
-        kept += 4 * (2 * hidden + wide + inner)
-    return kept
+        kept += 4 * (5 * hidden + wide + inner)
+    return kept + (4 * 7 * training.lora_r if training.train == "lora" else 0)
 
 
 def step_of(stage: StageConfig, length: int, rows: int | None = None) -> Step:
