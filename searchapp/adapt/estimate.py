@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from searchapp.adapt.config import StageConfig
@@ -43,10 +44,12 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, *, free: int | None = None) -> list[Estimate]:
-    """Estimate every stage of a recipe, all on the sizes of its base; [] where the base is not on this machine.
+    """Estimate every stage of a recipe, all on the sizes of its base; [] where the base is no local directory.
 
-    ``free`` bytes, in place of what the device has. A stage that does not fit is not timed.
+    ``free`` bytes, in place of what the device has. A stage that does not fit is not timed. Nothing is fetched.
     """
+    if any(name != "bundled" and not Path(name).expanduser().is_dir() for name in (recipe.base, *recipe.adapters)):
+        return []
     try:
         checkpoint = locate(recipe.base, list(recipe.adapters))
         shape = read_shape(checkpoint.weights)

@@ -228,7 +228,7 @@ def _refusal(
     training = stage.training
     step, precision = step_of(stage, length), "float32" if size == 4 else "bfloat16"
     found = (
-        f"{stage.name}: {step.rows} x {length} tokens at once need {gigabytes(need.total)} in {precision} ({need}), "
+        f"{step.rows} x {length} tokens at once need {gigabytes(need.total)} in {precision} ({need}), "
         f"and {gigabytes(free)} are free on {device}"
     )
     ways = []
