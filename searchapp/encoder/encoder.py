@@ -22,6 +22,7 @@ from searchapp.encoder.fingerprint import fingerprint, hash_beside, tokenizer_di
 from searchapp.encoder.head import read_head
 from searchapp.encoder.inference import embed, embed_tokens, prefetch
 from searchapp.encoder.instructions import Instructed, instructed, recorded_template
+from searchapp.encoder.memory import refuse_hopeless
 from searchapp.encoder.options import LoadOptions, instruction_options, named, refuse_unknown, settings_options
 from searchapp.encoder.settings import FOLDER, Settings, settings_file
 from searchapp.encoder.token_vectors import TokenVectors
@@ -101,6 +102,7 @@ class Encoder:
         refuse_unknown(options, LoadOptions.__annotations__, "Encoder.load")
         backend, dtype = named(options, "backend", "torch"), named(options, "dtype", "auto")
         checkpoint = locate(str(model), [str(adapter) for adapter in options.get("adapters") or []])
+        refuse_hopeless(checkpoint.weights, str(model), dtype, named(options, "device", "auto"))
         given = settings_options(options)
         config = read_config(checkpoint.weights)
         tokenizer = load_tokenizer(checkpoint.tokenizer)
@@ -130,7 +132,7 @@ class Encoder:
             instructed=found,
             backend=make_backend(backend, loaded, tokenizer, settings, dtype),
             devices=devices,
-            chosen=why(dtype, devices[0]),
+            chosen=why(dtype, devices[0], str(loaded.dtype)),
         )
         encoder.keep(options.get("cache"))
         log.info("loaded %s in %.1f s: %s", model, time.perf_counter() - began, encoder.description)

@@ -13,7 +13,7 @@ import numpy as np
 from searchapp.encoder.backend import Backend, Result
 from searchapp.encoder.batching import next_batch
 from searchapp.encoder.tokenization import Tokens
-from searchapp.errors import ModelError
+from searchapp.errors import ModelError, is_out_of_memory
 from searchapp.progress import Progress, Silent
 
 LEAST_BUDGET = 16  # positions: when not even that fits, no smaller batch will
@@ -102,7 +102,9 @@ def _submit(backend: Backend, batch: Sequence[Tokens], chosen: np.ndarray, submi
         result = submit(batch, chosen)
         backend.positions += _positions(backend, batch)
         return result
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         if len(batch) == 1 or backend.budget <= LEAST_BUDGET:
             raise ModelError(
                 f"{backend.device} has no memory for one text of {len(batch[0].ids)} tokens beside the model; "
