@@ -13,7 +13,7 @@ from typing import Any
 from searchapp.adapt.config import StageConfig, flat
 from searchapp.adapt.data import PairFile, hash_file
 from searchapp.atomic import atomic_write
-from searchapp.encoder.checkpoint import locate
+from searchapp.encoder.checkpoint import locate, weight_files
 from searchapp.errors import AdaptError
 from searchapp.provenance import package_versions
 from searchapp.unicode import json_bytes
@@ -52,7 +52,7 @@ def describe_run(
     from searchapp.encoder.fingerprint import checksum
 
     checkpoint = locate(model, list(adapters))
-    weights = {path.name: checksum(path) for path in sorted(checkpoint.weights.glob("*.safetensors"))}
+    weights = {path.name: checksum(path) for path in weight_files(checkpoint.weights)}
     for number, adapter in enumerate(checkpoint.adapters, 1):
         weights[f"adapter {number}"] = checksum(adapter / "adapter_model.safetensors")
     data = [hash_file(path) for path in texts]

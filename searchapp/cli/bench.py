@@ -148,8 +148,11 @@ class IndexOptions:
 @options_from(
     "asked",
     IndexOptions(),
-    without=("adapter", "pooling", "max_length", "document_max_length", "attention", "dtype", "backend"),
-)
+    without=(
+        "adapter", "pooling", "max_length", "document_max_length", "query_instruction", "bidirectional", "attention",
+        "dtype", "backend",
+    ),
+)  # fmt: skip
 def index(
     asked: IndexOptions,
     directory: Annotated[

@@ -89,7 +89,7 @@ def build(
     settings = asked.settings()
     for source in sources:
         open_source(source)  # a missing file is said before a model is loaded
-    loaded = encoder.load()
+    loaded = encoder.load(fingerprint=True)
     notice(f"model {encoder.model}: {loaded.description}")
     with Bar() as bar:
         summary = build_index(sources, index, loaded, settings, progress=bar)

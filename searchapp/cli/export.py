@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     "searchapp export bundled --to exported --with-pca indexes/notes",
     "searchapp export models/mntp --adapter models/mine --to merged --dtype bfloat16 --merge-only",
 )
-@options_from("encoder", EncoderOptions(device="cpu"), without=("model", "dtype", "device", "backend", "cache"))
+@options_from(
+    "encoder",
+    EncoderOptions(device="cpu"),
+    without=("model", "dtype", "device", "backend", "cache", "query_instruction"),
+)
 def export(
     model: Annotated[
         str,
@@ -111,9 +115,11 @@ def _require_match(index: VectorIndex, encoder: Encoder) -> None:
     """Raise ModelError unless the encoder made the vectors the reduction was fitted on."""
     from searchapp.encoder.fingerprint import differing
     from searchapp.errors import ModelError
+    from searchapp.index.encoder_match import ANOTHER_MODEL
 
     if parts := differing(index.manifest.encoder["fingerprint"], encoder.fingerprint):
         raise ModelError(
             f"{index.snapshot.root} was made by another encoder than {encoder.checkpoint.name}: {', '.join(parts)} "
-            f"{'differs' if len(parts) == 1 else 'differ'}; export the model it was built with, with the same options"
+            f"{'differs' if len(parts) == 1 else 'differ'}; export the model it was built with, with the same "
+            f"options; {ANOTHER_MODEL.format(root=index.snapshot.root)}"
         )

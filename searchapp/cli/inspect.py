@@ -74,6 +74,7 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         **_updates(manifest),
         "model": model,
         "encoder": f"{settings['pooling']} pooling, {lengths}, {attention}, {manifest.encoder['dtype']}",
+        **_instructions(manifest),
         "fingerprint": manifest.encoder["fingerprint"]["sha256"][:16],
         "dimensions": f"{manifest.dim}{reduced}{variance}",
         "search": search,
@@ -88,6 +89,16 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         say(f"{name:<12} {text}")
     for text in [*(ann.notes if ann else ()), *notices]:
         say(f"{'notice':<12} {text}")
+
+
+def _instructions(manifest: Manifest) -> dict[str, str]:
+    """What goes before queries and documents, and who says so."""
+    settings, origin = manifest.encoder["settings"], manifest.encoder.get("instruction_origin", "")
+    said = {"queries": settings.get("query_instruction"), "documents": settings.get("document_instruction")}
+    found = [f"{name} get {text!r}" for name, text in said.items() if text is not None]
+    if not found:
+        return {"instruction": "none" + (f" ({origin})" if origin else "")}
+    return {"instruction": ", ".join(found) + (f" ({origin})" if origin else "")}
 
 
 def _sources(manifest: Manifest) -> list[str]:

@@ -17,10 +17,16 @@ from typer import TyperException
 
 from searchapp.cli.console import OutputClosedError, accept_all_characters, complain, flush, flush_output
 from searchapp.cli.lazy import Entry, lazy_group
-from searchapp.errors import SearchAppError
+from searchapp.errors import SearchAppError, is_out_of_memory, reason_of
 
 INTERRUPTED = 130
-RESUMABLE = (("build",), ("demo",), ("add",), *(("adapt", stage) for stage in ("mntp", "simcse", "supervised", "run")))
+RESUMABLE = (
+    ("build",),
+    ("demo",),
+    ("add",),
+    ("reembed",),
+    *(("adapt", stage) for stage in ("mntp", "simcse", "supervised", "run")),
+)
 COMMANDS = {
     "build": Entry("searchapp.cli.build", "build", "Embed documents and build an index over them."),
     "search": Entry("searchapp.cli.search", "search", "Search an index."),
@@ -45,6 +51,11 @@ COMMANDS = {
         "reindex",
         "Make the reduction and the search index anew from the stored vectors; no document is encoded again.",
     ),
+    "reembed": Entry(
+        "searchapp.cli.reembed",
+        "reembed",
+        "Encode the documents of an index by another model, from its stored texts; the sources are not read.",
+    ),
     "tune": Entry(
         "searchapp.cli.tune",
         "tune",
@@ -55,6 +66,11 @@ COMMANDS = {
         "searchapp.cli.export",
         "export",
         "Merge a model with its adapters into a checkpoint for sentence-transformers and for searchapp.",
+    ),
+    "models": Entry(
+        "searchapp.cli.models",
+        "models",
+        "List the models that can be used here: the shipped one, those in the hub's cache, those in folders.",
     ),
     "demo": Entry(
         "searchapp.cli.demo",
@@ -142,6 +158,12 @@ def _failed(error: Exception, debug: bool) -> int:
         case OSError(errno=errno.ENOSPC):
             place = error.filename or "the device written to"
             complain(f"no space is left on {place}; make room and run it again", shown)
+        case _ if is_out_of_memory(error):
+            complain(
+                f"memory ran out ({reason_of(error)}); give it less at once (a smaller model, batch or --max-length), "
+                "or close other programs",
+                shown,
+            )
         case _:
             again = "" if debug else ". Run it again with --debug for the traceback"
             complain(f"a fault of searchapp: {type(error).__name__}: {error}{again}", shown)

@@ -48,7 +48,9 @@ FILTER = (
     'A key with blanks, hyphens or anything else: \'meta["First Name"] == "Ada"\'.'
 )
 CANDIDATES = "Rows to rescore exactly; 0: none. Default: 100 where the index is not exact."
-INSTRUCTION = "What to put before each query; default: the model's own."
+INSTRUCTION = "What to put before each query; default: the model's own. '': nothing."
+ATTENDS = "How the model attends; default: the model's own setting."
+Bidirectional = Annotated[bool | None, typer.Option("--bidirectional/--causal", help=ATTENDS, rich_help_panel=MODEL)]
 Instruction = Annotated[str | None, typer.Option(help=INSTRUCTION, rich_help_panel=MODEL)]
 LANGUAGE = "Language of the words for BM25: stems and stop words; none: words as they stand. Default: english."
 PCA = "Dimensions to reduce to; auto: the fewest that keep --recall; 0: none."
@@ -69,6 +71,8 @@ class EncoderOptions:
     )
     max_length: int | None = option(None, "Tokens of a whole sequence; default: the model's own, else 512.", MODEL)
     document_max_length: int | None = option(None, "Tokens of a text; default: the model's own, else 400.", MODEL)
+    query_instruction: str | None = option(None, INSTRUCTION, MODEL, flags=("--instruction",))
+    bidirectional: bool | None = option(None, ATTENDS, MODEL, flags=("--bidirectional/--causal",))
     attention: str = option("auto", "auto, packed, sdpa or eager.", MODEL)
     dtype: str = option("auto", "auto, float32, bfloat16 or float16.", MODEL)
     device: str = option("auto", DEVICES, MODEL)
@@ -76,12 +80,20 @@ class EncoderOptions:
     cache: Path | None = option(
         None, "A directory that keeps vectors between runs: only what is new is encoded.", MODEL
     )
+    probe: bool = option(
+        False, "Test the model's attention again, though its verdict is known.", MODEL, flags=("--probe",)
+    )
 
-    def load(self) -> Encoder:
-        """Load the model. Raises ModelError."""
+    def load(self, *, fingerprint: bool = False) -> Encoder:
+        """Load the model, and say what goes before its queries; ``fingerprint``: its weights will be hashed.
+
+        Raises ModelError, also for a model that sees what follows and was to be causal.
+        """
+        from searchapp.cli.console import notice
         from searchapp.encoder import Encoder
+        from searchapp.encoder.causal import require_causal
 
-        return Encoder.load(
+        loaded = Encoder.load(
             self.model,
             adapters=self.adapter,
             pooling=self.pooling,
@@ -92,7 +104,15 @@ class EncoderOptions:
             device=self.device,
             backend=self.backend,
             cache=self.cache,
+            probe=self.probe,
+            fingerprint=fingerprint,
+            query_instruction=self.query_instruction,
+            bidirectional=self.bidirectional,
         )
+        require_causal(loaded)
+        if (before := loaded.settings.query_instruction) is not None:
+            notice(f"queries of {self.model} get {before!r} ({loaded.instruction_origin})")
+        return loaded
 
 
 SCORES = {"weighted": "minmax", "zscore": "zscore"}  # ways to spell a fusion of scores, and how these are normalised

@@ -21,10 +21,7 @@ def probe(
     ],
     model: options.Model = "bundled",
     adapter: options.Adapters = None,
-    bidirectional: Annotated[
-        bool | None,
-        typer.Option("--bidirectional/--causal", help="How the model attends; default: the model's own setting."),
-    ] = None,
+    bidirectional: options.Bidirectional = None,
     shift: Annotated[
         bool,
         typer.Option(

@@ -95,7 +95,9 @@ def add(
         recorded = dict(manifest.encoder["reference"])
         recorded |= {"model": model or recorded["model"], "adapters": adapter or recorded["adapters"]}
         dtype = manifest.encoder["dtype"]
-        encoder = Encoder.load(recorded.pop("model"), device=device, dtype=dtype, backend=backend, **recorded)
+        encoder = Encoder.load(
+            recorded.pop("model"), device=device, dtype=dtype, backend=backend, fingerprint=True, **recorded
+        )
     settings = AddSettings(sync=sync, prune=prune, dry_run=dry_run, names=tuple(name or ()), segment_size=segment_size)
     with Bar() as bar:
         done = add_to(sources, index, encoder, settings, progress=bar)

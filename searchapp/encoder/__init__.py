@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from searchapp.encoder.options import LoadOptions
     from searchapp.encoder.settings import Settings
     from searchapp.encoder.template import Template
+    from searchapp.encoder.token_vectors import TokenVectors
 
-__all__ = ["Encoded", "Encoder", "LoadOptions", "Settings", "Template"]
+__all__ = ["Encoded", "Encoder", "LoadOptions", "Settings", "Template", "TokenVectors"]
 _MODULES = {
     "Encoded": "encoder", "Encoder": "encoder", "LoadOptions": "options", "Settings": "settings",
-    "Template": "template",
+    "Template": "template", "TokenVectors": "token_vectors",
 }  # fmt: skip
 
 

@@ -34,6 +34,9 @@ class Backend(Protocol):
     def submit(self, batch: Sequence[Tokens]) -> Result:
         """Begin to embed texts that all have tokens, longest first. The result, when called, is float32 (n, dim)."""
 
+    def submit_tokens(self, batch: Sequence[Tokens], places: Sequence[np.ndarray]) -> Result:
+        """As ``submit``, for the last hidden states at each text's ``places``: float32 (all of them, width)."""
+
 
 class TorchBackend:
     """A transformers decoder, packed where its attention allows it, else padded."""
@@ -62,6 +65,14 @@ class TorchBackend:
             begins, weights = layout(batch, self._pooling, width)
             combine = highest if self._pooling == "max" else weigh
             return self._result(combine(hidden, self._send(weights), self._send(begins)))
+
+    def submit_tokens(self, batch: Sequence[Tokens], places: Sequence[np.ndarray]) -> Result:
+        """As ``Backend.submit_tokens``. Raises ModelError for a token that the model does not know."""
+        import torch
+
+        with torch.inference_mode():
+            hidden, width = self._padded(batch) if self.padded else self._packed(batch)
+            return self._result(hidden[self._send(flat_places(batch, places, width))].float())
 
     def _packed(self, batch: Sequence[Tokens]) -> tuple[torch.Tensor, None]:
         lengths = [len(item.ids) for item in batch]
@@ -124,6 +135,13 @@ class TorchBackend:
             return host.numpy()
 
         return result
+
+
+def flat_places(batch: Sequence[Tokens], places: Sequence[np.ndarray], width: int | None) -> np.ndarray:
+    """Places in each sequence as places in the states laid end to end, int64; ``width`` as in ``layout``."""
+    sizes = [len(item.ids) if width is None else width for item in batch]
+    begins = np.cumsum([0, *sizes[:-1]])
+    return np.concatenate([begin + own for begin, own in zip(begins, places, strict=True)]).astype(np.int64)
 
 
 def layout(batch: Sequence[Tokens], pooling: str, width: int | None) -> tuple[np.ndarray, np.ndarray]:

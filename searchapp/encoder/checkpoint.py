@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from searchapp.encoder.gguf import find_gguf, is_gguf
 from searchapp.encoder.json_files import read_json, refuse_pointer
 from searchapp.encoder.st_folder import body
 from searchapp.errors import ModelError, reason_of
@@ -24,8 +25,9 @@ FETCHED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 class Checkpoint:
     """Where each part of a model is read from.
 
-    ``weights`` holds config.json and safetensors; ``adapters`` are merged in order; ``tokenizer`` holds the
-    tokenizer; ``settings`` is the directory the user named; ``base_name`` is the name the base model was published
+    ``weights`` holds config.json and safetensors, or is a GGUF file; ``adapters`` are merged in order; ``tokenizer``
+    holds the tokenizer, or is that file. ``settings`` is the directory the user named, or that of the file;
+    ``base_name`` is the name the base model was published
     under, "" when nothing records it. ``extra_adapters`` are the adapters as the user named them.
     """
 
@@ -40,6 +42,8 @@ class Checkpoint:
 
 def resolve(name: str, near: Path | None = None) -> tuple[Path, str]:
     """Find the local directory of a path, of ``bundled`` or of a hub id; return it with its hub id ("" if local).
+
+    A GGUF file stands for itself.
 
     ``near`` is the directory whose configuration gave the name: names that do not exist from the working directory
     are looked for beside it and beside its parent, so that a set of checkpoints can be moved as one tree; of an
@@ -58,10 +62,10 @@ def resolve(name: str, near: Path | None = None) -> tuple[Path, str]:
             raise ModelError(
                 f"model {name[:80]!r} cannot be looked up ({reason_of(error)}); expected a directory"
             ) from error
-        if directory:
+        if directory or is_gguf(place):
             return place, ""
         if file:
-            raise ModelError(f"model {name} is a file; expected a directory with config.json, or a hub id")
+            raise ModelError(f"model {name} is a file; expected a directory with config.json, a GGUF file, or a hub id")
     if name.count("/") > 1 or name.startswith((".", "~", "/")) or not name.strip():
         raise ModelError(f"model {name!r} does not exist; expected a directory with config.json, or a hub id")
     return _fetch(name), name
@@ -89,12 +93,14 @@ def locate(name: str, adapters: list[str] | None = None) -> Checkpoint:
     for adapter in extra:
         if not (adapter / "adapter_config.json").exists():
             raise ModelError(f"adapter {adapter} has no adapter_config.json; give a directory that PEFT has saved")
-    tokenizer = next((place for place in [inner, *reversed(chain), weights] if _has_tokenizer(place)), None)
+    own = [] if is_gguf(weights) and inner not in chain else [inner]  # a file's own tokenizer goes with its weights
+    tokenizer = next((place for place in [*own, *reversed(chain), weights] if _has_tokenizer(place)), None)
     if tokenizer is None:
         raise ModelError(f"{directory} has no tokenizer.json; save the model's fast tokenizer into it")
     for place in {directory, weights, tokenizer, *chain, *extra}:
         _require_whole(place)
-    return Checkpoint(name, weights, (*chain, *extra), tokenizer, directory, base_name, tuple(adapters or ()))
+    settings = directory.parent if is_gguf(directory) else directory
+    return Checkpoint(name, weights, (*chain, *extra), tokenizer, settings, base_name, tuple(adapters or ()))
 
 
 def _follow(directory: Path, hub_id: str, depth: int = 0) -> tuple[Path, list[Path], str]:
@@ -120,6 +126,8 @@ def _follow(directory: Path, hub_id: str, depth: int = 0) -> tuple[Path, list[Pa
             ) from error
         weights, chain, base_name = _follow(place, base_id, depth + 1)
         return weights, [*chain, directory], str(config.get("_name_or_path") or base_name or base)
+    if (file := find_gguf(directory)) is not None:
+        return file, [], name
     refuse(directory, config)
 
 
@@ -162,4 +170,18 @@ def _require_whole(directory: Path) -> None:
 
 
 def _has_tokenizer(directory: Path) -> bool:
-    return (directory / "tokenizer.json").exists() or (directory / "tokenizer.model").exists()
+    return is_gguf(directory) or (directory / "tokenizer.json").exists() or (directory / "tokenizer.model").exists()
+
+
+def weight_files(weights: Path) -> list[Path]:
+    """The files that a checkpoint's weights are read from."""
+    return [weights] if is_gguf(weights) else sorted(weights.glob("*.safetensors"))
+
+
+def raw_config(weights: Path) -> dict[str, Any]:
+    """What config.json says, or what it would say of a GGUF file."""
+    if is_gguf(weights):
+        from searchapp.encoder.gguf.model import raw_config as of_file
+
+        return of_file(weights)
+    return read_json(weights / "config.json")

@@ -18,11 +18,14 @@ from searchapp.encoder.attention import NAME as PACKED
 from searchapp.encoder.backend import Backend, TorchBackend
 from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
-from searchapp.encoder.fingerprint import fingerprint, tokenizer_digest
+from searchapp.encoder.fingerprint import fingerprint, hash_beside, tokenizer_digest
 from searchapp.encoder.head import read_head
-from searchapp.encoder.inference import embed, prefetch
-from searchapp.encoder.options import LoadOptions, named, refuse_unknown, settings_options
+from searchapp.encoder.inference import embed, embed_tokens, prefetch
+from searchapp.encoder.instructions import Instructed, instructed, recorded_template
+from searchapp.encoder.memory import refuse_hopeless
+from searchapp.encoder.options import LoadOptions, instruction_options, named, refuse_unknown, settings_options
 from searchapp.encoder.settings import FOLDER, Settings, settings_file
+from searchapp.encoder.token_vectors import TokenVectors
 from searchapp.encoder.tokenization import Tokenization, Tokens
 from searchapp.encoder.window import SHARD, EncodeInput, Window, windows
 from searchapp.encoder.workers import EncoderPool
@@ -55,11 +58,14 @@ class Encoder:
         backend: Backend | None = None,
         devices: Sequence[str] = (),
         chosen: str = "",
+        instructed: Instructed | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.options = options or {}  # what was asked for beyond the checkpoint's own settings
         self.settings = settings
+        self.instruction_origin = instructed.origin if instructed else ""  # who says what goes before queries
+        self.prompts = instructed.prompts if instructed else None  # what a published model has for each kind of task
         self.checkpoint = checkpoint
         if settings.template is None:
             raise ModelError("settings without a template; load the encoder with Encoder.load")
@@ -96,11 +102,18 @@ class Encoder:
         refuse_unknown(options, LoadOptions.__annotations__, "Encoder.load")
         backend, dtype = named(options, "backend", "torch"), named(options, "dtype", "auto")
         checkpoint = locate(str(model), [str(adapter) for adapter in options.get("adapters") or []])
+        refuse_hopeless(checkpoint.weights, str(model), dtype, named(options, "device", "auto"))
         given = settings_options(options)
         config = read_config(checkpoint.weights)
         tokenizer = load_tokenizer(checkpoint.tokenizer)
-        settings = resolve_settings(checkpoint, config, tokenizer, **given)
+        given_instructions = instruction_options(options)
+        recorded = given_instructions.get("recorded")
+        settings = resolve_settings(checkpoint, config, tokenizer, recorded=recorded_template(recorded), **given)
+        found = instructed(settings, checkpoint, asked=given_instructions.get("query_instruction"), recorded=recorded)
+        settings = found.settings
         devices = choose_devices(options.get("devices") or named(options, "device", "auto").split(","), backend)
+        if options.get("fingerprint") or options.get("cache") is not None:
+            hash_beside(checkpoint)
         loaded = load_model(
             checkpoint,
             bidirectional=settings.bidirectional,
@@ -108,19 +121,25 @@ class Encoder:
             attention=named(options, "attention", "auto"),
             dtype=dtype if backend == "torch" else "float32",  # another backend converts the weights itself
             device=devices[0],
+            probe=bool(options.get("probe")),
         )
         encoder = cls(
             loaded,
             tokenizer,
             settings,
             checkpoint,
-            given,
+            {**given, **given_instructions},
+            instructed=found,
             backend=make_backend(backend, loaded, tokenizer, settings, dtype),
             devices=devices,
-            chosen=why(dtype, devices[0]),
+            chosen=why(dtype, devices[0], str(loaded.dtype)),
         )
         encoder.keep(options.get("cache"))
         log.info("loaded %s in %.1f s: %s", model, time.perf_counter() - began, encoder.description)
+        if settings.query_instruction is not None:
+            log.info("queries get %r (%s)", settings.query_instruction, found.origin)
+        if found.missing:
+            log.warning("%s", found.missing)
         log.debug("weights from %s, adapters from %s", checkpoint.weights, [str(path) for path in checkpoint.adapters])
         return encoder
 
@@ -214,9 +233,52 @@ class Encoder:
         """Embed queries, behind ``instruction`` or else the checkpoint's own query instruction; unit rows."""
         return self.encode(texts, self.settings.query_instruction if instruction is None else instruction)
 
+    def task_instruction(self, task: str) -> str | None:
+        """What goes before texts in a kind of task: retrieval, reranking, sts, classification or clustering.
+
+        None where nothing goes before them, or nothing is known of the model: then its query instruction alone is what
+        it says. Raises ModelError for another kind.
+        """
+        if self.prompts is None:
+            return self.settings.query_instruction if task in ("retrieval", "reranking") else None
+        return self.prompts.of(task)
+
     def encode_documents(self, texts: str | Sequence[str]) -> np.ndarray:
         """Embed documents; they get no instruction unless the checkpoint itself has one for them. Unit rows."""
         return self.encode(texts, self.settings.document_instruction)
+
+    def encode_tokens(
+        self,
+        texts: str | Sequence[str],
+        instruction: str | None | Sequence[str | None] = None,
+        *,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[TokenVectors]:
+        """A vector for each token of each text, with the characters it covers, from the pass that ``encode`` makes.
+
+        Vectors are last hidden states, float32 (tokens, dim), without unit length. ``instruction`` stands before the
+        text and has no vector itself, as template and special tokens have none. What is cut off a long text has none
+        either; a text without a token has (0, dim). Raises ModelError where layers behind the pooling make the vectors,
+        since no token goes through these.
+        """
+        if self.head.steps:
+            raise ModelError(
+                f"{self.checkpoint.name} makes its vectors by layers behind the pooling (Dense, LayerNorm or "
+                "Normalize), which no token goes through; token vectors need a model without them"
+            )
+        if batch_size is not None and batch_size < 1:
+            raise ModelError(f"batch_size is {batch_size}; expected a number of texts above 0")
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        inputs = list(_inputs(texts, _spread(instruction, len(texts), keep_blank=self.settings.native)))
+        items = self._tokenize.locate([item.text for item in inputs], [item.instruction for item in inputs])
+        tokens, places = [item.tokens for item in items], [item.places for item in items]
+        found = embed_tokens(self.backend, tokens, places, most=batch_size, progress=progress)
+        none = np.zeros((0, self.dim), dtype=np.float32)
+        return [
+            TokenVectors(none if rows is None else rows[:, : self.dim], item.spans, text)
+            for text, item, rows in zip(texts, items, found, strict=True)
+        ]
 
     def encode_counted(
         self,

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
+import re
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from searchapp.atomic import write_text
-from searchapp.encoder.checkpoint import Checkpoint
-from searchapp.encoder.json_files import read_json
+from searchapp.encoder.checkpoint import Checkpoint, raw_config, weight_files
 from searchapp.encoder.probes import has_window
 from searchapp.encoder.settings import Settings
 from searchapp.encoder.tokenization import LEAST_TEXT
+from searchapp.user_cache import file_stamp, remember, remembered
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+_LOCK = threading.Lock()
+_LOCKS: dict[Path, threading.Lock] = {}  # one reader a file: a second one awaits what the first finds
+_FOUND: dict[str, str] = {}  # by stamp, in this process: for where nothing can be kept on disk
 
 # Keys of config.json that say nothing of the vectors: names, versions, precision, bookkeeping. The file is hashed and
 # not the configuration made of it, whose defaults grow with every transformers release.
@@ -36,10 +42,10 @@ def fingerprint(
     ``head`` are the files of the layers behind the pooling. Where this version reads a checkpoint differently from an
     earlier one, a digest changes only if a document's vector does, so that all other indexes stay usable.
     """
-    config = read_json(checkpoint.weights / "config.json")
+    config = raw_config(checkpoint.weights)
     keep = {key: value for key, value in config.items() if key not in VOLATILE}
     parts = {
-        "weights": _digest([checksum(path) for path in sorted(checkpoint.weights.glob("*.safetensors"))]),
+        "weights": _digest([checksum(path) for path in weight_files(checkpoint.weights)]),
         "adapters": _digest([_adapter(path) for path in checkpoint.adapters]),
         "tokenizer": tokenizer_digest(checkpoint, settings, tokenizer),
         "architecture": _digest(keep),
@@ -90,7 +96,7 @@ def renewal(encoder_settings: Settings) -> str:
         return ""
     return (
         " (sentence-transformers folders are run as that library runs them since version 2 of this reading: attention "
-        "as config.json says, lengths, lower case, prompts, Dense; an index made before has to be built again)"
+        "as config.json says, lengths, lower case, prompts, Dense; an index made before has to be made again)"
     )
 
 
@@ -125,23 +131,36 @@ def _tokenizer(directory: Path, tokenizer: Any) -> list[str]:
 
 
 def checksum(path: Path) -> str:
-    """Return the sha256 of a file; remembered by place, size and time, so that large weights are read once."""
-    real = path.resolve()
-    status = real.stat()
-    key = f"{real}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}"
-    store = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "searchapp" / "checksums"
-    memo = store / hashlib.sha256(key.encode()).hexdigest()
-    try:
-        known = memo.read_text(encoding="ascii")
-        if len(known) == 64:
+    """Return the sha256 of a file; remembered by place, size and times, so that large weights are read once.
+
+    A file that changed just now is read again, as is one whose hash cannot be kept. Where ``hash_beside`` is at work on
+    it, its result is awaited.
+    """
+    with _lock_of(path):
+        before = file_stamp(path)
+        known = (_FOUND.get(before) or remembered("checksums", before)) if before is not None else None
+        if known is not None and SHA256.fullmatch(known):
             return known
-    except (OSError, ValueError):
-        pass
-    with real.open("rb") as file:
-        value = hashlib.file_digest(file, "sha256").hexdigest()
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        write_text(memo, value)
-    except OSError:
-        pass  # with a read-only home the file is read again the next time
-    return value
+        with path.open("rb") as file:
+            value = hashlib.file_digest(file, "sha256").hexdigest()
+        if before is not None and file_stamp(path) == before:
+            _FOUND[before] = value
+            remember("checksums", before, value)
+        return value
+
+
+def hash_beside(checkpoint: Checkpoint) -> None:
+    """Begin to hash the weights in a thread, while they are read anyway; what is known is not hashed again."""
+
+    def work() -> None:
+        with contextlib.suppress(OSError):  # whoever asks for the fingerprint raises it
+            for path in weight_files(checkpoint.weights):
+                if file_stamp(path) is not None:  # else the result would count for nothing a moment later
+                    checksum(path)
+
+    threading.Thread(target=work, name="searchapp-hash", daemon=True).start()
+
+
+def _lock_of(path: Path) -> threading.Lock:
+    with _LOCK:
+        return _LOCKS.setdefault(path.resolve(), threading.Lock())

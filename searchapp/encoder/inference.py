@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Generator, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from searchapp.encoder.backend import Backend, Result
 from searchapp.encoder.batching import next_batch
 from searchapp.encoder.tokenization import Tokens
-from searchapp.errors import ModelError
+from searchapp.errors import ModelError, is_out_of_memory
 from searchapp.progress import Progress, Silent
 
 LEAST_BUDGET = 16  # positions: when not even that fits, no smaller batch will
 T = TypeVar("T")
+Submit = Callable[[Sequence[Tokens], np.ndarray], Result]  # of a batch, and which of the texts it has
 log = logging.getLogger("searchapp")
 
 
@@ -30,38 +31,80 @@ def embed(
     stays so. ``most`` bounds the texts in a batch. ``progress`` advances by the texts of a batch, with the figure
     ``tokens``. Raises ModelError when one text alone does not fit, and for values that are not finite.
     """
-    progress = progress or Silent()
+    vectors = np.zeros((len(items), dim), dtype=np.float32)
+
+    def submit(batch: Sequence[Tokens], _: np.ndarray) -> Result:
+        return backend.submit(batch)
+
+    for chosen, part in _batches(backend, items, submit, most, progress or Silent()):
+        vectors[chosen] = part
+    return vectors
+
+
+def embed_tokens(
+    backend: Backend,
+    items: Sequence[Tokens],
+    places: Sequence[np.ndarray],
+    *,
+    most: int | None = None,
+    progress: Progress | None = None,
+) -> list[np.ndarray]:
+    """Last hidden states float32 (n, width) at the ``places`` (n,) of each tokenized text; otherwise as ``embed``.
+
+    A text without a token has None in place of an array.
+    """
+    found: list[Any] = [None] * len(items)
+
+    def submit(batch: Sequence[Tokens], chosen: np.ndarray) -> Result:
+        return backend.submit_tokens(batch, [places[number] for number in chosen])
+
+    for chosen, part in _batches(backend, items, submit, most, progress or Silent()):
+        ends = np.cumsum([len(places[number]) for number in chosen])
+        for number, rows in zip(chosen, np.split(part, ends[:-1]), strict=True):
+            found[number] = rows.copy()  # not a view, which would hold a whole batch for one text
+    return found
+
+
+def _batches(
+    backend: Backend,
+    items: Sequence[Tokens],
+    submit: Submit,
+    most: int | None,
+    progress: Progress,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield which texts a batch had, and its result; texts without a token are in none."""
     lengths = np.array([len(item.ids) for item in items], dtype=np.int64)
     order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
-    vectors = np.zeros((len(items), dim), dtype=np.float32)
     if len(order) < len(items):
         progress.advance(len(items) - len(order), tokens=0)
     submitted: list[tuple[np.ndarray, Result]] = []
     while len(order) or submitted:
         if len(order):
             chosen = order[: next_batch(lengths[order], backend.budget, most, padded=backend.padded)]
-            if (result := _submit(backend, [items[i] for i in chosen])) is None:
+            if (result := _submit(backend, [items[i] for i in chosen], chosen, submit)) is None:
                 continue  # did not fit: the same texts again, in smaller batches
             submitted.append((chosen, result))
             order = order[len(chosen) :]
         if len(submitted) > 1 or not len(order):
             chosen, result = submitted.pop(0)
-            vectors[chosen] = result()
-            if not np.isfinite(vectors[chosen]).all():
+            part = result()
+            if not np.isfinite(part).all():
                 raise ModelError(f"the model gives values that are not finite in {backend.dtype}; use float32")
+            yield chosen, part
             progress.advance(len(chosen), tokens=int(lengths[chosen].sum()))
-    return vectors
 
 
-def _submit(backend: Backend, batch: Sequence[Tokens]) -> Result | None:
+def _submit(backend: Backend, batch: Sequence[Tokens], chosen: np.ndarray, submit: Submit) -> Result | None:
     """Submit a batch; None when memory ran out, with the budget halved."""
     import torch
 
     try:
-        result = backend.submit(batch)
+        result = submit(batch, chosen)
         backend.positions += _positions(backend, batch)
         return result
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         if len(batch) == 1 or backend.budget <= LEAST_BUDGET:
             raise ModelError(
                 f"{backend.device} has no memory for one text of {len(batch[0].ids)} tokens beside the model; "

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from searchapp.encoder import attention as packing
 from searchapp.encoder.adapters import merge
-from searchapp.encoder.checkpoint import Checkpoint, refuse
+from searchapp.encoder.checkpoint import Checkpoint, raw_config, refuse
 from searchapp.encoder.devices import choose_dtype
+from searchapp.encoder.gguf import is_gguf
 from searchapp.encoder.json_files import read_json
 from searchapp.encoder.library import explain, quiet
+from searchapp.encoder.memory import affordable
 from searchapp.encoder.probes import (
+    NOT_FINITE,
     PROBE_LENGTH,
     bidirectional_fault,
     has_window,
@@ -22,37 +24,42 @@ from searchapp.encoder.probes import (
     make_bidirectional,
     packing_fault,
     pad_id,
+    values_fault,
 )
 from searchapp.encoder.settings import FOLDER, Settings, read_settings, settings_file
+from searchapp.encoder.shape import HEADS
 from searchapp.encoder.st_folder import UNLIMITED, transformer_options
-from searchapp.encoder.template import choose
+from searchapp.encoder.template import Template, choose, with_known_end
+from searchapp.encoder.verdicts import Verdicts
 from searchapp.errors import ModelError
 
 log = logging.getLogger("searchapp")
 ATTENTIONS = ("auto", "packed", "sdpa", "eager")
 
 
-HEADS = re.compile(
-    r"(^|\.)(lm_head|embed_out|score|classifier|cls|pooler|rotary_emb|inv_freq|masked_bias|attn\.bias)\b"
-)
-
-
 class _NoKernelError(Exception):
     """transformers does not offer this attention kernel for this family."""
 
 
-def resolve_settings(checkpoint: Checkpoint, config: Any, tokenizer: Any, **options: Any) -> Settings:
+def resolve_settings(
+    checkpoint: Checkpoint, config: Any, tokenizer: Any, *, recorded: Template | None = None, **options: Any
+) -> Settings:
     """What a checkpoint says of itself, with every option that is not None in its place, and a template chosen.
 
-    ``config`` is what ``read_config`` gives. Raises ModelError for a settings file or an option that makes no sense.
+    ``config`` is what ``read_config`` gives. ``recorded`` is the template that holds where the checkpoint has none, in
+    place of the one that is chosen by its name. Raises ModelError for a settings file or an option that makes no sense.
     """
     settings = read_settings(checkpoint.settings, list(checkpoint.adapters))
     if settings.native:
         settings = _as_sentence_transformers(settings, checkpoint, config, tokenizer, options.get("bidirectional"))
+    closes = settings.pooling == "eos_token" and settings.template is not None  # trained with that end, whatever it is
     settings = settings.with_options(**options)
-    if settings.template is None:
-        settings = settings.with_options(template=choose(checkpoint.base_name, config.model_type, tokenizer.eos_token))
-    return settings
+    template = settings.template or recorded
+    if template is None:
+        template = choose(checkpoint.base_name, config.model_type, tokenizer.eos_token)
+    if settings.pooling == "eos_token" and not closes:
+        template = with_known_end(template, tokenizer) if recorded is None else replace(template, end=recorded.end)
+    return settings.with_options(template=template)
 
 
 def _as_sentence_transformers(
@@ -78,11 +85,11 @@ def _as_sentence_transformers(
 
 
 def read_config(directory: Path) -> Any:
-    """Read config.json natively; a model whose code is not part of transformers is refused."""
+    """Read config.json, or a GGUF file's, natively; a model whose code is not part of transformers is refused."""
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    raw = read_json(directory / "config.json")
+    raw = raw_config(directory)
     family = raw.get("model_type")
     if not isinstance(family, str) or family not in CONFIG_MAPPING:
         if raw.get("auto_map"):
@@ -93,7 +100,10 @@ def read_config(directory: Path) -> Any:
         raise ModelError(f"{directory}/config.json has model_type {family!r}, which this transformers does not know")
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+            if is_gguf(directory):
+                config = AutoConfig.for_model(**raw)
+            else:
+                config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         config.use_cache = False
     except Exception as error:  # a damaged configuration raises anything, down to ZeroDivisionError
         raise ModelError(f"{directory}/config.json is not usable: {explain(error)}; restore the model's own") from error
@@ -117,45 +127,52 @@ def load_config(directory: Path, *, bidirectional: bool, windows: bool = False) 
 
 
 def load_model(
-    checkpoint: Checkpoint, *, bidirectional: bool, attention: str, dtype: str, device: str, windows: bool = False
+    checkpoint: Checkpoint,
+    *,
+    bidirectional: bool,
+    attention: str,
+    dtype: str,
+    device: str,
+    windows: bool = False,
+    probe: bool = False,
 ) -> Any:
     """Build the inner decoder in eval mode with every adapter merged, in order, and probe its attention.
 
     ``windows`` keeps attention windows as config.json has them.
-    ``attention="auto"`` takes packed attention where it passes the probes, else sdpa, else eager. Raises ModelError for
-    weights that are missing, adapters that do not fit, and models that stay causal.
+    ``attention="auto"`` takes packed attention where it passes the probes, else sdpa, else eager. What probes found
+    before is taken from the user's cache, unless ``probe`` asks for them again. Raises ModelError for weights that are
+    missing, adapters that do not fit, and models that stay causal.
     """
     if attention not in ATTENTIONS:
         raise ModelError(f"attention {attention!r} is unknown; expected one of {', '.join(ATTENTIONS)}")
     if attention == "packed" and not bidirectional:
         raise ModelError("attention packed is for bidirectional encoders only; use auto, sdpa or eager")
-    problem, precision = "", choose_dtype(dtype, device)
+    precision = affordable(checkpoint.weights, checkpoint.name, dtype, choose_dtype(dtype, device), device)
+    problem, model, verdicts = "", None, None
     for kernel in {"auto": ("sdpa", "eager"), "packed": ("sdpa",)}.get(attention, (attention,)):
         config = load_config(checkpoint.weights, bidirectional=bidirectional, windows=windows)
-        try:
-            model = _build(checkpoint.weights, config, kernel, precision)
-        except _NoKernelError:
-            problem = f"has no {kernel} attention in transformers"
+        if bidirectional and verdicts is None:
+            verdicts = Verdicts(config, precision, device, again=probe)
+        if verdicts is not None and (fault := verdicts.fault(kernel)):
+            problem = f"{fault} on {attention if attention == 'packed' else kernel} attention"
             continue
-        for adapter in checkpoint.adapters:
-            model = merge(model, adapter)
-        try:
-            model = model.to(device).eval().requires_grad_(False)
-        except RuntimeError as error:  # out of memory, for one
-            raise ModelError(f"{checkpoint.name} cannot be put on {device}: {explain(error)}") from error
-        if not bidirectional:
+        if model is None or not _switched(model, kernel):
+            model = None  # not two of them in memory
+            try:
+                model = _build(checkpoint.weights, config, kernel, precision)
+            except _NoKernelError:
+                problem = f"has no {kernel} attention in transformers"
+                continue
+            model = _placed(model, checkpoint, device)
+        if verdicts is None:
             return model
-        try:
-            narrow = windows and has_window(config)
-            reach = 2 if narrow else PROBE_LENGTH
-            fault = bidirectional_fault(model, vocabulary=config.vocab_size, pad=pad_id(config), reach=reach)
-        except Exception as error:  # a model with odd sizes fails anywhere in its forward pass
-            fault = f"cannot be run with bidirectional attention ({explain(error)})"
-        if fault is None and not narrow and (attention == "packed" or (attention, kernel) == ("auto", "sdpa")):
-            fault = _pack(model)
-            if fault is not None and attention == "auto":
-                fault = None  # the model is sound: it only has to be padded
-        if fault is None:
+        narrow = windows and has_window(config)
+        fault = _fault(model, kernel, checkpoint, verdicts, reach=2 if narrow else PROBE_LENGTH)
+        if not fault and not narrow and (attention == "packed" or (attention, kernel) == ("auto", "sdpa")):
+            fault = _pack(model, verdicts)
+            if attention == "auto":
+                fault = ""  # the model is sound: it only has to be padded
+        if not fault:
             return model
         problem = f"{fault} on {attention if attention == 'packed' else kernel} attention"
     raise ModelError(
@@ -164,39 +181,95 @@ def load_model(
     )
 
 
-def _pack(model: Any) -> str | None:
+def _placed(model: Any, checkpoint: Checkpoint, device: str) -> Any:
+    """The model with its adapters merged, on its device, for inference."""
+    for adapter in checkpoint.adapters:
+        model = merge(model, adapter)
+    try:
+        return model.to(device).eval().requires_grad_(False)
+    except RuntimeError as error:  # out of memory, for one
+        raise ModelError(f"{checkpoint.name} cannot be put on {device}: {explain(error)}") from error
+
+
+def _switched(model: Any, kernel: str) -> bool:
+    """Whether a model that is loaded could be given another attention kernel, instead of being loaded again."""
+    try:
+        with quiet():
+            model.set_attn_implementation(kernel)
+    except Exception:  # a family without this kernel, which loading it again says
+        return False
+    return bool(model.config._attn_implementation == kernel)
+
+
+def _fault(model: Any, kernel: str, checkpoint: Checkpoint, verdicts: Verdicts, reach: int) -> str:
+    """What is wrong with a model on its kernel, as a phrase, "" for nothing: by what is known, else by the probes."""
+    config = model.config
+    try:
+        if not verdicts.are_finite(checkpoint):
+            if fault := values_fault(model, vocabulary=config.vocab_size):
+                return fault
+            verdicts.keep_finite(checkpoint)
+        if verdicts.fault(kernel) is None:
+            fault = bidirectional_fault(model, vocabulary=config.vocab_size, pad=pad_id(config), reach=reach)
+            if fault is not None and fault.startswith(NOT_FINITE):  # by the weights, not by the kernel
+                return fault
+            verdicts.keep(kernel, fault or "")
+    except Exception as error:  # a model with odd sizes fails anywhere in its forward pass
+        return f"cannot be run with bidirectional attention ({explain(error)})"
+    return verdicts.fault(kernel) or ""
+
+
+def _pack(model: Any, verdicts: Verdicts) -> str:
     """Give a model the packed kernel if it passes the probe of it; return what is wrong and leave it as it was if not.
 
     A kernel that needs another GPU or precision fails here too, and padding takes its place.
     """
-    before = model.config._attn_implementation
+    if fault := verdicts.fault("packed"):
+        return fault
+    before, lasting = model.config._attn_implementation, True
     try:
         with quiet():
             model.set_attn_implementation(packing.register())
+        if verdicts.fault("packed") == "":
+            return ""
         problem = packing_fault(model, vocabulary=model.config.vocab_size)
     except Exception as error:  # a family that does not pass keywords on to its attention, for one
-        problem = f"cannot be packed ({explain(error)})"
+        problem, lasting = f"cannot be packed ({explain(error)})", not _out_of_memory(error)
+    if lasting:
+        verdicts.keep("packed", problem or "")
     if problem is not None:
         with quiet():
             model.set_attn_implementation(before)
-    return problem
+    return problem or ""
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in str(error)
 
 
 def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
     """Load the weights. Raises _NoKernelError when the family lacks the attention kernel, else ModelError."""
     from transformers import AutoModel
 
-    if not any(directory.glob("*.safetensors")):
+    if is_gguf(directory):
+        from searchapp.encoder.gguf.model import decoder, read_weights
+
+        kind: Any = decoder(config)
+        source: dict[str, Any] = {"pretrained_model_name_or_path": None, "state_dict": read_weights(directory, dtype)}
+    elif any(directory.glob("*.safetensors")):
+        kind, source = AutoModel, {"pretrained_model_name_or_path": directory, "use_safetensors": True}
+    else:
         refuse(directory, read_json(directory / "config.json"))
     quantised = _quantised(config)
     try:
         with quiet():
-            model, report = AutoModel.from_pretrained(
-                directory,
+            model, report = kind.from_pretrained(
+                **source,
                 config=config,
                 dtype=dtype,
                 attn_implementation=kernel,
-                use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, by name: transformers' own error points at its log
@@ -205,6 +278,7 @@ def _build(directory: Path, config: Any, kernel: str, dtype: Any) -> Any:
         if isinstance(error, ValueError) and "does not support an attention implementation" in str(error):
             raise _NoKernelError from error
         raise ModelError(f"{directory} cannot be loaded{quantised}: {explain(error)}") from error
+    model.config._name_or_path = str(directory)
     if quantised and getattr(model, "hf_quantizer", None) is None:  # it has read packed weights as if they were plain
         raise ModelError(f"{directory} cannot be loaded{quantised}: transformers does not know the method")
     if spare := sorted(key for key in report["unexpected_keys"] if not HEADS.search(key)):
@@ -237,6 +311,10 @@ def _quantised(config: Any) -> str:
 
 def load_tokenizer(directory: Path) -> Any:
     """Load the fast tokenizer; ModelError when there is only a slow one."""
+    if is_gguf(directory):
+        from searchapp.encoder.gguf.tokenizer import load_tokenizer as of_file
+
+        return of_file(directory)
     from transformers import AutoTokenizer
 
     try:

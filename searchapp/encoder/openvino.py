@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from searchapp import telemetry
-from searchapp.encoder.backend import Result, layout
+from searchapp.encoder.backend import Result, flat_places, layout
 from searchapp.encoder.batching import BUDGET, pad
 from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.library import quiet
@@ -66,6 +66,13 @@ class OpenVinoBackend:
         states = torch.from_numpy(self.states(ids, mask)).flatten(0, 1)
         combine = highest if self._pooling == "max" else weigh
         return combine(states, torch.from_numpy(weights), torch.from_numpy(begins)).numpy
+
+    def submit_tokens(self, batch: Sequence[Tokens], places: Sequence[np.ndarray]) -> Result:
+        """As ``Backend.submit_tokens``. Raises ModelError for a token that the model does not know."""
+        ids, mask = pad([item.ids for item in batch], self._tokenizer, self._vocabulary)
+        states = self.states(ids, mask)
+        found: np.ndarray = states.reshape(-1, states.shape[-1])[flat_places(batch, places, ids.shape[1])]
+        return lambda: found
 
     def states(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Hidden states float32 (n, length, dim) of padded ids and where they are real."""

@@ -15,11 +15,16 @@ class LoadOptions(TypedDict, total=False):
     - ``pooling``, ``max_length``, ``document_max_length`` (tokens), ``pool_instruction``, ``bidirectional``: in place
       of what the checkpoint's own settings say (``encoder.json``, ``llm2vec_config.json`` or a sentence-transformers
       folder), else mean, 512, 400, false and true; see ``searchapp.encoder.settings.Settings``.
+    - ``query_instruction``: what goes before each query, in place of the model's own; "" is nothing.
+    - ``recorded``: settings as an index keeps them. Its query instruction holds, and its template and document
+      instruction where the checkpoint's own files say nothing of theirs.
     - ``attention``: auto, packed, sdpa or eager. ``dtype``: auto, float32, bfloat16 or float16.
     - ``device``: auto, cpu, cuda or cuda:N, or several with commas between. ``devices``: the same as a list. Several
       devices work at once, with a process for each beyond the first.
     - ``backend``: torch or openvino.
     - ``cache``: a directory in which vectors are kept between runs.
+    - ``probe``: test the attention again, though what it does on this machine is known from before.
+    - ``fingerprint``: it will be asked for, so that weights are hashed, once a file, while they are read.
     """
 
     adapters: Sequence[str] | None
@@ -28,21 +33,34 @@ class LoadOptions(TypedDict, total=False):
     document_max_length: int | None
     pool_instruction: bool | None
     bidirectional: bool | None
+    query_instruction: str | None
+    recorded: Mapping[str, Any] | None
     attention: str | None
     dtype: str | None
     device: str | None
     devices: Sequence[str] | None
     backend: str | None
     cache: str | Path | None
+    probe: bool | None
+    fingerprint: bool | None
 
 
 OF_SETTINGS = ("pooling", "max_length", "document_max_length", "pool_instruction", "bidirectional")
+
+
+OF_INSTRUCTIONS = ("query_instruction", "recorded")
 
 
 def settings_options(options: LoadOptions) -> dict[str, Any]:
     """Those options that take the place of a checkpoint's settings, and were given."""
     found: Mapping[str, Any] = options
     return {name: found[name] for name in OF_SETTINGS if found.get(name) is not None}
+
+
+def instruction_options(options: LoadOptions) -> dict[str, Any]:
+    """Those options that say what goes before texts, and were given."""
+    found: Mapping[str, Any] = options
+    return {name: found[name] for name in OF_INSTRUCTIONS if found.get(name) is not None}
 
 
 def named(options: LoadOptions, option: str, default: str) -> str:

@@ -7,7 +7,8 @@ its base model was published under, and travels in the saved settings from then 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -63,3 +64,18 @@ BY_FAMILY = {
 def choose(name: str, family: str, eos_token: str | None) -> Template:
     """Pick the template for a base model's published ``name`` ("" when unknown) and its ``model_type``."""
     return BY_NAME.get(name) or BY_FAMILY.get(family) or Template(end=eos_token or "")
+
+
+def with_known_end(template: Template, tokenizer: Any) -> Template:
+    """The template, with the tokenizer's own closing token where ``end`` is not one token to it.
+
+    ``tokenizer`` is transformers'. The table by family has one name for many vocabularies: ``</s>`` is three ordinary
+    tokens to a Llama that was trained with another tokenizer, and the last of them would be pooled.
+    """
+    backend, token = tokenizer.backend_tokenizer, template.end.strip()
+    known = backend.token_to_id(token) if token else None
+    if not token or (
+        known is not None and backend.encode(f"a{template.end}", add_special_tokens=False).ids[-1] == known
+    ):
+        return template
+    return replace(template, end=tokenizer.eos_token or "")

@@ -14,6 +14,7 @@ Either is applied before anything is cut, so that a cut can never move the span 
 from __future__ import annotations
 
 import bisect
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,19 @@ class Tokens:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A tokenized text, and which of its characters its tokens cover.
+
+    ``places`` int64 (n,) are those among the ids that cover some; ``spans`` int64 (n, 2) the first and one-past-last
+    character of the text that each of these covers.
+    """
+
+    tokens: Tokens
+    places: np.ndarray
+    spans: np.ndarray
+
+
 class Tokenization:
     """Tokenizes for one model: holds the fast tokenizer, the template and the lengths."""
 
@@ -70,13 +84,36 @@ class Tokenization:
         texts are tokenized once: whether one has to be shortened shows in its tokens, unless it is so long that it
         surely has.
         """
+        done: list[Tokens] = []
+        for _, items, whole in self._encoded(texts, instructions):
+            done += self._spans(items, whole)
+        return done
+
+    def locate(self, texts: Sequence[str], instructions: Sequence[str | None]) -> list[Located]:
+        """As ``__call__``, with the place of each token in its text.
+
+        Those of template and instruction, and special ones that the tokenizer adds, have none. A character that several
+        tokens make up (bytes) is in the span of each of them.
+        """
+        done: list[Located] = []
+        for group, items, whole in self._encoded(texts, instructions):
+            kept = self._spans(items, [_Numbered(encoding) for encoding in whole])
+            for (_, text), item, encoding, left in zip(group, items, whole, kept, strict=True):
+                ids = np.asarray(encoding.ids, dtype=np.int32)[left.ids]
+                places, spans = _within(text, item, np.array(encoding.offsets).reshape(-1, 2)[left.ids])
+                done.append(Located(Tokens(ids, left.start, left.end), places, spans))
+        return done
+
+    def _encoded(
+        self, texts: Sequence[str], instructions: Sequence[str | None]
+    ) -> Iterator[tuple[list[tuple[str | None, str]], list[Wrapped], list[Any]]]:
+        """Yield group by group the instructions and texts, the strings made of them, and the encodings of these."""
         close = self._settings.pooling == "eos_token"
         limit = min(self._settings.document_max_length, self._settings.max_length)
 
         def wrapped(instruction: str | None, text: str) -> Wrapped:
             return (*self._template.wrap(instruction, text, close=close), instruction or None)
 
-        done: list[Tokens] = []
         whole_texts = self._from_left and self._settings.native
         for group in _groups(texts, instructions, limit * CHARACTERS_PER_TOKEN):
             items = [
@@ -98,8 +135,7 @@ class Tokenization:
                 again, self._backend.encode_batch([items[number][0] for number in again]), strict=True
             ):
                 whole[number] = encoding
-            done += self._spans(items, whole)
-        return done
+            yield group, items, whole
 
     @property
     def reach(self) -> int:
@@ -238,6 +274,25 @@ class Tokenization:
                 "shorten the instruction or lower max_length"
             )
         return Tokens(ids, start, end)
+
+
+class _Numbered:
+    """An encoding with the numbers of its tokens in place of their ids: what is left of them shows what was cut."""
+
+    def __init__(self, encoding: Any) -> None:
+        self.ids = np.arange(len(encoding), dtype=np.int32)
+        self.offsets, self.special_tokens_mask = encoding.offsets, encoding.special_tokens_mask
+
+
+def _within(text: str, item: Wrapped, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which tokens, by the characters (n, 2) of the whole string that they cover, lie in the text; and where in it."""
+    string, start, stop, _ = item
+    body = string[start:stop]
+    if not text.startswith(body):  # a long one, of which the head and the very end were tokenized
+        body = os.path.commonprefix([body, text])
+    spans = np.clip(offsets.astype(np.int64) - start, 0, len(body))
+    places = np.flatnonzero((spans[:, 0] < spans[:, 1]) & (offsets[:, 0] < offsets[:, 1]))
+    return places, spans[places]
 
 
 def _lower_first(backend: Any) -> None:

@@ -124,22 +124,29 @@ def compare(
 
 
 def _pair(first: str, second: str, scores: Mapping[str, Scores], permutations: int, seed: int) -> Pair:
-    names = list(scores[first].per_query)
+    return Pair(first, second, differences(scores[first], scores[second], permutations=permutations, seed=seed))
+
+
+def differences(
+    first: Scores, second: Scores, *, permutations: int = PERMUTATIONS, seed: int = 0
+) -> dict[str, Difference]:
+    """Return the second scores minus the first, query by query, in every metric; both are of the same queries."""
+    names = list(first.per_query)
     columns = [
-        [scores[second].per_query[metric][query] - value for query, value in scores[first].per_query[metric].items()]
+        [second.per_query[metric][query] - value for query, value in first.per_query[metric].items()]
         for metric in names
     ]
-    differences = np.array(columns, np.float64).T
-    differences[np.abs(differences) <= EQUAL] = 0.0
-    p_values = paired_randomisation(differences, permutations=permutations, seed=seed).tolist()
+    values = np.array(columns, np.float64).T
+    values[np.abs(values) <= EQUAL] = 0.0
+    p_values = paired_randomisation(values, permutations=permutations, seed=seed).tolist()
     found = {}
-    for metric, column, p in zip(names, differences.T, p_values, strict=True):
+    for metric, column, p in zip(names, values.T, p_values, strict=True):
         low, high = bootstrap_mean(column, resamples=permutations, seed=seed)
         wins, losses = int((column > 0).sum()), int((column < 0).sum())
         found[metric] = Difference(
             float(column.mean()), low, high, p, p, wins=wins, ties=len(column) - wins - losses, losses=losses
         )
-    return Pair(first, second, found)
+    return found
 
 
 def _corrected(pairs: Sequence[Pair]) -> tuple[Pair, ...]:

@@ -58,8 +58,16 @@ def intervals(name: str, metric: str, rows: Sequence[tuple[str, float, float, fl
     return _figure(name, caption, draw, height=1.1 + 0.32 * len(rows))
 
 
-def against_dimension(name: str, metric: str, lines: Mapping[str, Sequence[tuple[int, float, float, float]]]) -> Figure:
-    """A metric against the dimension of the vectors, one line a model: (dimension, value, low, high)."""
+def against_dimension(
+    name: str,
+    metric: str,
+    lines: Mapping[str, Sequence[tuple[int, float, float, float]]],
+    size: str = "dimensions",
+) -> Figure:
+    """A metric against the size of the vectors, one line a model or form: (size, value, low, high).
+
+    ``size`` says in what that is counted.
+    """
 
     def draw(axes: Any, colours: Sequence[str]) -> None:
         for number, (label, points) in enumerate(lines.items()):
@@ -74,11 +82,11 @@ def against_dimension(name: str, metric: str, lines: Mapping[str, Sequence[tuple
         ticks = sorted({point[0] for points in lines.values() for point in points})
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.minorticks_off()
-        axes.set(xlabel="dimensions", ylabel=metric)
+        axes.set(xlabel=size, ylabel=metric)
         if len(lines) > 1:
             axes.legend()
 
-    return _figure(name, f"{metric} against the dimensions kept; shaded: 95 % bootstrap interval.", draw)
+    return _figure(name, f"{metric} against the {size} kept; shaded: 95 % bootstrap interval.", draw)
 
 
 def against_latency(name: str, metric: str, points: Sequence[tuple[str, float, float]]) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,21 @@ from searchapp.evaluate.run import read_lines
 SPLIT = "test"
 ORIGIN = "drawn-from.json"  # beside the pool: the index it was drawn from
 LEVELS = {0: "not relevant", 1: "partly", 2: "relevant"}
+
+
+def drawn_from(index: Path, places: Iterable[Path]) -> list[Path]:
+    """The folders directly below ``places`` that were drawn from an index and have judgements for the split to take."""
+    wanted, found = str(index.resolve()), {}
+    for place in places:
+        for origin in sorted(place.glob(f"*/{ORIGIN}")):
+            try:
+                same = json.loads(origin.read_text(encoding="utf-8"))["index"] == wanted
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            names = {file.stem for file in (origin.parent / "qrels").glob("*.tsv")}
+            if same and (SPLIT in names or len(names) == 1):
+                found[origin.parent.resolve()] = origin.parent
+    return list(found.values())
 
 
 @dataclass

@@ -20,6 +20,7 @@ import numpy as np
 from searchapp.corpus import passage_of
 from searchapp.encoder import Encoder
 from searchapp.encoder.options import LoadOptions, refuse_unknown
+from searchapp.encoder.prompts import LLM2VEC, Prompts
 from searchapp.errors import EvaluationError
 from searchapp.index import BuildSettings, VectorIndex, build
 from searchapp.rerank import Reranker
@@ -34,9 +35,20 @@ def published_instructions() -> Mapping[str, str]:
     return found
 
 
-def instruction_for(task: Any, instructions: Mapping[str, str] | None = None) -> str | None:
+# mteb's type of a task → the kind of task that prompts are known for; a type that is not here is a search
+KINDS = {
+    "Reranking": "reranking", "STS": "sts", "PairClassification": "sts", "Summarization": "sts", "BitextMining": "sts",
+    "Classification": "classification", "MultilabelClassification": "classification", "Clustering": "clustering",
+}  # fmt: skip
+
+
+def instruction_for(
+    task: Any, instructions: Mapping[str, str] | None = None, prompts: Prompts | None = None
+) -> str | None:
     """What a task's queries get: its line in ``instructions``, else the prompt mteb has for its queries.
 
+    ``prompts`` are those of a published model: they hold for every task, with mteb's prompt as the sentence in models
+    that take one; "" where the model has none for that kind of task.
     ``task`` is mteb's metadata of it. Without ``instructions`` those that LLM2Vec published are used, for every
     CQADupstack forum the one they share, and names may differ by a suffix mteb has added (``SciFactHardNegatives``).
     Given ones are taken as they are: a task that is not among them has None, and the encoder's own instruction holds.
@@ -44,16 +56,18 @@ def instruction_for(task: Any, instructions: Mapping[str, str] | None = None) ->
     name = str(task.name)
     if instructions is not None:
         return instructions.get(name)
+    found = getattr(task, "prompt", None)
+    found = found.get("query") if isinstance(found, Mapping) else found
+    if prompts is not None and prompts is not LLM2VEC:
+        return prompts.of(KINDS.get(str(task.type), "retrieval"), str(found) if found else None) or ""
     known = published_instructions()
     fitting = [short for short in known if name == short or name.startswith((f"{short}HardNegatives", f"{short}.v"))]
     if name.lower().startswith("cqadupstack"):
         fitting = ["CQADupstack"]
     if fitting:
         return known[fitting[0]]
-    found = getattr(task, "prompt", None)
-    found = found.get("query") if isinstance(found, Mapping) else found
     if not found:
-        return None
+        return LLM2VEC.of(KINDS.get(str(task.type), "retrieval")) if prompts is not None else None
     prompt = str(found)
     return prompt if prompt.endswith(":") else prompt.strip().rstrip(".") + ":"  # as LLM2Vec ends its own
 
@@ -126,7 +140,9 @@ class MtebEncoder:
         texts = [text for batch in inputs for text in batch["text"]]
         if getattr(prompt_type, "value", prompt_type) in ("document", "passage"):
             return self.encoder.encode_documents(texts)
-        return self.encoder.encode_queries(texts, instruction_for(task_metadata, self._instructions))
+        return self.encoder.encode_queries(
+            texts, instruction_for(task_metadata, self._instructions, self.encoder.prompts)
+        )
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Cosines of every pair, a float32 tensor (n, m); rows are unit vectors already."""
@@ -226,7 +242,9 @@ class MtebIndex:
             raise EvaluationError("search was called before index; call index(corpus, …) first")
         rows = list(queries)
         names, texts = [str(row["id"]) for row in rows], [row["text"] for row in rows]
-        vectors = self.encoder.encode_queries(texts, instruction_for(task_metadata, self._instructions))
+        vectors = self.encoder.encode_queries(
+            texts, instruction_for(task_metadata, self._instructions, self.encoder.prompts)
+        )
         ids = self._index.ids()
         if top_ranked is not None:
             return self._rerank(self._index, ids, names, texts, vectors, top_ranked)

@@ -240,7 +240,7 @@ def _describe_index(index: VectorIndex, request: Request, rescored: int) -> Inde
         manifest.encoder["reference"]["model"],
         manifest.encoder["reference"]["adapters"],
         manifest.encoder["fingerprint"]["sha256"],
-        asked if asked is not None else manifest.encoder["settings"]["query_instruction"],
+        asked if asked is not None else manifest.encoder["settings"].get("query_instruction"),
         manifest.dim,
         reduction.dim if reduction else None,
         reduction.explained_variance if reduction else None,

@@ -10,6 +10,7 @@ from searchapp.index.encoder_match import recorded_encoder
 from searchapp.index.filter import Filter
 from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.reader import VectorIndex
+from searchapp.index.reembed import Reembedded, ReembedSettings, reembed
 from searchapp.index.reindex import reindex
 from searchapp.index.repair import Repaired, repair
 from searchapp.index.storage.snapshot import Snapshot
@@ -24,6 +25,8 @@ __all__ = [
     "Compacted",
     "Deleted",
     "Filter",
+    "Reembedded",
+    "ReembedSettings",
     "Repaired",
     "Report",
     "Snapshot",
@@ -36,6 +39,7 @@ __all__ = [
     "delete",
     "examine",
     "recorded_encoder",
+    "reembed",
     "reindex",
     "repair",
     "verify",

@@ -25,7 +25,7 @@ from searchapp.corpus import Document, Rejected, Source
 from searchapp.corpus.source import find_source, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
-from searchapp.index.encoder_match import recorded_backend, require_match
+from searchapp.index.encoder_match import ANOTHER_MODEL, recorded_backend, require_match
 from searchapp.index.extend import extend_index
 from searchapp.index.intake.changes import NAMED, Changes, nothing_there
 from searchapp.index.intake.files import (
@@ -124,9 +124,15 @@ def add(
         manifest = writer.state
         require_match(manifest, path, encoder)
         if (made := manifest.encoder["dtype"]) != encoder.dtype:
-            raise IndexStoreError(f"{path} was made in {made}, this encoder is in {encoder.dtype}; give --dtype {made}")
+            raise IndexStoreError(
+                f"{path} was made in {made}, this encoder is in {encoder.dtype}; give --dtype {made}; "
+                f"{ANOTHER_MODEL.format(root=path)}"
+            )
         if (made := recorded_backend(manifest)) != encoder.backend.name:
-            raise IndexStoreError(f"{path} was made by the backend {made}; load the encoder with backend={made!r}")
+            raise IndexStoreError(
+                f"{path} was made by the backend {made}; load the encoder with backend={made!r}; "
+                f"{ANOTHER_MODEL.format(root=path)}"
+            )
         opened, missing = _opened(sources, path, manifest, settings)
         summary = _AddRun(writer, manifest, encoder, settings, progress).add(opened, missing)
         counts = summary.added, summary.changed, summary.unchanged, summary.rejected

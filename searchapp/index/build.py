@@ -11,14 +11,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source, open_source
-from searchapp.corpus.document import JOINER
 from searchapp.corpus.source import SourceFile
 from searchapp.corpus.walk import SKIPPED
 from searchapp.encoder import Encoder
@@ -27,7 +26,7 @@ from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.heap import trim_heap
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.request import AnnRequest, Targets
-from searchapp.index.encoder_match import recorded_backend
+from searchapp.index.encoder_match import ANOTHER_MODEL, described, recorded_backend
 from searchapp.index.intake.files import (
     PENDING_REJECTIONS,
     SCHEME,
@@ -155,6 +154,7 @@ def build(
             start = _fresh(encoder, plan, opened)
         else:
             _take_damaged(writer)
+            _refuse_reembedding(writer)
             start = _going_on(writer, encoder, plan, opened)
         resumed_at = start.rows
         done = start.state == "ready" and AnnRequest.of(start.build) == request
@@ -193,6 +193,16 @@ def _take_damaged(writer: Writer) -> None:
     writer.manifest = manifest.bare(*lost)
 
 
+def _refuse_reembedding(writer: Writer) -> None:
+    """Raise IndexStoreError where a reembed into this directory has not finished: its documents come from an index."""
+    begun = writer.manifest
+    if begun is not None and begun.reembedding is not None and begun.state != "ready":
+        raise IndexStoreError(
+            f"{writer.root} holds an unfinished reembed of {begun.reembedding.origin}; finish it with the same "
+            "`searchapp reembed` command, or give --overwrite to build in its place"
+        )
+
+
 def _has_damaged_caches(writer: Writer) -> bool:
     """Whether a derived file of the state has changed since it was written; it is then made again."""
     if writer.manifest is None or not Snapshot.of(writer).check(writer.manifest.derived()):
@@ -209,16 +219,8 @@ def _counts(snapshot: Snapshot) -> FileCounts:
 
 
 def _fresh(encoder: Encoder, plan: Build, sources: Sequence[Source]) -> Manifest:
-    described = {
-        "reference": encoder.reference,
-        "fingerprint": encoder.fingerprint,
-        "settings": asdict(encoder.settings),
-        "dtype": encoder.dtype,
-        "backend": encoder.backend.name,
-        "joiner": JOINER,
-    }
     return Manifest(
-        described, encoder.dim, plan, versions=package_versions(PACKAGES), scheme=SCHEME,
+        described(encoder), encoder.dim, plan, versions=package_versions(PACKAGES), scheme=SCHEME,
         cut=cutter_of(encoder).rule.to_json(), sources=recorded(sources),
     )  # fmt: skip
 
@@ -237,6 +239,7 @@ def _going_on(writer: Writer, encoder: Encoder, plan: Build, sources: Sequence[S
         return _fresh(encoder, plan, sources)
     unfinished = "an unfinished build" if manifest.state != "ready" else "an index"
     ways = "use another --index, or --overwrite to start again"
+    other = f"{ANOTHER_MODEL.format(root=writer.root)}; or {ways}" if manifest.state == "ready" else ways
     if manifest.state == "encoding" and manifest.scheme != SCHEME:
         raise IndexStoreError(
             f"{writer.root} holds a build that an older searchapp began, with other ids; finish it with that one, or "
@@ -245,17 +248,17 @@ def _going_on(writer: Writer, encoder: Encoder, plan: Build, sources: Sequence[S
     if parts := differing(manifest.encoder["fingerprint"], encoder.fingerprint):
         raise IndexStoreError(
             f"{writer.root} holds {unfinished} made by {manifest.encoder['reference']['model']}, "
-            f"whose {', '.join(parts)} differ from {encoder.reference['model']}'s; {ways}"
+            f"whose {', '.join(parts)} differ from {encoder.reference['model']}'s; {other}"
         )
     if (made := manifest.encoder["dtype"]) != encoder.dtype:
         raise IndexStoreError(
             f"{writer.root} holds {unfinished} made in {made}, this run is in {encoder.dtype}; "
-            f"give --dtype {made}, or {ways}"
+            f"give --dtype {made}, or {other}"
         )
     if (made := recorded_backend(manifest)) != encoder.backend.name:
         raise IndexStoreError(
             f"{writer.root} holds {unfinished} made by the backend {made}, this run is by {encoder.backend.name}; "
-            f"give --backend {made}, or {ways}"
+            f"give --backend {made}, or {other}"
         )
     before = [source["name"] for source in manifest.build.sources]
     if before != [source["name"] for source in plan.sources]:

@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from searchapp.corpus.document import JOINER
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing, renewal
 from searchapp.errors import ModelError
 from searchapp.index.storage.manifest import Manifest
 
+ANOTHER_MODEL = "to give it another model: `searchapp reembed {root} --model …`"
+
+
+def described(encoder: Encoder) -> dict[str, Any]:
+    """What an index records of the encoder that its vectors are made by."""
+    return {
+        "reference": encoder.reference,
+        "fingerprint": encoder.fingerprint,
+        "settings": asdict(encoder.settings),
+        "instruction_origin": encoder.instruction_origin,
+        "dtype": encoder.dtype,
+        "backend": encoder.backend.name,
+        "joiner": JOINER,
+    }
+
+
+def makes_the_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two such records are of encoders that make the same vectors, in the same precision."""
+    alike = all(one.get(name, "torch") == other.get(name, "torch") for name in ("dtype", "backend", "joiner"))
+    return alike and not differing(one["fingerprint"], other["fingerprint"])
+
 
 def recorded_encoder(manifest: Manifest, root: Path, device: str = "auto", *, backend: str = "torch") -> Encoder:
     """Load the encoder recorded in an index. Raises ModelError when it is gone or no longer the same.
 
-    Any ``backend`` may ask an index; documents are encoded by ``recorded_backend``, so that all of them are alike.
+    Its query instruction is the one the index was made with, nothing included. Any ``backend`` may ask an index;
+    documents are encoded by ``recorded_backend``, so that all of them are alike.
     """
     reference = dict(manifest.encoder["reference"])
+    reference.pop("query_instruction", None)  # the settings have it too
     model, dtype = reference.pop("model"), manifest.encoder["dtype"]
+    recorded = manifest.encoder["settings"]
     try:
-        encoder = Encoder.load(model, device=device, dtype=dtype, backend=backend, **reference)
+        encoder = Encoder.load(
+            model, device=device, dtype=dtype, backend=backend, fingerprint=True, recorded=recorded, **reference
+        )
     except ModelError as error:
-        raise ModelError(f"the model of {root} cannot be loaded: {error}") from error
+        raise ModelError(f"the model of {root} cannot be loaded: {error}; {ANOTHER_MODEL.format(root=root)}") from error
     require_match(manifest, root, encoder)
     return encoder
 
@@ -37,5 +66,5 @@ def require_match(manifest: Manifest, root: Path, encoder: Encoder) -> None:
         raise ModelError(
             f"{root} was made by another encoder than {encoder.reference['model']}: "
             f"{', '.join(parts)} {'differs' if len(parts) == 1 else 'differ'}; "
-            f"use the model it was built with, or build it again{renewal(encoder.settings)}"
+            f"use the model it was built with; {ANOTHER_MODEL.format(root=root)}{renewal(encoder.settings)}"
         )

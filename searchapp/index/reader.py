@@ -56,7 +56,7 @@ class VectorIndex:
             why = f" ({snapshot.notices[0]})" if snapshot.notices else ""
             raise IndexStoreError(
                 f"{path} is not ready: {index.manifest.rows} documents are embedded, the index over them is not "
-                f"there{why}; run the same `searchapp build` again, it goes on from here"
+                f"there{why}; run the same `{index.manifest.made_by}` again, it goes on from here"
             )
         log.info("opened %s: %d documents, generation %d", path, index.manifest.documents, index.manifest.number)
         return index

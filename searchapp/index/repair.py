@@ -117,6 +117,11 @@ class _Repair:
         if staged is not None and self._is_damaged(*staged.names()):
             staged = None
             self._say("what an unfinished add had encoded is dropped; run it again")
+        begun = before.reembedding
+        if begun is not None and self._is_damaged(*(part.file for part in begun.vectors.values())):
+            sound = {rows: part for rows, part in begun.vectors.items() if not self._is_damaged(part.file)}
+            begun = replace(begun, vectors=sound)
+            self._say("some of what an unfinished reembed had encoded is dropped; run it again")
         if self._is_damaged(*before.rejected_files()):
             self._say("a list of rejected records is lost; the next build or add of their source lists them again")
         ledger = before.ledger
@@ -132,6 +137,7 @@ class _Repair:
             segments=segments,
             tombstones=stones,
             staged=staged,
+            reembedding=begun,
             rejections=self._sound(before.rejections),
             ledger=ledger,
             additions=tuple(replace(item, rejections=self._sound(item.rejections)) for item in before.additions),

@@ -44,7 +44,7 @@ def examine(path: Path) -> Report:
     if problems:
         return Report(tuple(problems))
     if newest.state != "ready":
-        unfinished = f"the build has not finished (state: {newest.state}); run the same `searchapp build` again"
+        unfinished = f"the build has not finished (state: {newest.state}); run the same `{newest.made_by}` again"
         return Report((unfinished,))
     snapshot = Snapshot.open(path)
     manifest = snapshot.manifest
@@ -60,7 +60,14 @@ def examine(path: Path) -> Report:
         else None
     )
     mend = f"; mend it with `searchapp verify {path} --repair`"
-    return Report(tuple(text + mend for text in problems), tuple(text for text in (notice, pending) if text))
+    begun = manifest.reembedding
+    other = (
+        f"a reembed by {begun.encoder['reference']['model']} has not finished ({begun.documents:,} documents encoded); "
+        "run it again"
+        if begun
+        else None
+    )
+    return Report(tuple(text + mend for text in problems), tuple(text for text in (notice, pending, other) if text))
 
 
 def _files(path: Path, found: list[CommitOnDisk]) -> Iterator[str]:

@@ -21,7 +21,8 @@ class BiEncoder:
 
     def __init__(self, encoder: Encoder, instruction: str | None = None) -> None:
         self.name = encoder.checkpoint.name
-        self.fingerprint = f"{encoder.fingerprint['sha256']}-{encoder.dtype}-{instruction!r}"
+        asked = encoder.settings.query_instruction if instruction is None else instruction
+        self.fingerprint = f"{encoder.fingerprint['sha256']}-{encoder.dtype}-{asked!r}"
         self._encoder = encoder
         self._instruction = instruction
         self._kept: dict[bytes, np.ndarray] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,14 +12,15 @@ import numpy as np
 
 from searchapp.progress import Progress
 from searchapp.rerank.reranker import Reranker
+from searchapp.user_cache import cache_folder
 
 MOST = 2_000_000  # scores, of about 60 bytes each; the oldest go first
 STEP = 10_000  # scores read or written in one transaction
 
 
 def cache_path() -> Path:
-    """Where scores are kept: ``$XDG_CACHE_HOME`` (or ``~/.cache``) ``/searchapp/reranked.sqlite``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "searchapp" / "reranked.sqlite"
+    """Where scores are kept, in the user's cache folder."""
+    return cache_folder() / "reranked.sqlite"
 
 
 class Cached:

@@ -53,7 +53,7 @@ def load_reranker(
     began = time.perf_counter()
     found = find_kind(name) if kind == "auto" else kind
     if found == "bi-encoder":
-        encoder = Encoder.load(name, device=device, dtype=dtype, max_length=max_length)
+        encoder = Encoder.load(name, device=device, dtype=dtype, max_length=max_length, fingerprint=True)
         reranker: Reranker = BiEncoder(encoder, instruction)
     else:
         checkpoint = locate(name)

@@ -11,6 +11,7 @@ from searchapp.encoder.adapters import merge_headed
 from searchapp.encoder.checkpoint import Checkpoint, refuse
 from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.fingerprint import checksum
+from searchapp.encoder.gguf import is_gguf
 from searchapp.encoder.json_files import read_json
 from searchapp.encoder.loading import load_config
 from searchapp.errors import ModelError, reason_of
@@ -28,6 +29,11 @@ def load_headed(checkpoint: Checkpoint, head: str, *, device: str, dtype: str) -
     from transformers.utils import logging as reports
 
     directory = checkpoint.weights
+    if is_gguf(directory):
+        raise ModelError(
+            f"{directory} is a GGUF file, of which embedders are read and no rerankers; give the model's safetensors, "
+            "or --reranker-kind bi-encoder"
+        )
     config = load_config(directory, bidirectional=False)
     if read_json(directory / "config.json").get("is_causal") is False:
         config.is_causal = False  # a head that was trained on a bidirectional model

@@ -8,7 +8,12 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
+
+from searchapp import Encoder
+from searchapp.index import VectorIndex, build, verify
 from searchapp.index.storage.snapshot import Snapshot
+from tests.models import make_checkpoint
 from tests.program import start
 
 WORDS = "bees fly make honey hives search engine quality measure fox dog quick brown lazy web query passages".split()
@@ -58,6 +63,35 @@ def test_kill_minus_nine_at_several_moments(tmp_path: Path, tiny_model: Path) ->
         json.loads(line)["line"] for line in (tmp_path / "whole" / "rejected.jsonl").read_text().splitlines()
     ]
     assert len(rejected) == 12
+
+
+def test_kill_minus_nine_in_the_middle_of_a_reembed(tmp_path: Path, tiny_model: Path, tokenizer) -> None:
+    other = make_checkpoint(tmp_path / "other", tokenizer, seed=1, hidden_size=48)
+    rng, corpus, index = random.Random(0), tmp_path / "docs.jsonl", tmp_path / "index"
+    rows = [{"_id": f"d{i}", "text": " ".join(rng.choices(WORDS, k=30)), "n": i} for i in range(600)]
+    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    old, new = (Encoder.load(str(model), dtype="float32") for model in (tiny_model, other))
+    build([str(corpus)], index, old, segment_size=20, pca=8)
+    process = start("reembed", index, "--model", other, "--dtype", "float32")
+    deadline = time.time() + 200
+    while len(_vectors(index)) < 36 and time.time() < deadline and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "it was over before it could be killed"
+    found = VectorIndex.open(index)
+    assert found.ids()[found.search_vectors(old.encode([rows[7]["text"]]), 1)[1][0, 0]] == "d7"
+    done = json.loads(_finish("reembed", index, "--model", other, "--dtype", "float32", "--json"))
+    assert done["resumed"] >= 80 and done["resumed"] + done["encoded"] == 600
+    assert verify(index) == []
+    build([str(corpus)], tmp_path / "fresh", new, segment_size=20, pca=8)
+    query = new.encode(["make honey"])
+    (scores, rows), (others, places) = (
+        VectorIndex.open(root).search_vectors(query, 20) for root in (index, tmp_path / "fresh")
+    )
+    np.testing.assert_allclose(scores, others, atol=1e-6)
+    np.testing.assert_array_equal(rows, places)
+    assert build([str(corpus)], index, new, segment_size=20, pca=8).already_done
 
 
 def _vectors(index: Path) -> list[Path]:

@@ -75,7 +75,10 @@ def test_a_command_of_a_group_imports_no_other() -> None:
     ("typed", "found"),
     [
         ("searchapp ", set(COMMANDS)),
-        ("searchapp evaluate ", {"retrieval", "rerank", "compare", "explain", "tune-fusion", "init", "judge"}),
+        (
+            "searchapp evaluate ",
+            {"retrieval", "rerank", "compare", "explain", "overlap", "tune-fusion", "init", "judge"},
+        ),
         ("searchapp adapt mn", {"mntp"}),
         ("searchapp evaluate retrieval --rerank", {"--rerank", "--rerank-depth", "--reranker-kind"}),
         ("searchapp search --pass", {"--passages"}),

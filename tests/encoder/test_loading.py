@@ -293,3 +293,25 @@ def test_a_keyword_that_is_none_counts_as_not_given(tiny_model: Path) -> None:
     assert (encoder.settings, encoder.options, encoder.dtype, encoder.attention, encoder.device) == (
         plain.settings, plain.options, plain.dtype, plain.attention, plain.device,
     )  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has mapped")
+@pytest.mark.parametrize(("dtype", "mapped"), [("bfloat16", True), ("float32", False)])
+def test_weights_in_the_precision_of_the_file_stay_mapped(tmp_path: Path, tokenizer, dtype: str, mapped: bool) -> None:
+    """By the addresses of the parameters among those at which the system has mapped the file."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = make_checkpoint(tmp_path / "m", tokenizer)
+    path = folder / "model.safetensors"
+    save_file({name: tensor.bfloat16() for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
+    encoder = Encoder.load(str(folder), dtype=dtype, device="cpu")
+    ranges = [
+        [int(part, 16) for part in line.split()[0].split("-")]
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if line.endswith(str(path))
+    ]
+    for name, parameter in encoder.model.named_parameters():
+        assert parameter.dtype == getattr(torch, dtype)
+        place = parameter.data_ptr()
+        assert any(begin <= place < end for begin, end in ranges) == mapped, name

@@ -33,6 +33,13 @@ def test_its_vectors_are_torchs_alone_and_in_company(converted: Encoder, tiny_en
     assert "float32 on cpu by openvino, padded batches" in converted.description
 
 
+def test_its_token_vectors_are_torchs(converted: Encoder, tiny_encoder: Encoder) -> None:
+    texts = ["bees fly and make honey in their hives", "", "é👩‍🚀x", "the quick brown fox"]
+    for ours, theirs in zip(converted.encode_tokens(texts), tiny_encoder.encode_tokens(texts), strict=True):
+        assert np.array_equal(ours.spans, theirs.spans)
+        np.testing.assert_allclose(ours.vectors, theirs.vectors, atol=1e-4)
+
+
 def test_bfloat16_stays_near_float32(tiny_model: Path, tiny_encoder: Encoder) -> None:
     import torch
 

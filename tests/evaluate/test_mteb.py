@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from searchapp import Encoder
+from searchapp.encoder.prompts import BY_NAME
 from searchapp.evaluate.candidates import load_candidates
 from searchapp.evaluate.mteb import MtebEncoder, MtebIndex, instruction_for, published_instructions
 from searchapp.evaluate.reranking import evaluate_reranking
@@ -165,6 +166,22 @@ def test_instructions_are_those_of_the_paper_and_documents_get_none(tiny_encoder
     queries = model.encode(batches, prompt_type=PromptType.query, **asked)
     assert np.array_equal(documents, tiny_encoder.encode(["bees fly", "a fox"]))
     assert np.array_equal(queries, tiny_encoder.encode(["bees fly", "a fox"], published_instructions()["SciFact"]))
+
+
+def test_a_published_model_gets_its_own_prompts() -> None:
+    e5, bge, instruct, llm2vec = (
+        BY_NAME[name]
+        for name in ("intfloat/e5-base-v2", "BAAI/bge-base-en-v1.5", "intfloat/e5-mistral-7b-instruct",
+                     "McGill-NLP/LLM2Vec-Sheared-LLaMA-mntp")
+    )  # fmt: skip
+    search, similar = metadata("SciFact", "Retrieval", {"query": "Find it."}), metadata("STSBenchmark", "STS")
+    assert [instruction_for(task, None, e5) for task in (search, similar)] == ["query: ", "query: "]
+    assert instruction_for(search, None, bge) == "Represent this sentence for searching relevant passages: "
+    assert instruction_for(similar, None, bge) == ""  # nothing, and not what goes before a search
+    assert instruction_for(search, None, instruct) == "Instruct: Find it.\nQuery: "
+    assert instruction_for(search, None, llm2vec).startswith("Given a scientific claim")
+    assert instruction_for(similar, None, llm2vec) == "Retrieve semantically similar text:"
+    assert instruction_for(search, {"SciFact": "own:"}, e5) == "own:"
 
 
 def test_a_keyword_that_is_none_of_theirs_is_named(tiny_encoder: Encoder) -> None:

@@ -21,7 +21,8 @@ import numpy as np
 from searchapp.adapt.probing.conll import Sentence, find_split, read_conll
 from searchapp.adapt.probing.word_vectors import WordVectors, word_vectors
 from searchapp.encoder import Encoder
-from searchapp.errors import AdaptError, ModelError
+from searchapp.encoder.causal import require_causal
+from searchapp.errors import AdaptError
 from searchapp.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def probe(
     and ModelError for an encoder that passes for causal and is not.
     """
     training = training or ProbeTraining()
-    _refuse_bidirectional(encoder)
+    require_causal(encoder)
     learnt, scored, split = data.train, data.scored, data.split
     classes = sorted({label for sentence in learnt for label in sentence.labels})
     began = time.perf_counter()
@@ -163,20 +164,6 @@ def probe(
         "encoding_seconds": encoded - began, "training_seconds": finished - encoded,
     }  # fmt: skip
     return ProbeResult(setting, score_labels(scored, answers, spans=data.task in SPANS))
-
-
-def _refuse_bidirectional(encoder: Encoder) -> None:
-    """Raise ModelError when an encoder that was loaded as causal sees what follows: no baseline must be mislabelled."""
-    from searchapp.encoder.probes import bidirectional_fault, pad_id
-
-    config = encoder.model.config
-    if not encoder.settings.bidirectional and not bidirectional_fault(
-        encoder.model, vocabulary=config.vocab_size, pad=pad_id(config)
-    ):
-        raise ModelError(
-            f"{encoder.checkpoint.name} was to be causal and still sees what follows: its config.json has is_causal "
-            "false; measure the model it was made from, or a copy without that entry"
-        )
 
 
 def train_layer(

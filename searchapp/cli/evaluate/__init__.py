@@ -28,6 +28,11 @@ COMMANDS = {
         "explain",
         "Show a document's exact score, its rank after each step, and which of its words carry the score.",
     ),
+    "overlap": Entry(
+        "searchapp.cli.evaluate.overlap",
+        "overlap",
+        "Say which queries and judged documents stand in the training data, and score a model without them.",
+    ),
     "tune-fusion": Entry(
         "searchapp.cli.evaluate.tune",
         "tune",

@@ -12,7 +12,7 @@ import typer
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
 from searchapp.cli.evaluate.options import METRIC, OutputOptions, check_distinct, check_metrics, write_per_query
-from searchapp.cli.options import EVALUATION, MODEL, RERANKING, EncoderOptions, FusionOptions, RerankOptions
+from searchapp.cli.options import EVALUATION, RERANKING, EncoderOptions, FusionOptions, RerankOptions
 from searchapp.cli.signatures import command, option, options_from
 from searchapp.errors import SearchAppError
 
@@ -29,7 +29,6 @@ class RerankingOptions:
     """Who puts the candidates in order, where they come from, and how the order is judged."""
 
     encoder: EncoderOptions = EncoderOptions()
-    instruction: str | None = option(None, options.INSTRUCTION, MODEL)
     reranker: str | None = option(
         None, "Score with this reranker, not with the model's cosine.", RERANKING, flags=("--rerank",)
     )
@@ -56,11 +55,11 @@ class RerankingOptions:
         """Who scores, and the instruction it is given: the model by its cosine, where no reranker is named."""
         reranking = RerankOptions(rerank=self.reranker, reranker_kind=self.kind)
         if (reranker := reranking.load(self.encoder.device)) is not None:
-            return reranker, self.instruction
+            return reranker, self.encoder.query_instruction
         from searchapp.rerank.biencoder import BiEncoder
 
         encoder = self.encoder.load()
-        instruction = encoder.settings.query_instruction if self.instruction is None else self.instruction
+        instruction = encoder.settings.query_instruction
         return BiEncoder(encoder, instruction), instruction
 
 
@@ -124,7 +123,7 @@ def _from_index(dataset: Path, path: Path, asked: RerankingOptions) -> Candidate
     collection = load_collection(dataset, asked.split)
     opened = Index.open(path, device=asked.encoder.device)
     queries = [query.text for query in collection.queries]
-    answers = opened.answer(queries, asked.depth or 1_000, instruction=asked.instruction)
+    answers = opened.answer(queries, asked.depth or 1_000, instruction=asked.encoder.query_instruction)
     found = {
         query.id: {hit.id: hit.score for hit in answer.hits}
         for query, answer in zip(collection.queries, answers, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
+from searchapp.cli.evaluate.dimensions import DimensionsOptions, measure
 from searchapp.cli.evaluate.options import (
     METRIC,
     OutputOptions,
@@ -19,7 +20,16 @@ from searchapp.cli.evaluate.options import (
     check_metrics,
     write_per_query,
 )
-from searchapp.cli.options import EVALUATION, INDEX, MODEL, SEARCH, EncoderOptions, FusionOptions, RerankOptions
+from searchapp.cli.options import (
+    EVALUATION,
+    INDEX,
+    MODEL,
+    OUTPUT,
+    SEARCH,
+    EncoderOptions,
+    FusionOptions,
+    RerankOptions,
+)
 from searchapp.cli.signatures import command, option, options_from
 from searchapp.errors import SearchAppError
 
@@ -30,7 +40,10 @@ if TYPE_CHECKING:
     from searchapp.index import VectorIndex
     from searchapp.search import Index
 
-SETTLED = ("models", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "dtype", "backend")
+SETTLED = (
+    "models", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "bidirectional", "dtype",
+    "backend",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,10 +57,14 @@ class RetrievalOptions:
         flags=("--model", "-m"),
     )
     encoder: EncoderOptions = EncoderOptions()
-    instruction: str | None = option(None, options.INSTRUCTION, MODEL)
     index: Path | None = option(None, "Evaluate this index instead of building one.", INDEX)
     pca: tuple[int, ...] = option((), "Dimensions to reduce to; repeat it to compare several. 0: none.", INDEX)
     factory: tuple[str, ...] = option((), f"{options.FACTORY}; repeat it for several.", INDEX, default="auto")
+    dims: str | None = option(
+        None,
+        "Measure instead what these dimensions cost, such as 32,64,128: by PCA, cut off, and as int8 and 1-bit codes.",
+        INDEX,
+    )
     candidates: int | None = option(None, options.CANDIDATES, SEARCH, min=0)
     words: bool = option(False, "BM25 alone and fused with the vectors too.", SEARCH, flags=("--hybrid",))
     fusing: FusionOptions = FusionOptions()
@@ -57,6 +74,7 @@ class RetrievalOptions:
     self_documents: str = option("auto", "Documents with the query's id: auto, drop or keep.", EVALUATION)
     duplicates: str = option("keep", "Documents of the same text: keep, or collapse into one.", EVALUATION)
     depth: int = option(1_000, "Documents retrieved for each query.", EVALUATION, min=1)
+    plot: Path | None = option(None, "Draw what --dims measures into this PNG file.", OUTPUT)
 
     def configs(self) -> list[IndexConfig]:
         """The indexes to compare for each model."""
@@ -71,7 +89,7 @@ class RetrievalOptions:
 
         return Request(
             metrics,
-            self.instruction,
+            self.encoder.query_instruction,
             self.depth,
             replace(self.fusing, hybrid=self.words).of(index),
             self.reranking.load(self.encoder.device),
@@ -80,11 +98,17 @@ class RetrievalOptions:
             self.duplicates,
         )
 
+    def dimensions(self, dims: str) -> DimensionsOptions:
+        """Those of them that measuring dimensions takes."""
+        own = {item.name: getattr(self, item.name) for item in fields(DimensionsOptions) if item.name != "dims"}
+        return DimensionsOptions(dims, **own)
+
 
 @command(
     "searchapp evaluate retrieval path/to/beir-folder --hybrid",
     "searchapp evaluate retrieval scifact nfcorpus -m bundled -m models/mine --pca 0 --pca 128 --report report",
     "searchapp evaluate retrieval my-collection --index indexes/notes --rerank models/reranker --run runs/notes.trec",
+    "searchapp evaluate retrieval scifact --dims 32,64,128 --plot dims.png",
 )
 @options_from("asked", RetrievalOptions(), without=("model", "attention", "hybrid"))
 @options_from("output", OutputOptions())
@@ -114,6 +138,11 @@ def retrieval(
         )
     collections = [load_collection(dataset, asked.split) for dataset in datasets]
     check_distinct([collection.name for collection in collections])
+    if asked.dims is not None:
+        measure(context, collections, asked.dimensions(asked.dims), json=output.json)
+        return
+    if asked.plot is not None:
+        raise SearchAppError("--plot draws what --dims measures; add --dims 32,64,128, or give --report instead")
     metrics = check_metrics(asked.metric)
     output.check()
     opened = Index.open(asked.index, device=asked.encoder.device) if asked.index is not None else None

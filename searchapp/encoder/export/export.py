@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from searchapp.atomic import atomic_directory
 from searchapp.encoder.encoder import Encoder
 from searchapp.encoder.export.check import compare_own, compare_theirs
 from searchapp.encoder.export.plan import MODES, ExportPlan, plan_export, plan_merge
-from searchapp.encoder.settings import FILE
+from searchapp.encoder.instructions import PUBLISHED
+from searchapp.encoder.settings import FILE, Settings
 from searchapp.errors import ModelError, reason_of
 
 TRANSFORMER = "sentence_transformers.base.modules.transformer.Transformer"
@@ -98,6 +99,26 @@ def export(
         encoder = Encoder(encoder.model, encoder.tokenizer, settings, encoder.checkpoint, encoder.options)
     if reduction is not None:
         reduction, bias = _projection(reduction, bias, encoder.dim)
+    if instruction is not None or not encoder.instruction_origin.startswith(PUBLISHED) or not sentence_transformers:
+        return _write(target, encoder, reduction, bias, encoder.settings, sentence_transformers=sentence_transformers)
+    try:
+        return _write(target, encoder, reduction, bias, encoder.settings)
+    except ModelError:  # an instruction that nobody asked for keeps no model from being exported
+        bare = replace(encoder.settings, query_instruction=None, document_instruction=None)
+        without = Encoder(encoder.model, encoder.tokenizer, bare, encoder.checkpoint, encoder.options)
+        return _write(target, without, reduction, bias, encoder.settings)
+
+
+def _write(
+    target: Path,
+    encoder: Encoder,
+    reduction: np.ndarray | None,
+    bias: np.ndarray | None,
+    found: Settings,
+    *,
+    sentence_transformers: bool = True,
+) -> Export:
+    """Write and check everything; ``found`` has the instructions that ``Encoder.load`` of the export finds."""
     with _reporting(target), atomic_directory(target) as draft:
         plan = plan_export(encoder) if sentence_transformers else plan_merge(encoder)
         notices: tuple[str, ...] = ()
@@ -106,8 +127,23 @@ def export(
         if sentence_transformers:
             _write_modules(draft, encoder, plan, reduction, bias)
             notices = compare_theirs(draft, encoder, plan)
+        settings = plan.settings
+        if (found.query_instruction, found.document_instruction) != (
+            encoder.settings.query_instruction,
+            encoder.settings.document_instruction,
+        ):
+            settings = replace(
+                settings,
+                query_instruction=found.query_instruction,
+                document_instruction=found.document_instruction,
+            )
+            notices = (
+                *notices,
+                f"queries get {found.query_instruction!r} by searchapp alone: sentence-transformers would not pool the "
+                "same tokens behind it, and gets no prompt",
+            )
         _write_model(draft, encoder)
-        plan.settings.save(draft)
+        settings.save(draft)
         if sentence_transformers:
             card = _card(encoder, plan, notices, reduction)
             (draft / "README.md").write_text(card, encoding="utf-8")

@@ -76,6 +76,40 @@ class Staged:
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """The new vectors of a segment in ``file``, and what its documents are to the encoder that made them.
+
+    ``documents`` were encoded and have ``tokens`` tokens; of ``long`` of them, ``beyond`` tokens are not read.
+    """
+
+    file: str
+    documents: int
+    tokens: int
+    long: int
+    beyond: int
+
+
+@dataclass(frozen=True)
+class Reembedding:
+    """What a ``reembed`` that has not finished has encoded: no part of the state yet.
+
+    ``encoder`` and ``dim`` are what the state will have. ``vectors`` goes by a segment's file of rows; ``origin`` is
+    the index that has these rows, "" where it is this one. ``seconds`` were spent.
+    """
+
+    encoder: dict[str, Any]
+    dim: int
+    origin: str = ""
+    vectors: dict[str, Encoded] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def documents(self) -> int:
+        """Documents encoded."""
+        return sum(part.documents for part in self.vectors.values())
+
+
+@dataclass(frozen=True)
 class Drift:
     """Recall@10 against exact search, by the same queries: of the index as trained, and after rows were folded in.
 
@@ -234,6 +268,7 @@ class Manifest:
     cut: dict[str, Any] | None = None  # the rule by which text is cut: ``CutRule.to_json``
     sources: tuple[NamedSource, ...] = ()
     ledger: tuple[str, ...] = ()  # its files, in order
+    reembedding: Reembedding | None = None
     format: int = FORMAT
 
     @property
@@ -245,6 +280,11 @@ class Manifest:
     def unindexed_rows(self) -> int:
         """Rows that the FAISS index does not have yet; they are searched exactly beside it."""
         return self.rows - (self.ann.rows if self.ann else 0)
+
+    @property
+    def made_by(self) -> str:
+        """The command that makes a state ready."""
+        return "searchapp build" if self.reembedding is None else "searchapp reembed"
 
     @property
     def rejected(self) -> int:
@@ -276,7 +316,8 @@ class Manifest:
         staged = self.staged.names() if self.staged else []
         stored = [name for segment in self.segments for name in segment.names()]
         gone = [self.tombstones.file, self.tombstones.copy] if self.tombstones else []
-        return [*stored, *staged, *gone, *self.rejected_files(), *self.ledger, *self.derived()]
+        new = [part.file for part in self.reembedding.vectors.values()] if self.reembedding else []
+        return [*stored, *staged, *new, *gone, *self.rejected_files(), *self.ledger, *self.derived()]
 
     def derived(self) -> list[str]:
         """The data files that can be made again from the segments."""

@@ -21,12 +21,14 @@ from searchapp.index.storage.manifest import (
     Ann,
     Build,
     Drift,
+    Encoded,
     Lexical,
     Manifest,
     NamedSource,
     Partial,
     Reach,
     Reduction,
+    Reembedding,
     Segment,
     Staged,
     Tombstones,
@@ -85,6 +87,14 @@ KEYS: dict[type, dict[str, str]] = {
         "rejections": "rejections",
     },
     Staged: {"sources": "sources", "segments": "segments", "rejections": "rejections"},
+    Encoded: {"file": "file", "documents": "documents", "tokens": "tokens", "long": "long", "beyond": "beyond"},
+    Reembedding: {
+        "encoder": "encoder",
+        "dim": "dim",
+        "origin": "origin",
+        "vectors": "vectors",
+        "seconds": "seconds",
+    },
     Drift: {"trained": "trained", "now": "now", "rows": "rows", "first": "first"},
     Reduction: {"file": "file", "dim": "dim", "explained_variance": "explained_variance"},
     Ann: {
@@ -152,16 +162,21 @@ KEYS: dict[type, dict[str, str]] = {
         "cut": "cut",
         "sources": "sources",
         "ledger": "ledger",
+        "reembedding": "reembedding",
         "format": "format",
     },
 }
+
+
+LATER = ("reembedding",)  # fields that stand only where they say something, for versions that do not know them
 
 
 def to_json(value: Any) -> Any:
     """A record of the manifest, or a value in one, as JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
         keys = KEYS[type(value)]
-        return {keys[item.name]: to_json(getattr(value, item.name)) for item in fields(value)}
+        held = {item.name: getattr(value, item.name) for item in fields(value)}
+        return {keys[name]: to_json(part) for name, part in held.items() if part is not None or name not in LATER}
     if isinstance(value, dict):
         return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

@@ -99,9 +99,8 @@ class Writer:
                     f"{root} is damaged: {writer.notices[0]}; mend it with `searchapp verify {root} --repair`"
                 )
             if writer.manifest is None or writer.manifest.state != "ready":
-                raise IndexStoreError(
-                    f"{root} holds an unfinished build; finish it with the same `searchapp build` command"
-                )
+                made_by = writer.manifest.made_by if writer.manifest else "searchapp build"
+                raise IndexStoreError(f"{root} holds an unfinished build; finish it with the same `{made_by}` command")
             yield writer
 
     @property
