@@ -21,6 +21,7 @@ from searchapp.index.ann.pca import Pca, read_pca
 from searchapp.index.ann.rescore import FirstStage, best, ordered
 from searchapp.index.ann.rules import STANDARD
 from searchapp.index.ann.searcher import AnnIndex
+from searchapp.index.columns import Columns
 from searchapp.index.filter import Filter
 from searchapp.index.lexical.bm25 import LexicalIndex
 from searchapp.index.storage.documents import DocumentStore
@@ -92,6 +93,11 @@ class VectorIndex:
         """BM25 over the same rows. Raises IndexStoreError where the index has no such part."""
         return LexicalIndex(self.snapshot)
 
+    @cached_property
+    def columns(self) -> Columns:
+        """The documents' metadata by key, for filters."""
+        return Columns(self.rows.fields(), self.rows.prove)
+
     @property
     def alive(self) -> np.ndarray | None:
         """Boolean mask over the rows, false where a row is deleted; None where none is."""
@@ -101,7 +107,7 @@ class VectorIndex:
         """Boolean mask over the rows that are there and pass a filter; None where that is all of them."""
         if filter is None:
             return self.alive
-        mask = filter.mask(self.rows.fields(), lambda number: self.rows.column(number, "metadata"))
+        mask = filter.mask(self.columns, lambda number: self.rows.column(number, "metadata"))
         return mask if self.alive is None else mask & self.alive
 
     def ids(self) -> np.ndarray:
