@@ -106,7 +106,7 @@ def _integers(column: pa.ChunkedArray, operation: str, value: int | float) -> np
     if -(2**63) <= bound < 2**63:
         return as_mask(getattr(pc, operation)(column, pa.scalar(bound, column.type)))
     every = operation != "equal" and operation.startswith("less") == (bound > 0)
-    return np.asarray(pc.is_valid(column)) if every else none
+    return as_mask(pc.is_valid(column)) if every else none
 
 
 def _floats(
@@ -122,7 +122,7 @@ def _floats(
 
     nearest = as_float(value)
     scalar = pa.scalar(nearest, pa.float64())
-    passed = np.array(as_mask(getattr(pc, operation)(column, scalar)))
+    passed = as_mask(getattr(pc, operation)(column, scalar))
     if metadata is None or abs(nearest) < EXACT:
         return passed
     unknown = np.flatnonzero(as_mask(pc.equal(column, scalar)))
