@@ -88,7 +88,7 @@ def _flat(inner: Any, rows: np.ndarray) -> Any:
     if made.code_size != size:
         return None
     codes = faiss.rev_swig_ptr(inner.codes.data(), int(inner.ntotal) * size).reshape(-1, size)[rows]
-    made.add_sa_codes(len(rows), faiss.swig_ptr(codes), None)
+    made.add_sa_codes(codes)
     return made
 
 
@@ -143,20 +143,10 @@ def _repacked(blocks: np.ndarray, parts: int, rows: np.ndarray) -> np.ndarray:
     packed[:, : HALF * parts] = joined.transpose(0, 2, 1).reshape(count, -1)
     if beside:
         factors = blocks[:, HALF * parts :].reshape(len(blocks), BLOCK, beside)[number, place]
-        packed[:, HALF * parts :].reshape(-1)[:0]  # a view is not writable by row; the copy below is
         whole = np.zeros((count * BLOCK, beside), dtype=np.uint8)
         whole[: len(rows)] = factors
         packed[:, HALF * parts :] = whole.reshape(count, -1)
     return packed
-
-
-def _unpacked(blocks: np.ndarray, parts: int, count: int) -> np.ndarray:
-    """The codes of the first ``count`` vectors of FAISS's blocks, two parts a byte and what stands beside them."""
-    old = blocks[:, : HALF * parts].reshape(len(blocks), parts, HALF)
-    nibbles = np.concatenate([old[:, :, PLACE] & 15, old[:, :, PLACE] >> 4], axis=2).transpose(0, 2, 1)
-    nibbles = nibbles.reshape(-1, parts)[:count]
-    beside = blocks[:, HALF * parts :].reshape(len(blocks) * BLOCK, -1)[:count]
-    return np.hstack([nibbles[:, ::2] | nibbles[:, 1::2] << 4, beside])
 
 
 def _of_lists(whole: AnnIndex, path: Path, rows: np.ndarray) -> Restricted | None:
@@ -171,7 +161,9 @@ def _of_lists(whole: AnnIndex, path: Path, rows: np.ndarray) -> Restricted | Non
             return None
         parts = int(inner.M2)
         size = old.packer.code_size
-        new = faiss.BlockInvertedLists(inner.nlist, old.packer)
+        packer = old.packer.clone()
+        packer.this.disown()  # the lists free it
+        new = faiss.BlockInvertedLists(inner.nlist, packer)
     else:
         size = int(old.code_size)
         new = faiss.ArrayInvertedLists(inner.nlist, size)
@@ -190,11 +182,9 @@ def _of_lists(whole: AnnIndex, path: Path, rows: np.ndarray) -> Restricted | Non
         if parts:
             blocks = -(-length // BLOCK)
             raw = faiss.rev_swig_ptr(old.get_codes(number), blocks * old.block_size).reshape(blocks, -1)
-            codes = _unpacked(raw, parts, length)[kept]
+            codes = _repacked(raw, parts, np.flatnonzero(kept))  # an empty list takes whole blocks as they are
         else:
             codes = faiss.rev_swig_ptr(old.get_codes(number), length * size).reshape(length, size)[kept]
-        if codes.shape[1] != size:
-            return None
         codes, ids = np.ascontiguousarray(codes), np.ascontiguousarray(ids[kept])
         new.add_entries(number, chosen, faiss.swig_ptr(ids), faiss.swig_ptr(codes))
     inner.replace_invlists(new, False)
