@@ -34,6 +34,10 @@ class Passing:
         """The numbers of the rows, ascending."""
         return np.flatnonzero(self.mask)
 
+    def before(self, row: int) -> int:
+        """How many of the rows have a number below ``row``."""
+        return int(np.searchsorted(self.rows, row))
+
     @property
     def nbytes(self) -> int:
         """Bytes of memory that are held."""

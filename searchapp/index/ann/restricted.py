@@ -46,13 +46,22 @@ class Restricted:
         return scores, found if self.rows is None else np.where(found < 0, -1, self.rows[found])
 
 
-def restricted(whole: AnnIndex, path: Path, rows: np.ndarray) -> Restricted | None:
+def sized(made: Restricted | None) -> tuple[Restricted | None, int]:
+    """An index with the bytes it holds."""
+    return made, 0 if made is None else made.nbytes
+
+
+def restricted(whole: AnnIndex, path: Path, rows: np.ndarray, limit: int) -> Restricted | None:
     """An index over ``rows`` (ascending) of the one in the file ``path``, opened as ``whole``.
 
-    None for a type whose codes cannot be told apart by row, or that is as quick with a mask.
+    None for a type whose codes cannot be told apart by row, where it would take more than ``limit`` bytes, and for a
+    graph that so many rows pass that it is rather followed.
     """
     faiss = import_faiss()
     *outer, inner = layers(whole.faiss_index)
+    size = getattr(faiss.downcast_index(inner.storage) if isinstance(inner, faiss.IndexHNSW) else inner, "code_size", 0)
+    if not size or not len(rows) or len(rows) * int(size) > limit:
+        return None
     if isinstance(inner, faiss.IndexIVF):
         return _of_lists(whole, path, rows)
     if isinstance(inner, faiss.IndexHNSW):
@@ -62,12 +71,12 @@ def restricted(whole: AnnIndex, path: Path, rows: np.ndarray) -> Restricted | No
     made = _fast_scan(inner, rows) if isinstance(inner, faiss.IndexFastScan) else _flat(inner, rows)
     if made is None:
         return None
-    held, size = [whole, made], int(inner.code_size) * len(rows)
+    held: list[Any] = [whole, made]
     for layer in reversed(outer):
         for place in reversed(range(layer.chain.size())):
             held.append(made)
             made = faiss.IndexPreTransform(layer.chain.at(place), made)
-    return Restricted(AnnIndex(made, {}), rows, size, held=held)
+    return Restricted(AnnIndex(made, {}), rows, int(size) * len(rows), held=held)
 
 
 def _flat(inner: Any, rows: np.ndarray) -> Any:

@@ -1,0 +1,85 @@
+"""The first stage over the rows that pass a filter: exactly where they are few, by codes of these rows alone where not.
+
+Which way is taken depends on the filter and the index alone, so that a query finds the same rows each time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from searchapp.index.ann.first_stage import Unindexed
+from searchapp.index.ann.pca import Pca
+from searchapp.index.ann.rescore import ordered
+from searchapp.index.ann.restricted import Restricted
+from searchapp.index.ann.searcher import AnnIndex, shortlist
+
+EXACT_NUMBERS = 1 << 18  # numbers (rows x dim) that are compared exactly as fast as their codes, and the best rescored
+KEPT_NUMBERS = 1 << 22  # numbers (rows x dim) of float32 kept with a filter: 16 MB
+RESTRICTED_BYTES = 64 << 20  # of the codes of the passing rows; a mask or deeper lists serve where there are more
+HALF = 0.5  # share of the rows passing from which on twice as many candidates and some more hold enough of them
+MARGIN = 1.5  # times as many candidates as that takes on average
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The first stage over rows whose unit vectors float32 (n, dim) are in memory; ``rows`` are their numbers."""
+
+    vectors: np.ndarray
+    rows: np.ndarray
+
+    def top(self, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best rows of unit queries, as a ``FirstStage`` gives them."""
+        scores = queries @ self.vectors.T
+        return ordered(scores, np.broadcast_to(self.rows, scores.shape), min(depth, len(self.rows)))
+
+
+@dataclass(frozen=True)
+class Masked:
+    """The first stage over the rows of a FAISS index that pass, and over those beside it (``unindexed``).
+
+    ``mask`` bool (rows,) is over the rows of ``ann``, of which ``count`` pass. ``restricted`` gives the index over
+    these rows alone; None where there is none, and the mask is handed to FAISS or held to what it finds. ``reduction``
+    is what queries go through first; ``exact`` says that FAISS's scores are cosines up to rounding.
+    """
+
+    ann: AnnIndex
+    reduction: Pca | None
+    mask: np.ndarray
+    count: int
+    restricted: Callable[[], Restricted | None]
+    unindexed: Unindexed
+    exact: bool
+
+    def top(self, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best rows of unit queries, as a ``FirstStage`` gives them; ``depth`` of each kind unless ``exact``."""
+        reduced = self.reduction.apply(queries) if self.reduction is not None else queries
+        scores, rows = self._indexed(reduced, min(depth, self.count))
+        if not len(self.unindexed.rows):
+            return scores, rows
+        more_scores, more_rows = self.unindexed.top(queries, depth)
+        scores, rows = np.hstack([more_scores, scores]), np.hstack([more_rows, rows])
+        return ordered(scores, rows, min(depth, scores.shape[1])) if self.exact else (scores, rows)
+
+    def _indexed(self, reduced: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        if not self.count:
+            return np.zeros((len(reduced), 0), dtype=np.float32), np.zeros((len(reduced), 0), dtype=np.int64)
+        if self.count < HALF * self.ann.rows or self.ann.filters:
+            return self._few(reduced, depth)
+        asked = min(self.ann.rows, math.ceil(MARGIN * depth * self.ann.rows / self.count))
+        scores, rows = self.ann.search(reduced, asked)
+        rows = np.where((rows >= 0) & self.mask[np.maximum(rows, 0)], rows, -1)
+        short = (rows >= 0).sum(1) < depth
+        scores, rows = ordered(scores, rows, depth)
+        if short.any():  # what passes is far from these queries
+            scores[short], rows[short] = self._few(reduced[short], depth)
+        return scores, rows
+
+    def _few(self, reduced: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        alone = self.restricted()
+        if alone is None:
+            return shortlist(self.ann, reduced, depth, self.mask)
+        return alone.search(reduced, depth)
