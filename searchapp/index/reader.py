@@ -17,7 +17,7 @@ from searchapp.index.ann.brute_force import BruteForce
 from searchapp.index.ann.files import open_ann
 from searchapp.index.ann.first_stage import Indexed, Unindexed
 from searchapp.index.ann.gpu import ExactSearch, devices, fits
-from searchapp.index.ann.masked import EXACT_NUMBERS, KEPT_NUMBERS, RESTRICTED_BYTES, Kept, Masked
+from searchapp.index.ann.masked import EXACT_NUMBERS, KEPT_NUMBERS, RESTRICTED_BYTES, Kept, Masked, best_passing
 from searchapp.index.ann.pca import Pca, read_pca
 from searchapp.index.ann.rescore import FirstStage, best, ordered
 from searchapp.index.ann.restricted import Restricted, restricted, sized
@@ -181,7 +181,10 @@ class VectorIndex:
         beside = Unindexed(self._brute_force, passing.rows[len(within) :])
         mask = passing.mask[: ann.rows]
         first = Masked(opened, self.reduction, mask, len(within), alone, beside, ann.is_exact)
-        return best(first, self.vectors, queries, k, ann.rescore_depth(k, candidates), count, exact=exact)
+        depth = ann.rescore_depth(k, candidates)
+        if exact or candidates:
+            return best(first, self.vectors, queries, k, depth, count, exact=exact)
+        return best_passing(first, self.vectors, queries, k, depth, count)
 
     def search_rows(
         self,

@@ -13,9 +13,10 @@ import numpy as np
 
 from searchapp.index.ann.first_stage import Unindexed
 from searchapp.index.ann.pca import Pca
-from searchapp.index.ann.rescore import ordered
+from searchapp.index.ann.rescore import TIE, FirstStage, exact_scores, ordered
 from searchapp.index.ann.restricted import Restricted
 from searchapp.index.ann.searcher import AnnIndex, shortlist
+from searchapp.index.storage.vectors import Stored
 
 EXACT_NUMBERS = 1 << 18  # numbers (rows x dim) that are compared exactly as fast as their codes, and the best rescored
 KEPT_NUMBERS = 1 << 22  # numbers (rows x dim) of float32 kept with a filter: 16 MB
@@ -83,3 +84,27 @@ class Masked:
         if alone is None:
             return shortlist(self.ann, reduced, depth, self.mask)
         return alone.search(reduced, depth)
+
+
+def best_passing(
+    first: FirstStage, vectors: Stored, queries: np.ndarray, k: int, depth: int, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best rows of each unit query, as ``rescore.best`` gives them, from as many candidates as that needs.
+
+    How many an index needs was measured on queries near its documents. Where what passes is far from a query, many
+    rows are about as near, and codes tell them apart less well. A hit among the later half of the candidates, which
+    are in the order of the codes, says so; such a query takes twice as many, and so do hits that may be tied.
+    """
+    scores = np.empty((len(queries), k), dtype=np.float32)
+    rows = np.empty((len(queries), k), dtype=np.int64)
+    unsure, depth = np.arange(len(queries)), min(depth, limit)
+    while len(unsure):
+        candidates = first.top(queries[unsure], depth)[1]
+        cosines = exact_scores(vectors, queries[unsure], candidates)
+        scores[unsure], rows[unsure] = ordered(cosines, candidates, k)
+        if depth >= limit or candidates.shape[1] <= k:
+            break
+        late = cosines[:, max(k, candidates.shape[1] // 2) :].max(1)
+        unsure = unsure[(late >= scores[unsure, -1] - TIE) & (candidates[:, -1] >= 0)]
+        depth = min(2 * depth, limit)
+    return scores, rows

@@ -20,6 +20,7 @@ HALF = 16  # of them: the first have the low, the others the high 4 bits of a by
 ORDER = np.array([0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15])  # byte j has vectors ORDER[j] and 16 more
 PLACE = np.argsort(ORDER)
 GRAPH_SHARE = 0.2  # of the rows, up to which those of a graph are rather gone through one by one
+MORE = 1.5  # times as many passing rows gone through in lists as rows without a filter: they lie in other lists
 GRAPH_NUMBERS = 1 << 23  # of these rows, at most
 
 
@@ -201,5 +202,5 @@ def _of_lists(whole: AnnIndex, path: Path, rows: np.ndarray) -> Restricted | Non
         index.ntotal = len(rows)
     made = AnnIndex(opened, whole.parameters)
     made.set(whole.parameters)
-    least = len(rows) if not whole.rows else int(whole.rows * inner.nprobe / inner.nlist)
+    least = int(MORE * whole.rows * inner.nprobe / inner.nlist)
     return Restricted(made, None, (size + 8) * len(rows), counts, least, held=[new, old])
