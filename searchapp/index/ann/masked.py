@@ -21,7 +21,8 @@ from searchapp.index.storage.vectors import Stored
 EXACT_NUMBERS = 1 << 18  # numbers (rows x dim) that are compared exactly as fast as their codes, and the best rescored
 KEPT_NUMBERS = 1 << 22  # numbers (rows x dim) of float32 kept with a filter: 16 MB
 RESTRICTED_BYTES = 64 << 20  # of the codes of the passing rows; a mask or deeper lists serve where there are more
-HALF = 0.5  # share of the rows passing from which on twice as many candidates and some more hold enough of them
+MOST = 0.7  # share of the rows passing from which on some more candidates of all rows hold enough of them
+SPREAD = 4  # times the place of the last hit among the candidates that there are to be of them
 MARGIN = 1.5  # times as many candidates as that takes on average
 
 
@@ -68,7 +69,7 @@ class Masked:
     def _indexed(self, reduced: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
         if not self.count:
             return np.zeros((len(reduced), 0), dtype=np.float32), np.zeros((len(reduced), 0), dtype=np.int64)
-        if self.count < HALF * self.ann.rows or self.ann.filters:
+        if self.count < MOST * self.ann.rows or self.ann.filters:
             return self._few(reduced, depth)
         asked = min(self.ann.rows, math.ceil(MARGIN * depth * self.ann.rows / self.count))
         scores, rows = self.ann.search(reduced, asked)
@@ -92,8 +93,9 @@ def best_passing(
     """The k best rows of each unit query, as ``rescore.best`` gives them, from as many candidates as that needs.
 
     How many an index needs was measured on queries near its documents. Where what passes is far from a query, many
-    rows are about as near, and codes tell them apart less well. A hit among the later half of the candidates, which
-    are in the order of the codes, says so; such a query takes twice as many, and so do hits that may be tied.
+    rows are about as near, and codes tell them apart less well. A hit beyond the first quarter of the candidates, which
+    are in the order of the codes, says so; such a query takes four times as many as that hit's place, and so does one
+    whose last hit may be tied.
     """
     scores = np.empty((len(queries), k), dtype=np.float32)
     rows = np.empty((len(queries), k), dtype=np.int64)
@@ -104,7 +106,9 @@ def best_passing(
         scores[unsure], rows[unsure] = ordered(cosines, candidates, k)
         if depth >= limit or candidates.shape[1] <= k:
             break
-        late = cosines[:, max(k, candidates.shape[1] // 2) :].max(1)
-        unsure = unsure[(late >= scores[unsure, -1] - TIE) & (candidates[:, -1] >= 0)]
-        depth = min(2 * depth, limit)
+        hits = (cosines >= scores[unsure, -1:] - TIE) & (candidates >= 0)
+        needed = SPREAD * (candidates.shape[1] - np.argmax(hits[:, ::-1], axis=1))
+        open_ = (needed > candidates.shape[1]) & (candidates[:, -1] >= 0)
+        unsure = unsure[open_]
+        depth = min(max(depth + 1, int(needed[open_].max(initial=0))), limit)
     return scores, rows
