@@ -180,7 +180,7 @@ class VectorIndex:
         exact = ann.is_exact and not candidates
         beside = Unindexed(self._brute_force, passing.rows[len(within) :])
         mask = passing.mask[: ann.rows]
-        first = Masked(opened, self.reduction, mask, len(within), alone, beside, ann.is_exact)
+        first = Masked(opened, self.reduction, mask, len(within), alone, beside, ann.is_exact, k)
         depth = ann.rescore_depth(k, candidates)
         if exact or candidates:
             return best(first, self.vectors, queries, k, depth, count, exact=exact)

@@ -84,7 +84,7 @@ def test_hits_far_from_the_queries_are_found(tmp_path: Path, vectors: np.ndarray
         return made[-1]
 
     nothing = Unindexed(None, np.zeros(0, dtype=np.int64))  # type: ignore[arg-type]
-    first = Masked(whole, None, mask, len(rows), alone, nothing, exact=False)
+    first = Masked(whole, None, mask, len(rows), alone, nothing, exact=False, k=10)
     scores, found = best_passing(first, reader, queries, 10, 40, len(rows))
     assert mask[found].all()
     truth = np.sort(np.where(mask, queries @ np.concatenate([*reader.blocks()]).T, -2), axis=1)[:, -10:]

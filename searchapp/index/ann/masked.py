@@ -45,7 +45,8 @@ class Masked:
 
     ``mask`` bool (rows,) is over the rows of ``ann``, of which ``count`` pass. ``restricted`` gives the index over
     these rows alone; None where there is none, and the mask is handed to FAISS or held to what it finds. ``reduction``
-    is what queries go through first; ``exact`` says that FAISS's scores are cosines up to rounding.
+    is what queries go through first; ``exact`` says that FAISS's scores are cosines up to rounding. At least ``k`` rows
+    are found for each query, where so many pass.
     """
 
     ann: AnnIndex
@@ -55,11 +56,17 @@ class Masked:
     restricted: Callable[[], Restricted | None]
     unindexed: Unindexed
     exact: bool
+    k: int
 
     def top(self, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
         """The best rows of unit queries, as a ``FirstStage`` gives them; ``depth`` of each kind unless ``exact``."""
         reduced = self.reduction.apply(queries) if self.reduction is not None else queries
         scores, rows = self._indexed(reduced, min(depth, self.count))
+        short = (rows >= 0).sum(1) < min(self.k, rows.shape[1])
+        if short.any():  # a graph that few rows pass may lead to none of them
+            passing = np.flatnonzero(self.mask)
+            found = self.unindexed.brute_force.top(queries[short], rows.shape[1], passing)
+            scores[short], rows[short] = ordered(*found, rows.shape[1])
         if not len(self.unindexed.rows):
             return scores, rows
         more_scores, more_rows = self.unindexed.top(queries, depth)
