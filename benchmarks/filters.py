@@ -30,7 +30,7 @@ from searchapp.index.storage.segment import write_segment
 from searchapp.index.storage.writer import Writer
 
 FACTORIES = ("Flat", "RR,PQ{pairs}x4fs", "HR,RaBitQfs", "RR,IVF256,PQ{pairs}x4fs", "IVF512,SQ8", "HNSW32,SQ8")
-SHARES = (0.5, 0.2, 0.05, 0.01, 0.001)
+SHARES = (0.5, 0.05, 0.01, 0.001)
 LANGS = ("en", "de", "fr", "es", "it", "pl", "ja", "zh")
 MASKS = (
     'year >= 2020 and lang in ["de", "fr"]',
