@@ -154,8 +154,7 @@ class DocumentStore:
         """One column of a segment, proved to be sound once: Arrow ends the process where it follows a wrong offset."""
         if (number, name) not in self._columns:
             column = self.batch(number).column(name)
-            with self.decoding(number):
-                column.validate(full=True)
+            self.prove(number, column)
             self._columns[number, name] = column
         return self._columns[number, name]
 
@@ -203,5 +202,10 @@ class DocumentStore:
         return found
 
     def fields(self) -> list[pa.StructArray]:
-        """The typed metadata columns, a struct array for each segment."""
-        return [self.column(number, "fields") for number in range(len(self.segments))]
+        """The typed metadata columns, a struct array for each segment; a part is read only after ``prove``."""
+        return [self.batch(number).column("fields") for number in range(len(self.segments))]
+
+    def prove(self, number: int, part: pa.Array) -> None:
+        """Raise IndexStoreError where a part of a segment is not sound."""
+        with self.decoding(number):
+            part.validate(full=True)
