@@ -127,7 +127,8 @@ if __name__ == "__main__":
     for kind, qs in asked(texts, Path("../shared/data/retrieval"), 10).items():
         print(kind, qs)
     began = time.process_time()
-    for _ in passages(texts, 20000): pass
+    for _ in passages(texts, 20000):
+        pass
     print(20000 / (time.process_time() - began))
     for count in (6_000, 100_000, 1_000_000):
         made(lambda: texts, count, Path("/work/bench/words"))

@@ -13,6 +13,7 @@ from searchapp.index.lexical.words import ascii_words, document_words, folded, q
 # The version of the analysis: 1 knew neither combining marks nor languages without spaces, 2 kept the digits of each
 # script apart and lost vowel signs of Burmese.
 ANALYSIS = 3
+MANY = 1_000  # words at once that are stemmed without looking for them among former ones
 STOP_WORDS = {
     "english": "EN", "german": "GERMAN", "dutch": "DUTCH", "french": "FRENCH", "spanish": "SPANISH",
     "portuguese": "PORTUGUESE", "italian": "ITALIAN", "russian": "RUSSIAN", "swedish": "SWEDISH",
@@ -73,7 +74,11 @@ class Analyzer:
 
     def stems(self, words: Iterable[str]) -> list[str]:
         """The stem of each word."""
-        return list(words) if self._stemmer is None else list(self._stemmer.stemWords(list(words)))
+        words = list(words)
+        if self._stemmer is None:
+            return words
+        stemmer = self._stemmer if len(words) < MANY else self._plain_stemmer
+        return list(stemmer.stemWords(words))
 
     def is_stopped(self, word: str) -> bool:
         """Whether a word is a stop word."""
@@ -102,6 +107,12 @@ class Analyzer:
         import Stemmer
 
         return Stemmer.Stemmer(self.stemmer)
+
+    @cached_property
+    def _plain_stemmer(self) -> Any:
+        import Stemmer
+
+        return Stemmer.Stemmer(self.stemmer, 0)  # its cache of 10,000 words costs more than stemming more of them
 
 
 def stemmers() -> list[str]:

@@ -52,19 +52,30 @@ def write_postings(draft: ChecksumWriter, texts: Iterable[str], analyzer: Analyz
 
 def _tokenise(texts: Iterable[str], analyzer: Analyzer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Term numbers of all tokens in a row, the count of tokens in each text, and the hash of each term."""
-    numbers: dict[str, int] = {}  # term → number
-    known: dict[str, int] = {}  # word → number of its term; -1 for a stop word. Stemming a word once is enough.
-    tokens, lengths = array("i"), array("i")
+    seen = _Numbered()  # word → number; a text costs no more than a look for each of its words
+    words, until = array("i"), array("i")
     for text in texts:
-        found = analyzer.words(text)
-        new = [word for word in dict.fromkeys(found) if word not in known]
-        for word, stem in zip(new, analyzer.stems(new), strict=True):
-            known[word] = -1 if analyzer.is_stopped(word) else numbers.setdefault(stem, len(numbers))
-        before = len(tokens)
-        tokens.extend([number for word in found if (number := known[word]) >= 0])
-        lengths.append(len(tokens) - before)
-    hashes = np.fromiter((term_hash(term) for term in numbers), dtype=np.uint64, count=len(numbers))
-    return np.frombuffer(tokens, dtype=np.int32), np.frombuffer(lengths, dtype=np.int32), hashes
+        words.extend(map(seen.__getitem__, analyzer.words(text)))
+        until.append(len(words))
+    terms = _Numbered()
+    distinct = list(seen)  # each is stemmed once
+    numbers = [
+        -1 if analyzer.is_stopped(word) else terms[stem]
+        for word, stem in zip(distinct, analyzer.stems(distinct), strict=True)
+    ]
+    tokens = np.array(numbers, dtype=np.int32)[np.frombuffer(words, dtype=np.int32)]
+    kept = tokens >= 0
+    ends = np.concatenate([[0], np.cumsum(kept)])[np.frombuffer(until, dtype=np.int32)]
+    hashes = np.fromiter((term_hash(term) for term in terms), dtype=np.uint64, count=len(terms))
+    return tokens[kept], np.diff(ends, prepend=0).astype(np.int32), hashes
+
+
+class _Numbered(dict[str, int]):
+    """Numbers from 0 on, given out as keys are asked for the first time."""
+
+    def __missing__(self, key: str) -> int:
+        self[key] = number = len(self)
+        return number
 
 
 class Postings:

@@ -19,6 +19,7 @@ from searchapp.index.lexical.weights import TermWeights, Wanted
 SPARE = 4  # sums kept for the next query
 PLAIN = 20_000  # postings of a query up to which bounds cost more than they save
 SCAN = 16  # rows that a scan over all sums passes in the time one posting takes to be looked at and cleared
+ALL, HALF, LOW = np.uint32(2**32 - 1), np.uint64(32), np.uint64(2**32 - 1)
 TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -64,17 +65,15 @@ def best(
 
 
 def highest(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k highest scores and their rows, best first, equal ones in the order of the rows, which are ascending."""
+    """The k highest of some scores above 0 and their rows, best first, equal ones in the order of the rows."""
     if len(scores) > k:
-        least = _nth(scores, k)
-        chosen = np.flatnonzero(scores >= least)
-        if len(chosen) > k:
-            values = scores[chosen]
-            surplus = np.flatnonzero(values == least)[k - len(chosen) :]
-            chosen = np.delete(chosen, surplus)
-        scores, rows = scores[chosen], rows[chosen]
-    order = np.argsort(-scores, kind="stable")
-    return scores[order], rows[order].astype(np.int64)
+        keep = scores >= _nth(scores, k)
+        scores, rows = scores.compress(keep), rows.compress(keep)
+    # positive floats stand in the order of their bits; those turned round and the row make one number to sort by
+    keys = (scores.view(np.uint32) ^ ALL).astype(np.uint64) << HALF | rows.astype(np.uint64)
+    keys.sort()
+    keys = keys[:k]
+    return ((keys >> HALF).astype(np.uint32) ^ ALL).view(np.float32), (keys & LOW).astype(np.int64)
 
 
 def _added_up(
