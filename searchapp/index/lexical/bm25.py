@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from threading import Lock
@@ -31,6 +31,8 @@ from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 
 K1, B = 0.9, 0.4  # Anserini's, which BM25 baselines are mostly run with
+TOGETHER = 64, 4_000_000  # queries whose terms are looked for at once, at most, and times rows
+NOTHING, SELDOM = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.uint16)
 HELD = 20_000_000  # postings whose weights are kept: 160 MB
 
 
@@ -150,7 +152,7 @@ class LexicalIndex:
         self._segments: Sequence[Segment] = manifest.segments
         self._snapshot = snapshot
         self._lock = Lock()  # of the weights that are kept
-        self._terms: OrderedDict[str, TermWeights] = OrderedDict()
+        self._kept: OrderedDict[str, TermWeights] = OrderedDict()
         self._held = 0
         self._sums = Sums(self.rows)
 
@@ -164,10 +166,14 @@ class LexicalIndex:
         """
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
-        for number, query in enumerate(queries):
-            terms = [self._term(term) for term in self.analyzer.query_terms(query)]
-            found = best(terms, k, self._sums, allowed)
-            scores[number, : len(found[0])], rows[number, : len(found[1])] = found
+        asked = [self.analyzer.query_terms(query) for query in queries]
+        step = max(1, min(TOGETHER[0], TOGETHER[1] // max(1, self.rows)))
+        for begin in range(0, len(asked), step):
+            part = asked[begin : begin + step]
+            terms = self._terms_of({term: None for words in part for term in words})
+            for number, words in enumerate(part, begin):
+                found = best([terms[term] for term in words], k, self._sums, allowed)
+                scores[number, : len(found[0])], rows[number, : len(found[1])] = found
         return scores, rows
 
     def contributions(self, query: str, row: int) -> list[tuple[str, float]]:
@@ -192,47 +198,62 @@ class LexicalIndex:
 
     def _weight(self, term: str) -> tuple[np.ndarray, np.ndarray]:
         """Rows (int32, ascending) that hold a term, and its weight in each (float32)."""
-        found = self._term(term)
+        found = self._terms_of([term])[term]
         return found.rows, found.weights
 
-    def _term(self, term: str) -> TermWeights:
-        """The weights of a term; those of the last ones used are kept.
+    def _terms_of(self, words: Iterable[str]) -> dict[str, TermWeights]:
+        """The weights of terms, by term; those of the last ones used are kept."""
+        found: dict[str, TermWeights] = {}
+        lacking = []
+        with self._lock:
+            for term in words:
+                if (kept := self._kept.get(term)) is not None:
+                    self._kept.move_to_end(term)
+                    found[term] = kept
+                else:
+                    lacking.append(term)
+        if not lacking:
+            return found
+        made = dict(zip(lacking, map(self._weighed, *self._postings(lacking)), strict=True))
+        with self._lock:
+            for term, weights in made.items():
+                if term not in self._kept:  # another thread may have been faster
+                    self._kept[term] = weights
+                    self._held += weights.size
+            while self._held > HELD and len(self._kept) > 1:
+                self._held -= self._kept.popitem(last=False)[1].size
+        return found | made
+
+    def _weighed(self, rows: np.ndarray, frequencies: np.ndarray) -> TermWeights:
+        """The weights of a term, which stands so often in these rows.
 
         Lucene's variant of BM25: Kamphuis et al., "Which BM25 do you mean?", ECIR 2020, table 1.
         """
-        with self._lock:
-            if (kept := self._terms.get(term)) is not None:
-                self._terms.move_to_end(term)
-                return kept
-        rows, frequencies = self._postings(term)
         count, lengths, _ = self._statistics
         idf = np.log(1 + (count - len(rows) + 0.5) / (len(rows) + 0.5))
-        norm = self._norms[lengths[rows]]
-        weights = (idf * frequencies / (frequencies + norm)).astype(np.float32)
-        made = TermWeights.of(rows, weights, self.rows)
-        with self._lock:
-            if (kept := self._terms.get(term)) is not None:  # another thread was faster
-                return kept
-            self._terms[term] = made
-            self._held += made.size
-            while self._held > HELD and len(self._terms) > 1:
-                self._held -= self._terms.popitem(last=False)[1].size
-        return made
+        often = frequencies.astype(np.float64)
+        norms = self._norms.take(lengths.take(rows))
+        return TermWeights.of(rows, (idf * often / (often + norms)).astype(np.float32), self.rows)
 
-    def _postings(self, term: str) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the documents that are there and hold a term, and how often each does."""
-        wanted = np.array([term_hash(term)], dtype=np.uint64)
-        rows, frequencies = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.uint16)]
+    def _postings(self, terms: Sequence[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Of each term the rows (int32) of the documents that are there and hold it, and how often each does."""
+        hashes = np.array([term_hash(term) for term in terms], dtype=np.uint64)
+        parts: list[list[tuple[int, np.ndarray, np.ndarray]]] = [[] for _ in terms]
         for segment, postings in zip(self._segments, self._files, strict=True):
-            found = postings.find(wanted)[0]
-            if found is not None:
-                rows.append(found[0] + np.int32(segment.base))
-                frequencies.append(found[1])
-        row, frequency = np.concatenate(rows), np.concatenate(frequencies)
-        if self._live is not None:
-            kept = self._live[row]
-            row, frequency = row[kept], frequency[kept]
-        return row, frequency.astype(np.float64)
+            for number, documents, often in postings.find(hashes):
+                parts[number].append((segment.base, documents, often))
+        rows, frequencies = [], []
+        for found in parts:
+            bases = np.array([base for base, _, _ in found], dtype=np.int32)
+            row = np.concatenate([NOTHING, *(documents for _, documents, _ in found)])
+            row += np.repeat(bases, [len(documents) for _, documents, _ in found])
+            often = np.concatenate([SELDOM, *(part for _, _, part in found)])
+            if self._live is not None:
+                kept = self._live[row]
+                row, often = row.compress(kept), often.compress(kept)
+            rows.append(row)
+            frequencies.append(often)
+        return rows, frequencies
 
     @cached_property
     def _files(self) -> list[Postings]:

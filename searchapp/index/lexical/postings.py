@@ -105,17 +105,18 @@ class Postings:
             np.all((counted == self.lengths) | (self.lengths > MOST) & (counted < self.lengths))
         )
 
-    def find(self, hashes: np.ndarray) -> list[tuple[np.ndarray, np.ndarray] | None]:
-        """For each term's hash its documents (offsets in the segment, ascending) and frequencies; None if absent."""
-        places = np.searchsorted(self._hashes, hashes)
-        found: list[tuple[np.ndarray, np.ndarray] | None] = []
-        for place, wanted in zip(places.tolist(), hashes.tolist(), strict=True):
-            if place >= len(self._hashes) or int(self._hashes[place]) != wanted:
-                found.append(None)
-                continue
-            start, end = int(self._starts[place]), int(self._starts[place + 1])
-            found.append((self._documents[start:end], self._frequencies[start:end]))
-        return found
+    def find(self, hashes: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
+        """The terms that stand here, of those with these hashes (uint64).
+
+        For each its place among the hashes, its documents (offsets in the segment, ascending) and its frequencies.
+        """
+        if len(self._hashes) == 0:
+            return []
+        places = self._hashes.searchsorted(hashes)
+        here = np.flatnonzero(self._hashes.take(places, mode="clip") == hashes)
+        places = places[here]
+        spans = zip(here.tolist(), self._starts[places].tolist(), self._starts[places + 1].tolist(), strict=True)
+        return [(number, self._documents[start:end], self._frequencies[start:end]) for number, start, end in spans]
 
 
 def mend(root: Path) -> str:

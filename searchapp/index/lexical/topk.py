@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
@@ -17,8 +18,9 @@ import numpy as np
 from searchapp.index.lexical.weights import TermWeights, Wanted
 
 SPARE = 4  # sums kept for the next query
-PLAIN = 20_000  # postings of a query up to which bounds cost more than they save
 SCAN = 16  # rows that a scan over all sums passes in the time one posting takes to be looked at and cleared
+FEW = 20_000  # postings that are added up sooner than thought about
+STEP = 6_000  # postings that are added up in the time the bookkeeping of one more term takes
 ALL, HALF, LOW = np.uint32(2**32 - 1), np.uint64(32), np.uint64(2**32 - 1)
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -55,13 +57,67 @@ def best(
     asked = [term for term in asked if len(term)]
     if not asked or k < 1:
         return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64)
-    work = sum(len(term) for term in asked)
-    with sums.lent() as array:
-        if work <= PLAIN:
-            rows, scores = _added_up(asked, k, array, allowed)
-        else:
-            rows, scores = _pruned(asked, k, array, allowed)
+    if allowed is None and sum(map(len, asked)) <= FEW:
+        with sums.lent() as array:
+            rows, scores = _added_up(asked, array, max(TINY, *(term.nth(k) for term in asked)), None)
+        return highest(scores, rows, k)
+    query = _Query.of(asked)
+    if len(query.queue) == 1:
+        rows, scores = _exact(asked, _of_one(asked[0], k, allowed))
+    elif allowed is not None and _is_few(allowed, query.queue):
+        few = Wanted(np.flatnonzero(allowed).astype(np.int32))
+        rows, scores = _exact(asked, _narrowed(query, few, np.zeros(len(few), dtype=np.float32), k))
+    else:
+        with sums.lent() as array:
+            least = 0.0 if allowed is not None else max(query.times[term] * term.nth(k) for term in query.queue)
+            if query.work_to(least) < sum(map(len, asked)):
+                rows, scores = _exact(asked, _pruned(query, k, array, least))
+            else:
+                rows, scores = _added_up(asked, array, max(least, TINY), allowed)
     return highest(scores, rows, k)
+
+
+@dataclass
+class _Query:
+    """The terms that are left in ``queue``, highest bound first, how often each stands in the query, and bounds.
+
+    ``rest`` is the most that the terms of the queue add to any document. Sums in another order differ by less than what
+    ``safe`` takes off.
+    """
+
+    queue: list[TermWeights]
+    times: dict[TermWeights, int]
+    rest: float
+    safe: float
+
+    @classmethod
+    def of(cls, asked: Sequence[TermWeights]) -> _Query:
+        times: dict[TermWeights, int] = {}
+        for term in asked:
+            times[term] = times.get(term, 0) + 1
+        queue = sorted(times, key=lambda term: -term.highest * times[term])
+        rest = sum(term.highest * times[term] for term in queue)
+        return cls(queue, times, rest, max(0.0, 1 - 2.5e-7 * (len(asked) + 8)))
+
+    def work_to(self, least: float) -> float:
+        """About how many postings' work it takes to find all rows of a score with bounds."""
+        rest, added = self.rest, 0
+        for term in self.queue:
+            if rest < least * self.safe:
+                break
+            rest -= term.highest * self.times[term]
+            added += len(term)
+        return 4 * added + STEP * len(self.queue)
+
+    def next(self) -> TermWeights:
+        """The next term, which the queue loses."""
+        term = self.queue.pop(0)
+        self.rest -= term.highest * self.times[term]
+        return term
+
+    def weighted(self, term: TermWeights, weights: np.ndarray) -> np.ndarray:
+        """Weights of a term as often as the query has it."""
+        return weights if self.times[term] == 1 else weights * np.float32(self.times[term])
 
 
 def highest(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,74 +133,50 @@ def highest(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, n
 
 
 def _added_up(
-    asked: Sequence[TermWeights], k: int, sums: np.ndarray, allowed: np.ndarray | None
+    asked: Sequence[TermWeights], sums: np.ndarray, least: float, allowed: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and scores of all documents that may be among the k best, by adding up all weights."""
-    least = TINY
-    for term in asked:
-        np.add.at(sums, term.rows, term.weights)
-        if allowed is None:
-            least = max(least, term.nth(k))
-    rows = _reaching(sums, asked, least)
-    if allowed is not None:
-        rows = rows[allowed[rows]]
+    """The rows of at least a score, and their scores, by adding up all weights."""
+    if sum(map(len, asked)) <= FEW:
+        np.add.at(sums, np.concatenate([term.rows for term in asked]), np.concatenate([term.weights for term in asked]))
+    else:
+        for term in asked:
+            np.add.at(sums, term.rows, term.weights)
+    rows = _reaching(sums, asked, least, allowed)
     scores = sums.take(rows)
     _clear(sums, asked)
     return rows, scores
 
 
-def _pruned(
-    asked: Sequence[TermWeights], k: int, sums: np.ndarray, allowed: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and scores of all documents that may be among the k best, by MaxScore."""
-    times: dict[TermWeights, int] = {}
-    for term in asked:
-        times[term] = times.get(term, 0) + 1
-    queue = sorted(times, key=lambda term: -term.highest * times[term])
-    safe = max(0.0, 1 - 2.5e-7 * (len(asked) + 8))  # float32 sums in another order differ by less
-    if len(queue) == 1:
-        return _exact(asked, _of_one(queue[0], k, allowed))
-    least = 0.0 if allowed is not None else max(times[term] * term.nth(k) for term in queue)
-    rest = sum(term.highest * times[term] for term in queue)
+def _pruned(query: _Query, k: int, sums: np.ndarray, least: float) -> Wanted:
+    """The rows that may be among the k best, by MaxScore; k documents have a score of ``least``."""
     added: list[TermWeights] = []
-
-    def add(term: TermWeights) -> None:
-        np.add.at(sums, term.rows, term.weights if times[term] == 1 else term.weights * np.float32(times[term]))
+    bound = query.rest
+    left = sum(map(len, query.queue))
+    while query.queue and (not added or query.rest >= least * query.safe):
+        term = query.next()
+        np.add.at(sums, term.rows, query.weighted(term, term.weights))
         added.append(term)
+        left -= len(term)
+        if query.rest < bound - query.rest and left > len(term) >= k:  # it may be enough now
+            least = max(least, _reached(sums, term.rows, k, least))
+    rows = _reaching(sums, added, max(TINY, least * query.safe - query.rest), None)
+    scores = sums.take(rows)
+    _clear(sums, added)
+    return _narrowed(query, Wanted(rows), scores, k, least)
 
-    chosen = _few(allowed, queue)
-    if chosen is None:
-        left = sum(map(len, queue))
-        while queue and (not added or rest >= least * safe):
-            term = queue.pop(0)
-            rest -= term.highest * times[term]
-            left -= len(term)
-            add(term)
-            if left > len(term) >= k:
-                least = max(least, _reached(sums, term.rows, k, least, allowed))
-        chosen = _reaching(sums, added, max(TINY, least * safe - rest))
-        if allowed is not None:
-            chosen = chosen[allowed[chosen]]
-    wanted, scores = Wanted(chosen), sums.take(chosen)
-    while queue and len(wanted) > k:
+
+def _narrowed(query: _Query, wanted: Wanted, scores: np.ndarray, k: int, least: float = 0.0) -> Wanted:
+    """Those of some rows that may be among the k best of them: what the terms of the queue add is looked up."""
+    while len(wanted) > k:
         least = max(least, _nth(scores, k))
-        keep = scores >= least * safe - rest
+        keep = scores >= least * query.safe - query.rest
         if not keep.all():
             wanted, scores = wanted.kept(keep), scores.compress(keep)
-        term = queue.pop(0)
-        rest -= term.highest * times[term]
-        if term.lookup_cost * len(wanted) < 2 * len(term) or len(added) == 0:
-            found = term.at(wanted)
-            scores += found if times[term] == 1 else found * np.float32(times[term])
-        else:
-            before = sums.take(wanted.rows)
-            add(term)
-            scores += sums.take(wanted.rows) - before
-    _clear(sums, added)
-    if len(wanted) > k:
-        keep = scores >= max(TINY, _nth(scores, k) * safe)
-        wanted = wanted.kept(keep)
-    return _exact(asked, wanted)
+        if not query.queue:
+            break
+        term = query.next()
+        scores += query.weighted(term, term.at(wanted))
+    return wanted
 
 
 def _exact(asked: Sequence[TermWeights], wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
@@ -173,36 +205,31 @@ def _of_one(term: TermWeights, k: int, allowed: np.ndarray | None) -> Wanted:
     return Wanted(rows.compress(weights >= least))
 
 
-def _few(allowed: np.ndarray | None, queue: Sequence[TermWeights]) -> np.ndarray | None:
-    """The allowed rows, where looking up all terms in them costs less than adding up the postings."""
-    if allowed is None:
-        return None
-    count = int(np.count_nonzero(allowed))
-    if count * sum(term.lookup_cost for term in queue) > 2 * sum(map(len, queue)):
-        return None
-    return np.flatnonzero(allowed).astype(np.int32)
+def _is_few(allowed: np.ndarray, terms: Sequence[TermWeights]) -> bool:
+    """Whether looking up all terms in the allowed rows costs less than adding up the postings."""
+    return int(np.count_nonzero(allowed)) * sum(term.lookup_cost for term in terms) < 2 * sum(map(len, terms))
 
 
-def _reached(sums: np.ndarray, rows: np.ndarray, k: int, least: float, allowed: np.ndarray | None) -> float:
+def _reached(sums: np.ndarray, rows: np.ndarray, k: int, least: float) -> float:
     """What k of some rows have at least, if that is above ``least``."""
     values = sums.take(rows)
-    above = np.flatnonzero(values > least)
-    if allowed is not None:
-        above = above[allowed[rows[above]]]
-    return _nth(values[above], k) if len(above) >= k else least
+    values = values.compress(values > least)
+    return _nth(values, k) if len(values) >= k else least
 
 
-def _reaching(sums: np.ndarray, added: Sequence[TermWeights], least: float) -> np.ndarray:
-    """The rows whose sums are at least so high, int32 and ascending."""
+def _reaching(sums: np.ndarray, added: Sequence[TermWeights], least: float, allowed: np.ndarray | None) -> np.ndarray:
+    """The rows whose sums are at least so high, and that are allowed, int32 and ascending."""
     if _is_scanned(sums, added):
-        return np.flatnonzero(sums >= least).astype(np.int32)
+        above = sums >= least
+        if allowed is not None:
+            above &= allowed
+        return np.flatnonzero(above).astype(np.int32)
     parts = [term.rows.compress(sums.take(term.rows) >= least) for term in added]
-    if len(parts) == 1:
-        return parts[0]
     rows = np.sort(np.concatenate(parts))
     first = np.ones(len(rows), dtype=bool)
     np.not_equal(rows[1:], rows[:-1], out=first[1:])
-    return rows.compress(first)
+    rows = rows.compress(first)
+    return rows if allowed is None else rows.compress(allowed[rows])
 
 
 def _clear(sums: np.ndarray, added: Sequence[TermWeights]) -> None:

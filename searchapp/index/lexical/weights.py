@@ -6,7 +6,7 @@ Rows of a common term are found through a bitmap with counts (Jacobson, "Space-e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 COMMON = 4_096  # documents from which on a term has a bitmap and its highest weights kept
 SHARE = 256  # and at least one document in so many: the bitmap is smaller than the postings
 KEPT = 1_024  # highest weights kept of a common term
+DEPTHS = 8  # of which the k-th highest weight is kept
 ONE = np.uint64(1)
 
 
@@ -42,7 +43,8 @@ class TermWeights:
     """A term's ``rows`` (int32, ascending) and ``weights`` (float32) of an index of any number of rows.
 
     ``highest`` is the highest weight, 0.0 without any. ``top`` are the highest weights of a common term, descending;
-    ``bitmap`` (uint64) and ``before`` (int32) find its rows. They are None for a rare term.
+    ``bitmap`` (uint64) and ``before`` (int32) find its rows. They are None for a rare term. ``known`` are the k-th
+    highest weights that were asked for.
     """
 
     rows: np.ndarray
@@ -51,6 +53,7 @@ class TermWeights:
     top: np.ndarray | None = None
     bitmap: np.ndarray | None = None
     before: np.ndarray | None = None
+    known: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: np.ndarray, weights: np.ndarray, total: int) -> TermWeights:
@@ -83,6 +86,14 @@ class TermWeights:
 
     def nth(self, k: int) -> float:
         """The k-th highest weight; 0.0 where fewer documents hold the term."""
+        found = self.known.get(k)
+        if found is None:
+            found = self._nth(k)
+            if len(self.known) < DEPTHS:
+                self.known[k] = found
+        return found
+
+    def _nth(self, k: int) -> float:
         if k > len(self.weights):
             return 0.0
         if self.top is not None and k <= len(self.top):
