@@ -68,9 +68,9 @@ def best(
         few = Wanted(np.flatnonzero(allowed).astype(np.int32))
         rows, scores = _exact(asked, _narrowed(query, few, np.zeros(len(few), dtype=np.float32), k))
     else:
+        least = 0.0 if allowed is not None else max(query.times[term] * term.nth(k) for term in query.queue)
         with sums.lent() as array:
-            least = 0.0 if allowed is not None else max(query.times[term] * term.nth(k) for term in query.queue)
-            if query.work_to(least) < sum(map(len, asked)):
+            if allowed is None and query.work_to(least) < sum(map(len, asked)):
                 rows, scores = _exact(asked, _pruned(query, k, array, least))
             else:
                 rows, scores = _added_up(asked, array, max(least, TINY), allowed)
