@@ -115,10 +115,6 @@ class _Query:
         self.rest -= term.highest * self.times[term]
         return term
 
-    def weighted(self, term: TermWeights, weights: np.ndarray) -> np.ndarray:
-        """Weights of a term as often as the query has it."""
-        return weights if self.times[term] == 1 else weights * np.float32(self.times[term])
-
 
 def highest(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k highest of some scores above 0 and their rows, best first, equal ones in the order of the rows."""
@@ -140,7 +136,7 @@ def _added_up(
         np.add.at(sums, np.concatenate([term.rows for term in asked]), np.concatenate([term.weights for term in asked]))
     else:
         for term in asked:
-            np.add.at(sums, term.rows, term.weights)
+            term.add_to(sums)
     rows = _reaching(sums, asked, least, allowed)
     scores = sums.take(rows)
     _clear(sums, asked)
@@ -154,7 +150,7 @@ def _pruned(query: _Query, k: int, sums: np.ndarray, least: float) -> Wanted:
     left = sum(map(len, query.queue))
     while query.queue and (not added or query.rest >= least * query.safe):
         term = query.next()
-        np.add.at(sums, term.rows, query.weighted(term, term.weights))
+        term.add_to(sums, query.times[term])
         added.append(term)
         left -= len(term)
         if query.rest < bound - query.rest and left > len(term) >= k:  # it may be enough now
@@ -175,7 +171,8 @@ def _narrowed(query: _Query, wanted: Wanted, scores: np.ndarray, k: int, least: 
         if not query.queue:
             break
         term = query.next()
-        scores += query.weighted(term, term.at(wanted))
+        found = term.at(wanted)
+        scores += found if query.times[term] == 1 else found * np.float32(query.times[term])
     return wanted
 
 

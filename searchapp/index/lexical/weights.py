@@ -76,13 +76,17 @@ class TermWeights:
     @property
     def size(self) -> int:
         """How much memory it takes, in postings of 8 bytes."""
-        more = 0 if self.bitmap is None or self.before is None else self.bitmap.nbytes + self.before.nbytes
-        return len(self.rows) + more // 8
+        arrays = (self.bitmap, self.before)
+        return len(self.rows) + sum(array.nbytes for array in arrays if array is not None) // 8
 
     @property
     def lookup_cost(self) -> int:
-        """About how long the weight in one row takes to find, beside 1 for adding up one posting."""
+        """About how long the weight in one row takes to be found, beside 1 for adding up one posting."""
         return 3 if self.bitmap is not None else 4 + 2 * len(self.rows).bit_length()
+
+    def add_to(self, sums: np.ndarray, times: int = 1) -> None:
+        """Add the weights, so many times, to sums over all rows."""
+        np.add.at(sums, self.rows, self.weights if times == 1 else self.weights * np.float32(times))
 
     def nth(self, k: int) -> float:
         """The k-th highest weight; 0.0 where fewer documents hold the term."""
