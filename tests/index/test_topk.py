@@ -23,6 +23,7 @@ PLAIN = Analyzer(None, None)
 WAYS = {
     "as it comes": {},
     "bounds": {"FEW": -1, "STEP": -(10**9)},
+    "bounds from a sample": {"FEW": -1, "STEP": -(10**9), "SAMPLE": 5, "SAMPLED": 0},
     "bounds, with bitmaps": {"FEW": -1, "STEP": -(10**9), "COMMON": 2, "SHARE": 10**9, "KEPT": 3},
     "bounds, all sums scanned": {"FEW": -1, "STEP": -(10**9), "SCAN": 10**9},
     "added up, one term after the other": {"FEW": -1, "STEP": 10**9},
@@ -90,7 +91,15 @@ def truth(
     return sorted(hits, key=lambda hit: (-hit[0], hit[1]))
 
 
-QUERIES = ["w0", "w0 w1 w2", "w39 w30 w0 w1", "w5 w5 w5 w0", "w12 w3 w25 w8 w1 w0 w2 w17 unknown w4", "unknown", "w38 w38"]
+QUERIES = [
+    "w0",
+    "w0 w1 w2",
+    "w39 w30 w0 w1",
+    "w5 w5 w5 w0",
+    "w12 w3 w25 w8 w1 w0 w2 w17 unknown w4",
+    "unknown",
+    "w38 w38",
+]
 
 
 @pytest.mark.parametrize("seed", range(2))

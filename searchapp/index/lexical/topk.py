@@ -8,6 +8,7 @@ get fewer with each. What comes out is exact: every score is the float32 sum of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from searchapp.index.lexical.weights import TermWeights, Wanted
 SPARE = 4  # sums kept for the next query
 SCAN = 16  # rows that a scan over all sums passes in the time one posting takes to be looked at and cleared
 FEW = 20_000  # postings that are added up sooner than thought about
+SAMPLE = 500  # rows whose scores tell a query's bound before anything is added up
+SAMPLED = 200  # and how many times as many postings there have to be
 STEP = 6_000  # postings that are added up in the time the bookkeeping of one more term takes
 ALL, HALF, LOW = np.uint32(2**32 - 1), np.uint64(32), np.uint64(2**32 - 1)
 TINY = float(np.finfo(np.float32).tiny)
@@ -68,12 +71,13 @@ def best(
         few = Wanted(np.flatnonzero(allowed).astype(np.int32))
         rows, scores = _exact(asked, _narrowed(query, few, np.zeros(len(few), dtype=np.float32), k))
     else:
-        least = 0.0 if allowed is not None else max(query.times[term] * term.nth(k) for term in query.queue)
+        least = 0.0 if allowed is not None else query.least(k, sum(map(len, asked)))
         with sums.lent() as array:
-            if allowed is None and query.work_to(least) < sum(map(len, asked)):
-                rows, scores = _exact(asked, _pruned(query, k, array, least))
+            work, count = query.plan(least)
+            if allowed is None and work < sum(map(len, asked)):
+                rows, scores = _exact(asked, _pruned(query, k, array, least, count))
             else:
-                rows, scores = _added_up(asked, array, max(least, TINY), allowed)
+                rows, scores = _added_up(asked, array, max(least * query.safe, TINY), allowed)
     return highest(scores, rows, k)
 
 
@@ -99,15 +103,40 @@ class _Query:
         rest = sum(term.highest * times[term] for term in queue)
         return cls(queue, times, rest, max(0.0, 1 - 2.5e-7 * (len(asked) + 8)))
 
-    def work_to(self, least: float) -> float:
-        """About how many postings' work it takes to find all rows of a score with bounds."""
-        rest, added = self.rest, 0
+    def least(self, k: int, work: int) -> float:
+        """A score that k documents have: by a single term, and of a large query by all terms in some good rows."""
+        least = max(self.times[term] * term.nth(k) for term in self.queue)
+        some = max(2 * k, SAMPLE)
+        rare = next((term for term in self.queue if len(term) >= k), None)
+        if rare is None or work < SAMPLED * some:
+            return least
+        rows = rare.rows if len(rare) <= some else rare.rows.compress(rare.weights >= rare.nth(some))[: 2 * some]
+        wanted = Wanted(rows)
+        scores = np.zeros(len(rows), dtype=np.float32)
         for term in self.queue:
+            scores += term.at(wanted) * np.float32(self.times[term])
+        return max(least, _nth(scores, k))
+
+    def plan(self, least: float) -> tuple[float, int]:
+        """How many terms are to be added up, so that the others need only be looked up, and the work in postings.
+
+        Of the rows that are added up, so many are taken to be left as the square of the share that the terms still to
+        come have in the least score.
+        """
+        rest, added, best = self.rest, 0, (math.inf, len(self.queue))
+        after = [0.0]  # the looking up for a row that a term and all behind it cost
+        bounds = [self.rest]
+        for term in self.queue:
+            bounds.append(bounds[-1] - term.highest * self.times[term])
+        for term, bound in zip(self.queue[::-1], bounds[-2::-1], strict=True):
+            after.append(after[-1] + term.lookup_cost * min(1.0, (bound / least) ** 2 if least > 0 else 1.0))
+        after.reverse()
+        for place, term in enumerate(self.queue):
             if rest < least * self.safe:
-                break
+                best = min(best, (added * (1 + after[place]) + STEP * (len(self.queue) - place), place))
             rest -= term.highest * self.times[term]
             added += len(term)
-        return 4 * added + STEP * len(self.queue)
+        return best
 
     def next(self) -> TermWeights:
         """The next term, which the queue loses."""
@@ -143,18 +172,16 @@ def _added_up(
     return rows, scores
 
 
-def _pruned(query: _Query, k: int, sums: np.ndarray, least: float) -> Wanted:
-    """The rows that may be among the k best, by MaxScore; k documents have a score of ``least``."""
-    added: list[TermWeights] = []
-    bound = query.rest
-    left = sum(map(len, query.queue))
-    while query.queue and (not added or query.rest >= least * query.safe):
-        term = query.next()
-        term.add_to(sums, query.times[term])
-        added.append(term)
-        left -= len(term)
-        if query.rest < bound - query.rest and left > len(term) >= k:  # it may be enough now
-            least = max(least, _reached(sums, term.rows, k, least))
+def _pruned(query: _Query, k: int, sums: np.ndarray, least: float, count: int) -> Wanted:
+    """The rows that may be among the k best, by MaxScore: the first ``count`` terms are added up.
+
+    k documents have a score of ``least``, and the other terms together give none as much.
+    """
+    added = [query.next() for _ in range(count)]
+    for term in added:
+        np.add.at(
+            sums, term.rows, term.weights if query.times[term] == 1 else term.weights * np.float32(query.times[term])
+        )
     rows = _reaching(sums, added, max(TINY, least * query.safe - query.rest), None)
     scores = sums.take(rows)
     _clear(sums, added)
@@ -205,13 +232,6 @@ def _of_one(term: TermWeights, k: int, allowed: np.ndarray | None) -> Wanted:
 def _is_few(allowed: np.ndarray, terms: Sequence[TermWeights]) -> bool:
     """Whether looking up all terms in the allowed rows costs less than adding up the postings."""
     return int(np.count_nonzero(allowed)) * sum(term.lookup_cost for term in terms) < 2 * sum(map(len, terms))
-
-
-def _reached(sums: np.ndarray, rows: np.ndarray, k: int, least: float) -> float:
-    """What k of some rows have at least, if that is above ``least``."""
-    values = sums.take(rows)
-    values = values.compress(values > least)
-    return _nth(values, k) if len(values) >= k else least
 
 
 def _reaching(sums: np.ndarray, added: Sequence[TermWeights], least: float, allowed: np.ndarray | None) -> np.ndarray:
