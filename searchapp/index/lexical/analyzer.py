@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
 
 from searchapp.errors import SearchAppError
 from searchapp.index.lexical.words import ascii_words, document_words, folded, query_words
@@ -95,9 +99,7 @@ class Analyzer:
     def _stopped(self) -> frozenset[str]:
         if self.stop_words is None:
             return frozenset()
-        from bm25s import stopwords
-
-        words = getattr(stopwords, f"STOPWORDS_{STOP_WORDS[self.stop_words]}")
+        words = getattr(_stop_lists(), f"STOPWORDS_{STOP_WORDS[self.stop_words]}")
         return frozenset(words if self.version == 1 else (folded(word, turkish=self._turkish) for word in words))
 
     @cached_property
@@ -113,6 +115,22 @@ class Analyzer:
         import Stemmer
 
         return Stemmer.Stemmer(self.stemmer, 0)  # its cache of 10,000 words costs more than stemming more of them
+
+
+@cache
+def _stop_lists() -> ModuleType:
+    """bm25s's module of stop words by itself: its package imports SciPy, which takes longer than many searches."""
+    package = find_spec("bm25s")
+    if package is not None and package.submodule_search_locations:
+        alone = spec_from_file_location("bm25s_stopwords", Path(package.submodule_search_locations[0]) / "stopwords.py")
+        if alone is not None and alone.loader is not None:
+            module = module_from_spec(alone)
+            with suppress(ImportError, OSError):  # another version may have it elsewhere
+                alone.loader.exec_module(module)
+                return module
+    from bm25s import stopwords
+
+    return cast(ModuleType, stopwords)
 
 
 def stemmers() -> list[str]:

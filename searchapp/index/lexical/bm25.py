@@ -238,16 +238,17 @@ class LexicalIndex:
     def _postings(self, terms: Sequence[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Of each term the rows (int32) of the documents that are there and hold it, and how often each does."""
         hashes = np.array([term_hash(term) for term in terms], dtype=np.uint64)
-        parts: list[list[tuple[int, np.ndarray, np.ndarray]]] = [[] for _ in terms]
+        held: list[tuple[list[int], list[np.ndarray], list[np.ndarray]]] = [([], [NOTHING], [SELDOM]) for _ in terms]
         for segment, postings in zip(self._segments, self._files, strict=True):
             for number, documents, often in postings.find(hashes):
-                parts[number].append((segment.base, documents, often))
+                part = held[number]
+                part[0].append(segment.base)
+                part[1].append(documents)
+                part[2].append(often)
         rows, frequencies = [], []
-        for found in parts:
-            bases = np.array([base for base, _, _ in found], dtype=np.int32)
-            row = np.concatenate([NOTHING, *(documents for _, documents, _ in found)])
-            row += np.repeat(bases, [len(documents) for _, documents, _ in found])
-            often = np.concatenate([SELDOM, *(part for _, _, part in found)])
+        for bases, found, often_found in held:
+            row, often = np.concatenate(found), np.concatenate(often_found)
+            row += np.repeat(np.array(bases, dtype=np.int32), list(map(len, found[1:])))
             if self._live is not None:
                 kept = self._live[row]
                 row, often = row.compress(kept), often.compress(kept)

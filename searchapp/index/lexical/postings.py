@@ -113,9 +113,11 @@ class Postings:
         if len(self._hashes) == 0:
             return []
         places = self._hashes.searchsorted(hashes)
-        here = np.flatnonzero(self._hashes.take(places, mode="clip") == hashes)
-        places = places[here]
-        spans = zip(here.tolist(), self._starts[places].tolist(), self._starts[places + 1].tolist(), strict=True)
+        here = (self._hashes.take(places, mode="clip") == hashes).nonzero()[0]
+        places = places.take(here)
+        spans = zip(
+            here.tolist(), self._starts.take(places).tolist(), self._starts.take(places + 1).tolist(), strict=True
+        )
         return [(number, self._documents[start:end], self._frequencies[start:end]) for number, start, end in spans]
 
 
