@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -172,6 +173,22 @@ def test_many_rows_are_found_as_by_adding_up_all(steps: int) -> None:
             assert rows.dtype == np.int64 and scores.dtype == np.float32
     with sums.lent() as array:
         assert not array.any()
+
+
+def test_many_words_are_stemmed_as_one_by_one() -> None:
+    words = [f"{stem}{end}" for stem in ("relat", "argu", "hop", "fl") for end in ("ing", "ed", "ional", "ies") * 99]
+    words = [f"{word}{number % 7}" if number % 3 else word for number, word in enumerate(words)]
+    assert len(words) > 1_000
+    assert Analyzer().stems(words) == [Analyzer().stems([word])[0] for word in words]
+
+
+def test_the_file_of_postings_stands_as_it_was(tmp_path: Path) -> None:
+    """What the first version of the format wrote for these texts, byte by byte."""
+    texts = ["The bees fly, bees flew", "", "Honey of the bee", "the of the", "flying honey honey HONEY"]
+    with (tmp_path / "words").open("wb") as file:
+        write_postings(file, texts, Analyzer())  # type: ignore[arg-type]
+    digest = hashlib.sha256((tmp_path / "words").read_bytes()).hexdigest()
+    assert digest == "0ef1dc8ef2223d810cc544575a28b458786418ec3f340f91b4048553533f3398"
 
 
 def test_an_error_leaves_no_used_sums() -> None:
