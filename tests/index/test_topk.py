@@ -24,7 +24,7 @@ PLAIN = Analyzer(None, None)
 WAYS = {
     "as it comes": {},
     "bounds": {"FEW": -1, "STEP": -(10**9)},
-    "bounds from a sample": {"FEW": -1, "STEP": -(10**9), "SAMPLE": 5, "SAMPLED": -(10**9)},
+    "bounds from a sample": {"FEW": -1, "STEP": -(10**9), "SAMPLE": 8, "DEEP": 4, "SAMPLED": -(10**9)},
     "bounds, with bitmaps": {"FEW": -1, "STEP": -(10**9), "COMMON": 2, "SHARE": 10**9, "KEPT": 3},
     "bounds, all sums scanned": {"FEW": -1, "STEP": -(10**9), "SCAN": 10**9},
     "added up, one term after the other": {"FEW": -1, "STEP": 10**9},

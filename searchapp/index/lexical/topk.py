@@ -22,6 +22,7 @@ SPARE = 4  # sums kept for the next query
 SCAN = 16  # rows that a scan over all sums passes in the time one posting takes to be looked at and cleared
 FEW = 20_000  # postings that are added up sooner than thought about
 SAMPLE = 500  # rows whose scores tell a query's bound before anything is added up
+DEEP = 100  # k up to which that pays
 SAMPLED = 2  # and how many times its work there has to be
 BLOCK = 2**17  # rows whose sums, 512 KB, are done together
 STEP = 3_000  # postings that are added up in the time the bookkeeping of one more term takes
@@ -107,12 +108,11 @@ class _Query:
     def least(self, k: int, work: int) -> float:
         """A score that k documents have: by a single term, and of a large query by all terms in some good rows."""
         least = max(self.times[term] * term.nth(k) for term in self.queue)
-        some = max(2 * k, SAMPLE)
         rare = next((term for term in self.queue if len(term) >= k), None)
         looked_up = sum(term.lookup_cost for term in self.queue)
-        if rare is None or work < SAMPLED * (some * looked_up + STEP * len(self.queue)):
+        if rare is None or k > DEEP or work < SAMPLED * (SAMPLE * looked_up + STEP * len(self.queue)):
             return least
-        rows = rare.rows if len(rare) <= some else rare.rows.compress(rare.weights >= rare.nth(some))[: 2 * some]
+        rows = rare.rows if len(rare) <= SAMPLE else rare.rows.compress(rare.weights >= rare.nth(SAMPLE))[: 2 * SAMPLE]
         wanted = Wanted(rows)
         scores = np.zeros(len(rows), dtype=np.float32)
         for term in self.queue:
