@@ -186,7 +186,11 @@ def _hits(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hit,
     found = []
     for number, row in enumerate(rows.tolist()):
         document = index.rows.read(row)
-        places = {name: Place(*at) for name, places in standing if (at := places[number]) is not None}
+        places = {}
+        for name, at in standing:
+            rank, score = at[number]
+            if rank is not None and score is not None:
+                places[name] = Place(rank, score)
         score = float(last.scores[query, number])
         found.append(Hit(document.id, score, document.title, document.text, document.metadata, last.name, places))
     return tuple(found)
