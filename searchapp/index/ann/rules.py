@@ -75,7 +75,7 @@ TABLE = (
     Rule("graph over 8-bit codes", "HNSW32,SQ8", 1, 276, least_rows=20_000),
 )  # fmt: skip
 GIVEN = Rule("given by the user", "", 0, 0)
-CANDIDATES = (40, 50, 70, 100, 150, 200, 300, 400, 600, 800, 1_600)  # rows rescored that calibration tries
+CANDIDATES = (40, 50, 60, 70, 85, 100, 125, 150, 175, 200, 250, 300, 400, 600, 800, 1_600)  # rows to rescore
 DEEPENING = 0.4  # the candidates needed for a recall grow as (number of rows) ** 0.4 (docs/log.md)
 STANDARD = 100  # rows rescored before anything is measured
 SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 16, 3 / 32, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 1)  # of the lists visited
