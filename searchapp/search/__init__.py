@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from searchapp.search.fusion import Fusion
+from searchapp.search.groups import Group, answer_groups
+from searchapp.search.highlight import Highlight, highlights
 from searchapp.search.hit import Answer, Hit, Place
+from searchapp.search.like import like
 from searchapp.search.passage import Snippet, best_passages
 from searchapp.search.pipeline import Plan, run
 from searchapp.search.ranking import Stage
@@ -12,6 +15,8 @@ from searchapp.search.searcher import Index, SearchOptions
 __all__ = [
     "Answer",
     "Fusion",
+    "Group",
+    "Highlight",
     "Hit",
     "Index",
     "Snippet",
@@ -19,6 +24,9 @@ __all__ = [
     "Plan",
     "SearchOptions",
     "Stage",
+    "answer_groups",
     "best_passages",
+    "highlights",
+    "like",
     "run",
 ]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from searchapp.encoder import Encoder
 
@@ -51,13 +54,40 @@ def _trim(text: str, start: int, end: int) -> Snippet | None:
     return Snippet(begin, begin + len(stripped))
 
 
+def sentences(text: str, passage: Snippet) -> list[Snippet]:
+    """The sentences of a passage, in order; they cover all of its words."""
+    piece = text[passage.start : passage.end]
+    cuts = [0, *(match.end() for match in SENTENCE_END.finditer(piece)), len(piece)]
+    pairs = [(passage.start + start, passage.start + end) for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [found for pair in pairs if (found := _trim(text, *pair)) is not None]
+
+
 def best_passages(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Snippet]:
     """For each text its passage with the highest cosine to the query; a short text is its own passage."""
-    splits = [split(text)[:MOST] or [Snippet(0, len(text))] for text in texts]
-    asked = [(text, passages) for text, passages in zip(texts, splits, strict=True) if len(passages) > 1]
-    if not asked:
-        return [passages[0] for passages in splits]
-    question = encoder.encode_queries([query])[0]
-    flat = [text[passage.start : passage.end] for text, passages in asked for passage in passages]
-    scores = iter((encoder.encode_documents(flat) @ question).tolist())
-    return [max(passages, key=lambda _: next(scores)) if len(passages) > 1 else passages[0] for passages in splits]
+    return Judge(encoder, query).best(texts, [split(text)[:MOST] or [Snippet(0, len(text))] for text in texts])
+
+
+class Judge:
+    """Says which part of a text is closest to a query; the query is encoded once, and only where there is a choice."""
+
+    def __init__(self, encoder: Encoder, query: str) -> None:
+        self._encoder = encoder
+        self._query = query
+
+    @cached_property
+    def _question(self) -> np.ndarray:
+        found: np.ndarray = self._encoder.encode_queries([self._query])[0]
+        return found
+
+    def best(self, texts: Sequence[str], parts: Sequence[Sequence[Snippet]]) -> list[Snippet]:
+        """For each text the one of its parts, of which it has at least one, with the highest cosine to the query."""
+        flat = [
+            text[part.start : part.end]
+            for text, several in zip(texts, parts, strict=True)
+            if len(several) > 1
+            for part in several
+        ]
+        if not flat:
+            return [several[0] for several in parts]
+        scores = iter((self._encoder.encode_documents(flat) @ self._question).tolist())
+        return [max(several, key=lambda _: next(scores)) if len(several) > 1 else several[0] for several in parts]

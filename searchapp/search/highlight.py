@@ -1,0 +1,106 @@
+"""What to mark in a document that was found: the passage that answers, its decisive sentence, the query's words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from searchapp.encoder import Encoder
+from searchapp.index.lexical.analyzer import Analyzer
+from searchapp.index.lexical.words import PATTERNS, SPACELESS, WORD
+from searchapp.search.passage import MOST, Judge, Snippet, sentences, split
+
+# As the analyzer cuts words, in the text as it stands: with marks, soft hyphens and joiners inside.
+TOKEN = (
+    rf"(?V1)([[{SPACELESS}]&&[\p{{L}}\p{{M}}〇]]+)|[[\p{{L}}\p{{N}}]--[〇]]"
+    rf"(?:(?![[{SPACELESS}]&&\p{{L}}])[\p{{L}}\p{{N}}\p{{M}}\p{{Default_Ignorable_Code_Point}}])*"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Highlight:
+    """Stretches of one text: ``passage``, in it the ``sentence`` closest to the query, and the query's ``words``.
+
+    ``sentence`` is None where the passage has no other. ``words`` stand in order and do not overlap.
+    """
+
+    passage: Snippet
+    sentence: Snippet | None
+    words: tuple[Snippet, ...]
+
+
+def highlights(encoder: Encoder, analyzer: Analyzer, query: str, texts: Sequence[str]) -> list[Highlight]:
+    """For each text its passage with the highest cosine to the query, and in it the sentence with the highest."""
+    judge = Judge(encoder, query)
+    passages = judge.best(texts, [split(text)[:MOST] or [Snippet(0, len(text))] for text in texts])
+    parts = [sentences(text, passage) or [passage] for text, passage in zip(texts, passages, strict=True)]
+    decisive = judge.best(texts, parts)
+    return [
+        Highlight(passage, sentence if len(several) > 1 else None, matching_words(analyzer, query, text, passage))
+        for text, passage, several, sentence in zip(texts, passages, parts, decisive, strict=True)
+    ]
+
+
+def matching_words(analyzer: Analyzer, query: str, text: str, within: Snippet) -> tuple[Snippet, ...]:
+    """The words of ``text[within.start:within.end]`` that BM25 would find by the query: by stem, no stop words.
+
+    In scripts without spaces these are characters beside each other that stand so in the query.
+    """
+    asked = frozenset(analyzer.query_terms(query))
+    if not asked:
+        return ()
+    known: dict[str, bool] = {}
+
+    def is_asked(word: str) -> bool:
+        if word not in known:
+            known[word] = not asked.isdisjoint(analyzer.query_terms(word))
+        return known[word]
+
+    found: list[Snippet] = []
+    for start, end, spaceless in _words(text[within.start : within.end]):
+        begin = within.start + start
+        if not spaceless:
+            if is_asked(text[begin : within.start + end]):
+                found.append(Snippet(begin, within.start + end))
+            continue
+        for first, last in _marked(text[begin : within.start + end], is_asked):
+            found.append(Snippet(begin + first, begin + last))
+    return tuple(found)
+
+
+def _words(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Where words stand, and whether they are a run in a script without spaces."""
+    if text.isascii():
+        yield from ((*match.span(), False) for match in WORD.finditer(text))
+    else:
+        yield from ((*match.span(), match[1] is not None) for match in _pattern(TOKEN).finditer(text))
+
+
+def _marked(run: str, is_asked: Any) -> Iterator[tuple[int, int]]:
+    """The stretches of a run whose characters, or pairs of them, were asked for."""
+    spans = [match.span() for match in _pattern(PATTERNS["cluster"]).finditer(run)]
+    marked = [is_asked(run[start:end]) for start, end in spans]
+    for number, ((start, _), (_, end)) in enumerate(pairwise(spans)):
+        if is_asked(run[start:end]):
+            marked[number] = marked[number + 1] = True
+    stretch: tuple[int, int] | None = None
+    for (start, end), wanted in zip(spans, marked, strict=True):
+        if wanted:
+            stretch = (stretch[0] if stretch else start, end)
+        elif stretch:
+            yield stretch
+            stretch = None
+    if stretch:
+        yield stretch
+
+
+@cache
+def _pattern(pattern: str) -> re.Pattern[str]:
+    import regex  # knows scripts and clusters, which re does not
+
+    compiled: re.Pattern[str] = regex.compile(pattern)
+    return compiled
