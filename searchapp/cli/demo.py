@@ -12,6 +12,7 @@ import typer
 from searchapp.cli import options
 from searchapp.cli.console import notice, say
 from searchapp.cli.describe import report
+from searchapp.cli.everyday import QUESTIONS, ask_everyday_questions
 from searchapp.cli.hits import show
 from searchapp.cli.signatures import command
 
@@ -51,6 +52,9 @@ def demo(
     opened = Index.open(index, encoder=encoder)
     for answer in opened.answer(QUERIES, k):
         show(opened, answer)
+    notice(f"3. {len(QUESTIONS)} everyday questions: where the right answer stands")
+    ask_everyday_questions(opened)
+    say()
     say("Next:")
     if shutil.which("searchapp") is None:
         say(f"  source {Path(sys.prefix) / 'bin' / 'activate'}")

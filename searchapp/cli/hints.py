@@ -36,28 +36,27 @@ def say_what_to_ask(path: Path) -> None:
 
 def filter_examples(index: VectorIndex) -> list[tuple[str, str]]:
     """The keys a filter can name, spelled as it must name them, each with a condition that some document passes."""
-    from searchapp.index import Filter
-
     found: dict[str, str] = {}
     for segment in index.rows.fields():
         for number, field in enumerate(segment.type):
             kind, _, key = field.name.partition(":")
-            name = key if _is_plain(key) else f"meta[{json.dumps(key, ensure_ascii=False)}]"
+            name = key if _is_understood(f"{key} == 1", key) else f"meta[{json.dumps(key, ensure_ascii=False)}]"
             if kind == "other" or name in found:
                 continue
             condition = _condition(kind, name, segment.field(number))
-            if condition:
+            if condition and _is_understood(condition):
                 found[name] = condition
     keys = sorted(found, key=lambda name: (name in PLACES, PLACES.index(name) if name in PLACES else 0))
-    return [(name, found[name]) for name in keys if Filter(found[name])]
+    return [(name, found[name]) for name in keys]
 
 
-def _is_plain(key: str) -> bool:
+def _is_understood(condition: str, name: str | None = None) -> bool:
+    """Whether a filter can be this, and, where a name is given, names it alone."""
     from searchapp.errors import SearchAppError
     from searchapp.index import Filter
 
     try:
-        return Filter(f"{key} == 1").names == {key}
+        return Filter(condition).names == {name} if name is not None else bool(Filter(condition).names)
     except SearchAppError:
         return False
 
@@ -71,4 +70,4 @@ def _condition(kind: str, name: str, column: pa.Array) -> str:
         return f"{name} == {str(value).lower()}"
     if kind == "text" and value and len(value) <= LONGEST and value.isprintable():
         return f"{name} == {json.dumps(value, ensure_ascii=False)}"
-    return f"{name} != \"\"" if kind == "text" and value else ""
+    return f'{name} != ""' if kind == "text" and value else ""

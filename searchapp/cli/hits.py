@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from searchapp.cli.console import BOLD, DIM, GREEN, say, say_json, seconds_text, style, width
+from searchapp.cli.cells import clip
+from searchapp.cli.console import BOLD, DIM, GREEN, plain, plural, say, say_json, seconds_text, style, width
+from searchapp.cli.places import place_of
 
 if TYPE_CHECKING:
-    from searchapp.search import Answer, Hit, Index
+    from searchapp.index.storage.manifest import Manifest
+    from searchapp.search import Answer, Group, Hit, Index
 
 PLAIN = ("exact", "compressed", "rescored")  # stages whose scores are cosines
 NAMES = {"exact": "vectors", "compressed": "vectors", "rescored": "vectors", "bm25": "BM25"}
+INDENT = " " * 12
+NAMED = 3  # copies of a text
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-def show_json(answer: Answer) -> None:
-    """One JSON line for each hit; ``stage`` says what its score is, ``places`` where it stood in the stages before."""
+def show_json(answer: Answer, groups: Sequence[Group] | None = None, like: str | None = None) -> None:
+    """One JSON line for each hit; ``stage`` says what its score is, ``places`` where it stood in the stages before.
+
+    For groups also ``passages``, how many of its file were found, and ``copies``, the ids of equal texts. ``like`` is
+    the id that took the place of a query.
+    """
     for rank, hit in enumerate(answer.hits, 1):
-        line = {
-            "query": answer.query,
+        line: dict[str, Any] = {"query": answer.query} if like is None else {"like": like}
+        line |= {
             "rank": rank,
             "id": hit.id,
             "score": hit.score,
@@ -30,27 +39,60 @@ def show_json(answer: Answer) -> None:
         if hit.stage not in PLAIN:
             line["stage"] = hit.stage
             line["places"] = {name: {"rank": at.rank, "score": at.score} for name, at in hit.places.items()}
+        if groups is not None:
+            line["passages"] = 1 + len(groups[rank - 1].more)
+            line["copies"] = [copy.id for copy in groups[rank - 1].copies]
         say_json(line)
 
 
-def show(index: Index, answer: Answer, passages: bool = True) -> None:
-    """Print the hits of one query: rank, score, title, id, and the passage that fits best."""
-    say(style(f"» {answer.query}", BOLD, GREEN))
+def show(
+    index: Index,
+    answer: Answer,
+    passages: bool = True,
+    groups: Sequence[Group] | None = None,
+    like: str | None = None,
+) -> None:
+    """Print the hits of one query: rank, score, title, place, id, and the passage that fits best.
+
+    ``groups`` says what else each hit stands for, ``like`` is the id that took the place of a query.
+    """
+    asked = answer.query if like is None else f"like {like}"
+    say(style(f"» {' '.join(asked.split())}", BOLD, GREEN))
     if not answer.hits:
         say("  nothing passes")
-    snippets = _snippets(index, answer, passages)
-    for rank, (hit, snippet) in enumerate(zip(answer.hits, snippets, strict=True), 1):
-        title = name_of(hit)
-        label = "" if title == hit.id else "  " + style(hit.id, DIM)
-        say(f"{rank:>3}  {_worth(hit, answer)}  {style(textwrap.shorten(title, width() - 14), BOLD)}{label}")
-        for line in textwrap.wrap(snippet, width() - 12, max_lines=3, placeholder=" …"):
-            say(" " * 12 + line)
+    snippets = _snippets(index, answer, passages, width() - len(INDENT))
+    for rank, (hit, lines) in enumerate(zip(answer.hits, snippets, strict=True), 1):
+        group = groups[rank - 1] if groups is not None else None
+        place = place_of(index.vectors.manifest, hit)
+        say(f"{rank:>3}  {_worth(hit, answer)}  {_heading(hit, group, place)}")
+        if place:
+            say(INDENT + place + "  " + style(hit.id, DIM))
+        for line in lines:
+            say(INDENT + line)
+        if group is not None and group.copies:
+            say(style(INDENT + _copies(index.vectors.manifest, group), DIM))
         if hit.stage not in PLAIN:
-            say(style(" " * 12 + _parts(hit), DIM))
-    spent = [f"encode {seconds_text(answer.encode_seconds)}", f"search {seconds_text(answer.search_seconds)}"]
+            say(style(INDENT + _parts(hit), DIM))
+    spent = [f"encode {seconds_text(answer.encode_seconds)}"] if answer.query else []
+    spent += [f"search {seconds_text(answer.search_seconds)}"]
     spent += [f"rerank {seconds_text(answer.rerank_seconds)}"] if answer.rerank_seconds else []
     say(style(f"     {', '.join(spent)}", DIM))
     say()
+
+
+def _heading(hit: Hit, group: Group | None, place: str) -> str:
+    """The title, as much of it as fits; how many passages; the id, where no place is shown that has it."""
+    count = f"  ({1 + len(group.more)} passages)" if group is not None and group.more else ""
+    title = name_of(hit)
+    shown = style(clip(plain(title), width() - 14 - len(count)), BOLD) + style(count, DIM)
+    return shown if title == hit.id or place else f"{shown}  {style(hit.id, DIM)}"
+
+
+def _copies(manifest: Manifest, group: Group) -> str:
+    """Where else the text stands: the first places, and how many more."""
+    names = list(dict.fromkeys(place_of(manifest, copy) or copy.id for copy in group.copies))
+    rest = len(names) - NAMED
+    return f"same text: {', '.join(names[:NAMED])}" + (f" and {plural(rest, 'other')}" if rest > 0 else "")
 
 
 def name_of(hit: Hit) -> str:
@@ -82,15 +124,19 @@ def _parts(hit: Hit) -> str:
     )
 
 
-def _snippets(index: Index, answer: Answer, passages: bool) -> list[str]:
-    from searchapp.search import best_passages
+def _snippets(index: Index, answer: Answer, passages: bool, columns: int) -> list[list[str]]:
+    """The lines shown of each hit: the passage that fits best, marked; or the beginning, where no model is asked."""
+    from searchapp.cli.snippet import snippet
+    from searchapp.index import Analyzer
+    from searchapp.index.lexical.bm25 import analyzer_of
+    from searchapp.search import highlights
+    from searchapp.search.highlight import beginnings
 
     texts = [hit.text for hit in answer.hits]
-    if not passages:
-        return [" ".join(text.split()) for text in texts]
-    chosen = best_passages(index.encoder, answer.query, texts)
-    snippets = []
-    for text, passage in zip(texts, chosen, strict=True):
-        before = "… " if passage.start > 0 else ""
-        snippets.append(before + " ".join(text[passage.start : passage.end].split()))
-    return snippets
+    part = index.vectors.manifest.lexical
+    analyzer = analyzer_of(part) if part is not None else Analyzer()
+    if passages and answer.query:
+        marked = highlights(index.encoder, analyzer, answer.query, texts)
+    else:
+        marked = beginnings(analyzer, answer.query, texts)
+    return [snippet(text, one, columns) for text, one in zip(texts, marked, strict=True)]

@@ -14,6 +14,7 @@ from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.words import PATTERNS, SPACELESS, WORD
 from searchapp.search.passage import MOST, Judge, Snippet, sentences, split
 
+BEGINNING = 2_000  # characters of a text whose beginning is shown
 # As the analyzer cuts words, in the text as it stands: with marks, soft hyphens and joiners inside.
 TOKEN = (
     rf"(?V1)([[{SPACELESS}]&&[\p{{L}}\p{{M}}〇]]+)|[[\p{{L}}\p{{N}}]--[〇]]"
@@ -43,6 +44,16 @@ def highlights(encoder: Encoder, analyzer: Analyzer, query: str, texts: Sequence
         Highlight(passage, sentence if len(several) > 1 else None, matching_words(analyzer, query, text, passage))
         for text, passage, several, sentence in zip(texts, passages, parts, decisive, strict=True)
     ]
+
+
+def beginnings(analyzer: Analyzer, query: str, texts: Sequence[str]) -> list[Highlight]:
+    """For each text its beginning, with the query's words; no model is asked."""
+    found = []
+    for text in texts:
+        stripped = text.lstrip()
+        passage = Snippet(len(text) - len(stripped), len(text) - len(stripped) + len(stripped[:BEGINNING].rstrip()))
+        found.append(Highlight(passage, None, matching_words(analyzer, query, text, passage)))
+    return found
 
 
 def matching_words(analyzer: Analyzer, query: str, text: str, within: Snippet) -> tuple[Snippet, ...]:

@@ -57,9 +57,7 @@ def like(
     passes = Filter(filter) if filter else None
     scores, rows = index.search_vectors(vector, k + 1, candidates=candidates, filter=passes)
     stage = "exact" if index.is_exact else "rescored" if index.rescore_depth(k + 1, candidates) else "compressed"
-    found = [
-        pair for pair in zip(rows[0].tolist(), scores[0].tolist(), strict=True) if pair[0] >= 0 and pair[0] != row
-    ]
+    found = [pair for pair in zip(rows[0].tolist(), scores[0].tolist(), strict=True) if pair[0] >= 0 and pair[0] != row]
     hits = []
     for rank, (place, score) in enumerate(found[:k], 1):
         document = index.rows.read(place)
