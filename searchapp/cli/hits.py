@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from searchapp.cli.cells import clip
+from searchapp.cli.cells import clip, lines
 from searchapp.cli.console import BOLD, DIM, GREEN, plain, plural, say, say_json, seconds_text, style, width
 from searchapp.cli.places import place_of
 
@@ -61,16 +61,17 @@ def show(
     if not answer.hits:
         say("  nothing passes")
     snippets = _snippets(index, answer, passages, width() - len(INDENT))
-    for rank, (hit, lines) in enumerate(zip(answer.hits, snippets, strict=True), 1):
+    for rank, (hit, shown) in enumerate(zip(answer.hits, snippets, strict=True), 1):
         group = groups[rank - 1] if groups is not None else None
         place = place_of(index.vectors.manifest, hit)
         say(f"{rank:>3}  {_worth(hit, answer)}  {_heading(hit, group, place)}")
         if place:
             say(INDENT + place + "  " + style(hit.id, DIM))
-        for line in lines:
+        for line in shown:
             say(INDENT + line)
         if group is not None and group.copies:
-            say(style(INDENT + _copies(index.vectors.manifest, group), DIM))
+            for line in _copies(index.vectors.manifest, group):
+                say(style(INDENT + line, DIM))
         if hit.stage not in PLAIN:
             say(style(INDENT + _parts(hit), DIM))
     spent = [f"encode {seconds_text(answer.encode_seconds)}"] if answer.query else []
@@ -88,11 +89,17 @@ def _heading(hit: Hit, group: Group | None, place: str) -> str:
     return shown if title == hit.id or place else f"{shown}  {style(hit.id, DIM)}"
 
 
-def _copies(manifest: Manifest, group: Group) -> str:
-    """Where else the text stands: the first places, and how many more."""
-    names = list(dict.fromkeys(place_of(manifest, copy) or copy.id for copy in group.copies))
+def _copies(manifest: Manifest, group: Group) -> list[str]:
+    """Where else the text stands, each file by its best passage: the first of them, and how many more."""
+    from searchapp.search.groups import file_of
+
+    names: dict[str, str] = {}
+    for copy in group.copies:
+        names.setdefault(file_of(copy) or copy.id, place_of(manifest, copy) or copy.id)
     rest = len(names) - NAMED
-    return f"same text: {', '.join(names[:NAMED])}" + (f" and {plural(rest, 'other')}" if rest > 0 else "")
+    named = ", ".join(list(names.values())[:NAMED])
+    text = " ".join(plain(f"same text: {named}" + (f" and {plural(rest, 'other')}" if rest > 0 else "")).split())
+    return [text[start:end] for start, end in lines(text, width() - len(INDENT))]
 
 
 def name_of(hit: Hit) -> str:

@@ -21,7 +21,7 @@ def snippet(text: str, marked: Highlight, columns: int) -> list[str]:
     if not shown:
         return []
     begin = _begin(shown, bits, columns)
-    if begin or text[: marked.passage.start].strip():
+    if begin or marked.continues:
         shown, bits = f"{ELLIPSIS} {shown[begin:]}", [0, 0, *bits[begin:]]
     spans = list(lines(shown, columns))
     if len(spans) > LINES:  # the last line has room for what says that more follows
@@ -73,5 +73,8 @@ def _begin(shown: str, bits: Sequence[int], columns: int) -> int:
 
 
 def _styled(shown: str, bits: Sequence[int], start: int, end: int) -> str:
-    pieces = groupby(range(start, end), key=bits.__getitem__)
-    return "".join(style("".join(shown[at] for at in places), *CODES[bit]) for bit, places in pieces)
+    line = ""
+    for bit, places in groupby(range(start, end), key=bits.__getitem__):
+        piece = "".join(shown[at] for at in places)
+        line += style(piece, *CODES[bit]) if bit else piece
+    return line

@@ -14,6 +14,7 @@ from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.words import PATTERNS, SPACELESS, WORD
 from searchapp.search.passage import MOST, Judge, Snippet, sentences, split
 
+HEADING = re.compile(r"\s*(?:#{1,6}[ \t][^\n]*\n|[^\n]+\n([=\-~^\"'`#*+.:_])\1{2,}[ \t]*\n)+")  # Markdown's, reST's
 BEGINNING = 2_000  # characters of a text whose beginning is shown
 # As the analyzer cuts words, in the text as it stands: with marks, soft hyphens and joiners inside.
 TOKEN = (
@@ -26,23 +27,31 @@ TOKEN = (
 class Highlight:
     """Stretches of one text: ``passage``, in it the ``sentence`` closest to the query, and the query's ``words``.
 
-    ``sentence`` is None where the passage has no other. ``words`` stand in order and do not overlap.
+    ``sentence`` is None where the passage has no other. ``words`` stand in order and do not overlap. ``continues`` says
+    whether text stands before the passage; a heading at the top of the text, which a hit's title repeats, is none.
     """
 
     passage: Snippet
     sentence: Snippet | None
     words: tuple[Snippet, ...]
+    continues: bool = False
 
 
 def highlights(encoder: Encoder, analyzer: Analyzer, query: str, texts: Sequence[str]) -> list[Highlight]:
     """For each text its passage with the highest cosine to the query, and in it the sentence with the highest."""
     judge = Judge(encoder, query)
-    passages = judge.best(texts, [split(text)[:MOST] or [Snippet(0, len(text))] for text in texts])
+    begins = [heading_end(text) for text in texts]
+    passages = judge.best(texts, [_passages(text, begin) for text, begin in zip(texts, begins, strict=True)])
     parts = [sentences(text, passage) or [passage] for text, passage in zip(texts, passages, strict=True)]
     decisive = judge.best(texts, parts)
     return [
-        Highlight(passage, sentence if len(several) > 1 else None, matching_words(analyzer, query, text, passage))
-        for text, passage, several, sentence in zip(texts, passages, parts, decisive, strict=True)
+        Highlight(
+            passage,
+            sentence if len(several) > 1 else None,
+            matching_words(analyzer, query, text, passage),
+            bool(text[begin : passage.start].strip()),
+        )
+        for text, begin, passage, several, sentence in zip(texts, begins, passages, parts, decisive, strict=True)
     ]
 
 
@@ -50,10 +59,22 @@ def beginnings(analyzer: Analyzer, query: str, texts: Sequence[str]) -> list[Hig
     """For each text its beginning, with the query's words; no model is asked."""
     found = []
     for text in texts:
-        stripped = text.lstrip()
-        passage = Snippet(len(text) - len(stripped), len(text) - len(stripped) + len(stripped[:BEGINNING].rstrip()))
+        begin = heading_end(text)
+        begin += len(text[begin:]) - len(text[begin:].lstrip())
+        passage = Snippet(begin, begin + len(text[begin : begin + BEGINNING].rstrip()))
         found.append(Highlight(passage, None, matching_words(analyzer, query, text, passage)))
     return found
+
+
+def heading_end(text: str) -> int:
+    """Where the text below a heading at the top begins; 0 where there is no heading, or nothing else."""
+    heading = HEADING.match(text)
+    return heading.end() if heading and text[heading.end() :].strip() else 0
+
+
+def _passages(text: str, begin: int) -> list[Snippet]:
+    found = [Snippet(begin + part.start, begin + part.end) for part in split(text[begin:])[:MOST]]
+    return found or [Snippet(0, len(text))]
 
 
 def matching_words(analyzer: Analyzer, query: str, text: str, within: Snippet) -> tuple[Snippet, ...]:
