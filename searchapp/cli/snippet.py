@@ -66,10 +66,20 @@ def _begin(shown: str, bits: Sequence[int], columns: int) -> int:
         return 0
     seen = spans[LINES - 1][1] - 2
     of_sentence = [at for at, bit in enumerate(bits[: len(shown)]) if bit & SENTENCE]
-    if of_sentence:
-        return of_sentence[0] if of_sentence[-1] >= seen else 0
     word = next((at for at, bit in enumerate(bits[: len(shown)]) if bit & WORD), 0)
-    return next((start for start, end in reversed(spans) if start <= word), 0) if word >= seen else 0
+    if of_sentence:
+        wanted = of_sentence[0] if of_sentence[-1] >= seen else 0
+    else:
+        wanted = next((start for start, _ in reversed(spans) if start <= word), 0) if word >= seen else 0
+    return min(wanted, _last_lines(shown, spans, columns))
+
+
+def _last_lines(shown: str, spans: Sequence[tuple[int, int]], columns: int) -> int:
+    """Where the last lines begin that can be shown: from there on nothing more is left out by beginning later."""
+    fitting = (
+        start for start, _ in spans[-LINES:] if len(list(lines(f"{ELLIPSIS} {shown[start:]}", columns))) <= LINES
+    )
+    return next(fitting, spans[-1][0])
 
 
 def _styled(shown: str, bits: Sequence[int], start: int, end: int) -> str:

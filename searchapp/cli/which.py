@@ -49,4 +49,4 @@ def indexes_below(folder: Path) -> list[Path]:
 
 
 def _found(words: Sequence[str]) -> str:
-    return f"there is no folder {words[0]!r}, which does not exist as an index, and " if words else ""
+    return f"{words[0]!r} does not exist as an index directory, and " if words else ""
