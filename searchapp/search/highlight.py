@@ -25,7 +25,7 @@ TOKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Highlight:
-    """Stretches of one text: ``passage``, in it the ``sentence`` closest to the query, and the query's ``words``.
+    """Stretches of one text: ``passage``, in it the ``sentence`` that fits the query best, and the query's ``words``.
 
     ``sentence`` is None where the passage has no other. ``words`` stand in order and do not overlap. ``continues`` says
     whether text stands before the passage; a heading at the top of the text, which a hit's title repeats, is none.
@@ -38,8 +38,8 @@ class Highlight:
 
 
 def highlights(encoder: Encoder, analyzer: Analyzer, query: str, texts: Sequence[str]) -> list[Highlight]:
-    """For each text its passage with the highest cosine to the query, and in it the sentence with the highest."""
-    judge = Judge(encoder, query)
+    """For each text the passage that fits the query best, and in it the sentence that does, as a ``Judge`` has it."""
+    judge = Judge(encoder, analyzer, query)
     begins = [heading_end(text) for text in texts]
     passages = judge.best(texts, [_passages(text, begin) for text, begin in zip(texts, begins, strict=True)])
     parts = [sentences(text, passage) or [passage] for text, passage in zip(texts, passages, strict=True)]

@@ -1,4 +1,4 @@
-"""The part of a document that answers a query best, by the same encoder that found the document."""
+"""The part of a document that answers a query best, by the encoder that found the document and by words."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from functools import cached_property
 import numpy as np
 
 from searchapp.encoder import Encoder
+from searchapp.index.lexical.analyzer import Analyzer
 
 SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n\s*\n")
 LENGTH = 280  # characters a passage is packed up to
+WORDS = 0.5  # what the share of the query's terms counts beside the cosine; docs/log.md, 2026-11-30, says why
 MOST = 24  # passages of one document that are compared; the rest of a long text is left unread
 LONGEST = 4 * LENGTH
 
@@ -62,17 +64,29 @@ def sentences(text: str, passage: Snippet) -> list[Snippet]:
     return [found for pair in pairs if (found := _trim(text, *pair)) is not None]
 
 
-def best_passages(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Snippet]:
-    """For each text its passage with the highest cosine to the query; a short text is its own passage."""
-    return Judge(encoder, query).best(texts, [split(text)[:MOST] or [Snippet(0, len(text))] for text in texts])
+def best_passages(
+    encoder: Encoder, query: str, texts: Sequence[str], analyzer: Analyzer | None = None
+) -> list[Snippet]:
+    """For each text its passage that fits a query best, as a ``Judge`` has it; a short text is its own passage.
+
+    ``analyzer`` is that of the index's words (default: English).
+    """
+    judge = Judge(encoder, analyzer or Analyzer(), query)
+    return judge.best(texts, [split(text)[:MOST] or [Snippet(0, len(text))] for text in texts])
 
 
 class Judge:
-    """Says which part of a text is closest to a query; the query is encoded once, and only where there is a choice."""
+    """Says which part of a text fits a query best: by its cosine, plus ``WORDS`` times the share of terms it has.
 
-    def __init__(self, encoder: Encoder, query: str) -> None:
+    The terms are those of the query, as the analyzer makes them. The query is encoded once, and only where there is a
+    choice.
+    """
+
+    def __init__(self, encoder: Encoder, analyzer: Analyzer, query: str) -> None:
         self._encoder = encoder
+        self._analyzer = analyzer
         self._query = query
+        self._asked = frozenset(analyzer.query_terms(query))
 
     @cached_property
     def _question(self) -> np.ndarray:
@@ -80,7 +94,7 @@ class Judge:
         return found
 
     def best(self, texts: Sequence[str], parts: Sequence[Sequence[Snippet]]) -> list[Snippet]:
-        """For each text the one of its parts, of which it has at least one, with the highest cosine to the query."""
+        """For each text the first of the best of its parts, of which it has at least one."""
         flat = [
             text[part.start : part.end]
             for text, several in zip(texts, parts, strict=True)
@@ -89,5 +103,12 @@ class Judge:
         ]
         if not flat:
             return [several[0] for several in parts]
-        scores = iter((self._encoder.encode_documents(flat) @ self._question).tolist())
+        cosines = self._encoder.encode_documents(flat) @ self._question
+        scores = iter((cosines + WORDS * np.array([self._share(text) for text in flat])).tolist())
         return [max(several, key=lambda _: next(scores)) if len(several) > 1 else several[0] for several in parts]
+
+    def _share(self, text: str) -> float:
+        """The share of the query's terms that a text has, 0 to 1; 0 for a query without terms."""
+        if not self._asked:
+            return 0.0
+        return len(self._asked.intersection(self._analyzer.terms(text))) / len(self._asked)
