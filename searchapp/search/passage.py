@@ -15,6 +15,7 @@ from searchapp.index.lexical.analyzer import Analyzer
 SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n\s*\n")
 LENGTH = 280  # characters a passage is packed up to
 WORDS = 0.5  # what the share of the query's terms counts beside the cosine; docs/log.md, 2026-11-30, says why
+NEARLY = 0.15  # how far below the best share a part is still encoded: it costs a quarter, and is right as often
 MOST = 24  # passages of one document that are compared; the rest of a long text is left unread
 LONGEST = 4 * LENGTH
 
@@ -78,8 +79,8 @@ def best_passages(
 class Judge:
     """Says which part of a text fits a query best: by its cosine, plus ``WORDS`` times the share of terms it has.
 
-    The terms are those of the query, as the analyzer makes them. The query is encoded once, and only where there is a
-    choice.
+    The terms are those of the query, as the analyzer makes them. Only parts whose share is within ``NEARLY`` of the
+    best one are encoded; the query once, and only where there is a choice.
     """
 
     def __init__(self, encoder: Encoder, analyzer: Analyzer, query: str) -> None:
@@ -95,17 +96,30 @@ class Judge:
 
     def best(self, texts: Sequence[str], parts: Sequence[Sequence[Snippet]]) -> list[Snippet]:
         """For each text the first of the best of its parts, of which it has at least one."""
+        chosen = [self._worth_reading(text, several) for text, several in zip(texts, parts, strict=True)]
         flat = [
             text[part.start : part.end]
-            for text, several in zip(texts, parts, strict=True)
+            for text, several in zip(texts, chosen, strict=True)
             if len(several) > 1
             for part in several
         ]
         if not flat:
-            return [several[0] for several in parts]
-        cosines = self._encoder.encode_documents(flat) @ self._question
-        scores = iter((cosines + WORDS * np.array([self._share(text) for text in flat])).tolist())
-        return [max(several, key=lambda _: next(scores)) if len(several) > 1 else several[0] for several in parts]
+            return [next(iter(several)) for several in chosen]
+        cosines = iter((self._encoder.encode_documents(flat) @ self._question).tolist())
+        found = []
+        for several in chosen:
+            close = [next(cosines) if len(several) > 1 else 0.0 for _ in several]
+            scores = [cosine + WORDS * share for cosine, share in zip(close, several.values(), strict=True)]
+            found.append(list(several)[scores.index(max(scores))])
+        return found
+
+    def _worth_reading(self, text: str, parts: Sequence[Snippet]) -> dict[Snippet, float]:
+        """The parts that have the most of the query's terms, or nearly, and their share; the others are not encoded."""
+        if len(parts) == 1:
+            return {parts[0]: 0.0}
+        shares = {part: self._share(text[part.start : part.end]) for part in parts}
+        least = max(shares.values()) - NEARLY
+        return {part: share for part, share in shares.items() if share >= least}
 
     def _share(self, text: str) -> float:
         """The share of the query's terms that a text has, 0 to 1; 0 for a query without terms."""

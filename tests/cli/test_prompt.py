@@ -66,6 +66,9 @@ def test_commands_say_what_they_did(typed) -> None:
         ([":show 1"], ["type a query first"]),
         (["honey", ":show 99"], [":show 99", "from 1 to 3"]),
         (["honey", ":show 0"], [":show 0", "from 1 to 3"]),
+        ([":like 1"], ["type a query first"]),
+        (["honey", ":like 4"], [":like 4", "from 1 to 3"]),
+        ([":likely"], [":likely", ":help"]),
         ([":nonsense"], [":nonsense", ":help"]),
     ],
 )
@@ -77,6 +80,14 @@ def test_what_cannot_be_obeyed_says_why(typed, lines: list[str], words: list[str
     for word in words:
         assert word in error
     assert rest[0].startswith("type a query"), "the prompt did not go on"
+
+
+def test_more_like_a_hit_leaves_it_out_and_keeps_the_filter(typed) -> None:
+    outcome = typed("bees fly and make honey in their hives", ":like 1", ':filter lang == "en"', ":like 1", ":show 1")
+    assert outcome.code == 0 and "error" not in outcome.err
+    _, _, first, second, *_ = outcome.out.split("» ")
+    assert first.startswith("like bees\n") and "Fox" in first and "Bees" not in first
+    assert "\n  1  " in first and "\n  2  " in first and "\n  2  " not in second
 
 
 def test_a_refused_filter_leaves_the_one_before(typed) -> None:

@@ -77,3 +77,18 @@ def test_sentences_cover_a_passage(text: str) -> None:
         joined = "".join("".join(text[p.start : p.end].split()) for p in found)
         assert joined == "".join(text[passage.start : passage.end].split())
         assert all(passage.start <= p.start < p.end <= passage.end for p in found)
+
+
+def test_only_parts_with_nearly_the_best_share_of_the_words_are_encoded() -> None:
+    encoded: list[str] = []
+
+    class Noting(Constant):
+        def encode_documents(self, texts):
+            encoded.extend(texts)
+            return self.encode_queries(texts)
+
+    text = "Bees dance. It rains. Bees dance well. Bees sleep."
+    parts = sentences(text, Snippet(0, len(text)))
+    (found,) = Judge(Noting(), Analyzer(), "bees dance").best([text], [parts])
+    assert encoded == ["Bees dance.", "Bees dance well."] and found == parts[0]
+    assert Judge(Noting(), Analyzer(), "rain").best([text], [parts]) == [parts[1]] and len(encoded) == 2
