@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from searchapp.cli.cells import clip, lines
+from searchapp.cli.cells import cells, clip, lines
 from searchapp.cli.console import BOLD, DIM, GREEN, plain, plural, say, say_json, seconds_text, style, width
 from searchapp.cli.places import place_of
 
@@ -66,7 +66,8 @@ def show(
         place = place_of(index.vectors.manifest, hit)
         say(f"{rank:>3}  {_worth(hit, answer)}  {_heading(hit, group, place)}")
         if place:
-            say(INDENT + place + "  " + style(hit.id, DIM))
+            fits = cells(f"{place}  {hit.id}") <= width() - len(INDENT)
+            say(INDENT + place + ("  " if fits else "\n" + INDENT) + style(hit.id, DIM))
         for line in shown:
             say(INDENT + line)
         if group is not None and group.copies:

@@ -57,6 +57,7 @@ class QueryOptions:
     def request(self, index: Index, device: str, json: bool = False) -> Request:
         """What is asked of an index. Raises SearchAppError."""
         from searchapp.search import SearchOptions
+        from searchapp.search.groups import is_one_file
 
         if self.group not in (None, "file", "none"):
             raise SearchAppError(f"--group {self.group!r} is unknown; expected file or none")
@@ -71,7 +72,7 @@ class QueryOptions:
                 rerank_depth=self.reranking.rerank_depth,
             ),
             self.passages,
-            not json if self.group is None else self.group == "file",
+            not json and not is_one_file(index.vectors) if self.group is None else self.group == "file",
         )
 
 

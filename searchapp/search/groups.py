@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from searchapp.index import VectorIndex
 from searchapp.search.hit import Answer, Hit
 
 GROWTH = 4  # how many times as many hits are asked for where too few groups came
@@ -33,6 +34,21 @@ def file_of(hit: Hit) -> str | None:
         return None
     name = hit.id.rpartition("#")[0] or hit.id
     return name if name in (file, hit.metadata.get("source")) or name.endswith(f"/{file}") else None
+
+
+def is_one_file(index: VectorIndex) -> bool:
+    """Whether all documents are passages of one file, as of a book: folded they would be a single hit."""
+    import pyarrow.compute as pc
+
+    files: set[str | None] = set()
+    for number in range(len(index.manifest.segments)):
+        fields = index.rows.column(number, "fields")
+        if fields.type.get_field_index("text:file") < 0:
+            return False
+        files.update(pc.unique(fields.field("text:file")).to_pylist())
+        if len(files) > 1 or None in files:
+            return False
+    return len(files) == 1
 
 
 def content_of(hit: Hit) -> tuple[str, str]:

@@ -107,3 +107,11 @@ def test_every_example_of_a_filter_finds_a_document(here: Path) -> None:
         assert name in condition
         mask = index.allowed(Filter(condition))
         assert mask is None or mask.any()
+
+
+def test_the_passages_of_a_single_file_are_not_folded(run, tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "book.md").write_text(BEES)
+    assert run("build", tmp_path / "book.md", "--index", tmp_path / "ix", "--model", tiny_model).code == 0
+    shown = run("search", tmp_path / "ix", "bees").out
+    assert "passages)" not in shown and "  2  " in shown
+    assert "(2 passages)" in run("search", tmp_path / "ix", "bees", "--group", "file").out
