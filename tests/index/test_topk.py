@@ -24,10 +24,12 @@ PLAIN = Analyzer(None, None)
 WAYS = {
     "as it comes": {},
     "bounds": {"FEW": -1, "STEP": -(10**9)},
-    "bounds from a sample": {"FEW": -1, "STEP": -(10**9), "SAMPLE": 5, "SAMPLED": 0},
+    "bounds from a sample": {"FEW": -1, "STEP": -(10**9), "SAMPLE": 8, "DEEP": 4, "SAMPLED": -(10**9)},
     "bounds, with bitmaps": {"FEW": -1, "STEP": -(10**9), "COMMON": 2, "SHARE": 10**9, "KEPT": 3},
     "bounds, all sums scanned": {"FEW": -1, "STEP": -(10**9), "SCAN": 10**9},
     "added up, one term after the other": {"FEW": -1, "STEP": 10**9},
+    "added up in blocks": {"FEW": -1, "STEP": 10**9, "SCAN": 10**9, "BLOCK": 32},
+    "bounds, added up in blocks": {"FEW": -1, "STEP": -(10**9), "SCAN": 10**9, "BLOCK": 50},
     "added up, no sum scanned": {"SCAN": 0},
     "added up, all sums scanned": {"SCAN": 10**9, "COMMON": 2, "SHARE": 10**9},
 }

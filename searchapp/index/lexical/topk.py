@@ -22,8 +22,10 @@ SPARE = 4  # sums kept for the next query
 SCAN = 16  # rows that a scan over all sums passes in the time one posting takes to be looked at and cleared
 FEW = 20_000  # postings that are added up sooner than thought about
 SAMPLE = 500  # rows whose scores tell a query's bound before anything is added up
-SAMPLED = 200  # and how many times as many postings there have to be
-STEP = 6_000  # postings that are added up in the time the bookkeeping of one more term takes
+DEEP = 100  # k up to which that pays
+SAMPLED = 2  # and how many times its work there has to be
+BLOCK = 2**17  # rows whose sums, 512 KB, are done together
+STEP = 3_000  # postings that are added up in the time the bookkeeping of one more term takes
 ALL, HALF, LOW = np.uint32(2**32 - 1), np.uint64(32), np.uint64(2**32 - 1)
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -62,7 +64,7 @@ def best(
         return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64)
     if allowed is None and sum(map(len, asked)) <= FEW:
         with sums.lent() as array:
-            rows, scores = _added_up(asked, array, max(TINY, *(term.nth(k) for term in asked)), None)
+            rows, scores = _added_up(asked, k, array, max(TINY, *(term.nth(k) for term in asked)), None)
         return highest(scores, rows, k)
     query = _Query.of(asked)
     if len(query.queue) == 1:
@@ -73,11 +75,11 @@ def best(
     else:
         least = 0.0 if allowed is not None else query.least(k, sum(map(len, asked)))
         with sums.lent() as array:
-            work, count = query.plan(least)
+            work, count = query.plan(least, k)
             if allowed is None and work < sum(map(len, asked)):
                 rows, scores = _exact(asked, _pruned(query, k, array, least, count))
             else:
-                rows, scores = _added_up(asked, array, max(least * query.safe, TINY), allowed)
+                rows, scores = _added_up(asked, k, array, max(least * query.safe, TINY), allowed)
     return highest(scores, rows, k)
 
 
@@ -106,24 +108,25 @@ class _Query:
     def least(self, k: int, work: int) -> float:
         """A score that k documents have: by a single term, and of a large query by all terms in some good rows."""
         least = max(self.times[term] * term.nth(k) for term in self.queue)
-        some = max(2 * k, SAMPLE)
         rare = next((term for term in self.queue if len(term) >= k), None)
-        if rare is None or work < SAMPLED * some:
+        looked_up = sum(term.lookup_cost for term in self.queue)
+        if rare is None or k > DEEP or work < SAMPLED * (SAMPLE * looked_up + STEP * len(self.queue)):
             return least
-        rows = rare.rows if len(rare) <= some else rare.rows.compress(rare.weights >= rare.nth(some))[: 2 * some]
+        rows = rare.rows if len(rare) <= SAMPLE else rare.rows.compress(rare.weights >= rare.nth(SAMPLE))[: 2 * SAMPLE]
         wanted = Wanted(rows)
         scores = np.zeros(len(rows), dtype=np.float32)
         for term in self.queue:
-            scores += term.at(wanted) * np.float32(self.times[term])
+            scores += self.weighted(term, term.at(wanted))
         return max(least, _nth(scores, k))
 
-    def plan(self, least: float) -> tuple[float, int]:
+    def plan(self, least: float, k: int) -> tuple[float, int]:
         """How many terms are to be added up, so that the others need only be looked up, and the work in postings.
 
         Of the rows that are added up, so many are taken to be left as the square of the share that the terms still to
         come have in the least score.
         """
         rest, added, best = self.rest, 0, (math.inf, len(self.queue))
+        exact = k * sum(term.lookup_cost for term in self.queue) + STEP * len(self.queue)  # the scores at the end
         after = [0.0]  # the looking up for a row that a term and all behind it cost
         bounds = [self.rest]
         for term in self.queue:
@@ -133,10 +136,14 @@ class _Query:
         after.reverse()
         for place, term in enumerate(self.queue):
             if rest < least * self.safe:
-                best = min(best, (added * (1 + after[place]) + STEP * (len(self.queue) - place), place))
+                best = min(best, (added * (1 + after[place]) + STEP * (len(self.queue) - place) + exact, place))
             rest -= term.highest * self.times[term]
             added += len(term)
         return best
+
+    def weighted(self, term: TermWeights, weights: np.ndarray) -> np.ndarray:
+        """Weights of a term as often as the query has it."""
+        return weights if self.times[term] == 1 else weights * np.float32(self.times[term])
 
     def next(self) -> TermWeights:
         """The next term, which the queue loses."""
@@ -158,14 +165,17 @@ def highest(scores: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, n
 
 
 def _added_up(
-    asked: Sequence[TermWeights], sums: np.ndarray, least: float, allowed: np.ndarray | None
+    asked: Sequence[TermWeights], k: int, sums: np.ndarray, least: float, allowed: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of at least a score, and their scores, by adding up all weights."""
-    if sum(map(len, asked)) <= FEW:
+    """The rows that are among the k best and have at least a score, and their scores, by adding up all weights."""
+    work = sum(map(len, asked))
+    if work > FEW and _is_scanned(sums, asked):
+        return _in_blocks([(term.rows, term.weights) for term in asked], sums, least, k, allowed)
+    if work <= FEW:
         np.add.at(sums, np.concatenate([term.rows for term in asked]), np.concatenate([term.weights for term in asked]))
     else:
         for term in asked:
-            term.add_to(sums)
+            np.add.at(sums, term.rows, term.weights)
     rows = _reaching(sums, asked, least, allowed)
     scores = sums.take(rows)
     _clear(sums, asked)
@@ -178,14 +188,59 @@ def _pruned(query: _Query, k: int, sums: np.ndarray, least: float, count: int) -
     k documents have a score of ``least``, and the other terms together give none as much.
     """
     added = [query.next() for _ in range(count)]
-    for term in added:
-        np.add.at(
-            sums, term.rows, term.weights if query.times[term] == 1 else term.weights * np.float32(query.times[term])
-        )
-    rows = _reaching(sums, added, max(TINY, least * query.safe - query.rest), None)
-    scores = sums.take(rows)
-    _clear(sums, added)
+    parts = [(term.rows, query.weighted(term, term.weights)) for term in added]
+    floor = max(TINY, least * query.safe - query.rest)
+    if _is_scanned(sums, added):
+        rows, scores = _in_blocks(parts, sums, floor)
+    else:
+        for part in parts:
+            np.add.at(sums, *part)
+        rows = _reaching(sums, added, floor, None)
+        scores = sums.take(rows)
+        _clear(sums, added)
     return _narrowed(query, Wanted(rows), scores, k, least)
+
+
+def _in_blocks(
+    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+    sums: np.ndarray,
+    least: float,
+    k: int | None = None,
+    allowed: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of at least a score, and their scores, from all rows and weights of ``parts``; perhaps of the k best.
+
+    Some rows of the index are done after the others, so that their sums stay in the processor's second cache.
+    """
+    total = len(sums)
+    edges = np.arange(0, total + BLOCK, BLOCK, dtype=np.int32)
+    cuts = [rows.searchsorted(edges).tolist() for rows, _ in parts]
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    many = 0
+    for number, base in enumerate(range(0, total, BLOCK)):
+        block = sums[: min(BLOCK, total - base)]
+        for (rows, weights), cut in zip(parts, cuts, strict=True):
+            start, end = cut[number], cut[number + 1]
+            if start < end:
+                np.add.at(block, np.subtract(rows[start:end], base, dtype=np.intp), weights[start:end])
+        above = block >= least
+        if allowed is not None:
+            above &= allowed[base : base + BLOCK]
+        here = above.nonzero()[0]
+        if len(here):
+            found.append(((here + base).astype(np.int32), block.take(here)))
+            many += len(here)
+        block.fill(0)
+        if k is not None and many > 2 * k:  # those to come need the k-th best score of these
+            rows, scores = map(np.concatenate, zip(*found, strict=True))
+            least = max(least, _nth(scores, k))
+            keep = scores >= least
+            found = [(rows.compress(keep), scores.compress(keep))]
+            many = len(found[0][0])
+    if not found:
+        return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
+    rows, scores = map(np.concatenate, zip(*found, strict=True))
+    return rows, scores
 
 
 def _narrowed(query: _Query, wanted: Wanted, scores: np.ndarray, k: int, least: float = 0.0) -> Wanted:
@@ -198,8 +253,7 @@ def _narrowed(query: _Query, wanted: Wanted, scores: np.ndarray, k: int, least: 
         if not query.queue:
             break
         term = query.next()
-        found = term.at(wanted)
-        scores += found if query.times[term] == 1 else found * np.float32(query.times[term])
+        scores += query.weighted(term, term.at(wanted))
     return wanted
 
 

@@ -84,10 +84,6 @@ class TermWeights:
         """About how long the weight in one row takes to be found, beside 1 for adding up one posting."""
         return 3 if self.bitmap is not None else 4 + 2 * len(self.rows).bit_length()
 
-    def add_to(self, sums: np.ndarray, times: int = 1) -> None:
-        """Add the weights, so many times, to sums over all rows."""
-        np.add.at(sums, self.rows, self.weights if times == 1 else self.weights * np.float32(times))
-
     def nth(self, k: int) -> float:
         """The k-th highest weight; 0.0 where fewer documents hold the term."""
         found = self.known.get(k)
