@@ -15,6 +15,7 @@ from searchapp.index.ann.rescore import ordered
 from searchapp.progress import Progress
 from searchapp.rerank import Reranker
 from searchapp.search.fusion import Fusion, fuse
+from searchapp.search.together import Sides, together
 from searchapp.search.ranking import Stage
 
 RERANKED = 100  # candidates a reranker sees
@@ -73,7 +74,10 @@ def run(
         allowed = None if plan.filter is None else index.allowed(plan.filter)  # deleted documents have no postings
         scores, rows = index.lexical.search(queries, each, allowed=allowed)
         stages.append(Stage("bm25", rows, scores, time.perf_counter() - began))
-        if plan.dense:
+        if vectors is not None and plan.dense and plan.fusion.is_absolute:
+            asked = Sides(index, queries, vectors, plan.candidates, plan.filter, allowed)
+            stages[-2:] = together(asked, stages[-2], stages[-1], plan.fusion.weight, depth)
+        elif plan.dense:
             began = time.perf_counter()
             scores, rows = fuse(stages[-2], stages[-1], plan.fusion, depth)
             stages.append(Stage("fused", rows, scores, time.perf_counter() - began))
