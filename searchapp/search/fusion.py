@@ -63,11 +63,13 @@ class Fusion:
             return f"{vectors} / ({self.constant:g} + rank by vectors) + {words} / ({self.constant:g} + rank by BM25)"
         if self.is_absolute:
             return f"{vectors} x cosine in standard deviations above a random document + {words} x BM25"
-        how = "0 to 1 among the candidates" if self.normalisation == "minmax" else "in standard deviations of candidates"
+        how = (
+            "0 to 1 among the candidates" if self.normalisation == "minmax" else "in standard deviations of candidates"
+        )
         return f"{vectors} x cosine + {words} x BM25, each {how}"
 
 
-DEFAULT = Fusion("weighted", 0.6, "spread", depth=100)  # chosen on queries of many collections: docs/log.md
+DEFAULT = Fusion("weighted", 0.55, "spread", depth=100)  # chosen on queries of many collections: docs/log.md
 
 
 def stored_fusion(part: Lexical) -> Fusion | None:
@@ -81,6 +83,10 @@ def fuse(dense: Stage, lexical: Stage, fusion: Fusion, k: int) -> tuple[np.ndarr
 
     A side of weight 0 still gives candidates, which then stand below those of the other side.
     """
+    if fusion.is_absolute:
+        raise SearchAppError(
+            "the fusion spread looks scores up in an index; fuse two rankings by rrf, weighted or zscore"
+        )
     count = len(dense.rows)
     scores = np.full((count, k), -np.inf, dtype=np.float32)
     rows = np.full((count, k), -1, dtype=np.int64)

@@ -15,8 +15,8 @@ from searchapp.index.ann.rescore import ordered
 from searchapp.progress import Progress
 from searchapp.rerank import Reranker
 from searchapp.search.fusion import Fusion, fuse
-from searchapp.search.together import Sides, together
 from searchapp.search.ranking import Stage
+from searchapp.search.together import Sides, together
 
 RERANKED = 100  # candidates a reranker sees
 
@@ -63,7 +63,7 @@ def run(
     """
     k = min(plan.k, max(1, index.manifest.documents))  # an empty index gives stages without a hit
     depth = max(k, plan.rerank_depth) if plan.reranker is not None else k
-    each = max(depth, plan.fusion.depth) if plan.fusion is not None else depth
+    each = max(depth, plan.fusion.depth) if plan.fusion is not None and plan.dense else depth
     stages: list[Stage] = []
     if plan.dense:
         if vectors is None:

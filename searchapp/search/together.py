@@ -16,7 +16,7 @@ deeper.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,11 +110,14 @@ def spread(index: VectorIndex, vectors: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _found(dense: Stage, lexical: Stage, query: int) -> Found:
-    parts = []
-    for stage in (dense, lexical):
-        real = stage.rows[query] >= 0
-        parts += [stage.rows[query][real], stage.scores[query][real]]
-    return Found(*parts, asked=max(dense.width, lexical.width))
+    here, there = dense.rows[query] >= 0, lexical.rows[query] >= 0
+    return Found(
+        dense.rows[query][here],
+        dense.scores[query][here],
+        lexical.rows[query][there],
+        lexical.scores[query][there],
+        asked=max(dense.width, lexical.width),
+    )
 
 
 def _fused(
@@ -144,7 +147,9 @@ def _fused(
     )
 
 
-def _completed(rows: np.ndarray, known: np.ndarray, scores: np.ndarray, look_up) -> np.ndarray:  # noqa: ANN001
+def _completed(
+    rows: np.ndarray, known: np.ndarray, scores: np.ndarray, look_up: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
     """The score of each row in float64: known ones, and the others looked up."""
     result = np.full(len(rows), np.nan)
     result[np.searchsorted(rows, known)] = scores
@@ -156,7 +161,8 @@ def _completed(rows: np.ndarray, known: np.ndarray, scores: np.ndarray, look_up)
 
 def _cosines(sides: Sides, query: int, rows: np.ndarray) -> np.ndarray:
     vector = unit(np.array(sides.vectors[query : query + 1], dtype=np.float32, order="C"))
-    return exact_scores(sides.index.vectors, vector, rows[None])[0]
+    cosines: np.ndarray = exact_scores(sides.index.vectors, vector, rows[None])[0]
+    return cosines
 
 
 def _ask_deeper(sides: Sides, found: list[Found], queries: list[int]) -> None:
@@ -170,9 +176,7 @@ def _ask_deeper(sides: Sides, found: list[Found], queries: list[int]) -> None:
         texts = [sides.queries[query] for query in those]
         points, lexical = sides.index.lexical.search(texts, wanted, allowed=sides.allowed)
         for number, query in enumerate(those):
-            found[query] = replace(
-                _found(Stage("", dense, cosines), Stage("", lexical, points), number), asked=wanted
-            )
+            found[query] = replace(_found(Stage("", dense, cosines), Stage("", lexical, points), number), asked=wanted)
 
 
 def _padded(parts: list[tuple[np.ndarray, np.ndarray]], width: int) -> tuple[np.ndarray, np.ndarray]:
