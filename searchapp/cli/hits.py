@@ -66,7 +66,8 @@ def name_of(hit: Hit) -> str:
 def _worth(hit: Hit, answer: Answer) -> str:
     """A score that has a scale as it is; one whose size says nothing as a bar.
 
-    The bar is empty at 0, or at the last hit's score where that is below it. Five columns either way. A line below the hits says what either is.
+    The bar is empty at 0, or at the last hit's score where that is below it. Five columns either way, and a line below
+    the hits says what they are.
     """
     if hit.stage in PLAIN:
         return f"{hit.score:.3f}"

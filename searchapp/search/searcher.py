@@ -31,7 +31,7 @@ class SearchOptions:
 
     ``mode`` says which sides answer: ``dense`` (vectors), ``bm25`` (words; no model is loaded), ``hybrid`` (both), or
     ``auto``: hybrid where the index has the words of its documents counted, else dense. ``hybrid`` is a fusion for the
-    mode hybrid, or True for that mode with the fusion the index was tuned to, else the default; False is the mode dense.
+    mode hybrid, or True for that mode as the index was tuned, else by default; False is the mode dense.
     ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
     rescore, ``instruction`` what the encoder puts before each query. ``rerank`` is a reranker, or the model to load one
     from (see ``searchapp.rerank``), for the best ``rerank_depth`` hits.
