@@ -136,7 +136,7 @@ class FusionOptions:
         None, "spread, rrf, weighted (min-max scores) or zscore. Default: as the index was tuned, else spread.", SEARCH
     )
     weight: float | None = option(
-        None, "Share of the vectors in the fusion, 0 to 1. Default: as tuned, else 0.55; of other fusions 0.5.", SEARCH
+        None, "Share of the vectors in the fusion, 0 to 1. Default: as tuned, else 0.6; of other fusions 0.5.", SEARCH
     )
     fusion_depth: int | None = option(
         None, "Candidates of each side. Default: as tuned, else 100; of other fusions 1000.", SEARCH

@@ -69,7 +69,7 @@ class Fusion:
         return f"{vectors} x cosine + {words} x BM25, each {how}"
 
 
-DEFAULT = Fusion("weighted", 0.55, "spread", depth=100)  # chosen on queries of many collections: docs/log.md
+DEFAULT = Fusion("weighted", 0.6, "spread", depth=100)  # chosen on queries of many collections: docs/log.md
 
 
 def stored_fusion(part: Lexical) -> Fusion | None:

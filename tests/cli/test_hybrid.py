@@ -47,7 +47,7 @@ def test_json_keeps_its_keys_and_says_what_the_score_is(run, index: Path, rerank
 def test_people_see_bars_and_parts(run, index: Path, reranker: Path) -> None:
     shown = run("search", index, "bees make honey")
     assert shown.code == 0 and "█" not in shown.out
-    assert "score: 0.55 x cosine in standard deviations above a random document + 0.45 x BM25\n" in shown.out
+    assert "score: 0.6 x cosine in standard deviations above a random document + 0.4 x BM25\n" in shown.out
     shown = run("search", index, "bees make honey", "--hybrid", "--fusion", "rrf")
     assert "█████  Bees" in shown.out, "ranks have no scale of their own"
     assert "BM25" in shown.out and "fused (rank 1)" in shown.out and "0.016" not in shown.out
