@@ -26,7 +26,7 @@ class IndexOptions:
     pca: str | None = option(None, options.PCA, INDEX)
     factory: str = option("auto", f"{options.FACTORY}.", INDEX)
     targets: TargetOptions = TargetOptions()
-    lexical: bool = option(True, "Count the words too, for BM25 and --hybrid.", INDEX)
+    lexical: bool = option(True, "Count the words too, for BM25 and hybrid search.", INDEX)
     language: str | None = option(None, options.LANGUAGE, INDEX)
     name: tuple[str, ...] = option(
         (),

@@ -61,10 +61,10 @@ def demo(
     for line, what in (
         (f"searchapp search {index}", "your own queries, at a prompt"),
         (f"searchapp search {index} 'parse html' --filter 'kind == \"class\"'", "only what passes"),
-        (f"searchapp search {index} 'kill a child process' --hybrid", "words (BM25) beside vectors"),
+        (f"searchapp search {index} 'kill a child process' --mode dense", "the vectors alone, without words (BM25)"),
         ("searchapp build notes/ --index indexes/notes", "your own folder of text or Markdown"),
         ("searchapp build docs.jsonl --index indexes/docs --pca 128", "or JSONL, Parquet, CSV"),
         (f"searchapp add {index} notes/", "into the index that is there; delete and compact follow"),
-        ("searchapp evaluate retrieval path/to/beir-folder --hybrid", "how good is it?"),
+        ("searchapp evaluate retrieval path/to/beir-folder", "how good is it?"),
     ):
         say(f"  {line}\n      {what}")

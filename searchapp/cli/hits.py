@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from searchapp.search import Answer, Group, Hit, Index
 
 PLAIN = ("exact", "compressed", "rescored")  # stages whose scores are cosines
-NAMES = {"exact": "vectors", "compressed": "vectors", "rescored": "vectors", "bm25": "BM25"}
+ALONE = (*PLAIN, "bm25")  # stages with one side, whose scores are shown as they are
+NAMES = {"exact": "cosine", "compressed": "cosine, compressed", "rescored": "cosine", "bm25": "BM25"}
+BARE = "rank by"  # in what a score means: it comes of ranks
 INDENT = " " * 12
 NAMED = 3  # copies of a text
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -73,8 +75,10 @@ def show(
         if group is not None and group.copies:
             for line in _copies(index.vectors.manifest, group):
                 say(style(INDENT + line, DIM))
-        if hit.stage not in PLAIN:
+        if hit.stage not in ALONE:
             say(style(INDENT + _parts(hit), DIM))
+    if answer.hits and answer.hits[0].stage != "exact":
+        say(style(f"     score: {answer.meaning}{_bar_says(answer)}", DIM))
     spent = [f"encode {seconds_text(answer.encode_seconds)}"] if answer.query else []
     spent += [f"search {seconds_text(answer.search_seconds)}"]
     spent += [f"rerank {seconds_text(answer.rerank_seconds)}"] if answer.rerank_seconds else []
@@ -110,26 +114,41 @@ def name_of(hit: Hit) -> str:
 
 
 def _worth(hit: Hit, answer: Answer) -> str:
-    """A cosine as it is; a score whose size says nothing by itself as a bar, empty at 0 or at the last hit's below it.
+    """A score that has a scale as it is; one whose size says nothing as a bar.
 
-    Five columns either way.
+    The bar is empty at 0, or at the last hit's score where that is below it. Five columns either way, and a line below
+    the hits says what they are.
     """
     if hit.stage in PLAIN:
         return f"{hit.score:.3f}"
+    if not _is_bar(hit, answer):
+        return f"{hit.score:5.2f}"
     scores = [other.score for other in answer.hits]
     low, high = min(0.0, *scores), max(scores)
     full = round(8 * 5 * (hit.score - low) / (high - low)) if high > low else 0
     return ("█" * (full // 8) + EIGHTHS[full % 8]).strip().ljust(5)
 
 
+def _is_bar(hit: Hit, answer: Answer) -> bool:
+    """Ranks and rerankers give scores without a scale."""
+    return hit.stage == "reranked" or (hit.stage == "fused" and BARE in answer.meaning)
+
+
+def _bar_says(answer: Answer) -> str:
+    """What the bars are, where there are any."""
+    return "; a full bar is the best hit's" if _is_bar(answer.hits[0], answer) else ""
+
+
 def _parts(hit: Hit) -> str:
-    """What each stage gave a hit, best rank 1: ``vectors 0.612 (3) · BM25 12.4 (1) · fused (2)``."""
-    return " · ".join(
-        f"{NAMES.get(name, name)} ({at.rank})"
-        if name == "fused"
-        else f"{NAMES.get(name, name)} {at.score:.3g} ({at.rank})"
-        for name, at in hit.places.items()
-    )
+    """What each stage gave a hit, with its rank: ``cosine 0.612 (rank 3) · BM25 12.4 (rank 1) · fused (rank 2)``.
+
+    A score without a rank was looked up: that side was not asked so deep.
+    """
+    parts = []
+    for name, at in hit.places.items():
+        score = "" if name == "fused" else f" {at.score:.3g}"
+        parts.append(f"{NAMES.get(name, name)}{score}" + ("" if at.rank is None else f" (rank {at.rank})"))
+    return " · ".join(parts)
 
 
 def _snippets(index: Index, answer: Answer, passages: bool, columns: int) -> list[list[str]]:
@@ -144,7 +163,8 @@ def _snippets(index: Index, answer: Answer, passages: bool, columns: int) -> lis
     part = index.vectors.manifest.lexical
     analyzer = analyzer_of(part) if part is not None else Analyzer()
     if passages and answer.query:
-        marked = highlights(index.encoder, analyzer, answer.query, texts)
+        encoder = None if answer.mode == "bm25" else index.encoder  # no model is loaded for what was found without
+        marked = highlights(encoder, analyzer, answer.query, texts)
     else:
         marked = beginnings(analyzer, answer.query, texts)
     return [snippet(text, one, columns) for text, one in zip(texts, marked, strict=True)]

@@ -29,12 +29,16 @@ WORDS = "An index directory, else the only one under indexes/; then queries."
 LIKE = "Documents like the one with this id, by its stored vector; itself is left out."
 HELP = """type a query, or
   :k 20            hits to show
+  :mode MODE       auto, dense (vectors), bm25 (words) or hybrid (both)
   :hybrid          BM25 beside the vectors; again: vectors alone
   :rerank MODEL    put the best hits in a reranker's order; without MODEL: not
   :filter EXPR     only documents whose metadata pass; without EXPR: all
   :show N          the whole text of hit N
   :like N          more like hit N
   :help  :quit"""
+
+
+SAID = {"dense": "vectors alone", "bm25": "BM25 alone", "hybrid": "BM25 beside the vectors"}
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,15 @@ class QueryOptions:
 
         if self.group not in (None, "file", "none"):
             raise SearchAppError(f"--group {self.group!r} is unknown; expected file or none")
+        mode, fusion = self.fusing.chosen(index.vectors)
         return Request(
             self.k,
             SearchOptions(
                 filter=self.filter,
                 candidates=self.candidates,
                 instruction=self.instruction,
-                hybrid=self.fusing.of(index.vectors) or False,
+                mode=mode,
+                hybrid=fusion if mode == "hybrid" else None,
                 rerank=self.reranking.load(device),
                 rerank_depth=self.reranking.rerank_depth,
             ),
@@ -105,7 +111,7 @@ class Result:
 @command(
     "searchapp search 'kill a child process'",
     "searchapp search indexes/notes",
-    "searchapp search indexes/notes 'kill a child process' -k 5 --hybrid",
+    "searchapp search indexes/notes 'kill a child process' -k 5 --mode dense",
     "searchapp search indexes/notes --like notes/todo.md#1a2b3c4d5e",
     "searchapp search indexes/notes --filter 'year >= 2020' --json < queries.txt",
 )
@@ -146,6 +152,7 @@ def _require_like_alone(asked: QueryOptions, queries: list[str]) -> None:
     given = {
         f"the query {queries[0]!r}" if queries else "": bool(queries),
         "--hybrid": asked.fusing.hybrid,
+        f"--mode {asked.fusing.mode}": asked.fusing.mode not in ("auto", "dense"),
         "--rerank": asked.reranking.rerank is not None,
         "--instruction": asked.instruction is not None,
     }
@@ -198,8 +205,9 @@ def _prompt(index: Index, request: Request, json: bool) -> None:
 
     if request.options.filter:
         _passing(index, request.options.filter)  # a wrong key is said before a model is loaded
-    notice(f"loading {index.vectors.manifest.encoder['reference']['model']} …")
-    _ = index.encoder
+    if request.options.mode != "bm25":
+        notice(f"loading {index.vectors.manifest.encoder['reference']['model']} …")
+        _ = index.encoder
     notice(f"{index.vectors.manifest.documents:,} documents; :help for help")
     session: PromptSession[str] = PromptSession(history=_history())
     last: Result | None = None
@@ -254,9 +262,11 @@ def _command(line: str, index: Index, request: Request, last: Result | None) -> 
         passing = _passing(index, rest) if rest else there
         now = replace(now, filter=rest or None)
         notice(f"{passing:,} of {there:,} documents pass")
-    elif name == "hybrid":
-        now = replace(now, hybrid=False if now.hybrid else FusionOptions(hybrid=True).of(index.vectors) or False)
-        notice("BM25 beside the vectors" if now.hybrid else "vectors alone")
+    elif name in ("mode", "hybrid"):
+        wanted = rest if name == "mode" else "dense" if now.mode == "hybrid" else "hybrid"
+        mode, fusion = FusionOptions(mode=wanted).chosen(index.vectors)
+        now = replace(now, mode=mode, hybrid=fusion if mode == "hybrid" else None)
+        notice(SAID[mode])
     elif name == "rerank":
         now = replace(now, rerank=RerankOptions(rerank=rest or None).load())
         notice(f"the best {now.rerank_depth} hits are reranked by {rest}" if rest else "no reranking")

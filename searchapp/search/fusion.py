@@ -1,4 +1,4 @@
-"""Two rankings into one: reciprocal ranks, or normalised scores with a weight."""
+"""Two rankings into one: reciprocal ranks, or scores on a common scale with a weight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from searchapp.index.storage.manifest import Lexical
 from searchapp.search.ranking import Stage
 
 METHODS = ("rrf", "weighted")
-NORMALISATIONS = ("minmax", "zscore")
+NORMALISATIONS = ("minmax", "zscore", "spread")
 DEPTH = 1_000  # candidates each side gives; scores are normalised over them, so it belongs to a tuned weight
 CONSTANT = 60.0  # Cormack, Clarke and Büttcher, SIGIR 2009
 
@@ -25,6 +25,10 @@ class Fusion:
     over the candidates of the query. ``weight`` (0 to 1) is the dense side's, the lexical side has the rest; for rrf
     0.5 is the plain formula, times a half. A document that one side lacks gets nothing from it in rrf, and that side's
     lowest normalised score in ``weighted``. ``depth`` is how many candidates each side gives.
+
+    ``spread`` is another matter: it needs no candidates to normalise over. The cosine counts in standard deviations of
+    the query's cosines with random documents, BM25 as it is (see ``searchapp.search.together``), and what one side has
+    not found is looked up, so that the best are those of all documents; ``depth`` is what each side is asked for first.
     """
 
     method: str = "rrf"
@@ -46,6 +50,27 @@ class Fusion:
         if self.depth < 1:
             raise SearchAppError(f"fusion depth is {self.depth}; expected at least 1 candidate of each side")
 
+    @property
+    def is_absolute(self) -> bool:
+        """Whether a document's fused score depends on no other candidate: neither on ranks nor on the range found."""
+        return self.method == "weighted" and self.normalisation == "spread"
+
+    @property
+    def meaning(self) -> str:
+        """What a fused score is, in words."""
+        vectors, words = f"{self.weight:g}", f"{1 - self.weight:g}"
+        if self.method == "rrf":
+            return f"{vectors} / ({self.constant:g} + rank by vectors) + {words} / ({self.constant:g} + rank by BM25)"
+        if self.is_absolute:
+            return f"{vectors} x cosine in standard deviations above a random document + {words} x BM25"
+        how = (
+            "0 to 1 among the candidates" if self.normalisation == "minmax" else "in standard deviations of candidates"
+        )
+        return f"{vectors} x cosine + {words} x BM25, each {how}"
+
+
+DEFAULT = Fusion("weighted", 0.6, "spread", depth=100)  # chosen on queries of many collections: docs/log.md
+
 
 def stored_fusion(part: Lexical) -> Fusion | None:
     """The fusion an index was tuned to; None where it was not."""
@@ -58,14 +83,46 @@ def fuse(dense: Stage, lexical: Stage, fusion: Fusion, k: int) -> tuple[np.ndarr
 
     A side of weight 0 still gives candidates, which then stand below those of the other side.
     """
+    if fusion.is_absolute:
+        raise SearchAppError(
+            "the fusion spread looks scores up in an index; fuse two rankings by rrf, weighted or zscore"
+        )
     count = len(dense.rows)
     scores = np.full((count, k), -np.inf, dtype=np.float32)
     rows = np.full((count, k), -1, dtype=np.int64)
     for query in range(count):
-        union, first, second = sides(dense, lexical, fusion, query)
+        union, first, second = _leading(dense, lexical, fusion, query, k) or sides(dense, lexical, fusion, query)
         points = blend(first, second, fusion.weight)
         (scores[query],), (rows[query],) = ordered(points[None], union[None], k)
     return scores, rows
+
+
+def _leading(
+    dense: Stage, lexical: Stage, fusion: Fusion, query: int, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """``sides`` of those rows alone that can be among the k best by ranks; None where that may be any row.
+
+    The k-th best has at least what the k-th rank of one side is given. A row beyond rank m on both sides gets no more
+    than 1 / (constant + 1 + m) from them together, because their weights add up to 1.
+    """
+    if fusion.method != "rrf":
+        return None
+    sided = [rows[rows >= 0] for rows in (dense.rows[query], lexical.rows[query])]
+    weights = [fusion.weight, 1 - fusion.weight]
+    given = max(
+        weight / (fusion.constant + k) if len(rows) >= k else 0.0 for rows, weight in zip(sided, weights, strict=True)
+    )
+    if not given > 0 or (most := 1 / (given * (1 - 1e-6)) - fusion.constant + 1) >= max(map(len, sided)):
+        return None
+    leading = np.sort(np.concatenate([rows[: int(most)] for rows in sided]))
+    union = leading[np.flatnonzero(np.diff(leading, prepend=-1))]
+    parts = []
+    for rows in sided:
+        keys = np.sort(rows << 32 | np.arange(len(rows)))  # row, then rank
+        found = keys.take(keys.searchsorted(union << 32), mode="clip") if len(keys) else np.full(len(union), -1)
+        ranks = found & (2**32 - 1)
+        parts.append(np.where(found >> 32 == union, 1 / (fusion.constant + 1 + ranks), 0.0))
+    return union, parts[0], parts[1]
 
 
 def blend(dense: np.ndarray, lexical: np.ndarray, weight: float) -> np.ndarray:

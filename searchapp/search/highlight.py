@@ -37,8 +37,11 @@ class Highlight:
     continues: bool = False
 
 
-def highlights(encoder: Encoder, analyzer: Analyzer, query: str, texts: Sequence[str]) -> list[Highlight]:
-    """For each text the passage that fits the query best, and in it the sentence that does, as a ``Judge`` has it."""
+def highlights(encoder: Encoder | None, analyzer: Analyzer, query: str, texts: Sequence[str]) -> list[Highlight]:
+    """For each text the passage that fits the query best, and in it the sentence that does, as a ``Judge`` has it.
+
+    Without an encoder the words alone decide.
+    """
     judge = Judge(encoder, analyzer, query)
     begins = [heading_end(text) for text in texts]
     passages = judge.best(texts, [_passages(text, begin) for text, begin in zip(texts, begins, strict=True)])

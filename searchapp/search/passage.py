@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -80,18 +79,22 @@ class Judge:
     """Says which part of a text fits a query best: by its cosine, plus ``WORDS`` times the share of terms it has.
 
     The terms are those of the query, as the analyzer makes them. Only parts whose share is within ``NEARLY`` of the
-    best one are encoded; the query once, and only where there is a choice.
+    best one are encoded; the query once, and only where there is a choice. Without an encoder the words alone decide.
     """
 
-    def __init__(self, encoder: Encoder, analyzer: Analyzer, query: str) -> None:
+    def __init__(self, encoder: Encoder | None, analyzer: Analyzer, query: str) -> None:
         self._encoder = encoder
         self._analyzer = analyzer
         self._query = query
+        self._question: np.ndarray | None = None
         self._asked = frozenset(analyzer.query_terms(query))
 
-    @cached_property
-    def _question(self) -> np.ndarray:
-        found: np.ndarray = self._encoder.encode_queries([self._query])[0]
+    def _cosines(self, texts: Sequence[str]) -> list[float]:
+        if self._encoder is None:
+            return [0.0] * len(texts)
+        if self._question is None:
+            self._question = self._encoder.encode_queries([self._query])[0]
+        found: list[float] = (self._encoder.encode_documents(list(texts)) @ self._question).tolist()
         return found
 
     def best(self, texts: Sequence[str], parts: Sequence[Sequence[Snippet]]) -> list[Snippet]:
@@ -105,7 +108,7 @@ class Judge:
         ]
         if not flat:
             return [next(iter(several)) for several in chosen]
-        cosines = iter((self._encoder.encode_documents(flat) @ self._question).tolist())
+        cosines = iter(self._cosines(flat))
         found = []
         for several in chosen:
             close = [next(cosines) if len(several) > 1 else 0.0 for _ in several]

@@ -16,8 +16,9 @@ from searchapp.index import Filter, VectorIndex
 from searchapp.index.encoder_match import recorded_encoder, require_match
 from searchapp.progress import Progress
 from searchapp.rerank import Reranker, load_reranker
-from searchapp.search.fusion import Fusion, stored_fusion
+from searchapp.search.fusion import Fusion
 from searchapp.search.hit import Answer, Hit, Place
+from searchapp.search.mode import chosen, meaning
 from searchapp.search.pipeline import RERANKED, Plan, run
 from searchapp.search.ranking import Stage
 
@@ -26,20 +27,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How queries are answered; the defaults are a plain dense search.
+    """How queries are answered; the default is the best the index has.
 
+    ``mode`` says which sides answer: ``dense`` (vectors), ``bm25`` (words; no model is loaded), ``hybrid`` (both), or
+    ``auto``: hybrid where the index has the words of its documents counted, else dense. ``hybrid`` is a fusion for the
+    mode hybrid, or True for that mode as the index was tuned, else by default; False is the mode dense.
     ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
-    rescore, ``instruction`` what the encoder puts before each query. ``hybrid`` fuses the ranking with that of BM25:
-    True as the index was tuned, or else by reciprocal ranks. ``rerank`` is a reranker, or the model to load one from
-    (see ``searchapp.rerank``), for the best ``rerank_depth`` hits.
+    rescore, ``instruction`` what the encoder puts before each query. ``rerank`` is a reranker, or the model to load one
+    from (see ``searchapp.rerank``), for the best ``rerank_depth`` hits.
     """
 
     filter: str | None = None
     candidates: int | None = None
     instruction: str | None = None
-    hybrid: bool | Fusion = False
+    hybrid: bool | Fusion | None = None
     rerank: str | Reranker | None = None
     rerank_depth: int = RERANKED
+    mode: str = "auto"
 
 
 class Index:
@@ -124,18 +128,20 @@ class Index:
         if asked.instruction is not None:
             _require_unicode("instruction", asked.instruction)
         index = self.vectors  # the one state that this request sees, whatever a refresh in another thread does
+        mode, fusion = chosen(index, asked.mode, asked.hybrid)
         plan = Plan(
             k=k,
             candidates=asked.candidates,
-            fusion=_fusion(index, asked.hybrid),
+            fusion=fusion,
+            dense=mode != "bm25",
             rerank_depth=asked.rerank_depth,
             filter=Filter(asked.filter) if asked.filter else None,
         )
         if asked.rerank is not None:
             plan = replace(plan, reranker=self._reranker(asked.rerank))
-        encoder = self.encoder
+        encoder = self.encoder if plan.dense else None  # loaded before the clock starts
         began = time.perf_counter()
-        vectors = encoder.encode_queries(list(queries), asked.instruction)
+        vectors = encoder.encode_queries(list(queries), asked.instruction) if encoder is not None else None
         encoded = time.perf_counter()
         stages = run(index, queries, vectors, plan, progress)
         hits = [_hits(index, stages, number) for number in range(len(queries))]
@@ -143,7 +149,9 @@ class Index:
         searched = time.perf_counter() - encoded - spent
         for stage in stages:
             log.debug("%s: %d queries in %.1f ms", stage.name, len(queries), 1000 * stage.seconds)
-        return [Answer(*pair, encoded - began, searched, spent) for pair in zip(queries, hits, strict=True)]
+        said = meaning(mode, fusion, plan.reranker.name if plan.reranker is not None else None)
+        times = encoded - began, searched, spent
+        return [Answer(*pair, *times, mode, said) for pair in zip(queries, hits, strict=True)]
 
     def _reranker(self, given: str | Reranker) -> Reranker:
         if not isinstance(given, str):
@@ -154,13 +162,6 @@ class Index:
             return self._rerankers[given]
 
 
-def _fusion(index: VectorIndex, hybrid: bool | Fusion) -> Fusion | None:
-    if not hybrid:
-        return None
-    lexical = index.lexical  # an index without words is refused here, before a model is loaded
-    return hybrid if isinstance(hybrid, Fusion) else stored_fusion(lexical.part) or Fusion()
-
-
 def _hits(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hit, ...]:
     last, found = stages[-1], []
     for place, row in enumerate(last.rows[query].tolist()):
@@ -169,7 +170,8 @@ def _hits(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hit,
             places = {
                 stage.name: Place(rank, score)
                 for stage in stages
-                if (rank := stage.rank(query, row)) is not None and (score := stage.score(query, row)) is not None
+                for rank, score in [stage.place(query, row)]
+                if score is not None
             }
             score = float(last.scores[query, place])
             found.append(Hit(document.id, score, document.title, document.text, document.metadata, last.name, places))

@@ -134,9 +134,21 @@ def test_history_is_kept_in_memory_where_home_cannot_be_written(tmp_path: Path, 
 
 def test_hybrid_and_rerank_are_switched_on_and_off(typed, tiny_model: Path) -> None:
     outcome = typed(
-        ":hybrid", "bees", ":hybrid", "bees", f":rerank {tiny_model}", ":rerank no/such/model", ":rerank", ":quit"
+        "bees",
+        ":hybrid",
+        "bees",
+        ":hybrid",
+        "fox",
+        ":mode bm25",
+        "bees",
+        f":rerank {tiny_model}",
+        ":rerank no/such/model",
+        ":rerank",
+        ":quit",
     )
     assert outcome.code == 0
-    assert outcome.out.count("BM25") == 1, "shown while it is on"
+    first, second, third, last = outcome.out.split("» ")[1:]
+    assert "x BM25" in first and "BM25" not in second and "x BM25" in third, "both unless switched off"
+    assert "score: BM25\n" in last and "cosine" not in last
     for words in ("BM25 beside the vectors", "vectors alone", "model 'no/such/model' does not exist", "no reranking"):
         assert words in outcome.err

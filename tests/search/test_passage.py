@@ -65,6 +65,7 @@ def test_words_decide_between_parts_that_are_equally_close() -> None:
     parts = sentences(text, Snippet(0, len(text)))
     (found,) = Judge(Constant(), Analyzer(), "why do bees dance").best([text], [parts])
     assert text[found.start : found.end] == "The bees were dancing."
+    assert Judge(None, Analyzer(), "why do bees dance").best([text], [parts]) == [found], "without a model"
     (first,) = Judge(Constant(), Analyzer(), "the of").best([text], [parts])
     assert first == parts[0]
 
