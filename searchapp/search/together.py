@@ -16,7 +16,7 @@ deeper.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from searchapp.search.ranking import Stage
 
 DEEPER = 4  # times as many rows, where the first ones leave open which are the best
 SETTLED = 100  # hits that are certain to be the best; a ranking that goes on below them takes what has been found
+SLACK = 1e-4  # by which looked-up scores may differ from found ones: they are summed in another order
 LEAST = 1e-6  # standard deviation below which cosines are equal, and the vectors say nothing
 
 
@@ -105,8 +106,8 @@ def spread(index: VectorIndex, vectors: np.ndarray) -> tuple[np.ndarray, np.ndar
     cosines = unit(np.array(vectors, dtype=np.float32, order="C")) @ sample.T
     if sample.shape[0] == 0:
         return np.zeros(len(vectors)), np.ones(len(vectors))
-    deviations = cosines.std(axis=1, dtype=np.float64)
-    return cosines.mean(axis=1, dtype=np.float64), np.where(deviations > LEAST, deviations, 1.0)
+    deviations = cosines.std(axis=1).astype(np.float64)
+    return cosines.mean(axis=1).astype(np.float64), np.where(deviations > LEAST, deviations, 1.0)
 
 
 def _found(dense: Stage, lexical: Stage, query: int) -> Found:
@@ -124,19 +125,33 @@ def _fused(
     sides: Sides, query: int, found: Found, scale: tuple[float, float], weight: float, k: int
 ) -> Together | None:
     """The k best of what was found; None where a row that was not found may be among the first of them."""
-    rows = np.union1d(found.dense, found.lexical)
-    cosines = _completed(rows, found.dense, found.cosines, lambda lacking: _cosines(sides, query, lacking))
-    points = _completed(
-        rows, found.lexical, found.points, lambda lacking: sides.index.lexical.scores(sides.queries[query], lacking)
-    )
     mean, deviation = scale
-    both = weight * (cosines - mean) / deviation + (1 - weight) * points
-    scores, best = ordered(both[None], rows[None], k)
-    if found.asked < sides.index.manifest.documents and len(found.dense) >= found.asked:
-        last = float(found.points[-1]) if len(found.lexical) >= found.asked else 0.0
-        most = weight * (float(found.cosines[-1]) - mean) / deviation + (1 - weight) * last
-        if not scores[0, min(k, SETTLED) - 1] > most:
-            return None
+    is_all = found.asked >= sides.index.manifest.documents or len(found.dense) < found.asked
+    last = float(found.points[-1]) if len(found.lexical) >= found.asked else 0.0
+    lowest = float(found.cosines[-1]) if len(found.dense) else 0.0
+
+    def blend(cosines: np.ndarray, points: np.ndarray) -> np.ndarray:
+        both: np.ndarray = weight * (cosines - mean) / deviation + (1 - weight) * points
+        return both
+
+    rows = np.union1d(found.dense, found.lexical)
+    cosines = _placed(rows, found.dense, found.cosines)
+    points = _placed(rows, found.lexical, found.points) if last > 0 else _placed(rows, found.lexical, found.points, 0.0)
+    no_cosine, no_points = np.isnan(cosines), np.isnan(points)
+    sure = blend(cosines, np.where(no_points, 0.0, points))[~no_cosine]  # at least; no word counts against a document
+    if len(sure) >= k:
+        most = blend(np.where(no_cosine, lowest, cosines), np.where(no_points, last, points))
+        kept = most >= np.partition(sure, len(sure) - k)[len(sure) - k] - SLACK
+        rows, cosines, points = rows[kept], cosines[kept], points[kept]
+        no_cosine, no_points = no_cosine[kept], no_points[kept]
+    if no_cosine.any():
+        cosines[no_cosine] = _cosines(sides, query, rows[no_cosine])
+    if no_points.any():
+        points[no_points] = sides.index.lexical.scores(sides.queries[query], rows[no_points])
+    scores, best = ordered(blend(cosines, points)[None], rows[None], k)
+    beyond = weight * (lowest - mean) / deviation + (1 - weight) * last
+    if not is_all and not scores[0, min(k, SETTLED) - 1] > beyond:
+        return None
     hits = best[0][best[0] >= 0]
     places = np.searchsorted(rows, hits)
     return Together(
@@ -147,15 +162,10 @@ def _fused(
     )
 
 
-def _completed(
-    rows: np.ndarray, known: np.ndarray, scores: np.ndarray, look_up: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """The score of each row in float64: known ones, and the others looked up."""
-    result = np.full(len(rows), np.nan)
+def _placed(rows: np.ndarray, known: np.ndarray, scores: np.ndarray, other: float = np.nan) -> np.ndarray:
+    """The score of each row (ascending) in float64, ``other`` where it is not among the known ones."""
+    result = np.full(len(rows), other)
     result[np.searchsorted(rows, known)] = scores
-    lacking = np.isnan(result)
-    if lacking.any():
-        result[lacking] = look_up(rows[lacking])
     return result
 
 

@@ -98,4 +98,6 @@ def test_the_defaults_are_those_of_the_library() -> None:
     assert (asked.reranking.rerank_depth, asked.filter) == (SearchOptions.rerank_depth, SearchOptions.filter)
     assert (RerankOptions().load(), FusionOptions().of(None)) == (None, None)
     wanted = Request()
-    assert RetrievalOptions().request(tuple(wanted.metrics), None) == Request(tuple(wanted.metrics))
+    assert FusionOptions().mode == SearchOptions.mode == "auto"
+    plain = RetrievalOptions(fusing=FusionOptions(mode="dense"))
+    assert plain.request(tuple(wanted.metrics), None) == Request(tuple(wanted.metrics))

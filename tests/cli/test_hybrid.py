@@ -121,7 +121,7 @@ def test_a_fusion_is_tuned_and_kept(run, collection: Path, tiny_model: Path, tmp
     (tried,) = lines(run("evaluate", "tune-fusion", collection, "--index", place, "--json"))
     assert list(tried) == ["results"]
     dense, words, *fused = [(one["setting"], one["metrics"]["nDCG@10"]) for one in tried["results"]]
-    assert (dense[0]["method"], words[0]["method"]) == ("dense", "bm25") and len(fused) == 63
+    assert (dense[0]["method"], words[0]["method"]) == ("dense", "bm25") and len(fused) == 84
     assert words[1] == {"value": 1.0, "low": 1.0, "high": 1.0} and dense[1]["value"] < 1
     [(chosen, reached)] = [one for one in fused if one[0]["best"]]
     assert reached["value"] == max(values["value"] for _, values in fused) == 1.0
@@ -129,7 +129,9 @@ def test_a_fusion_is_tuned_and_kept(run, collection: Path, tiny_model: Path, tmp
     shown = run("evaluate", "tune-fusion", collection, "--index", place, "--store")
     assert "best (*): " in shown.out and " --weight " in shown.out and "kept in" in shown.out
     best = chosen["fusion"]
-    method, weight = "zscore" if best["normalisation"] == "zscore" else best["method"], best["weight"]
+    method, weight = best["method"], best["weight"]
+    if method == "weighted":
+        method = {"spread": "spread", "zscore": "zscore", "minmax": "weighted"}[best["normalisation"]]
     tuned = lines(run("search", place, "find w7", "--hybrid", "--json"))
     same = lines(run("search", place, "find w7", "--hybrid", "--json", "--fusion", method, "--weight", weight))
     assert tuned == same and tuned[0]["id"] == "w7"

@@ -150,7 +150,7 @@ def test_only_its_own_section_of_a_file_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--weight", "0.3"), "add --hybrid"),
+        (("--mode", "dense", "--weight", "0.3"), "add --hybrid"),
         (("--hybrid", "--weight", "3"), "fusion weight is 3"),
         (("--hybrid", "--fusion", "no"), "fusion 'no' is unknown"),
         (("--model", "a", "--model", "b", "--adapter", "c"), "--adapter was given with 2 models"),
