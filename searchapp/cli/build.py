@@ -11,6 +11,7 @@ import typer
 from searchapp.cli import options
 from searchapp.cli.console import notice
 from searchapp.cli.describe import report
+from searchapp.cli.hints import say_what_to_ask
 from searchapp.cli.options import INDEX, OUTPUT, EncoderOptions, TargetOptions
 from searchapp.cli.signatures import command, option, options_from
 
@@ -25,7 +26,7 @@ class IndexOptions:
     pca: str | None = option(None, options.PCA, INDEX)
     factory: str = option("auto", f"{options.FACTORY}.", INDEX)
     targets: TargetOptions = TargetOptions()
-    lexical: bool = option(True, "Count the words too, for BM25 and --hybrid.", INDEX)
+    lexical: bool = option(True, "Count the words too, for BM25 and hybrid search.", INDEX)
     language: str | None = option(None, options.LANGUAGE, INDEX)
     name: tuple[str, ...] = option(
         (),
@@ -94,3 +95,5 @@ def build(
     with Bar() as bar:
         summary = build_index(sources, index, loaded, settings, progress=bar)
     report(index, summary)
+    if not summary.already_done:
+        say_what_to_ask(index)

@@ -17,8 +17,11 @@ NOTICES = "searchapp.cli"  # the logger of what the program itself says
 # Our own codes travel as surrogates, which no document can hold: `say` alone makes escapes, so none comes from a text.
 BOLD, DIM, GREEN, RED, RESET = "\ud801", "\ud802", "\ud803", "\ud804", "\ud800"
 ESCAPES = {BOLD: "\x1b[1m", DIM: "\x1b[2m", GREEN: "\x1b[32m", RED: "\x1b[31m", RESET: "\x1b[0m"}
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # C0 but for tab and newline, DEL, C1
-NO_JSON = re.compile("[\x7f-\x9f\ud800-\udfff]")  # what json.dumps leaves as it is and a terminal must not get
+ORDERING = "\u202a-\u202e\u2066-\u2069"  # they show what follows them, on a line also ours, in another order
+CONTROLS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{ORDERING}]")  # C0 but for tab and newline, DEL, C1
+NO_JSON = re.compile(
+    f"[\x7f-\x9f\ud800-\udfff{ORDERING}]"
+)  # what json.dumps leaves as it is and a terminal must not get
 
 
 class OutputClosedError(Exception):
@@ -26,7 +29,10 @@ class OutputClosedError(Exception):
 
 
 def plain(text: str) -> str:
-    """Drop the control characters, which a terminal would obey; lone surrogates, as in odd paths, become ``?``."""
+    """Drop what a terminal would obey: control characters, and those that reorder a line.
+
+    Lone surrogates, as in odd paths, become ``?``.
+    """
     return CONTROLS.sub("", text).encode("utf-8", "replace").decode("utf-8")
 
 

@@ -12,6 +12,7 @@ import typer
 from searchapp.cli import options
 from searchapp.cli.console import notice, say
 from searchapp.cli.describe import report
+from searchapp.cli.everyday import QUESTIONS, ask_everyday_questions
 from searchapp.cli.hits import show
 from searchapp.cli.signatures import command
 
@@ -51,16 +52,19 @@ def demo(
     opened = Index.open(index, encoder=encoder)
     for answer in opened.answer(QUERIES, k):
         show(opened, answer)
+    notice(f"3. {len(QUESTIONS)} everyday questions: where the right answer stands")
+    ask_everyday_questions(opened)
+    say()
     say("Next:")
     if shutil.which("searchapp") is None:
         say(f"  source {Path(sys.prefix) / 'bin' / 'activate'}")
     for line, what in (
         (f"searchapp search {index}", "your own queries, at a prompt"),
         (f"searchapp search {index} 'parse html' --filter 'kind == \"class\"'", "only what passes"),
-        (f"searchapp search {index} 'kill a child process' --hybrid", "words (BM25) beside vectors"),
+        (f"searchapp search {index} 'kill a child process' --mode dense", "the vectors alone, without words (BM25)"),
         ("searchapp build notes/ --index indexes/notes", "your own folder of text or Markdown"),
         ("searchapp build docs.jsonl --index indexes/docs --pca 128", "or JSONL, Parquet, CSV"),
         (f"searchapp add {index} notes/", "into the index that is there; delete and compact follow"),
-        ("searchapp evaluate retrieval path/to/beir-folder --hybrid", "how good is it?"),
+        ("searchapp evaluate retrieval path/to/beir-folder", "how good is it?"),
     ):
         say(f"  {line}\n      {what}")

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from searchapp.cli.console import BOLD, DIM, GREEN, say, say_json, seconds_text, style, width
+from searchapp.cli.cells import cells, clip, lines
+from searchapp.cli.console import BOLD, DIM, GREEN, plain, plural, say, say_json, seconds_text, style, width
+from searchapp.cli.places import place_of
 
 if TYPE_CHECKING:
-    from searchapp.search import Answer, Hit, Index
+    from searchapp.index.storage.manifest import Manifest
+    from searchapp.search import Answer, Group, Hit, Index
 
 PLAIN = ("exact", "compressed", "rescored")  # stages whose scores are cosines
-NAMES = {"exact": "vectors", "compressed": "vectors", "rescored": "vectors", "bm25": "BM25"}
+ALONE = (*PLAIN, "bm25")  # stages with one side, whose scores are shown as they are
+NAMES = {"exact": "cosine", "compressed": "cosine, compressed", "rescored": "cosine", "bm25": "BM25"}
+BARE = "rank by"  # in what a score means: it comes of ranks
+INDENT = " " * 12
+NAMED = 3  # copies of a text
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-def show_json(answer: Answer) -> None:
-    """One JSON line for each hit; ``stage`` says what its score is, ``places`` where it stood in the stages before."""
+def show_json(answer: Answer, groups: Sequence[Group] | None = None, like: str | None = None) -> None:
+    """One JSON line for each hit; ``stage`` says what its score is, ``places`` where it stood in the stages before.
+
+    For groups also ``passages``, how many of its file were found, and ``copies``, the ids of equal texts. ``like`` is
+    the id that took the place of a query.
+    """
     for rank, hit in enumerate(answer.hits, 1):
-        line = {
-            "query": answer.query,
+        line: dict[str, Any] = {"query": answer.query} if like is None else {"like": like}
+        line |= {
             "rank": rank,
             "id": hit.id,
             "score": hit.score,
@@ -30,27 +41,70 @@ def show_json(answer: Answer) -> None:
         if hit.stage not in PLAIN:
             line["stage"] = hit.stage
             line["places"] = {name: {"rank": at.rank, "score": at.score} for name, at in hit.places.items()}
+        if groups is not None:
+            line["passages"] = 1 + len(groups[rank - 1].more)
+            line["copies"] = [copy.id for copy in groups[rank - 1].copies]
         say_json(line)
 
 
-def show(index: Index, answer: Answer, passages: bool = True) -> None:
-    """Print the hits of one query: rank, score, title, id, and the passage that fits best."""
-    say(style(f"» {answer.query}", BOLD, GREEN))
+def show(
+    index: Index,
+    answer: Answer,
+    passages: bool = True,
+    groups: Sequence[Group] | None = None,
+    like: str | None = None,
+) -> None:
+    """Print the hits of one query: rank, score, title, place, id, and the passage that fits best.
+
+    ``groups`` says what else each hit stands for, ``like`` is the id that took the place of a query.
+    """
+    asked = answer.query if like is None else f"like {like}"
+    say(style(f"» {' '.join(asked.split())}", BOLD, GREEN))
     if not answer.hits:
         say("  nothing passes")
-    snippets = _snippets(index, answer, passages)
-    for rank, (hit, snippet) in enumerate(zip(answer.hits, snippets, strict=True), 1):
-        title = name_of(hit)
-        label = "" if title == hit.id else "  " + style(hit.id, DIM)
-        say(f"{rank:>3}  {_worth(hit, answer)}  {style(textwrap.shorten(title, width() - 14), BOLD)}{label}")
-        for line in textwrap.wrap(snippet, width() - 12, max_lines=3, placeholder=" …"):
-            say(" " * 12 + line)
-        if hit.stage not in PLAIN:
-            say(style(" " * 12 + _parts(hit), DIM))
-    spent = [f"encode {seconds_text(answer.encode_seconds)}", f"search {seconds_text(answer.search_seconds)}"]
+    snippets = _snippets(index, answer, passages, width() - len(INDENT))
+    for rank, (hit, shown) in enumerate(zip(answer.hits, snippets, strict=True), 1):
+        group = groups[rank - 1] if groups is not None else None
+        place = place_of(index.vectors.manifest, hit)
+        say(f"{rank:>3}  {_worth(hit, answer)}  {_heading(hit, group, place)}")
+        if place:
+            fits = cells(f"{place}  {hit.id}") <= width() - len(INDENT)
+            say(INDENT + place + ("  " if fits else "\n" + INDENT) + style(hit.id, DIM))
+        for line in shown:
+            say(INDENT + line)
+        if group is not None and group.copies:
+            for line in _copies(index.vectors.manifest, group):
+                say(style(INDENT + line, DIM))
+        if hit.stage not in ALONE:
+            say(style(INDENT + _parts(hit), DIM))
+    if answer.hits and answer.hits[0].stage != "exact":
+        say(style(f"     score: {answer.meaning}{_bar_says(answer)}", DIM))
+    spent = [f"encode {seconds_text(answer.encode_seconds)}"] if answer.query else []
+    spent += [f"search {seconds_text(answer.search_seconds)}"]
     spent += [f"rerank {seconds_text(answer.rerank_seconds)}"] if answer.rerank_seconds else []
     say(style(f"     {', '.join(spent)}", DIM))
     say()
+
+
+def _heading(hit: Hit, group: Group | None, place: str) -> str:
+    """The title, as much of it as fits; how many passages; the id, where no place is shown that has it."""
+    count = f"  ({1 + len(group.more)} passages)" if group is not None and group.more else ""
+    title = name_of(hit)
+    shown = style(clip(plain(title), width() - 14 - len(count)), BOLD) + style(count, DIM)
+    return shown if title == hit.id or place else f"{shown}  {style(hit.id, DIM)}"
+
+
+def _copies(manifest: Manifest, group: Group) -> list[str]:
+    """Where else the text stands, each file by its best passage: the first of them, and how many more."""
+    from searchapp.search.groups import file_of
+
+    names: dict[str, str] = {}
+    for copy in group.copies:
+        names.setdefault(file_of(copy) or copy.id, place_of(manifest, copy) or copy.id)
+    rest = len(names) - NAMED
+    named = ", ".join(list(names.values())[:NAMED])
+    text = " ".join(plain(f"same text: {named}" + (f" and {plural(rest, 'other')}" if rest > 0 else "")).split())
+    return [text[start:end] for start, end in lines(text, width() - len(INDENT))]
 
 
 def name_of(hit: Hit) -> str:
@@ -60,37 +114,57 @@ def name_of(hit: Hit) -> str:
 
 
 def _worth(hit: Hit, answer: Answer) -> str:
-    """A cosine as it is; a score whose size says nothing by itself as a bar, empty at 0 or at the last hit's below it.
+    """A score that has a scale as it is; one whose size says nothing as a bar.
 
-    Five columns either way.
+    The bar is empty at 0, or at the last hit's score where that is below it. Five columns either way, and a line below
+    the hits says what they are.
     """
     if hit.stage in PLAIN:
         return f"{hit.score:.3f}"
+    if not _is_bar(hit, answer):
+        return f"{hit.score:5.2f}"
     scores = [other.score for other in answer.hits]
     low, high = min(0.0, *scores), max(scores)
     full = round(8 * 5 * (hit.score - low) / (high - low)) if high > low else 0
     return ("█" * (full // 8) + EIGHTHS[full % 8]).strip().ljust(5)
 
 
+def _is_bar(hit: Hit, answer: Answer) -> bool:
+    """Ranks and rerankers give scores without a scale."""
+    return hit.stage == "reranked" or (hit.stage == "fused" and BARE in answer.meaning)
+
+
+def _bar_says(answer: Answer) -> str:
+    """What the bars are, where there are any."""
+    return "; a full bar is the best hit's" if _is_bar(answer.hits[0], answer) else ""
+
+
 def _parts(hit: Hit) -> str:
-    """What each stage gave a hit, best rank 1: ``vectors 0.612 (3) · BM25 12.4 (1) · fused (2)``."""
-    return " · ".join(
-        f"{NAMES.get(name, name)} ({at.rank})"
-        if name == "fused"
-        else f"{NAMES.get(name, name)} {at.score:.3g} ({at.rank})"
-        for name, at in hit.places.items()
-    )
+    """What each stage gave a hit, with its rank: ``cosine 0.612 (rank 3) · BM25 12.4 (rank 1) · fused (rank 2)``.
+
+    A score without a rank was looked up: that side was not asked so deep.
+    """
+    parts = []
+    for name, at in hit.places.items():
+        score = "" if name == "fused" else f" {at.score:.3g}"
+        parts.append(f"{NAMES.get(name, name)}{score}" + ("" if at.rank is None else f" (rank {at.rank})"))
+    return " · ".join(parts)
 
 
-def _snippets(index: Index, answer: Answer, passages: bool) -> list[str]:
-    from searchapp.search import best_passages
+def _snippets(index: Index, answer: Answer, passages: bool, columns: int) -> list[list[str]]:
+    """The lines shown of each hit: the passage that fits best, marked; or the beginning, where no model is asked."""
+    from searchapp.cli.snippet import snippet
+    from searchapp.index import Analyzer
+    from searchapp.index.lexical.bm25 import analyzer_of
+    from searchapp.search import highlights
+    from searchapp.search.highlight import beginnings
 
     texts = [hit.text for hit in answer.hits]
-    if not passages:
-        return [" ".join(text.split()) for text in texts]
-    chosen = best_passages(index.encoder, answer.query, texts)
-    snippets = []
-    for text, passage in zip(texts, chosen, strict=True):
-        before = "… " if passage.start > 0 else ""
-        snippets.append(before + " ".join(text[passage.start : passage.end].split()))
-    return snippets
+    part = index.vectors.manifest.lexical
+    analyzer = analyzer_of(part) if part is not None else Analyzer()
+    if passages and answer.query:
+        encoder = None if answer.mode == "bm25" else index.encoder  # no model is loaded for what was found without
+        marked = highlights(encoder, analyzer, answer.query, texts)
+    else:
+        marked = beginnings(analyzer, answer.query, texts)
+    return [snippet(text, one, columns) for text, one in zip(texts, marked, strict=True)]

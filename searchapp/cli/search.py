@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,25 +12,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.console import BOLD, complain, notice, say, style
+from searchapp.cli.console import BOLD, complain, notice, plain, say, style
 from searchapp.cli.hits import name_of, show, show_json
 from searchapp.cli.lists import input_lines
 from searchapp.cli.options import OUTPUT, SEARCH, FusionOptions, RerankOptions
 from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.which import index_and_queries
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
-    from searchapp.search import Answer, Index, SearchOptions
+    from searchapp.search import Answer, Group, Hit, Index, SearchOptions
 
+WORDS = "An index directory, else the only one under indexes/; then queries."
+LIKE = "Documents like the one with this id, by its stored vector; itself is left out."
 HELP = """type a query, or
   :k 20            hits to show
+  :mode MODE       auto, dense (vectors), bm25 (words) or hybrid (both)
   :hybrid          BM25 beside the vectors; again: vectors alone
   :rerank MODEL    put the best hits in a reranker's order; without MODEL: not
   :filter EXPR     only documents whose metadata pass; without EXPR: all
   :show N          the whole text of hit N
+  :like N          more like hit N
   :help  :quit"""
+
+
+SAID = {"dense": "vectors alone", "bm25": "BM25 alone", "hybrid": "BM25 beside the vectors"}
 
 
 @dataclass(frozen=True)
@@ -43,61 +52,112 @@ class QueryOptions:
     fusing: FusionOptions = FusionOptions()
     reranking: RerankOptions = RerankOptions()
     passages: bool = option(True, "Show the passage that fits best, not the beginning.", OUTPUT)
+    group: str | None = option(
+        None,
+        "file: passages of a file are one hit, as are equal texts; or none. Default: file; with --json: none.",
+        OUTPUT,
+    )
 
-    def request(self, index: Index, device: str) -> Request:
+    def request(self, index: Index, device: str, json: bool = False) -> Request:
         """What is asked of an index. Raises SearchAppError."""
         from searchapp.search import SearchOptions
+        from searchapp.search.groups import is_one_file
 
+        if self.group not in (None, "file", "none"):
+            raise SearchAppError(f"--group {self.group!r} is unknown; expected file or none")
+        mode, fusion = self.fusing.chosen(index.vectors)
         return Request(
             self.k,
             SearchOptions(
                 filter=self.filter,
                 candidates=self.candidates,
                 instruction=self.instruction,
-                hybrid=self.fusing.of(index.vectors) or False,
+                mode=mode,
+                hybrid=fusion if mode == "hybrid" else None,
                 rerank=self.reranking.load(device),
                 rerank_depth=self.reranking.rerank_depth,
             ),
             self.passages,
+            not json and not is_one_file(index.vectors) if self.group is None else self.group == "file",
         )
 
 
 @dataclass(frozen=True)
 class Request:
-    """How the next query is answered, and whether its passages are shown."""
+    """How the next query is answered, and whether its passages are shown and those of one file are one hit."""
 
     k: int
     options: SearchOptions
     passages: bool
+    folds: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """An answer as it is shown: what its hits stand for, where they are groups; the id asked with, if no query."""
+
+    answer: Answer
+    groups: list[Group] | None = None
+    like: str | None = None
+
+    def show(self, index: Index, request: Request, json: bool) -> None:
+        """Print it."""
+        if json:
+            show_json(self.answer, self.groups, self.like)
+        else:
+            show(index, self.answer, request.passages, self.groups, self.like)
 
 
 @command(
+    "searchapp search 'kill a child process'",
     "searchapp search indexes/notes",
-    "searchapp search indexes/notes 'kill a child process' -k 5 --hybrid",
+    "searchapp search indexes/notes 'kill a child process' -k 5 --mode dense",
+    "searchapp search indexes/notes --like notes/todo.md#1a2b3c4d5e",
     "searchapp search indexes/notes --filter 'year >= 2020' --json < queries.txt",
 )
 @options_from("asked", QueryOptions())
 def search(
-    index: options.Directory,
     asked: QueryOptions,
-    queries: Annotated[list[str] | None, typer.Argument(metavar="[QUERY]...", show_default=False)] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[INDEX] [QUERY]...", help=WORDS)] = None,
+    like: Annotated[str | None, typer.Option(help=LIKE, rich_help_panel=SEARCH)] = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
     """Search an index. Without a query: a prompt; or queries line by line from standard input."""
     from searchapp.search import Index
 
+    index, queries, is_named = index_and_queries(words or [])
+    if like is not None:
+        _require_like_alone(asked, queries)
+    if not is_named:
+        notice(f"index {index}")
     opened = Index.open(index, device=device)
     for text in opened.vectors.snapshot.notices:
         notice(f"notice: {text}")
-    request = asked.request(opened, device)
-    if queries is None and (sys.stdin is None or not sys.stdin.isatty()):
+    request = asked.request(opened, device, json)
+    if like is not None:
+        _like(opened, like, request).show(opened, request, json)
+        return
+    if not queries and (sys.stdin is None or not sys.stdin.isatty()):
         queries = _read_queries()
-    if queries is not None:
-        for answer in _ask(opened, queries, request):
-            show_json(answer) if json else show(opened, answer, request.passages)
+    if queries:
+        for result in _ask(opened, queries, request):
+            result.show(opened, request, json)
         return
     _prompt(opened, request, json)
+
+
+def _require_like_alone(asked: QueryOptions, queries: list[str]) -> None:
+    """Refuse what says how a query in words is answered, beside ``--like``."""
+    given = {
+        f"the query {queries[0]!r}" if queries else "": bool(queries),
+        "--hybrid": asked.fusing.hybrid,
+        f"--mode {asked.fusing.mode}": asked.fusing.mode not in ("auto", "dense"),
+        "--rerank": asked.reranking.rerank is not None,
+        "--instruction": asked.instruction is not None,
+    }
+    if wrong := next((name for name, is_given in given.items() if is_given), None):
+        raise SearchAppError(f"--like searches with the vector of a document, not with words; leave out {wrong}")
 
 
 def _read_queries() -> list[str]:
@@ -111,11 +171,33 @@ def _read_queries() -> list[str]:
     return queries
 
 
-def _ask(index: Index, queries: list[str], request: Request) -> list[Answer]:
+def _ask(index: Index, queries: list[str], request: Request) -> list[Result]:
     from searchapp.cli.progress import Bar
+    from searchapp.search import answer_groups
 
     with Bar(keep=False) as bar:
-        return index.answer(queries, request.k, request.options, progress=bar)
+        if not request.folds:
+            return [Result(answer) for answer in index.answer(queries, request.k, request.options, progress=bar)]
+
+        def ask(numbers: Sequence[int], depth: int) -> list[Answer]:
+            return index.answer([queries[number] for number in numbers], depth, request.options, progress=bar)
+
+        depth = 0 if request.options.rerank is None else request.options.rerank_depth  # these are scored anyway
+        return [Result(*found) for found in answer_groups(ask, len(queries), request.k, depth)]
+
+
+def _like(index: Index, identifier: str, request: Request) -> Result:
+    """What is like a document. Raises SearchAppError for an id that is not there."""
+    from searchapp.search import answer_groups, like
+
+    filter, candidates = request.options.filter, request.options.candidates
+
+    def ask(_: Sequence[int], depth: int) -> list[Answer]:
+        return [like(index.vectors, identifier, depth, filter=filter, candidates=candidates)]
+
+    if not request.folds:
+        return Result(ask((0,), request.k)[0], like=identifier)
+    return Result(*answer_groups(ask, 1, request.k)[0], like=identifier)
 
 
 def _prompt(index: Index, request: Request, json: bool) -> None:
@@ -123,11 +205,12 @@ def _prompt(index: Index, request: Request, json: bool) -> None:
 
     if request.options.filter:
         _passing(index, request.options.filter)  # a wrong key is said before a model is loaded
-    notice(f"loading {index.vectors.manifest.encoder['reference']['model']} …")
-    _ = index.encoder
+    if request.options.mode != "bm25":
+        notice(f"loading {index.vectors.manifest.encoder['reference']['model']} …")
+        _ = index.encoder
     notice(f"{index.vectors.manifest.documents:,} documents; :help for help")
     session: PromptSession[str] = PromptSession(history=_history())
-    last: Answer | None = None
+    last: Result | None = None
     while True:
         try:
             line = session.prompt("search> ").strip()
@@ -140,11 +223,14 @@ def _prompt(index: Index, request: Request, json: bool) -> None:
         if not line:
             continue
         try:
-            if line.startswith(":"):
+            if line.partition(" ")[0] == ":like":
+                last = _like(index, _hit_at(line, last).id, request)
+                last.show(index, request, json)
+            elif line.startswith(":"):
                 request = _command(line, index, request, last)
             else:
                 last = _ask(index, [line], request)[0]
-                show_json(last) if json else show(index, last, request.passages)
+                last.show(index, request, json)
         except SearchAppError as error:
             complain(str(error))
         except KeyboardInterrupt:
@@ -164,7 +250,7 @@ def _history() -> History:
     return FileHistory(str(place))
 
 
-def _command(line: str, index: Index, request: Request, last: Answer | None) -> Request:
+def _command(line: str, index: Index, request: Request, last: Result | None) -> Request:
     """Obey a line that begins with a colon. Raises SearchAppError for one that cannot be obeyed."""
     name, _, rest = line[1:].partition(" ")
     rest, now = rest.strip(), request.options
@@ -176,16 +262,16 @@ def _command(line: str, index: Index, request: Request, last: Answer | None) -> 
         passing = _passing(index, rest) if rest else there
         now = replace(now, filter=rest or None)
         notice(f"{passing:,} of {there:,} documents pass")
-    elif name == "hybrid":
-        now = replace(now, hybrid=False if now.hybrid else FusionOptions(hybrid=True).of(index.vectors) or False)
-        notice("BM25 beside the vectors" if now.hybrid else "vectors alone")
+    elif name in ("mode", "hybrid"):
+        wanted = rest if name == "mode" else "dense" if now.mode == "hybrid" else "hybrid"
+        mode, fusion = FusionOptions(mode=wanted).chosen(index.vectors)
+        now = replace(now, mode=mode, hybrid=fusion if mode == "hybrid" else None)
+        notice(SAID[mode])
     elif name == "rerank":
         now = replace(now, rerank=RerankOptions(rerank=rest or None).load())
         notice(f"the best {now.rerank_depth} hits are reranked by {rest}" if rest else "no reranking")
     elif name == "show":
-        if last is None or not last.hits:
-            raise SearchAppError(f"{line} finds no hits to show; type a query first")
-        _show_whole(last, _number(line, rest, len(last.hits)))
+        _show_whole(_hit_at(line, last))
     elif name == "help":
         notice(HELP)
     else:
@@ -209,8 +295,15 @@ def _passing(index: Index, expression: str) -> int:
     return index.vectors.manifest.documents if allowed is None else int(allowed.sum())
 
 
-def _show_whole(answer: Answer, rank: int) -> None:
-    hit = answer.hits[rank - 1]
-    say(f"{style(name_of(hit), BOLD)}\n{hit.text}")
+def _hit_at(line: str, last: Result | None) -> Hit:
+    """The hit whose number stands after a command. Raises SearchAppError where there is none."""
+    if last is None or not last.answer.hits:
+        raise SearchAppError(f"{line} finds no hits to show; type a query first")
+    hits = last.answer.hits
+    return hits[_number(line, line.partition(" ")[2].strip(), len(hits)) - 1]
+
+
+def _show_whole(hit: Hit) -> None:
+    say(f"{style(plain(name_of(hit)), BOLD)}\n{hit.text}")
     if hit.metadata:
         say(", ".join(f"{key}: {value}" for key, value in hit.metadata.items()))

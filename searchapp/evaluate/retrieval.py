@@ -54,7 +54,8 @@ class Request:
     """What is wanted of every setting.
 
     ``fusion`` asks for BM25 alone and for both together beside the vectors alone; ``reranker`` for the last of these
-    with its first ``rerank_depth`` documents in the reranker's order. The rules are those of ``protocol.examine``.
+    with its first ``rerank_depth`` documents in the reranker's order. ``dense=False`` leaves BM25 alone. The rules are
+    those of ``protocol.examine``.
     """
 
     metrics: Sequence[str] = DEFAULT_METRICS
@@ -65,6 +66,7 @@ class Request:
     rerank_depth: int = RERANKED
     self_rule: str = "auto"
     duplicate_rule: str = "keep"
+    dense: bool = True
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def _measure(
         fusion=request.fusion,
         reranker=request.reranker,
         rerank_depth=request.rerank_depth,
+        dense=request.dense,
     )
     texts = [query.text for query in collection.queries]
     # files are mapped and libraries loaded at the first search: that is not the time a query takes

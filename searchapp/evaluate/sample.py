@@ -17,7 +17,7 @@ from searchapp.evaluate.judging import ORIGIN
 from searchapp.evaluate.protocol import ids_of, present
 from searchapp.evaluate.run import read_lines
 from searchapp.index import VectorIndex
-from searchapp.search import Fusion, Plan, run
+from searchapp.search import DEFAULT, Plan, run
 
 DOCUMENTS = 20_000
 QUERIES = 50
@@ -138,7 +138,7 @@ def _pool(
 ) -> dict[str, list[str]]:
     """The best of every way to search, shuffled."""
     texts = [query.text for query in queries]
-    fusion = Fusion() if index.manifest.lexical is not None else None
+    fusion = DEFAULT if index.manifest.lexical is not None else None
     stages = run(index, texts, encoder.encode_queries(texts), Plan(k=depth, fusion=fusion))
     pooled = {}
     for number, query in enumerate(queries):

@@ -15,13 +15,14 @@ from searchapp.evaluate.metrics import Estimate, score
 from searchapp.evaluate.protocol import examine, ranked
 from searchapp.index import VectorIndex
 from searchapp.index.ann.rescore import ordered
-from searchapp.search import Fusion, Plan, Stage, run
+from searchapp.search import DEFAULT, Fusion, Plan, Stage, run
 from searchapp.search.fusion import blend, sides
 
 METRIC = "nDCG@10"
 DEPTH = 100  # documents of a fused ranking that are scored
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 BASES = (
+    DEFAULT,
     Fusion("rrf"),
     Fusion("weighted", normalisation="minmax"),
     Fusion("weighted", normalisation="zscore"),
@@ -105,7 +106,8 @@ def tune_fusion(
     vectors = encoder.encode_queries(texts, instruction)
     corpus = examine(collection, index)
     depth = max(base.depth for base in bases)
-    stages = run(index, texts, vectors, Plan(k=DEPTH, candidates=candidates, fusion=replace(bases[0], depth=depth)))
+    plan = Plan(k=DEPTH + 1, candidates=candidates)
+    stages = run(index, texts, vectors, replace(plan, fusion=Fusion(depth=depth)))
     dense, lexical = stages[0], stages[1]
 
     def measure(stage: Stage) -> Estimate:
@@ -114,6 +116,10 @@ def tune_fusion(
 
     tried = []
     for base in bases:
+        if base.is_absolute:  # scores are looked up in the index
+            ways = [replace(base, weight=weight) for weight in weights]
+            tried += [Tried(way, measure(run(index, texts, vectors, replace(plan, fusion=way))[-1])) for way in ways]
+            continue
         pair = (dense.cut(base.depth), lexical.cut(base.depth))
         parts = [sides(*pair, base, query) for query in range(len(texts))]
         for weight in weights:

@@ -36,6 +36,7 @@ from searchapp.index.storage.vectors import Vectors, unit
 log = logging.getLogger(__name__)
 
 GONE = 0.05  # the share of rows deleted, up to which candidates that are gone are few
+SAMPLE = 1_000  # documents that tell how the cosines with a query are spread: their deviation is known to 3 %
 FEW = 20_000  # rows passing a filter below which they are simply all compared
 BRUTE_FORCE = Ann("", "Flat", rows=0, candidates=0)  # stands for the FAISS index where every row is compared exactly
 
@@ -107,6 +108,12 @@ class VectorIndex:
     def alive(self) -> np.ndarray | None:
         """Boolean mask over the rows, false where a row is deleted; None where none is."""
         return self.snapshot.alive
+
+    @cached_property
+    def sampled(self) -> np.ndarray:
+        """Unit vectors of at most ``SAMPLE`` random documents, float32; the same ones each time."""
+        blocks = list(self.vectors.among(self.alive).sampled_blocks(SAMPLE))
+        return np.concatenate(blocks) if blocks else np.zeros((0, self.manifest.dim), dtype=np.float32)
 
     def allowed(self, filter: Filter | None = None) -> np.ndarray | None:
         """Boolean mask over the rows that are there and pass a filter; None where that is all of them."""

@@ -1,4 +1,4 @@
-"""Two rankings into one: reciprocal ranks, or normalised scores with a weight."""
+"""Two rankings into one: reciprocal ranks, or scores on a common scale with a weight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from searchapp.index.storage.manifest import Lexical
 from searchapp.search.ranking import Stage
 
 METHODS = ("rrf", "weighted")
-NORMALISATIONS = ("minmax", "zscore")
+NORMALISATIONS = ("minmax", "zscore", "spread")
 DEPTH = 1_000  # candidates each side gives; scores are normalised over them, so it belongs to a tuned weight
 CONSTANT = 60.0  # Cormack, Clarke and Büttcher, SIGIR 2009
 
@@ -25,6 +25,10 @@ class Fusion:
     over the candidates of the query. ``weight`` (0 to 1) is the dense side's, the lexical side has the rest; for rrf
     0.5 is the plain formula, times a half. A document that one side lacks gets nothing from it in rrf, and that side's
     lowest normalised score in ``weighted``. ``depth`` is how many candidates each side gives.
+
+    ``spread`` is another matter: it needs no candidates to normalise over. The cosine counts in standard deviations of
+    the query's cosines with random documents, BM25 as it is (see ``searchapp.search.together``), and what one side has
+    not found is looked up, so that the best are those of all documents; ``depth`` is what each side is asked for first.
     """
 
     method: str = "rrf"
@@ -46,6 +50,27 @@ class Fusion:
         if self.depth < 1:
             raise SearchAppError(f"fusion depth is {self.depth}; expected at least 1 candidate of each side")
 
+    @property
+    def is_absolute(self) -> bool:
+        """Whether a document's fused score depends on no other candidate: neither on ranks nor on the range found."""
+        return self.method == "weighted" and self.normalisation == "spread"
+
+    @property
+    def meaning(self) -> str:
+        """What a fused score is, in words."""
+        vectors, words = f"{self.weight:g}", f"{1 - self.weight:g}"
+        if self.method == "rrf":
+            return f"{vectors} / ({self.constant:g} + rank by vectors) + {words} / ({self.constant:g} + rank by BM25)"
+        if self.is_absolute:
+            return f"{vectors} x cosine in standard deviations above a random document + {words} x BM25"
+        how = (
+            "0 to 1 among the candidates" if self.normalisation == "minmax" else "in standard deviations of candidates"
+        )
+        return f"{vectors} x cosine + {words} x BM25, each {how}"
+
+
+DEFAULT = Fusion("weighted", 0.6, "spread", depth=100)  # chosen on queries of many collections: docs/log.md
+
 
 def stored_fusion(part: Lexical) -> Fusion | None:
     """The fusion an index was tuned to; None where it was not."""
@@ -58,6 +83,10 @@ def fuse(dense: Stage, lexical: Stage, fusion: Fusion, k: int) -> tuple[np.ndarr
 
     A side of weight 0 still gives candidates, which then stand below those of the other side.
     """
+    if fusion.is_absolute:
+        raise SearchAppError(
+            "the fusion spread looks scores up in an index; fuse two rankings by rrf, weighted or zscore"
+        )
     count = len(dense.rows)
     scores = np.full((count, k), -np.inf, dtype=np.float32)
     rows = np.full((count, k), -1, dtype=np.int64)

@@ -9,15 +9,22 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a document stood in one stage of a search: its rank from 1, and its score there."""
+    """Where a document stood in one stage of a search: its rank from 1, and its score there.
 
-    rank: int
+    The rank is None where the stage was not asked so deep, and the score was looked up because the other side of a
+    hybrid search had found the document.
+    """
+
+    rank: int | None
     score: float
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document that was found. ``score`` is that of the last stage: a cosine (-1 to 1) in a plain dense search.
+    """A document that was found.
+
+    ``score`` is that of the last stage: a cosine (-1 to 1) in a dense search, BM25 (0 and up) in a search by words, and
+    in a hybrid one what ``Answer.meaning`` says.
 
     ``stage`` names that stage, ``places`` says where the document stood in each one that had it (see
     ``searchapp.search.Stage`` for their names).
@@ -34,10 +41,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The hits of one query, best first, and the seconds its batch took to encode, to search and to rerank."""
+    """The hits of one query, best first, and the seconds its batch took to encode, to search and to rerank.
+
+    ``mode`` is how it was answered: dense, bm25 or hybrid. ``meaning`` says in words what the hits' scores are.
+    """
 
     query: str
     hits: tuple[Hit, ...]
     encode_seconds: float
     search_seconds: float
     rerank_seconds: float = 0.0
+    mode: str = "dense"
+    meaning: str = "cosine"

@@ -16,6 +16,7 @@ from searchapp.progress import Progress
 from searchapp.rerank import Reranker
 from searchapp.search.fusion import Fusion, fuse
 from searchapp.search.ranking import Stage
+from searchapp.search.together import Sides, together
 
 RERANKED = 100  # candidates a reranker sees
 
@@ -62,7 +63,7 @@ def run(
     """
     k = min(plan.k, max(1, index.manifest.documents))  # an empty index gives stages without a hit
     depth = max(k, plan.rerank_depth) if plan.reranker is not None else k
-    each = max(depth, plan.fusion.depth) if plan.fusion is not None else depth
+    each = max(depth, plan.fusion.depth) if plan.fusion is not None and plan.dense else depth
     stages: list[Stage] = []
     if plan.dense:
         if vectors is None:
@@ -73,7 +74,10 @@ def run(
         allowed = None if plan.filter is None else index.allowed(plan.filter)  # deleted documents have no postings
         scores, rows = index.lexical.search(queries, each, allowed=allowed)
         stages.append(Stage("bm25", rows, scores, time.perf_counter() - began))
-        if plan.dense:
+        if vectors is not None and plan.dense and plan.fusion.is_absolute:
+            asked = Sides(index, queries, vectors, plan.candidates, plan.filter, allowed)
+            stages[-2:] = together(asked, stages[-2], stages[-1], plan.fusion.weight, depth)
+        elif plan.dense:
             began = time.perf_counter()
             scores, rows = fuse(stages[-2], stages[-1], plan.fusion, depth)
             stages.append(Stage("fused", rows, scores, time.perf_counter() - began))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,8 @@ class Stage:
 
     ``scored`` counts, for ``reranked``, how many of a query's rows the reranker has seen; elsewhere it is the width.
     ``rescored`` counts, for ``rescored``, how many documents were compared with a query by their stored vectors: at
-    least as many as it left; elsewhere it is 0.
+    least as many as it left; elsewhere it is 0. ``looked_up`` has, for each query, the scores of rows that the step did
+    not find by itself and another step had to know: they have a score and no rank.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Stage:
     seconds: float = 0.0
     scored: int | None = None
     rescored: int = 0
+    looked_up: Sequence[Mapping[int, float]] | None = None
 
     @property
     def width(self) -> int:
@@ -55,6 +58,8 @@ class Stage:
     def place(self, query: int, row: int) -> tuple[int | None, float | None]:
         """Both ``rank`` and ``score`` of a row, by one look."""
         rank = self.rank(query, row)
+        if rank is None and self.looked_up is not None:
+            return None, self.looked_up[query].get(row)
         if rank is None or (self.scored is not None and rank > self.scored):
             return rank, None
         return rank, float(self.scores[query, rank - 1])
@@ -62,13 +67,16 @@ class Stage:
     def places(self, query: int, rows: np.ndarray) -> list[tuple[int | None, float | None]]:
         """``place`` of each of some rows, by one look at all of them."""
         if self.width == 0:
-            return [(None, None)] * len(rows)
+            return [self.place(query, row) for row in np.asarray(rows).tolist()]
         here = self.rows[query][None] == np.asarray(rows)[:, None]
         found = here.argmax(axis=1)
         there = here.any(axis=1)
         shown = there if self.scored is None else there & (found < self.scored)
         scores = self.scores[query].take(found).tolist()
+        others = self.looked_up[query] if self.looked_up is not None else {}
         return [
-            (rank + 1 if known else None, score if told else None)
-            for rank, known, score, told in zip(found.tolist(), there.tolist(), scores, shown.tolist(), strict=True)
+            (rank + 1 if known else None, score if told else None if known else others.get(row))
+            for row, rank, known, score, told in zip(
+                np.asarray(rows).tolist(), found.tolist(), there.tolist(), scores, shown.tolist(), strict=True
+            )
         ]

@@ -18,8 +18,9 @@ from searchapp.index import Filter, VectorIndex
 from searchapp.index.encoder_match import recorded_encoder, require_match
 from searchapp.progress import Progress
 from searchapp.rerank import Reranker, load_reranker
-from searchapp.search.fusion import Fusion, stored_fusion
+from searchapp.search.fusion import Fusion
 from searchapp.search.hit import Answer, Hit, Place
+from searchapp.search.mode import chosen, meaning
 from searchapp.search.pipeline import RERANKED, Plan, run
 from searchapp.search.ranking import Stage
 
@@ -28,20 +29,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How queries are answered; the defaults are a plain dense search.
+    """How queries are answered; the default is the best the index has.
 
+    ``mode`` says which sides answer: ``dense`` (vectors), ``bm25`` (words; no model is loaded), ``hybrid`` (both), or
+    ``auto``: hybrid where the index has the words of its documents counted, else dense. ``hybrid`` is a fusion for the
+    mode hybrid, or True for that mode as the index was tuned, else by default; False is the mode dense.
     ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
-    rescore, ``instruction`` what the encoder puts before each query. ``hybrid`` fuses the ranking with that of BM25:
-    True as the index was tuned, or else by reciprocal ranks. ``rerank`` is a reranker, or the model to load one from
-    (see ``searchapp.rerank``), for the best ``rerank_depth`` hits.
+    rescore, ``instruction`` what the encoder puts before each query. ``rerank`` is a reranker, or the model to load one
+    from (see ``searchapp.rerank``), for the best ``rerank_depth`` hits.
     """
 
     filter: str | None = None
     candidates: int | None = None
     instruction: str | None = None
-    hybrid: bool | Fusion = False
+    hybrid: bool | Fusion | None = None
     rerank: str | Reranker | None = None
     rerank_depth: int = RERANKED
+    mode: str = "auto"
 
 
 class Index:
@@ -133,22 +137,25 @@ class Index:
         if isinstance(queries, np.ndarray):
             _require_vectors(queries, asked)
             vectors, texts = queries, [""] * len(queries)
+            asked = replace(asked, mode="dense")
         else:
             texts = list(queries)
             _require_texts(texts)
         if asked.instruction is not None:
             _require_unicode("instruction", asked.instruction)
         index = self.vectors  # the one state that this request sees, whatever a refresh in another thread does
+        mode, fusion = chosen(index, asked.mode, asked.hybrid)
         plan = Plan(
             k=k,
             candidates=asked.candidates,
-            fusion=_fusion(index, asked.hybrid),
+            fusion=fusion,
+            dense=mode != "bm25",
             rerank_depth=asked.rerank_depth,
             filter=Filter(asked.filter) if asked.filter else None,
         )
         if asked.rerank is not None:
             plan = replace(plan, reranker=self._reranker(asked.rerank))
-        encoder = self.encoder if vectors is None else None  # loaded before the clock starts
+        encoder = self.encoder if plan.dense and vectors is None else None  # loaded before the clock starts
         began = time.perf_counter()
         if encoder is not None:
             vectors = encoder.encode_queries(texts, asked.instruction)
@@ -159,7 +166,9 @@ class Index:
         searched = time.perf_counter() - encoded - spent
         for stage in stages:
             log.debug("%s: %d queries in %.1f ms", stage.name, len(texts), 1000 * stage.seconds)
-        return [Answer(*pair, encoded - began, searched, spent) for pair in zip(texts, hits, strict=True)]
+        said = meaning(mode, fusion, plan.reranker.name if plan.reranker is not None else None)
+        times = encoded - began, searched, spent
+        return [Answer(*pair, *times, mode, said) for pair in zip(texts, hits, strict=True)]
 
     def _reranker(self, given: str | Reranker) -> Reranker:
         if not isinstance(given, str):
@@ -168,13 +177,6 @@ class Index:
             if given not in self._rerankers:
                 self._rerankers = {given: load_reranker(given, device=self._device)}
             return self._rerankers[given]
-
-
-def _fusion(index: VectorIndex, hybrid: bool | Fusion) -> Fusion | None:
-    if not hybrid:
-        return None
-    lexical = index.lexical  # an index without words is refused here, before a model is loaded
-    return hybrid if isinstance(hybrid, Fusion) else stored_fusion(lexical.part) or Fusion()
 
 
 def _hits(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hit, ...]:
@@ -204,8 +206,8 @@ def _require_texts(queries: Sequence[str]) -> None:
 
 
 def _require_vectors(queries: np.ndarray, asked: SearchOptions) -> None:
-    if asked.hybrid or asked.rerank is not None:
-        raise SearchAppError("queries given as vectors have no words; leave out hybrid and rerank, or give texts")
+    if asked.hybrid or asked.rerank is not None or asked.mode not in ("auto", "dense"):
+        raise SearchAppError("queries given as vectors have no words; leave out mode, hybrid and rerank, or give texts")
     if queries.ndim != 2 or queries.dtype.kind not in "fiu":
         raise SearchAppError(
             f"the query is an array {queries.shape} of {queries.dtype}; expected numbers (dim,), or (n, dim) for many"

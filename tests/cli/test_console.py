@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from searchapp.cli.console import BOLD, DIM, notice, plain, say, say_json, style
 
 
-@given(st.text())
+@given(st.text() | st.text("ab\x1b\x9b\u202e\u2066\u200f\t\n"))
 def test_plain_text_holds_no_control_but_tab_and_newline(text: str) -> None:
-    kept = [mark for mark in text if mark in "\t\n" or not (ord(mark) < 32 or 127 <= ord(mark) < 160)]
+    reordering = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    controls = {*map(chr, range(32)), *map(chr, range(127, 160)), *reordering} - {"\t", "\n"}
+    kept = [mark for mark in text if mark not in controls]
     assert plain(text) == "".join(kept)
 
 

@@ -65,7 +65,7 @@ def test_every_command_has_examples_that_it_understands(command: Any, path: tupl
 
 def test_an_example_that_is_wrong_would_be_found() -> None:
     assert parsed("searchapp search ix 'a query' -k 3 < queries.txt")["k"] == 3
-    for line in ("searchapp search", "searchapp search ix -k 0", "searchapp evaluate compare a b", "searchapp buidl"):
+    for line in ("searchapp build", "searchapp search ix -k 0", "searchapp evaluate compare a b", "searchapp buidl"):
         with pytest.raises(typer.TyperException):
             parsed(line)
 
@@ -98,4 +98,6 @@ def test_the_defaults_are_those_of_the_library() -> None:
     assert (asked.reranking.rerank_depth, asked.filter) == (SearchOptions.rerank_depth, SearchOptions.filter)
     assert (RerankOptions().load(), FusionOptions().of(None)) == (None, None)
     wanted = Request()
-    assert RetrievalOptions().request(tuple(wanted.metrics), None) == Request(tuple(wanted.metrics))
+    assert FusionOptions().mode == SearchOptions.mode == "auto"
+    plain = RetrievalOptions(fusing=FusionOptions(mode="dense"))
+    assert plain.request(tuple(wanted.metrics), None) == Request(tuple(wanted.metrics))

@@ -31,7 +31,7 @@ def lines(outcome) -> list[dict]:
 
 
 def test_json_keeps_its_keys_and_says_what_the_score_is(run, index: Path, reranker: Path) -> None:
-    plain = lines(run("search", index, "bees make honey", "--json"))
+    plain = lines(run("search", index, "bees make honey", "--json", "--mode", "dense"))
     assert [list(hit) for hit in plain] == [KEYS] * 3
     fused = lines(run("search", index, "bees make honey", "--json", "--hybrid"))
     assert [list(hit) for hit in fused] == [[*KEYS, "stage", "places"]] * 3
@@ -45,11 +45,16 @@ def test_json_keeps_its_keys_and_says_what_the_score_is(run, index: Path, rerank
 
 
 def test_people_see_bars_and_parts(run, index: Path, reranker: Path) -> None:
-    shown = run("search", index, "bees make honey", "--hybrid")
-    assert shown.code == 0 and "█████  Bees" in shown.out
-    assert "BM25" in shown.out and "fused (1)" in shown.out and "0.016" not in shown.out
+    shown = run("search", index, "bees make honey")
+    assert shown.code == 0 and "█" not in shown.out
+    assert "score: 0.6 x cosine in standard deviations above a random document + 0.4 x BM25\n" in shown.out
+    shown = run("search", index, "bees make honey", "--hybrid", "--fusion", "rrf")
+    assert "█████  Bees" in shown.out, "ranks have no scale of their own"
+    assert "BM25" in shown.out and "fused (rank 1)" in shown.out and "0.016" not in shown.out
+    assert "(60 + rank by BM25); a full bar is the best hit's\n" in shown.out
     shown = run("search", index, "bees", "--rerank", reranker)
     assert "reranked" in shown.out and ", rerank " in shown.out
+    assert "score: score of the reranker" in shown.out
     filtered = run("search", index, "bees make honey", "--hybrid", "--filter", 'lang == "de"', "--json")
     assert [hit["id"] for hit in lines(filtered)] == ["engine"]
 
@@ -57,9 +62,14 @@ def test_people_see_bars_and_parts(run, index: Path, reranker: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--weight", 0.5], "--weight says how two rankings are fused, and there is one; add --hybrid"),
-        (["--fusion", "rrf"], "--fusion says how"),
-        (["--hybrid", "--fusion", "magic"], "--fusion 'magic' is unknown; expected one of rrf, weighted, zscore"),
+        (
+            ["--mode", "dense", "--weight", 0.5],
+            "--weight says how two rankings are fused, and there is one; add --hybrid",
+        ),
+        (["--mode", "bm25", "--fusion", "rrf"], "--fusion says how"),
+        (["--mode", "magic"], "mode 'magic' is unknown; expected one of auto, dense, bm25, hybrid"),
+        (["--mode", "dense", "--hybrid"], "--hybrid and --mode dense contradict each other"),
+        (["--fusion", "magic"], "--fusion 'magic' is unknown; expected one of rrf, spread, weighted, zscore"),
         (["--hybrid", "--weight", 2], "fusion weight is 2.0; expected 0 (BM25 alone) to 1"),
         (["--rerank", "no/such/model"], "model 'no/such/model' does not exist"),
         (["--rerank", "bundled", "--reranker-kind", "magic"], "reranker kind 'magic' is unknown"),
@@ -111,7 +121,7 @@ def test_a_fusion_is_tuned_and_kept(run, collection: Path, tiny_model: Path, tmp
     (tried,) = lines(run("evaluate", "tune-fusion", collection, "--index", place, "--json"))
     assert list(tried) == ["results"]
     dense, words, *fused = [(one["setting"], one["metrics"]["nDCG@10"]) for one in tried["results"]]
-    assert (dense[0]["method"], words[0]["method"]) == ("dense", "bm25") and len(fused) == 63
+    assert (dense[0]["method"], words[0]["method"]) == ("dense", "bm25") and len(fused) == 84
     assert words[1] == {"value": 1.0, "low": 1.0, "high": 1.0} and dense[1]["value"] < 1
     [(chosen, reached)] = [one for one in fused if one[0]["best"]]
     assert reached["value"] == max(values["value"] for _, values in fused) == 1.0
@@ -119,7 +129,9 @@ def test_a_fusion_is_tuned_and_kept(run, collection: Path, tiny_model: Path, tmp
     shown = run("evaluate", "tune-fusion", collection, "--index", place, "--store")
     assert "best (*): " in shown.out and " --weight " in shown.out and "kept in" in shown.out
     best = chosen["fusion"]
-    method, weight = "zscore" if best["normalisation"] == "zscore" else best["method"], best["weight"]
+    method, weight = best["method"], best["weight"]
+    if method == "weighted":
+        method = {"spread": "spread", "zscore": "zscore", "minmax": "weighted"}[best["normalisation"]]
     tuned = lines(run("search", place, "find w7", "--hybrid", "--json"))
     same = lines(run("search", place, "find w7", "--hybrid", "--json", "--fusion", method, "--weight", weight))
     assert tuned == same and tuned[0]["id"] == "w7"

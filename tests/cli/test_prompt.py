@@ -66,6 +66,9 @@ def test_commands_say_what_they_did(typed) -> None:
         ([":show 1"], ["type a query first"]),
         (["honey", ":show 99"], [":show 99", "from 1 to 3"]),
         (["honey", ":show 0"], [":show 0", "from 1 to 3"]),
+        ([":like 1"], ["type a query first"]),
+        (["honey", ":like 4"], [":like 4", "from 1 to 3"]),
+        ([":likely"], [":likely", ":help"]),
         ([":nonsense"], [":nonsense", ":help"]),
     ],
 )
@@ -77,6 +80,14 @@ def test_what_cannot_be_obeyed_says_why(typed, lines: list[str], words: list[str
     for word in words:
         assert word in error
     assert rest[0].startswith("type a query"), "the prompt did not go on"
+
+
+def test_more_like_a_hit_leaves_it_out_and_keeps_the_filter(typed) -> None:
+    outcome = typed("bees fly and make honey in their hives", ":like 1", ':filter lang == "en"', ":like 1", ":show 1")
+    assert outcome.code == 0 and "error" not in outcome.err
+    _, _, first, second, *_ = outcome.out.split("» ")
+    assert first.startswith("like bees\n") and "Fox" in first and "Bees" not in first
+    assert "\n  1  " in first and "\n  2  " in first and "\n  2  " not in second
 
 
 def test_a_refused_filter_leaves_the_one_before(typed) -> None:
@@ -123,9 +134,21 @@ def test_history_is_kept_in_memory_where_home_cannot_be_written(tmp_path: Path, 
 
 def test_hybrid_and_rerank_are_switched_on_and_off(typed, tiny_model: Path) -> None:
     outcome = typed(
-        ":hybrid", "bees", ":hybrid", "bees", f":rerank {tiny_model}", ":rerank no/such/model", ":rerank", ":quit"
+        "bees",
+        ":hybrid",
+        "bees",
+        ":hybrid",
+        "fox",
+        ":mode bm25",
+        "bees",
+        f":rerank {tiny_model}",
+        ":rerank no/such/model",
+        ":rerank",
+        ":quit",
     )
     assert outcome.code == 0
-    assert outcome.out.count("BM25") == 1, "shown while it is on"
+    first, second, third, last = outcome.out.split("» ")[1:]
+    assert "x BM25" in first and "BM25" not in second and "x BM25" in third, "both unless switched off"
+    assert "score: BM25\n" in last and "cosine" not in last
     for words in ("BM25 beside the vectors", "vectors alone", "model 'no/such/model' does not exist", "no reranking"):
         assert words in outcome.err

@@ -116,7 +116,7 @@ def test_a_reranked_setting_says_where_it_starts(run, beir: Path, tiny_model: Pa
 
 def test_a_cache_spares_the_encoding(run, beir: Path, tiny_model: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
     command = ("evaluate", "retrieval", beir, "--model", tiny_model, "--cache", tmp_path / "cache", "--json")
-    first = json.loads(run(*command).out)["results"][0]
+    first = json.loads(run(*command, "--mode", "dense").out)["results"][0]
 
     def unexpected(backend: object, items: list[object], *rest: object, **options: object) -> object:
         if items:
@@ -150,7 +150,7 @@ def test_only_its_own_section_of_a_file_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--weight", "0.3"), "add --hybrid"),
+        (("--mode", "dense", "--weight", "0.3"), "add --hybrid"),
         (("--hybrid", "--weight", "3"), "fusion weight is 3"),
         (("--hybrid", "--fusion", "no"), "fusion 'no' is unknown"),
         (("--model", "a", "--model", "b", "--adapter", "c"), "--adapter was given with 2 models"),

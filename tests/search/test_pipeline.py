@@ -110,7 +110,7 @@ def test_filters_and_deleted_documents_reach_every_step(place: Path, tiny_encode
 
 def test_hits_say_where_they_stood(place: Path, tiny_encoder) -> None:
     index = Index.open(place / "ix", encoder=tiny_encoder)
-    plain = index.search("bees and hives", 3)
+    plain = index.search("bees and hives", 3, mode="dense")
     assert [hit.stage for hit in plain] == ["exact"] * 3 and plain[0].places["exact"].rank == 1
     hits = index.search("bees and hives", 3, hybrid=True, rerank=Longest(), rerank_depth=20)
     assert [hit.places["reranked"].rank for hit in hits] == [1, 2, 3]

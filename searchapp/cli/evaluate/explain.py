@@ -36,7 +36,7 @@ class ExplainOptions:
     "searchapp evaluate explain 'parse html' html.parser --index indexes/python-stdlib",
     "searchapp evaluate explain 'parse html' html.parser --index indexes/python-stdlib --hybrid --spans 32",
 )
-@options_from("asked", ExplainOptions())
+@options_from("asked", ExplainOptions(), without=("mode",))
 def explain(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The question.", show_default=False)],
     document: Annotated[str, typer.Argument(metavar="DOC", help="A document's id.", show_default=False)],

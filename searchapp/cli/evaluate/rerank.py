@@ -68,7 +68,7 @@ class RerankingOptions:
     "searchapp evaluate rerank scifact --index indexes/scifact --rerank models/reranker --depth 50",
     "searchapp evaluate rerank scifact --top-ranked bm25.trec --model models/mine --hybrid --run reranked.trec",
 )
-@options_from("asked", RerankingOptions(), without=("attention", "backend", "cache", "hybrid", "fusion_depth"))
+@options_from("asked", RerankingOptions(), without=("attention", "backend", "cache", "mode", "hybrid", "fusion_depth"))
 @options_from("output", OutputOptions())
 def rerank(
     datasets: Annotated[
@@ -99,6 +99,8 @@ def rerank(
     loaded = asked.load(datasets)
     check_distinct([candidates.name for candidates in loaded])
     fused = replace(asked.fusing, hybrid=asked.words).of(None)
+    if fused is not None and fused.is_absolute:
+        raise SearchAppError("--fusion spread looks scores up in an index; fuse two orders by rrf, weighted or zscore")
     scorer, instruction = asked.scorer()
     results: list[Reranked] = []
     for candidates in loaded:

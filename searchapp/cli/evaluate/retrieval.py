@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from searchapp.index import VectorIndex
     from searchapp.search import Index
 
+THREE = ("hybrid", "dense", "bm25")  # ways to search, that of a plain search first
 SETTLED = (
     "models", "adapter", "pca", "factory", "pooling", "max_length", "document_max_length", "bidirectional", "dtype",
     "backend",
@@ -66,7 +67,9 @@ class RetrievalOptions:
         INDEX,
     )
     candidates: int | None = option(None, options.CANDIDATES, SEARCH, min=0)
-    words: bool = option(False, "BM25 alone and fused with the vectors too.", SEARCH, flags=("--hybrid",))
+    words: bool = option(
+        False, "The same as --mode hybrid: fused, vectors alone and BM25 alone.", SEARCH, flags=("--hybrid",)
+    )
     fusing: FusionOptions = FusionOptions()
     reranking: RerankOptions = RerankOptions()
     split: str | None = option(None, "The judgements to use; default: test, or the only ones.", EVALUATION)
@@ -87,15 +90,17 @@ class RetrievalOptions:
         """What is wanted of every setting. Raises SearchAppError."""
         from searchapp.evaluate.retrieval import Request
 
+        mode, fusion = replace(self.fusing, hybrid=self.words).chosen(index)
         return Request(
             metrics,
             self.encoder.query_instruction,
             self.depth,
-            replace(self.fusing, hybrid=self.words).of(index),
+            fusion,
             self.reranking.load(self.encoder.device),
             self.reranking.rerank_depth,
             self.self_documents,
             self.duplicates,
+            dense=mode != "bm25",
         )
 
     def dimensions(self, dims: str) -> DimensionsOptions:
@@ -105,7 +110,7 @@ class RetrievalOptions:
 
 
 @command(
-    "searchapp evaluate retrieval path/to/beir-folder --hybrid",
+    "searchapp evaluate retrieval path/to/beir-folder",
     "searchapp evaluate retrieval scifact nfcorpus -m bundled -m models/mine --pca 0 --pca 128 --report report",
     "searchapp evaluate retrieval my-collection --index indexes/notes --rerank models/reranker --run runs/notes.trec",
     "searchapp evaluate retrieval scifact --dims 32,64,128 --plot dims.png",
@@ -151,7 +156,9 @@ def retrieval(
             check_run_ids(collection, opened.vectors if opened else None)
     request = asked.request(metrics, opened.vectors if opened else None)
     results = _of_index(collections[0], opened, asked, request) if opened else _of_models(collections, asked, request)
-    _write(results, output, collections)
+    if not asked.words:
+        results = _default_first(results)
+    _write(results, output, collections, named=asked.words)
     if output.json:
         say_json({"results": [result.to_json() for result in results]})
     else:
@@ -206,8 +213,23 @@ def _refuse_settled(context: typer.Context, datasets: Sequence[Path]) -> None:
         )
 
 
-def _write(results: Sequence[Result], output: OutputOptions, collections: Sequence[Collection]) -> None:
-    """Write the files that were asked for."""
+def _default_first(results: Sequence[Result]) -> list[Result]:
+    """The results of each collection and model with what a plain search does before the others."""
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        setting = result.setting
+        groups.setdefault((setting.collection, setting.split, setting.model), []).append(result)
+    return [
+        result for group in groups.values() for result in sorted(group, key=lambda one: one.setting.method != "hybrid")
+    ]
+
+
+def _write(results: Sequence[Result], output: OutputOptions, collections: Sequence[Collection], *, named: bool) -> None:
+    """Write the files that were asked for.
+
+    One run is written where ``--run`` says, and of the three ways to search one collection that of a plain search;
+    ``named`` gives all of several runs names of their own.
+    """
     from searchapp.evaluate import write_run
     from searchapp.evaluate.markdown import retrieval_section
     from searchapp.evaluate.names import distinct_names
@@ -216,8 +238,9 @@ def _write(results: Sequence[Result], output: OutputOptions, collections: Sequen
 
     names = distinct_names(results)
     if output.run is not None:
-        for name, result in zip(names, results, strict=True):
-            place = run_path(output.run, name, alone=len(results) == 1)
+        first = len(results) == 1 or (not named and [one.setting.method for one in results] == list(THREE))
+        for number, (name, result) in enumerate(zip(names, results, strict=True)):
+            place = run_path(output.run, name, alone=first and number == 0)
             write_run(place, result.run, f"searchapp-{result.name}")
             notice(f"run written to {place}")
     if output.per_query is not None:

@@ -10,7 +10,7 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
-from searchapp.cli.options import EVALUATION, OUTPUT, SEARCH, FusionOptions
+from searchapp.cli.options import EVALUATION, OUTPUT, SCORES, SEARCH, FusionOptions
 from searchapp.cli.signatures import command, option, options_from
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from searchapp.evaluate.tuning import Tuned
     from searchapp.search import Fusion
 
-NAMES = {"minmax": "min-max", "zscore": "z-score"}
+NAMES = {"spread": "spread", "minmax": "min-max", "zscore": "z-score"}
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class TuneOptions:
     metric: str = option("nDCG@10", "What to tune for, as ir-measures spells it.", EVALUATION)
     fusing: FusionOptions = FusionOptions()
     instruction: str | None = option(None, options.INSTRUCTION, SEARCH)
-    store: bool = option(False, "Keep the best way in the index: --hybrid takes it from then on.", OUTPUT)
+    store: bool = option(False, "Keep the best way in the index: a hybrid search takes it from then on.", OUTPUT)
 
 
 @command(
     "searchapp evaluate tune-fusion scifact --index indexes/scifact",
     "searchapp evaluate tune-fusion scifact --index indexes/scifact --split train --metric R@10 --store",
 )
-@options_from("asked", TuneOptions(), without=("hybrid", "fusion", "weight"))
+@options_from("asked", TuneOptions(), without=("mode", "hybrid", "fusion", "weight"))
 def tune(
     dataset: Annotated[Path, typer.Argument(help="A BEIR folder with judgements to tune on.", show_default=False)],
     index: Annotated[
@@ -78,7 +78,7 @@ def tune(
     else:
         _show(tuned, collection, bases)
         if asked.store:
-            say(f"kept in {index}: --hybrid fuses this way from now on")
+            say(f"kept in {index}: a hybrid search fuses this way from now on")
 
 
 def _show(tuned: Tuned, collection: Collection, bases: list[Fusion]) -> None:
@@ -96,7 +96,10 @@ def _show(tuned: Tuned, collection: Collection, bases: list[Fusion]) -> None:
     say(table(rows))
     best = tuned.best
     say(f"vectors alone {tuned.dense.value:.4f}, BM25 alone {tuned.lexical.value:.4f}")
-    spelled = "zscore" if best.fusion.normalisation == "zscore" else best.fusion.method
+    spelled = next(
+        (name for name, how in SCORES.items() if (best.fusion.method, best.fusion.normalisation) == ("weighted", how)),
+        best.fusion.method,
+    )
     say(f"best (*): {_name(best.fusion)}, --fusion {spelled} --weight {best.fusion.weight:g}")
 
 

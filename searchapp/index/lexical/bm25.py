@@ -23,7 +23,7 @@ from searchapp.errors import IndexStoreError
 from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.postings import Postings, term_hash, write_postings
 from searchapp.index.lexical.topk import Sums, best
-from searchapp.index.lexical.weights import TermWeights
+from searchapp.index.lexical.weights import TermWeights, Wanted
 from searchapp.index.storage.directory import FileEntry
 from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.manifest import Lexical, Manifest, Segment
@@ -175,6 +175,16 @@ class LexicalIndex:
                 found = best([terms[term] for term in words], k, self._sums, allowed)
                 scores[number, : len(found[0])], rows[number, : len(found[1])] = found
         return scores, rows
+
+    def scores(self, query: str, rows: np.ndarray) -> np.ndarray:
+        """The BM25 score of each row (int64, ascending) for a query, float32; 0 without any word of it."""
+        words = self.analyzer.query_terms(query)
+        terms, wanted = self._terms_of(dict.fromkeys(words)), Wanted(rows.astype(np.int32))
+        found = {word: term.at(wanted) for word, term in terms.items()}
+        total = np.zeros(len(rows), dtype=np.float32)
+        for word in words:
+            total += found[word]
+        return total
 
     def contributions(self, query: str, row: int) -> list[tuple[str, float]]:
         """Each term of the query with what it adds to the score of a row, in the order of the query."""

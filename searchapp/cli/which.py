@@ -1,0 +1,52 @@
+"""Which index a search means: the first argument, or the only one under ``indexes/``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from searchapp.errors import SearchAppError
+
+INDEXES = Path("indexes")
+URL = re.compile(r"(?i)https?://")
+LISTED = 10
+
+
+def index_and_queries(words: Sequence[str]) -> tuple[Path, list[str], bool]:
+    """The index, the queries, and whether the index was named.
+
+    The first word is the index where it is a folder that exists, and a query otherwise. Raises SearchAppError where
+    that leaves no index or several, and for a first word with a slash: it was meant as a path, or can be read as one.
+    """
+    if words:
+        first = words[0]
+        if URL.match(first):
+            raise SearchAppError(f"{first} is an address, and servers cannot be searched yet; give an index directory")
+        if first.strip() and "\0" not in first and Path(first).is_dir():
+            return Path(first), list(words[1:]), True
+        if "/" in first:
+            raise SearchAppError(
+                f"{first} does not exist; expected an index directory. A query with a slash goes after the index"
+            )
+    there = indexes_below(INDEXES)
+    if len(there) == 1:
+        return there[0], list(words), False
+    if there:
+        names = ", ".join(map(str, there[:LISTED])) + (" …" if len(there) > LISTED else "")
+        raise SearchAppError(f"{_found(words)}{INDEXES}/ holds {len(there)} indexes: {names}; name one of them first")
+    raise SearchAppError(
+        f"{_found(words)}{INDEXES}/ holds no index; give an index directory first, or make one with `searchapp build`"
+    )
+
+
+def indexes_below(folder: Path) -> list[Path]:
+    """The indexes right below a folder, by name."""
+    try:
+        return sorted(path for path in folder.iterdir() if next(path.glob("manifest-*.json"), None) is not None)
+    except OSError:
+        return []
+
+
+def _found(words: Sequence[str]) -> str:
+    return f"{words[0]!r} does not exist as an index directory, and " if words else ""
