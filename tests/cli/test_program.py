@@ -49,7 +49,10 @@ def test_search_json_is_one_object_a_hit(run, index: Path) -> None:
     outcome = run("search", index, "honey", "dog", "-k", 50, "--json")
     lines = [json.loads(line) for line in outcome.out.splitlines()]
     assert [(line["query"], line["rank"]) for line in lines] == [(q, r) for q in ("honey", "dog") for r in (1, 2, 3)]
-    assert set(lines[0]) == {"query", "rank", "id", "score", "title", "text", "metadata"}
+    keys = {"query", "rank", "id", "score", "title", "text", "metadata", "stage", "places"}
+    assert set(lines[0]) == keys and lines[0]["stage"] == "fused"
+    dense = json.loads(run("search", index, "honey", "--json", "--mode", "dense").out.splitlines()[0])
+    assert set(dense) == keys - {"stage", "places"}
     assert {line["id"] for line in lines} == {"bees", "fox", "engine"}
     bees = next(line for line in lines if line["id"] == "bees")
     assert bees["metadata"] == {"lang": "en", "year": 2021}
