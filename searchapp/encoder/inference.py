@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -96,13 +97,13 @@ def _batches(
 
 def _submit(backend: Backend, batch: Sequence[Tokens], chosen: np.ndarray, submit: Submit) -> Result | None:
     """Submit a batch; None when memory ran out, with the budget halved."""
-    import torch
-
     try:
         result = submit(batch, chosen)
         backend.positions += _positions(backend, batch)
         return result
-    except torch.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
         if len(batch) == 1 or backend.budget <= LEAST_BUDGET:
             raise ModelError(
                 f"{backend.device} has no memory for one text of {len(batch[0].ids)} tokens beside the model; "
@@ -112,9 +113,18 @@ def _submit(backend: Backend, batch: Sequence[Tokens], chosen: np.ndarray, submi
     first, backend.shrunk = not backend.shrunk, True
     if first:
         log.warning("out of memory on %s: going on with smaller batches, of %d tokens", backend.device, backend.budget)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if "torch" in sys.modules:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     return None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether it is torch's error of that name, or Python's own, which NumPy raises; torch need not be there."""
+    kind = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)
+    return isinstance(error, MemoryError | kind)
 
 
 def _positions(backend: Backend, batch: Sequence[Tokens]) -> int:
