@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from searchapp.encoder.checkpoint import BUNDLED, locate
-from searchapp.encoder.light import NotLightError, light_parts, shape
+from searchapp.encoder.light import NotLightError, light_parts, light_refusal, shape
 
 
 @pytest.fixture
@@ -120,10 +120,9 @@ def test_settings_of_sentence_transformers_and_causal_ones(copy):
     change(copy / "encoder.json", bidirectional=False)
     assert "causal" in refusal(copy)
     (copy / "encoder.json").unlink()
-    for name, kind in (("1_Pooling", "Pooling"),):
-        (copy / name).mkdir()
-        change(copy / name / "config.json", pooling_mode="mean")
-    modules = [("", "models.Transformer"), ("1_Pooling", f"models.{kind}")]
+    (copy / "1_Pooling").mkdir()
+    change(copy / "1_Pooling" / "config.json", pooling_mode="mean")
+    modules = [("", "models.Transformer"), ("1_Pooling", "models.Pooling")]
     listed = [{"idx": i, "path": path, "type": f"sentence_transformers.{at}"} for i, (path, at) in enumerate(modules)]
     (copy / "modules.json").write_text(json.dumps(listed))
     assert "sentence-transformers" in refusal(copy)
@@ -144,6 +143,15 @@ def test_weights_in_several_files_in_another_precision_or_damaged(copy):
     for damaged in (b"", whole[:4], whole[:2_000], whole[:-1], b"\xff" * 64, whole[:8] + b"[]" + whole[10:]):
         (copy / "model.safetensors").write_bytes(damaged)
         assert "cannot be read" in refusal(copy)
+
+
+def test_what_is_said_of_a_model_that_may_not_be_there(copy):
+    assert light_refusal("bundled", {}) == ""
+    assert light_refusal(str(copy / "gone"), {}) is None
+    assert light_refusal("nobody/published-this", {}) is None
+    assert "adapters" in (light_refusal("bundled", {"adapters": ["nobody/published-this"]}) or "")
+    change(copy / "adapter_config.json", base_model_name_or_path="nobody/published-this")
+    assert "adapters" in (light_refusal(str(copy), {}) or "")
 
 
 def test_a_model_above_the_limit(copy, monkeypatch):

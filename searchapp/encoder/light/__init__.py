@@ -8,7 +8,7 @@ else is refused by ``NotLightError``, whose text says what it is, and loaded the
 from __future__ import annotations
 
 from searchapp.encoder.light.backend import NumpyBackend
-from searchapp.encoder.light.load import LightParts, light_parts
+from searchapp.encoder.light.load import LightParts, light_parts, light_refusal
 from searchapp.encoder.light.refusal import NotLightError
 
-__all__ = ["LightParts", "NotLightError", "NumpyBackend", "light_parts"]
+__all__ = ["LightParts", "NotLightError", "NumpyBackend", "light_parts", "light_refusal"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from searchapp.encoder.checkpoint import Checkpoint, raw_config, weight_files
+from searchapp.encoder.checkpoint import Checkpoint, locate, raw_config, weight_files
 from searchapp.encoder.devices import DTYPES
 from searchapp.encoder.gguf import is_gguf
 from searchapp.encoder.light.llama import Llama
@@ -14,6 +15,9 @@ from searchapp.encoder.light.tensors import read_tensors
 from searchapp.encoder.light.tokenizer import LightTokenizer, read_tokenizer
 from searchapp.encoder.options import LoadOptions, named
 from searchapp.encoder.settings import read_settings
+from searchapp.errors import ModelError
+
+ADAPTERS = "it has adapters to merge"
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,28 @@ def light_parts(checkpoint: Checkpoint, options: LoadOptions) -> LightParts:
     return LightParts(Llama(shape, read_tensors(files[0])), tokenizer)
 
 
+def light_refusal(model: str, options: LoadOptions) -> str | None:
+    """Why ``backend="auto"`` takes torch for a model, as a phrase; "" where it takes NumPy.
+
+    None where it is not known: the model is gone, or would have to be fetched.
+    """
+    try:
+        if model != "bundled" and not Path(model).expanduser().exists():
+            return None
+        if options.get("adapters") or (Path(model).expanduser() / "adapter_config.json").exists():
+            raise NotLightError(ADAPTERS)  # before it is looked for what they adapt
+        light_parts(locate(model), options)
+    except NotLightError as error:
+        return str(error)
+    except (ModelError, OSError):
+        return None
+    return ""
+
+
 def _require_plain(checkpoint: Checkpoint, options: LoadOptions) -> None:
     """Raise NotLightError for what needs another way to load a model or to run it."""
     if checkpoint.adapters:
-        raise NotLightError("it has adapters to merge")
+        raise NotLightError(ADAPTERS)
     if is_gguf(checkpoint.weights) or is_gguf(checkpoint.tokenizer):
         raise NotLightError("it is a GGUF file")
     asked = {name: named(options, name, "auto") for name in ("attention", "device")}

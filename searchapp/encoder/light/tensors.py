@@ -49,5 +49,6 @@ def widen(stored: np.ndarray) -> np.ndarray:
     """What is stored as float32: float16 and float32 converted, bfloat16 moved to the upper half of its bits."""
     if stored.dtype == np.uint16:
         bits: np.ndarray = stored.astype(np.uint32)
-        return np.left_shift(bits, 16, out=bits).view(np.float32)
+        bits <<= 16
+        return bits.view(np.float32)
     return np.array(stored, dtype=np.float32)
