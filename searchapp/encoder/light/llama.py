@@ -15,6 +15,7 @@ import numpy as np
 from searchapp.encoder.light.refusal import NotLightError
 from searchapp.encoder.light.shape import LlamaShape
 from searchapp.encoder.light.tensors import widen
+from searchapp.encoder.light.threads import threads_for
 
 ROOM = 1 << 24  # attention scores held at a time; a long text is gone through in blocks of its tokens
 NORMS = ("input_layernorm", "post_attention_layernorm")
@@ -56,7 +57,10 @@ class Llama:
         states = widen(self._embeddings[ids])
         ends = np.cumsum(lengths)
         cosines, sines = self._rotations(lengths)
-        with np.errstate(over="ignore"):  # of exp in the gate, where the value behind it is 0
+        with (
+            threads_for(2.0 * self.config.parameters * len(ids)),
+            np.errstate(over="ignore"),  # of exp in the gate, where the value behind it is 0
+        ):
             for layer in self._layers:
                 states += self._attend(layer, self._normed(states, layer.attention_norm), ends, cosines, sines)
                 states += self._mlp(layer, self._normed(states, layer.mlp_norm))
