@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from threading import Lock
 
 SMALL = 20_000_000_000  # floating-point operations, about half a second of one thread
@@ -59,9 +60,7 @@ def threads_for(operations: float) -> Iterator[None]:
 def _library() -> _Library | None:
     """The OpenBLAS that NumPy is linked to; None where it is another library, or cannot be asked."""
     try:
-        from numpy._core import _multiarray_umath
-
-        linked = ctypes.CDLL(_multiarray_umath.__file__)
+        linked = ctypes.CDLL(import_module("numpy._core._multiarray_umath").__file__)
     except (ImportError, AttributeError, OSError):
         return None
     for prefix in PREFIXES:
