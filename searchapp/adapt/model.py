@@ -13,9 +13,11 @@ import torch
 from torch import nn
 
 from searchapp.adapt.config import TrainingConfig
+from searchapp.adapt.frozen import compute_in_float32, frozen_linear
+from searchapp.adapt.memory import training_precision
 from searchapp.encoder.batching import pad
 from searchapp.encoder.checkpoint import Checkpoint, locate
-from searchapp.encoder.devices import choose_device
+from searchapp.encoder.devices import choose_device, cpu_has_bfloat16
 from searchapp.encoder.gguf import is_gguf
 from searchapp.encoder.gguf.model import read_head
 from searchapp.encoder.loading import load_model, load_tokenizer, read_config, resolve_settings
@@ -159,12 +161,12 @@ def load_trainable_model(
         settings = settings.with_options(span="offsets")  # exact; counting is for checkpoints trained by it
     device = choose_device(training.device)
     place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
-    dtype = training.dtype if training.train == "lora" else "float32"
-    if dtype == "auto":  # on a CPU gradients are worth more than speed
-        dtype = "bfloat16" if device.startswith("cuda") else "float32"
+    dtype = training_precision(checkpoint, training, device)
     decoder = load_model(
         checkpoint, bidirectional=training.bidirectional, attention=training.attention, dtype=dtype, device=place
     )
+    if device == "cpu" and training.train == "lora" and not cpu_has_bfloat16():
+        compute_in_float32(decoder)
     if attention_dropout is not None:
         _set_dropout(decoder, attention_dropout)
     if training.gradient_checkpointing:
@@ -264,9 +266,11 @@ def load_head(trainee: TrainableModel) -> Callable[[torch.Tensor], torch.Tensor]
     bias = tensors["bias"].detach().to(trainee.device, trainee.dtype) if "bias" in tensors else None
     factor = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
     cap = getattr(config, "final_logit_softcapping", None)
+    slow = weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and not cpu_has_bfloat16()
+    linear = frozen_linear if slow else nn.functional.linear
 
     def head(states: torch.Tensor) -> torch.Tensor:
-        logits = nn.functional.linear(states.to(weight.dtype), weight, bias).float() * factor
+        logits = linear(states.to(weight.dtype), weight, bias).float() * factor
         return torch.tanh(logits / cap) * cap if cap else logits
 
     return head

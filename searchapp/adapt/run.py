@@ -7,15 +7,21 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchapp.adapt.config import MntpConfig, SimcseConfig, StageConfig, SupervisedConfig
 from searchapp.adapt.data import PairFile, read_pairs, read_texts
 from searchapp.adapt.distributed import env_rank, env_world_size
+from searchapp.adapt.memory import require_memory
 from searchapp.adapt.run_record import RECORD, RunRecord, describe_run, find_record, now, write_record
+from searchapp.encoder.checkpoint import locate
 from searchapp.encoder.devices import choose_device
-from searchapp.errors import AdaptError, reason_of
+from searchapp.encoder.free_memory import free_memory
+from searchapp.errors import AdaptError, is_out_of_memory, reason_of
+from searchapp.heap import freed_memory_returned
 from searchapp.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -45,17 +51,34 @@ def run_stage(
     _require_even(settings)
     if settings.training.device == "cuda":
         choose_device("cuda")  # an absent GPU is reported before any work
+    ask = partial(_ask_for_memory, settings, model, adapters, texts, pairs)
+    tight = False
+    if new := not (to / RECORD).exists():  # before the weights are hashed, which takes a minute where they are large
+        tight = ask()
     wanted = describe_run(settings, model, adapters, texts, pairs)
     found = find_record(to, wanted)
     if found is not None and found["state"] == "complete":
         return RunRecord(to, found, already_done=True)
     _require_packages()
+    if not new:
+        tight = ask()
     _begin(to, wanted, fresh=found is None)
     from searchapp.adapt.trainer import trainer_arguments
 
     arguments = trainer_arguments(settings.training, to / CHECKPOINTS, to / BOARD)  # the processes meet here
     objective = _make_objective(settings, model, adapters, texts, pairs, to / WORK)
-    return _train(objective, arguments, wanted, to, progress or Silent())
+    with freed_memory_returned() if tight else nullcontext():
+        return _train(objective, arguments, wanted, to, progress or Silent())
+
+
+def _ask_for_memory(
+    settings: StageConfig, model: str, adapters: Sequence[str], texts: Sequence[Path], pairs: Sequence[PairFile]
+) -> bool:
+    """Whether what fits is so much that freed memory has to go back at once: a kept heap takes up to twice the need."""
+    device = choose_device(settings.training.device)
+    need = require_memory(settings, locate(model, list(adapters)), device, texts=texts, pairs=pairs)
+    free = free_memory(device) if device == "cpu" else None
+    return need is not None and free is not None and need.total + need.activations > free
 
 
 def _require_even(settings: StageConfig) -> None:
@@ -149,7 +172,9 @@ def _train(objective: Objective, arguments: Any, wanted: dict[str, Any], to: Pat
             # torch has renamed it, accelerate has not
             warnings.filterwarnings("ignore", ".*broadcast_buffers", category=FutureWarning)
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise AdaptError(
             f"the device ran out of memory in step {trainer.state.global_step + 1}; set --chunk to a smaller number of "
             "rows (the result is the same), or --gradient-checkpointing"

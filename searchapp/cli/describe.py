@@ -46,7 +46,10 @@ def report(path: Path, summary: BuildSummary) -> None:
     stages += [
         f"{name} {seconds_text(plan.seconds[name])}" for name in ("words", "reduce", "index") if name in plan.seconds
     ]
-    say(f"time           {', '.join(stages)}")
+    if "read" in plan.seconds:
+        stages.insert(0, f"read {seconds_text(plan.seconds['read'])}")
+    worked = f"; reading and encoding took {seconds_text(plan.seconds['cpu'])} of CPU" if "cpu" in plan.seconds else ""
+    say(f"time           {', '.join(stages)}{worked}")
 
 
 def describe_files(files: FileCounts) -> str:

@@ -17,7 +17,7 @@ from typer import TyperException
 
 from searchapp.cli.console import OutputClosedError, accept_all_characters, complain, flush, flush_output
 from searchapp.cli.lazy import Entry, lazy_group
-from searchapp.errors import SearchAppError
+from searchapp.errors import SearchAppError, is_out_of_memory, reason_of
 
 INTERRUPTED = 130
 RESUMABLE = (
@@ -158,6 +158,12 @@ def _failed(error: Exception, debug: bool) -> int:
         case OSError(errno=errno.ENOSPC):
             place = error.filename or "the device written to"
             complain(f"no space is left on {place}; make room and run it again", shown)
+        case _ if is_out_of_memory(error):
+            complain(
+                f"memory ran out ({reason_of(error)}); give it less at once (a smaller model, batch or --max-length), "
+                "or close other programs",
+                shown,
+            )
         case _:
             again = "" if debug else ". Run it again with --debug for the traceback"
             complain(f"a fault of searchapp: {type(error).__name__}: {error}{again}", shown)

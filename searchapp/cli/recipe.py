@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.console import bytes_text, complain, notice, say, say_json, table
+from searchapp.cli.console import bytes_text, complain, notice, say, say_json, seconds_text, table
 from searchapp.cli.launch import together
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
+    from searchapp.adapt.estimate import Estimate
     from searchapp.adapt.recipe.recipe import Recipe, RecipeStage
 
 RecipeName = Annotated[
@@ -69,10 +70,12 @@ def run(recipe: RecipeName, to: To = None, changes: Set = None, only: Only = Non
 def check(
     recipe: RecipeName, to: To = None, changes: Set = None, only: Only = None, json: options.Json = False
 ) -> None:
-    """Say whether a recipe could be run, and with which settings, without loading a model.
+    """Say whether a recipe could be run here: with which settings, in how much memory and time; no model is loaded.
 
-    A shipped recipe as it is names data that only its user has: it is checked without them.
+    A shipped recipe as it is names data that only its user has: it is checked without them. Memory and time are
+    estimated where the base is on this machine; a stage that cannot fit is refused.
     """
+    from searchapp.adapt.estimate import estimate
     from searchapp.adapt.recipe.toml import find_recipe, read_recipe, shipped_recipes
 
     try:
@@ -85,15 +88,22 @@ def check(
             say_json({"ok": False, "problems": _problems(error)})
             raise typer.Exit(2) from error
         _refuse(error)
+    estimates = estimate(found)
+    problems = [each.problem for each in estimates if each.problem]
     if json:
-        say_json({"ok": True, "problems": [], **_content(found)})
+        say_json({"ok": not problems, "problems": problems, **_content(found), "estimates": _estimates(estimates)})
     else:
         _show(found)
+        _show_estimates(estimates)
         if missing := sum(not path.exists() for stage in found.stages for path in _files(stage)):
             notice(
                 f"the settings are sound; {missing} data files are not here: name yours with --set STAGE.text=FILE and "
                 "--set STAGE.pairs=FILE, or copy the recipe"
             )
+        for problem in problems:
+            complain(problem)
+    if problems:
+        raise typer.Exit(2)
 
 
 def recipes(
@@ -167,6 +177,31 @@ def _show(recipe: Recipe) -> None:
         files += [[str(path), stage.name, _size(path), ""] for path in stage.text]
         files += [[str(file.path), stage.name, _size(file.path), f"{file.share:g}"] for file in stage.pairs]
     say(table(files))
+
+
+def _estimates(estimates: Sequence[Estimate]) -> list[dict[str, Any]]:
+    return [
+        {
+            "stage": each.stage,
+            "memory": None if each.need is None else each.need.total,
+            "free": each.free,
+            "seconds": None if each.seconds is None else round(each.seconds, 1),
+        }
+        for each in estimates
+    ]
+
+
+def _show_estimates(estimates: Sequence[Estimate]) -> None:
+    """A line for each stage: the memory it takes of what is free, and how long it takes at most."""
+    if not estimates:
+        return
+    rows = [["estimate", "memory", "free", "time"]]
+    for each in estimates:
+        need = "does not fit" if each.need is None else bytes_text(each.need.total)
+        free = "" if each.free is None else bytes_text(each.free)
+        rows.append([each.stage, need, free, "" if each.seconds is None else seconds_text(each.seconds)])
+    say()
+    say(table(rows))
 
 
 def _files(stage: RecipeStage) -> list[Path]:

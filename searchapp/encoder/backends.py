@@ -13,6 +13,7 @@ from searchapp.encoder.fingerprint import hash_beside
 from searchapp.encoder.instructions import Instructed, instructed, recorded_template
 from searchapp.encoder.light import LightParts, NotLightError, NumpyBackend, light_parts
 from searchapp.encoder.loading import load_model, load_tokenizer, read_config, resolve_settings
+from searchapp.encoder.memory import refuse_hopeless
 from searchapp.encoder.options import LoadOptions, instruction_options, named, settings_options
 from searchapp.encoder.settings import Settings
 from searchapp.errors import ModelError
@@ -62,10 +63,11 @@ def _light(checkpoint: Checkpoint, options: LoadOptions, parts: LightParts) -> P
 
 
 def _full(checkpoint: Checkpoint, options: LoadOptions, backend: str) -> Parts:
-    dtype = named(options, "dtype", "auto")
+    dtype, device = named(options, "dtype", "auto"), named(options, "device", "auto")
+    refuse_hopeless(checkpoint.weights, checkpoint.name, dtype, device)
     config, tokenizer = read_config(checkpoint.weights), load_tokenizer(checkpoint.tokenizer)
     found = _settled(checkpoint, options, config, tokenizer)
-    devices = choose_devices(options.get("devices") or named(options, "device", "auto").split(","), backend)
+    devices = choose_devices(options.get("devices") or device.split(","), backend)
     _hash(checkpoint, options)
     loaded = load_model(
         checkpoint,
@@ -77,7 +79,7 @@ def _full(checkpoint: Checkpoint, options: LoadOptions, backend: str) -> Parts:
         probe=bool(options.get("probe")),
     )
     runs = make_backend(backend, loaded, tokenizer, found.settings, dtype)
-    return Parts(loaded, tokenizer, found, runs, devices, why(dtype, devices[0]))
+    return Parts(loaded, tokenizer, found, runs, devices, why(dtype, devices[0], str(loaded.dtype)))
 
 
 def _hash(checkpoint: Checkpoint, options: LoadOptions) -> None:

@@ -61,10 +61,15 @@ def choose_dtype(dtype: str, device: str) -> Any:
     return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
 
 
-def why(dtype: str, device: str) -> str:
-    """Why ``auto`` took the precision it took, as a phrase in brackets; "" where it was asked for."""
+def why(dtype: str, device: str, taken: str = "") -> str:
+    """Why ``auto`` took the precision it took, as a phrase in brackets; "" where it was asked for.
+
+    ``taken`` is what the model has, as torch spells it: another than this processor's is for want of memory.
+    """
     if dtype != "auto":
         return ""
+    if taken and taken != str(choose_dtype(dtype, device)):
+        return " (auto: float32 does not fit in memory)"
     native = choose_dtype(dtype, device).itemsize == 2
     what = "GPU" if device.startswith("cuda") else "CPU"
     return f" (auto: this {what} {'multiplies' if native else 'does not multiply'} bfloat16 natively)"

@@ -14,7 +14,7 @@ import numpy as np
 from searchapp.encoder.backend import Backend, Result
 from searchapp.encoder.batching import next_batch
 from searchapp.encoder.tokenization import Tokens
-from searchapp.errors import ModelError
+from searchapp.errors import ModelError, is_out_of_memory
 from searchapp.progress import Progress, Silent
 
 LEAST_BUDGET = 16  # positions: when not even that fits, no smaller batch will
@@ -101,8 +101,8 @@ def _submit(backend: Backend, batch: Sequence[Tokens], chosen: np.ndarray, submi
         result = submit(batch, chosen)
         backend.positions += _positions(backend, batch)
         return result
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         if len(batch) == 1 or backend.budget <= LEAST_BUDGET:
             raise ModelError(
@@ -119,12 +119,6 @@ def _submit(backend: Backend, batch: Sequence[Tokens], chosen: np.ndarray, submi
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return None
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether it is torch's error of that name, or Python's own, which NumPy raises; torch need not be there."""
-    kind = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)
-    return isinstance(error, MemoryError | kind)
 
 
 def _positions(backend: Backend, batch: Sequence[Tokens]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.gguf import is_gguf
 from searchapp.encoder.json_files import read_json
 from searchapp.encoder.library import explain, quiet
+from searchapp.encoder.memory import affordable
 from searchapp.encoder.probes import (
     NOT_FINITE,
     PROBE_LENGTH,
@@ -27,6 +27,7 @@ from searchapp.encoder.probes import (
     values_fault,
 )
 from searchapp.encoder.settings import FOLDER, Settings, read_settings, settings_file
+from searchapp.encoder.shape import HEADS
 from searchapp.encoder.st_folder import UNLIMITED, transformer_options
 from searchapp.encoder.template import Template, choose, with_known_end
 from searchapp.encoder.verdicts import Verdicts
@@ -34,11 +35,6 @@ from searchapp.errors import ModelError
 
 log = logging.getLogger("searchapp")
 ATTENTIONS = ("auto", "packed", "sdpa", "eager")
-
-
-HEADS = re.compile(
-    r"(^|\.)(lm_head|embed_out|score|classifier|cls|pooler|rotary_emb|inv_freq|masked_bias|attn\.bias)\b"
-)
 
 
 class _NoKernelError(Exception):
@@ -151,8 +147,8 @@ def load_model(
         raise ModelError(f"attention {attention!r} is unknown; expected one of {', '.join(ATTENTIONS)}")
     if attention == "packed" and not bidirectional:
         raise ModelError("attention packed is for bidirectional encoders only; use auto, sdpa or eager")
-    problem, precision, model = "", choose_dtype(dtype, device), None
-    verdicts = None
+    precision = affordable(checkpoint.weights, checkpoint.name, dtype, choose_dtype(dtype, device), device)
+    problem, model, verdicts = "", None, None
     for kernel in {"auto": ("sdpa", "eager"), "packed": ("sdpa",)}.get(attention, (attention,)):
         config = load_config(checkpoint.weights, bidirectional=bidirectional, windows=windows)
         if bidirectional and verdicts is None:

@@ -8,7 +8,6 @@ grows with the corpus but files, and sixteen bytes a document to tell ids apart.
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +38,7 @@ from searchapp.index.intake.files import (
     skipped_entry,
 )
 from searchapp.index.intake.names import absolute, named, recorded
+from searchapp.index.intake.spent import Spent
 from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import add_lexical
 from searchapp.index.storage.directory import Disk, FileEntry
@@ -289,7 +289,7 @@ class _BuildRun:
         self._snapshot = Snapshot.of(writer, start)
         self._ids = IdTable(self._id_of)
         self._reasons = Counter(start.build.reasons)
-        self._seconds = start.build.seconds.get("encode", 0.0)
+        self._spent = Spent(start.build.seconds)
         self._rejections: list[Rejected] = []
         self._uncut: list[bool] = []  # of the pending documents: whether the encoder may not read them whole
         self._fits = True  # whether it reads a passage whole
@@ -298,13 +298,12 @@ class _BuildRun:
         self._parts = start.ledger
         self._consumed = start.build.consumed
         self._characters = 0
-        self._began = 0.0
 
     def encode(self, sources: Sequence[Source]) -> None:
         """Encode what is left of the sources and commit the state ``encoded``."""
         self._progress.stage("encoding", unit="doc", done=self._manifest.rows)
         self._remember_ids()
-        self._began = time.perf_counter() - self._seconds
+        self._spent.begin()
         for source in sources:
             log.info("reading %s", source.name)
         cutter = cutter_of(self._encoder, self._manifest)
@@ -381,7 +380,8 @@ class _BuildRun:
         files: dict[str, FileEntry] = {}
         reach = manifest.build.reach + sampled_reach(self._encoder, self._pending, self._uncut)
         if self._pending:
-            vectors, tokens = encode(self._encoder, self._pending, self._progress)
+            with self._spent.encoding():
+                vectors, tokens = encode(self._encoder, self._pending, self._progress)
             segment, files = write_segment(self._writer, self._pending, vectors, manifest.rows)
             segments = (*segments, segment)
         if self._rejections:
@@ -404,7 +404,7 @@ class _BuildRun:
             rejected=self._reasons.total(),
             reasons=dict(self._reasons),
             tokens=manifest.build.tokens + tokens,
-            seconds={**manifest.build.seconds, "encode": time.perf_counter() - self._began},
+            seconds={**manifest.build.seconds, **self._spent.seconds()},
             segment_size=self._size,
         )
         changed = manifest.with_files(

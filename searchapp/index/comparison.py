@@ -1,24 +1,24 @@
-"""One comparison of a filter: the values of a metadata key with a literal, over all rows of a segment."""
+"""One comparison of a filter: the values of a metadata key with a literal, over all rows of an index."""
 
 from __future__ import annotations
 
 import json
 import math
 import operator
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from searchapp.index.columns import Columns, Texts, as_mask, decimal_of
 from searchapp.index.storage.documents import as_float, kind_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")  # as JSON writes numbers
+Metadata = Callable[[int], "pa.Array"]  # a segment's metadata as JSON text, by its number
 EXACT = 2.0**53  # below it a float64 holds every integer
 TESTS: dict[str, Callable[[Any, Any], bool]] = {
     "equal": operator.eq, "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
@@ -41,56 +41,53 @@ class Literal:
         return Decimal(self.value)
 
 
-def decimal_of(text: str) -> Decimal | None:
-    """The number that a text is, exactly; None where it is none as JSON writes numbers, such as 007 or +1."""
-    if not NUMBER.fullmatch(text):
-        return None
-    try:
-        return Decimal(text)
-    except InvalidOperation:  # an exponent of more than 18 digits
-        return None
-
-
-def compare(
-    segment: pa.StructArray, key: str, operation: str, literal: Literal, metadata: Callable[[], pa.Array] | None
-) -> np.ndarray:
+def compare(columns: Columns, key: str, operation: str, literal: Literal, metadata: Metadata | None) -> np.ndarray:
     """Where a key's value stands in a relation (a key of ``TESTS``) to a literal: bool (rows,).
 
-    False where the key is missing or the types do not go together. ``metadata`` gives the segment's metadata as JSON
+    False where the key is missing or the types do not go together. ``metadata`` gives a segment's metadata as JSON
     text, for numbers that the typed column holds rounded.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind, value = kind_of(literal.value), literal.value
-    passed = np.zeros(len(segment), dtype=bool)
-    column = _column(segment, f"{kind}:{key}")
-    if column is not None and kind != "number":
-        passed |= _array(getattr(pc, operation)(column, pa.scalar(value, column.type)))
-    if isinstance(value, bool | str):
-        return passed
-    if column is not None and pa.types.is_integer(column.type):
-        passed |= _integers(column, operation, value)
-    elif column is not None:
-        passed |= _floats(column, key, operation, value, metadata)
-    texts = _column(segment, f"text:{key}")
+    if isinstance(value, bool):
+        flags = columns.flags(key)
+        return _none(columns) if flags is None else as_mask(getattr(pc, operation)(flags, pa.scalar(value)))
+    texts = columns.texts(key)
+    if kind == "text":
+        if texts is None:
+            return _none(columns)
+        return texts.spread(as_mask(getattr(pc, operation)(texts.values, pa.scalar(value, texts.values.type))))
+    found = []
+    if not isinstance(value, str):
+        if (integers := columns.integers(key)) is not None:
+            found.append(_integers(integers, operation, value))
+        if (floats := columns.floats(key)) is not None:
+            found.append(_floats(floats, columns, key, operation, value, metadata))
     if texts is not None:
-        passed |= _texts(texts, operation, literal)
-    return passed
+        found.append(_numeric(texts, operation, literal))
+    return np.logical_or.reduce(found) if found else _none(columns)
 
 
-def _column(segment: pa.StructArray, name: str) -> pa.Array | None:
-    place = segment.type.get_field_index(name)
-    return None if place < 0 else segment.field(place)
-
-
-def _array(passed: pa.Array) -> np.ndarray:
+def among(columns: Columns, key: str, literals: Sequence[Literal], metadata: Metadata | None) -> np.ndarray:
+    """Where a key's value equals one of some literals: bool (rows,); texts are looked up together."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    return np.asarray(pc.fill_null(passed, False))
+    wanted = [literal.value for literal in literals if isinstance(literal.value, str)]
+    others = [literal for literal in literals if not isinstance(literal.value, str)]
+    found = [compare(columns, key, "equal", literal, metadata) for literal in others]
+    if wanted and (texts := columns.texts(key)) is not None:
+        found.append(texts.spread(as_mask(pc.is_in(texts.values, pa.array(wanted, texts.values.type)))))
+    return np.logical_or.reduce(found) if found else _none(columns)
 
 
-def _integers(column: pa.Array, operation: str, value: int | float) -> np.ndarray:
+def _none(columns: Columns) -> np.ndarray:
+    return np.zeros(columns.rows, dtype=bool)
+
+
+def _integers(column: pa.ChunkedArray, operation: str, value: int | float) -> np.ndarray:
     """64-bit integers with any number: x < 2.5 is x < 3, x <= 2.5 is x <= 2."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -107,13 +104,13 @@ def _integers(column: pa.Array, operation: str, value: int | float) -> np.ndarra
     if operation == "equal" and bound != value:
         return none
     if -(2**63) <= bound < 2**63:
-        return _array(getattr(pc, operation)(column, pa.scalar(bound, column.type)))
+        return as_mask(getattr(pc, operation)(column, pa.scalar(bound, column.type)))
     every = operation != "equal" and operation.startswith("less") == (bound > 0)
-    return np.asarray(pc.is_valid(column)) if every else none
+    return as_mask(pc.is_valid(column)) if every else none
 
 
 def _floats(
-    column: pa.Array, key: str, operation: str, value: int | float, metadata: Callable[[], pa.Array] | None
+    column: pa.ChunkedArray, columns: Columns, key: str, operation: str, value: int | float, metadata: Metadata | None
 ) -> np.ndarray:
     """Numbers that the column holds as the nearest float64, with any number.
 
@@ -125,29 +122,29 @@ def _floats(
 
     nearest = as_float(value)
     scalar = pa.scalar(nearest, pa.float64())
-    passed = np.array(_array(getattr(pc, operation)(column, scalar)))
+    passed = as_mask(getattr(pc, operation)(column, scalar))
     if metadata is None or abs(nearest) < EXACT:
         return passed
-    unknown = np.flatnonzero(_array(pc.equal(column, scalar)))
-    if len(unknown):
-        for row, text in zip(unknown, metadata().take(pa.array(unknown)).to_pylist(), strict=True):
+    unknown = np.flatnonzero(as_mask(pc.equal(column, scalar)))
+    numbers = np.searchsorted(columns.starts, unknown, side="right") - 1
+    for number in np.unique(numbers).tolist():
+        rows = unknown[numbers == number]
+        texts = metadata(number).take(pa.array(rows - columns.starts[number])).to_pylist()
+        for row, text in zip(rows.tolist(), texts, strict=True):
             passed[row] = TESTS[operation](json.loads(text)[key], value)
     return passed
 
 
-def _texts(column: pa.Array, operation: str, literal: Literal) -> np.ndarray:
+def _numeric(texts: Texts, operation: str, literal: Literal) -> np.ndarray:
     """Text that is a number, with a number: by value."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    none = np.zeros(len(column), dtype=bool)
     value = literal.value
-    if isinstance(value, float) and math.isnan(value):
-        return none
-    numeric = _array(pc.match_substring_regex(column, f"^(?:{NUMBER.pattern})$"))
-    if not numeric.any():
-        return none
-    wanted, test = literal.decimal, TESTS[operation]
-    distinct = pc.unique(column.filter(pa.array(numeric)))
-    right = [text for text in distinct.to_pylist() if (number := decimal_of(text)) is not None and test(number, wanted)]
-    return none if not right else _array(pc.is_in(column, pa.array(right, column.type)))
+    right: list[str] = []
+    if texts.numbers and not (isinstance(value, float) and math.isnan(value)):
+        wanted, test = literal.decimal, TESTS[operation]
+        right = [text for text, number in texts.numbers if test(number, wanted)]
+    if not right:
+        return texts.spread(np.zeros(len(texts.values), dtype=bool))
+    return texts.spread(as_mask(pc.is_in(texts.values, pa.array(right, texts.values.type))))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from searchapp.index.columns import Columns
 from searchapp.index.filter import Filter
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
@@ -51,7 +52,7 @@ def delete(path: Path, ids: Iterable[str] = (), *, filter: str | None = None, di
             else:
                 gone[row] = True
         if passes is not None:
-            gone |= passes.mask(rows.fields(), lambda number: rows.column(number, "metadata"))
+            gone |= passes.mask(Columns(rows.fields(), rows.prove), lambda number: rows.column(number, "metadata"))
         deleted = int(gone.sum() - before.sum())
         if deleted:
             tombstones, files = write_tombstones(writer, gone)

@@ -20,6 +20,10 @@ from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 
 FRESH_NUMBERS = 1 << 24  # numbers (rows x dim) compared exactly with each query: a few milliseconds of one core
+FEW_NUMBERS = 1 << 17  # that are always left so: some 20 microseconds
+FRESH_SHARE = 512  # of the numbers of an index, one in so many is left so: its file is written anew with each fold
+EXACT_NUMBERS = 1 << 22  # of an exact index beyond which writing it anew takes longer than many searches
+REMEASURED = 20  # one in so many of the rows an index was trained on is new before its recall is measured again
 Stage = Callable[[str], None]
 
 
@@ -38,7 +42,7 @@ def extend_index(writer: Writer, stage: Stage | None = None) -> Extended | None:
     exact one is written anew; so is any that turns out not to take them.
     """
     manifest, tell = writer.state, stage or (lambda _: None)
-    if manifest.unindexed_rows * manifest.dim <= FRESH_NUMBERS:
+    if manifest.unindexed_rows * manifest.dim <= _left(manifest):
         return None
     if manifest.ann is not None and manifest.ann.factory != "Flat":
         tell(f"folding {manifest.unindexed_rows:,} documents into {manifest.ann.factory}")
@@ -51,6 +55,14 @@ def extend_index(writer: Writer, stage: Stage | None = None) -> Extended | None:
             notice = drift_notice(committed, writer.root)
             return Extended(committed, (notice,) if notice else ())
     return rebuilt(writer, manifest, tell)
+
+
+def _left(manifest: Manifest) -> int:
+    """The numbers of fresh rows up to which these are compared exactly with each query."""
+    whole = manifest.rows * manifest.dim
+    if manifest.ann is not None and manifest.ann.is_exact and whole > EXACT_NUMBERS:
+        return FRESH_NUMBERS
+    return min(FRESH_NUMBERS, max(FEW_NUMBERS, whole // FRESH_SHARE))
 
 
 def rebuilt(writer: Writer, manifest: Manifest, stage: Stage) -> Extended:
@@ -81,4 +93,6 @@ def _extended(writer: Writer, manifest: Manifest, ann: Ann) -> Manifest:
     first = before.vectors.gather(np.arange(1))
     check_written(writer.path(name), config, manifest.rows, projection.apply(first) if projection else first)
     after = manifest.with_files(ann=replace(ann, file=name, rows=manifest.rows), files=files)
+    if (known := manifest.drift) is not None and REMEASURED * (manifest.rows - known.rows) < known.first:
+        return replace(after, drift=known)  # measuring compares every row, and so few move nothing
     return replace(after, drift=drift(before, VectorIndex(Snapshot.of(writer, after))))

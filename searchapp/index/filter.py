@@ -13,13 +13,14 @@ from __future__ import annotations
 import ast
 import difflib
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from searchapp.errors import SearchAppError
-from searchapp.index.comparison import Literal, compare
+from searchapp.index.columns import Columns
+from searchapp.index.comparison import Literal, Metadata, among, compare
 from searchapp.unicode import find_surrogate
 
 if TYPE_CHECKING:
@@ -51,26 +52,22 @@ class Filter:
         except RecursionError as error:
             raise SearchAppError(f"--filter is nested too deep to be understood; {EXAMPLE}") from error
 
-    def mask(self, segments: Sequence[pa.StructArray], metadata: Callable[[int], pa.Array] | None = None) -> np.ndarray:
+    def mask(self, segments: Columns | Sequence[pa.StructArray], metadata: Metadata | None = None) -> np.ndarray:
         """Boolean mask over all rows; raises SearchAppError for a key that no document has.
 
         ``metadata`` gives a segment's metadata as JSON text by its number. It is read where the typed columns hold
         numbers that were rounded; without it these count as rounded. Documents that are gone count until they are
         compacted away; an index without any has every key.
         """
-        if not segments:
+        columns = segments if isinstance(segments, Columns) else Columns(segments)
+        if len(columns.starts) == 1:
             return np.zeros(0, dtype=bool)
-        columns = {field.name for segment in segments for field in segment.type}
-        known = {name.partition(":")[2] for name in columns if not name.startswith("other:")}
+        known = {name.partition(":")[2] for name in columns.names if not name.startswith("other:")}
         if unknown := sorted(self.names - known):
-            if f"other:{unknown[0]}" in columns:
+            if f"other:{unknown[0]}" in columns.names:
                 raise SearchAppError(f"--filter names {unknown[0]!r}, which holds lists or objects; {EXAMPLE}")
             raise SearchAppError(f"--filter names {unknown[0]!r}, which no document has; {_keys(unknown[0], known)}")
-        parts = []
-        for number, segment in enumerate(segments):
-            read = None if metadata is None else (lambda number=number: metadata(number))
-            parts.append(self._evaluate(self._tree, segment, read))
-        return np.concatenate(parts)
+        return self._evaluate(self._tree, columns, metadata)
 
     def _check(self, node: ast.expr) -> None:
         match node:
@@ -136,31 +133,28 @@ class Filter:
         part = self._source(node) or ast.unparse(node)
         return SearchAppError(f"--filter {self.expression!r}: {part!r} cannot stand there; {EXAMPLE}")
 
-    def _evaluate(self, node: ast.expr, segment: pa.StructArray, metadata: Callable[[], pa.Array] | None) -> np.ndarray:
+    def _evaluate(self, node: ast.expr, columns: Columns, metadata: Metadata | None) -> np.ndarray:
         match node:
             case ast.BoolOp(op=operator, values=values):
-                parts = [self._evaluate(value, segment, metadata) for value in values]
+                parts = [self._evaluate(value, columns, metadata) for value in values]
                 joined = np.logical_and if isinstance(operator, ast.And) else np.logical_or
                 return np.asarray(joined.reduce(parts))
             case ast.UnaryOp(operand=operand):
-                return ~self._evaluate(operand, segment, metadata)
+                return ~self._evaluate(operand, columns, metadata)
             case ast.Compare(left=left, ops=ops, comparators=comparators):
                 steps = zip([left, *comparators], ops, comparators, strict=False)
-                parts = [_passes(segment, *self._comparison(*step), metadata) for step in steps]
+                parts = [_passes(columns, *self._comparison(*step), metadata) for step in steps]
                 return np.asarray(np.logical_and.reduce(parts))
         raise self._refused(node)
 
 
-def _passes(
-    segment: pa.StructArray, key: str, operation: str, value: Any, metadata: Callable[[], pa.Array] | None
-) -> np.ndarray:
+def _passes(columns: Columns, key: str, operation: str, value: Any, metadata: Metadata | None) -> np.ndarray:
     """Compare one key with a value; False where the key is missing or the types do not go together."""
-    if operation == "in":
-        found = [compare(segment, key, "equal", item, metadata) for item in value]
-        return np.logical_or.reduce(found) if found else np.zeros(len(segment), dtype=bool)
     if operation in ("not_equal", "not in"):
-        return ~_passes(segment, key, "equal" if operation == "not_equal" else "in", value, metadata)
-    return compare(segment, key, operation, value, metadata)
+        return ~_passes(columns, key, "equal" if operation == "not_equal" else "in", value, metadata)
+    if operation == "in":
+        return among(columns, key, value, metadata)
+    return compare(columns, key, operation, value, metadata)
 
 
 def written(key: str) -> str:

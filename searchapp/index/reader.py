@@ -13,16 +13,21 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.ann.brute_force import BruteForce
+from searchapp.index.ann.brute_force import BLOCK_NUMBERS, BruteForce
+from searchapp.index.ann.direct import Beside, DirectSearch
 from searchapp.index.ann.files import open_ann
 from searchapp.index.ann.first_stage import Indexed, Unindexed
 from searchapp.index.ann.gpu import ExactSearch, devices, fits
+from searchapp.index.ann.masked import EXACT_NUMBERS, KEPT_NUMBERS, RESTRICTED_BYTES, Kept, Masked, best_passing
 from searchapp.index.ann.pca import Pca, read_pca
 from searchapp.index.ann.rescore import FirstStage, best, ordered
+from searchapp.index.ann.restricted import Restricted, restricted, sized
 from searchapp.index.ann.rules import STANDARD
 from searchapp.index.ann.searcher import AnnIndex
+from searchapp.index.columns import Columns
 from searchapp.index.filter import Filter
 from searchapp.index.lexical.bm25 import LexicalIndex
+from searchapp.index.masks import Masks, Passing
 from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.manifest import Ann, Manifest
 from searchapp.index.storage.snapshot import Snapshot
@@ -30,6 +35,7 @@ from searchapp.index.storage.vectors import Vectors, unit
 
 log = logging.getLogger(__name__)
 
+GONE = 0.05  # the share of rows deleted, up to which candidates that are gone are few
 FEW = 20_000  # rows passing a filter below which they are simply all compared
 BRUTE_FORCE = Ann("", "Flat", rows=0, candidates=0)  # stands for the FAISS index where every row is compared exactly
 
@@ -92,6 +98,11 @@ class VectorIndex:
         """BM25 over the same rows. Raises IndexStoreError where the index has no such part."""
         return LexicalIndex(self.snapshot)
 
+    @cached_property
+    def columns(self) -> Columns:
+        """The documents' metadata by key, for filters."""
+        return Columns(self.rows.fields(), self.rows.prove)
+
     @property
     def alive(self) -> np.ndarray | None:
         """Boolean mask over the rows, false where a row is deleted; None where none is."""
@@ -99,10 +110,20 @@ class VectorIndex:
 
     def allowed(self, filter: Filter | None = None) -> np.ndarray | None:
         """Boolean mask over the rows that are there and pass a filter; None where that is all of them."""
-        if filter is None:
-            return self.alive
-        mask = filter.mask(self.rows.fields(), lambda number: self.rows.column(number, "metadata"))
-        return mask if self.alive is None else mask & self.alive
+        return self.alive if filter is None else self.passing(filter).mask
+
+    def passing(self, filter: Filter) -> Passing:
+        """The rows that are there and pass a filter, kept for the next search with the same expression."""
+
+        def make() -> np.ndarray:
+            mask = filter.mask(self.columns, lambda number: self.rows.column(number, "metadata"))
+            return mask if self.alive is None else mask & self.alive
+
+        return self._masks.passing(filter.expression, make)
+
+    @cached_property
+    def _masks(self) -> Masks:
+        return Masks()
 
     def ids(self) -> np.ndarray:
         """The id of every row, an array of strings; None where the row is gone."""
@@ -130,11 +151,62 @@ class VectorIndex:
         k = min(k, self.manifest.documents)
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
-        allowed = self.allowed(filter)
         indexed = self.manifest.rows - self.manifest.unindexed_rows
-        if filter is not None and allowed is not None and int(allowed.sum()) <= FEW:
-            indexed = 0
-        return self.search_rows(queries, k, allowed, candidates=candidates, indexed=indexed)
+        if filter is None:
+            depth = self.rescore_depth(k, candidates)
+            if (depth > 0) != self.is_exact and (direct := self._direct) is not None:
+                if (found := self._directly(direct, queries, k, depth)) is not None:
+                    return found
+            return self.search_rows(queries, k, self.alive, candidates=candidates, indexed=indexed)
+        passing = self.passing(filter)
+        if candidates != 0 and (found := self._search_passing(queries, k, passing, candidates)) is not None:
+            return found
+        indexed = 0 if passing.count <= FEW else indexed
+        return self.search_rows(queries, k, passing.mask, candidates=candidates, indexed=indexed)
+
+    def _directly(
+        self, direct: DirectSearch, queries: np.ndarray, k: int, depth: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The hits of all rows that are there; None where ``search_rows`` has to find them."""
+        if len(queries) == 1:
+            return direct.search(np.ascontiguousarray(queries[0], dtype=np.float32), k, depth)
+        if (found := direct.many(queries, k, depth)) is None:
+            return None
+        scores, rows, sure = found
+        if not sure.all():
+            indexed = self.manifest.rows - self.manifest.unindexed_rows
+            scores[~sure], rows[~sure] = self.search_rows(
+                queries[~sure], k, self.alive, candidates=depth or None, indexed=indexed
+            )
+        return scores, rows
+
+    def _search_passing(
+        self, queries: np.ndarray, k: int, passing: Passing, candidates: int | None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """``search_vectors`` among rows that pass; None where ``search_rows`` is the way to go."""
+        queries = unit(np.array(queries, dtype=np.float32, order="C"))
+        count, numbers, ann = passing.count, passing.count * self.manifest.dim, self.manifest.ann
+        few = count <= FEW
+        if few and numbers <= (KEPT_NUMBERS if ann is None or ann.is_exact else EXACT_NUMBERS):
+            kept = passing.once("vectors", lambda: (self.vectors.gather(passing.rows), 4 * numbers))
+            return best(Kept(kept, passing.rows), self.vectors, queries, k, k, count, exact=True)
+        if ann is None or isinstance(self.ann, ExactSearch):
+            return None
+        opened, path, within = self.ann, self.snapshot.path(ann.file), passing.rows[: passing.before(ann.rows)]
+
+        def alone() -> Restricted | None:
+            return passing.once("codes", lambda: sized(restricted(opened, path, within, RESTRICTED_BYTES)))
+
+        if few and alone() is None:
+            return None
+        exact = ann.is_exact and not candidates
+        beside = Unindexed(self._brute_force, passing.rows[len(within) :])
+        mask = passing.mask[: ann.rows]
+        first = Masked(opened, self.reduction, mask, len(within), alone, beside, ann.is_exact, k)
+        depth = ann.rescore_depth(k, candidates)
+        if exact or candidates:
+            return best(first, self.vectors, queries, k, depth, count, exact=exact)
+        return best_passing(first, self.vectors, queries, k, depth, count)
 
     def search_rows(
         self,
@@ -176,6 +248,22 @@ class VectorIndex:
             return unindexed
         within = None if allowed is None else allowed[:indexed]
         return Indexed(self.ann, self.reduction, within, unindexed, k, ann.is_exact)
+
+    @cached_property
+    def _direct(self) -> DirectSearch | None:
+        """The way of queries without a filter; None where there is no FAISS index to go through, or a GPU has it."""
+        manifest = self.manifest
+        if manifest.ann is None or not isinstance(self.ann, AnnIndex) or self.device.startswith("cuda"):
+            return None
+        fresh = np.arange(manifest.rows - manifest.unindexed_rows, manifest.rows)
+        if len(fresh) * manifest.dim > BLOCK_NUMBERS or manifest.rows - manifest.documents > GONE * manifest.rows:
+            return None
+        rows = fresh if self.alive is None else fresh[self.alive[fresh]]
+        beside = Beside(self.vectors.gather(rows), rows) if len(rows) else None
+        return DirectSearch(
+            self.ann, self.reduction, self.vectors, alive=self.alive, documents=manifest.documents,
+            beside=beside, exact=manifest.ann.is_exact,
+        )  # fmt: skip
 
     @cached_property
     def _brute_force(self) -> BruteForce:

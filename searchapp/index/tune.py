@@ -19,7 +19,7 @@ from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.manifest import RESCORED_A_HIT, Ann, Manifest
 from searchapp.index.storage.writer import Writer
 
-DEPTHS = (RESCORED_A_HIT * DEPTH, *CANDIDATES)  # the first is the least that a search for ten hits rescores
+DEPTHS = tuple(sorted({RESCORED_A_HIT * DEPTH, *CANDIDATES}))  # the first is the least that ten hits rescore
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,38 @@ def fuse(dense: Stage, lexical: Stage, fusion: Fusion, k: int) -> tuple[np.ndarr
     scores = np.full((count, k), -np.inf, dtype=np.float32)
     rows = np.full((count, k), -1, dtype=np.int64)
     for query in range(count):
-        union, first, second = sides(dense, lexical, fusion, query)
+        union, first, second = _leading(dense, lexical, fusion, query, k) or sides(dense, lexical, fusion, query)
         points = blend(first, second, fusion.weight)
         (scores[query],), (rows[query],) = ordered(points[None], union[None], k)
     return scores, rows
+
+
+def _leading(
+    dense: Stage, lexical: Stage, fusion: Fusion, query: int, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """``sides`` of those rows alone that can be among the k best by ranks; None where that may be any row.
+
+    The k-th best has at least what the k-th rank of one side is given. A row beyond rank m on both sides gets no more
+    than 1 / (constant + 1 + m) from them together, because their weights add up to 1.
+    """
+    if fusion.method != "rrf":
+        return None
+    sided = [rows[rows >= 0] for rows in (dense.rows[query], lexical.rows[query])]
+    weights = [fusion.weight, 1 - fusion.weight]
+    given = max(
+        weight / (fusion.constant + k) if len(rows) >= k else 0.0 for rows, weight in zip(sided, weights, strict=True)
+    )
+    if not given > 0 or (most := 1 / (given * (1 - 1e-6)) - fusion.constant + 1) >= max(map(len, sided)):
+        return None
+    leading = np.sort(np.concatenate([rows[: int(most)] for rows in sided]))
+    union = leading[np.flatnonzero(np.diff(leading, prepend=-1))]
+    parts = []
+    for rows in sided:
+        keys = np.sort(rows << 32 | np.arange(len(rows)))  # row, then rank
+        found = keys.take(keys.searchsorted(union << 32), mode="clip") if len(keys) else np.full(len(union), -1)
+        ranks = found & (2**32 - 1)
+        parts.append(np.where(found >> 32 == union, 1 / (fusion.constant + 1 + ranks), 0.0))
+    return union, parts[0], parts[1]
 
 
 def blend(dense: np.ndarray, lexical: np.ndarray, weight: float) -> np.ndarray:

@@ -70,7 +70,8 @@ def run(
         stages += _dense(index, vectors, plan, each)
     if plan.fusion is not None:
         began = time.perf_counter()
-        scores, rows = index.lexical.search(queries, each, allowed=index.allowed(plan.filter))
+        allowed = None if plan.filter is None else index.allowed(plan.filter)  # deleted documents have no postings
+        scores, rows = index.lexical.search(queries, each, allowed=allowed)
         stages.append(Stage("bm25", rows, scores, time.perf_counter() - began))
         if plan.dense:
             began = time.perf_counter()

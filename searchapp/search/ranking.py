@@ -44,12 +44,31 @@ class Stage:
 
     def rank(self, query: int, row: int) -> int | None:
         """The rank of a row, from 1, among those of query number ``query``; None where it is not among them."""
-        places = np.flatnonzero(self.rows[query] == row)
-        return int(places[0]) + 1 if len(places) else None
+        rows = self.rows[query]
+        place = int((rows == row).argmax()) if len(rows) else 0
+        return place + 1 if len(rows) and rows[place] == row else None
 
     def score(self, query: int, row: int) -> float | None:
         """The score of a row; None where it is not among those of the query, or no reranker has seen it."""
+        return self.place(query, row)[1]
+
+    def place(self, query: int, row: int) -> tuple[int | None, float | None]:
+        """Both ``rank`` and ``score`` of a row, by one look."""
         rank = self.rank(query, row)
         if rank is None or (self.scored is not None and rank > self.scored):
-            return None
-        return float(self.scores[query, rank - 1])
+            return rank, None
+        return rank, float(self.scores[query, rank - 1])
+
+    def places(self, query: int, rows: np.ndarray) -> list[tuple[int | None, float | None]]:
+        """``place`` of each of some rows, by one look at all of them."""
+        if self.width == 0:
+            return [(None, None)] * len(rows)
+        here = self.rows[query][None] == np.asarray(rows)[:, None]
+        found = here.argmax(axis=1)
+        there = here.any(axis=1)
+        shown = there if self.scored is None else there & (found < self.scored)
+        scores = self.scores[query].take(found).tolist()
+        return [
+            (rank + 1 if known else None, score if told else None)
+            for rank, known, score, told in zip(found.tolist(), there.tolist(), scores, shown.tolist(), strict=True)
+        ]

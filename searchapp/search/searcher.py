@@ -10,6 +10,8 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, overload
 
+import numpy as np
+
 from searchapp.encoder import Encoder
 from searchapp.errors import SearchAppError
 from searchapp.index import Filter, VectorIndex
@@ -95,15 +97,24 @@ class Index:
     def search(self, query: str, k: int = ..., **options: Any) -> list[Hit]: ...
     @overload
     def search(self, query: list[str], k: int = ..., **options: Any) -> list[list[Hit]]: ...
-    def search(self, query: str | list[str], k: int = 10, **options: Any) -> list[Hit] | list[list[Hit]]:
-        """Return the k best hits of a query, or such a list for each of several; options as ``answer`` takes them."""
-        queries = [query] if isinstance(query, str) else query
+    @overload
+    def search(self, query: np.ndarray, k: int = ..., **options: Any) -> list[Hit] | list[list[Hit]]: ...
+    def search(self, query: str | list[str] | np.ndarray, k: int = 10, **options: Any) -> list[Hit] | list[list[Hit]]:
+        """Return the k best hits of a query, or such a list for each of several; options as ``answer`` takes them.
+
+        A query may be a vector (dim,), and several an array (n, dim), of the encoder that made the index: no model is
+        loaded then.
+        """
+        single = isinstance(query, str) or (isinstance(query, np.ndarray) and query.ndim == 1)
+        queries: Sequence[str] | np.ndarray = [query] if isinstance(query, str) else query
+        if isinstance(queries, np.ndarray):
+            queries = np.atleast_2d(queries)
         hits = [list(answer.hits) for answer in self.answer(queries, k, **options)]
-        return hits[0] if isinstance(query, str) else hits
+        return hits[0] if single else hits
 
     def answer(
         self,
-        queries: Sequence[str],
+        queries: Sequence[str] | np.ndarray,
         k: int = 10,
         options: SearchOptions | None = None,
         *,
@@ -114,13 +125,17 @@ class Index:
 
         ``changes`` are fields of ``SearchOptions``, over those of ``options``: ``answer(queries, hybrid=True)``.
         ``progress`` hears of the pairs a reranker has scored. Raises SearchAppError for an empty query, for text that
-        is not valid Unicode, and for numbers out of range; TypeError for a change that is no field.
+        is not valid Unicode, and for numbers out of range; TypeError for a change that is no field. Queries may be
+        vectors (n, dim) as well, which say nothing to BM25 nor to a reranker; their answers have "" for a query.
         """
         asked = replace(options or SearchOptions(), **changes)
-        for query in queries:
-            if not query.strip():
-                raise SearchAppError("the query is empty; give at least one word")
-            _require_unicode("query", query)
+        vectors: np.ndarray | None = None
+        if isinstance(queries, np.ndarray):
+            _require_vectors(queries, asked)
+            vectors, texts = queries, [""] * len(queries)
+        else:
+            texts = list(queries)
+            _require_texts(texts)
         if asked.instruction is not None:
             _require_unicode("instruction", asked.instruction)
         index = self.vectors  # the one state that this request sees, whatever a refresh in another thread does
@@ -133,17 +148,18 @@ class Index:
         )
         if asked.rerank is not None:
             plan = replace(plan, reranker=self._reranker(asked.rerank))
-        encoder = self.encoder
+        encoder = self.encoder if vectors is None else None  # loaded before the clock starts
         began = time.perf_counter()
-        vectors = encoder.encode_queries(list(queries), asked.instruction)
+        if encoder is not None:
+            vectors = encoder.encode_queries(texts, asked.instruction)
         encoded = time.perf_counter()
-        stages = run(index, queries, vectors, plan, progress)
-        hits = [_hits(index, stages, number) for number in range(len(queries))]
+        stages = run(index, texts, vectors, plan, progress)
+        hits = [_hits(index, stages, number) for number in range(len(texts))]
         spent = sum(stage.seconds for stage in stages if stage.name == "reranked")
         searched = time.perf_counter() - encoded - spent
         for stage in stages:
-            log.debug("%s: %d queries in %.1f ms", stage.name, len(queries), 1000 * stage.seconds)
-        return [Answer(*pair, encoded - began, searched, spent) for pair in zip(queries, hits, strict=True)]
+            log.debug("%s: %d queries in %.1f ms", stage.name, len(texts), 1000 * stage.seconds)
+        return [Answer(*pair, encoded - began, searched, spent) for pair in zip(texts, hits, strict=True)]
 
     def _reranker(self, given: str | Reranker) -> Reranker:
         if not isinstance(given, str):
@@ -162,18 +178,40 @@ def _fusion(index: VectorIndex, hybrid: bool | Fusion) -> Fusion | None:
 
 
 def _hits(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hit, ...]:
-    last, found = stages[-1], []
-    for place, row in enumerate(last.rows[query].tolist()):
-        if row >= 0:
-            document = index.rows.read(row)
-            places = {
-                stage.name: Place(rank, score)
-                for stage in stages
-                if (rank := stage.rank(query, row)) is not None and (score := stage.score(query, row)) is not None
-            }
-            score = float(last.scores[query, place])
-            found.append(Hit(document.id, score, document.title, document.text, document.metadata, last.name, places))
+    last = stages[-1]
+    rows = last.rows[query]
+    if rows.size and rows[-1] < 0:
+        rows = rows[rows >= 0]
+    standing = [(stage.name, stage.places(query, rows)) for stage in stages]
+    found = []
+    for number, row in enumerate(rows.tolist()):
+        document = index.rows.read(row)
+        places = {}
+        for name, at in standing:
+            rank, score = at[number]
+            if rank is not None and score is not None:
+                places[name] = Place(rank, score)
+        score = float(last.scores[query, number])
+        found.append(Hit(document.id, score, document.title, document.text, document.metadata, last.name, places))
     return tuple(found)
+
+
+def _require_texts(queries: Sequence[str]) -> None:
+    for query in queries:
+        if not query.strip():
+            raise SearchAppError("the query is empty; give at least one word")
+        _require_unicode("query", query)
+
+
+def _require_vectors(queries: np.ndarray, asked: SearchOptions) -> None:
+    if asked.hybrid or asked.rerank is not None:
+        raise SearchAppError("queries given as vectors have no words; leave out hybrid and rerank, or give texts")
+    if queries.ndim != 2 or queries.dtype.kind not in "fiu":
+        raise SearchAppError(
+            f"the query is an array {queries.shape} of {queries.dtype}; expected numbers (dim,), or (n, dim) for many"
+        )
+    if not np.isfinite(queries).all():
+        raise SearchAppError("a query vector holds what is no number; expected finite numbers")
 
 
 def _require_unicode(what: str, text: str) -> None:

@@ -74,6 +74,24 @@ def test_check_as_json(call) -> None:
     ]
     assert content["stages"][0]["text"] == [{"path": "t.txt", "bytes": 9}]
     assert content["stages"][0]["settings"]["lora_r"] == 16
+    assert [entry["stage"] for entry in content["estimates"]] == ["mntp", "simcse"]
+    for entry in content["estimates"]:
+        assert 10e6 < entry["memory"] < entry["free"]  # the bundled model has 10 million parameters
+        assert entry["seconds"] > 0
+
+
+def test_check_refuses_what_does_not_fit(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    from searchapp.adapt import estimate
+
+    whole = estimate.estimate
+    monkeypatch.setattr(estimate, "estimate", lambda recipe: whole(recipe, free=100_000_000))
+    done = call("check", "small", *OWN, "--to", "out", "--stage", "mntp", "--json")
+    content = json.loads(done.stdout)
+    assert done.exit_code == 2
+    assert content["ok"] is False
+    assert content["problems"][0].startswith("stage mntp: ")
+    assert "0.1 GB are free on cpu; the largest batch that fits is " in content["problems"][0]
+    assert call("check", "small", *OWN, "--to", "out", "--stage", "mntp").exit_code == 2
 
 
 def test_check_says_every_problem_on_a_line_of_its_own(call) -> None:

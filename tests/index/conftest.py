@@ -20,7 +20,7 @@ class HashEncoder:
     dtype, device, backend = "float32", "cpu", SimpleNamespace(name="torch")
     settings = Settings()
     reference = {"model": "hash", "adapters": []}
-    document_reach, tokenizer_digest = 400, "hash"
+    document_reach, tokenizer_digest, instruction_origin = 400, "hash", ""
 
     def __init__(self, name: str = "hash") -> None:
         self.fingerprint = {part: name for part in ("sha256", "weights", "pooling")}

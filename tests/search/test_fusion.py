@@ -65,6 +65,40 @@ def test_a_weight_of_one_or_nought_is_that_side_s_order(one, other) -> None:
             assert values == pytest.approx(sorted(values, reverse=True), abs=1e-6)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("constant", [1.0, 60.0])
+def test_the_first_of_long_rankings_are_those_of_all(weight: float, constant: float) -> None:
+    """Where only the first ranks of each side can matter; short sides and rows that both have among them."""
+    rng = np.random.default_rng(int(10 * weight + constant))
+    for turn in range(12):
+        few = int(rng.choice([300, 2_000]))
+        sides = [
+            [(int(row), 0.0) for row in rng.permutation(few)[: rng.choice([0, 7, 300])]] for _ in range(2)
+        ]  # fused by ranks alone, so the scores do not matter
+        expected: dict[int, float] = {}
+        for ranking, share in zip(sides, (weight, 1 - weight), strict=True):
+            for rank, (row, _) in enumerate(ranking, 1):
+                expected[row] = expected.get(row, 0.0) + share / (constant + rank)
+        k = int(rng.integers(1, 40))
+        stages = [stage(name, ranking, width=300) for name, ranking in zip(("exact", "bm25"), sides, strict=True)]
+        scores, rows = fuse(*stages, Fusion(weight=weight, constant=constant), k)
+        order = sorted(expected, key=lambda row: (-np.float32(expected[row]), row))[:k]
+        assert rows[0].tolist() == order + [-1] * (k - len(order)), turn
+        assert scores[0, : len(order)] == pytest.approx([expected[row] for row in order], rel=1e-6)
+
+
+@pytest.mark.parametrize("scored", [None, 2])
+def test_the_places_of_rows_in_a_stage(scored: int | None) -> None:
+    one = stage("reranked", [(4, 3.0), (9, 2.0), (1, 1.0)], [])
+    one = Stage(one.name, one.rows, one.scores, scored=scored)
+    expected = [(1, 3.0), (None, None), (3, None if scored else 1.0), (2, 2.0)]
+    assert one.places(0, np.array([4, 5, 1, 9])) == expected
+    assert [(one.rank(0, row), one.score(0, row)) for row in (4, 5, 1, 9)] == expected
+    assert [one.place(0, row) for row in (4, 5, 1, 9)] == expected
+    assert one.places(1, np.array([4])) == [(None, None)] and one.rank(1, 4) is None
+    assert one.cut(0).places(0, np.array([4])) == [(None, None)] and one.cut(0).rank(0, 4) is None
+
+
 def test_by_hand() -> None:
     dense = stage("exact", [(4, 0.9), (2, 0.5), (7, 0.1)])
     lexical = stage("bm25", [(2, 12.0), (9, 4.0)])

@@ -35,7 +35,6 @@ class DimensionsOptions:
     encoder: EncoderOptions
     index: Path | None
     metric: tuple[str, ...]
-    instruction: str | None
     candidates: int | None
     self_documents: str
     duplicates: str
@@ -78,7 +77,7 @@ def _request(asked: DimensionsOptions) -> DimensionsRequest:
     return DimensionsRequest(
         parse_dims(asked.dims),
         check_metrics(asked.metric, METRICS),
-        asked.instruction,
+        asked.encoder.query_instruction,
         candidates,
         asked.self_documents,
         asked.duplicates,

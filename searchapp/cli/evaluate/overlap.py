@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from searchapp.cli import options
 from searchapp.cli.console import DIM, notice, say, say_json, style, table
 from searchapp.cli.evaluate.options import METRIC, check_distinct, check_metrics
 from searchapp.cli.options import EVALUATION, INDEX, MODEL, OUTPUT, EncoderOptions
@@ -41,7 +40,6 @@ class OverlapOptions:
         None, "Also score this model with what overlaps and without.", MODEL, flags=("--model", "-m")
     )
     encoder: EncoderOptions = EncoderOptions()
-    instruction: str | None = option(None, options.INSTRUCTION, MODEL)
     index: Path | None = option(None, "Score this index of the collection instead of a model.", INDEX)
     split: str | None = option(None, "The judgements to use; default: test, or the only ones.", EVALUATION)
     metric: tuple[str, ...] = option((), METRIC, EVALUATION, default="nDCG@10")
@@ -129,7 +127,7 @@ def _scores(
     from searchapp.evaluate.overlap import clean_scores
     from searchapp.evaluate.retrieval import IndexConfig, Request, evaluate_collection, evaluate_index
 
-    request = Request(metrics, asked.instruction)
+    request = Request(metrics, asked.encoder.query_instruction)
     if asked.index is not None:
         from searchapp.search import Index
 

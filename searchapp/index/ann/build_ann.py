@@ -27,6 +27,7 @@ from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 
 log = logging.getLogger(__name__)
+MAPPED_NUMBERS = 1 << 25  # stored numbers up to which they are mapped: 64 MB of memory, and rows are read at once
 
 
 def build_ann(
@@ -67,7 +68,8 @@ def _built(
     """The manifest with a new reduction and FAISS index."""
     began = time.perf_counter()
     snapshot = Snapshot.of(writer, manifest)
-    vectors = snapshot.open_vectors(mapped=False, alive=snapshot.alive)
+    few = manifest.rows * manifest.dim <= MAPPED_NUMBERS
+    vectors = snapshot.open_vectors(mapped=few, alive=snapshot.alive)
     builder = AnnBuilder(writer, vectors, stage, device)
     queries, probes = _queries(writer, manifest, request, builder, encode)
     builder.stage("finding the exact hits of the probe queries")

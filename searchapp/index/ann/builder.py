@@ -64,6 +64,10 @@ class AnnBuilder:
             self.seconds += time.perf_counter() - began
         return self._fit
 
+    def projection(self, dim: int | None) -> Pca | None:
+        """The projection to ``dim`` dimensions, in memory alone; None for no reduction."""
+        return self.fit(dim).pca(dim) if dim else None
+
     def pca(self, dim: int | None) -> Pca | None:
         """The projection to ``dim`` dimensions, in a file; None for no reduction."""
         return self._reduction(dim)[0] if dim else None
@@ -81,8 +85,12 @@ class AnnBuilder:
             self._reductions[dim] = pca, Reduction(name, dim, pca.explained_variance)
         return self._reductions[dim]
 
-    def build(self, config: AnnConfig, queries: CalibrationQueries, target: float) -> BuiltIndex:
+    def build(
+        self, config: AnnConfig, queries: CalibrationQueries, target: float, likely: int | None = None
+    ) -> BuiltIndex:
         """Build a config over all vectors, check that its file can be searched, and calibrate it for a recall.
+
+        ``likely`` is how many candidates are expected to be needed.
 
         Raises IndexStoreError for a type that cannot be trained, written or searched.
         """
@@ -94,7 +102,7 @@ class AnnBuilder:
         check_written(path, config, vectors.rows, next(reduced_blocks(vectors.blocks(1), pca)))
         self.stage(f"measuring {config}")
         index = MeasuredIndex(open_ann(path, config.parameters), pca, vectors, vectors.alive)
-        point = calibrate(index, queries, config.factory, target)
+        point = calibrate(index, queries, config.factory, target, likely)
         return BuiltIndex(config, name, point, self.files[name].size / vectors.rows, notes)
 
     def _write(self, config: AnnConfig, dim: int, pca: Pca | None) -> tuple[str, tuple[str, ...]]:

@@ -143,14 +143,25 @@ def timed(index: MeasuredIndex, queries: CalibrationQueries, point: OperatingPoi
     return replace(point, milliseconds=1_000 * float(np.median(spent)))
 
 
-def calibrate(index: MeasuredIndex, queries: CalibrationQueries, factory: str, target: float) -> OperatingPoint:
-    """The fastest point whose recall is the target and a standard error more, else that of best recall; timed."""
+def calibrate(
+    index: MeasuredIndex, queries: CalibrationQueries, factory: str, target: float, likely: int | None = None
+) -> OperatingPoint:
+    """The fastest point whose recall is the target and a standard error more, else that of best recall; timed.
+
+    ``likely`` is how many candidates are expected to be needed; deeper rescoring is measured only where it has to be.
+    """
     if is_exact(factory, reduced=index.reduction is not None):
         return timed(index, queries, OperatingPoint({}, 0, 1.0))
     reached: list[OperatingPoint] = []
     missed: list[OperatingPoint] = []
-    for points in sweep(index, queries, parameter_grid(factory)):
-        enough = next((point for point in points if point.recall - point.error >= target), None)
+    for parameters in parameter_grid(factory):
+        points: list[OperatingPoint] = []
+        enough = None
+        for depths in _steps(likely):
+            [points] = sweep(index, queries, [parameters], depths)
+            enough = next((point for point in points if point.recall - point.error >= target), None)
+            if enough is not None:
+                break
         if enough is None:
             missed.append(max(points, key=lambda point: point.recall))
             continue
@@ -162,3 +173,9 @@ def calibrate(index: MeasuredIndex, queries: CalibrationQueries, factory: str, t
     if reached:
         return min(reached, key=lambda point: point.milliseconds)
     return timed(index, queries, max(missed, key=lambda point: point.recall))
+
+
+def _steps(likely: int | None) -> list[tuple[int, ...]]:
+    """The depths of rescoring to measure: those near the likely one first, where that leaves many out, then all."""
+    near = tuple(depth for depth in CANDIDATES if likely is not None and depth <= 2 * likely)
+    return [near, CANDIDATES] if near and len(near) < len(CANDIDATES) else [CANDIDATES]

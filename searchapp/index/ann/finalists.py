@@ -15,7 +15,7 @@ def pick(built: Sequence[BuiltIndex], targets: Targets, rows: int) -> BuiltIndex
     Those that keep to the targets of memory and latency come first. ``rows`` are the vectors in each.
     """
     reached = [one for one in built if one.point.recall >= targets.recall]
-    reached = [one for one in reached if _keeps_to(one, targets, rows)] or reached
+    reached = [one for one in reached if keeps_to(one, targets, rows)] or reached
     if not reached:
         return max(built, key=lambda one: one.point.recall)
     shortest = min(one.point.milliseconds for one in reached)
@@ -25,7 +25,7 @@ def pick(built: Sequence[BuiltIndex], targets: Targets, rows: int) -> BuiltIndex
     return min((one for one in reached if one.point.milliseconds <= longest), key=lambda one: one.size)
 
 
-def _keeps_to(one: BuiltIndex, targets: Targets, rows: int) -> bool:
+def keeps_to(one: BuiltIndex, targets: Targets, rows: int) -> bool:
     """Whether an index keeps to the targets of memory and latency."""
     small = targets.memory is None or one.size * rows <= targets.memory
     return small and (targets.latency is None or one.point.milliseconds <= targets.latency)

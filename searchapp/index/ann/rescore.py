@@ -15,6 +15,7 @@ import numpy as np
 from searchapp.index.storage.vectors import Stored, widen
 
 TIE = 4e-6  # cosines closer than this may be in the wrong order: the rounding of float32 sums over thousands of terms
+TINY = np.float32(1e-30)  # in place of the length of a zero vector
 CHUNK = 1 << 17  # numbers converted at a time: with their fp16 form less than a megabyte, which stays in the cache
 SPARE = 8  # rows found beyond the k asked for where scores are exact: most ties end among them
 DEEPER = 4  # times as many candidates for a query whose last hit may be tied
@@ -40,34 +41,41 @@ def best(
     the scores of the first stage are cosines up to rounding, and only queries with near-ties are rescored.
     """
     depth = min(k + SPARE if exact else depth, limit)
-    scores, rows = first.top(queries, depth)
     if not exact:
-        return _rescored(first, vectors, queries, rows, k, depth, limit)
+        return _rescored(first, vectors, queries, k, depth, limit)
+    scores, rows = first.top(queries, depth)
     close = (np.diff(scores[:, : k + 1], axis=1) > -TIE) & (rows[:, 1 : k + 1] >= 0)
     near_ties = np.flatnonzero(close.any(1))
     found = ordered(scores, rows, k)
     if len(near_ties):
-        again = _rescored(first, vectors, queries[near_ties], rows[near_ties], k, depth, limit)
+        again = _rescored(first, vectors, queries[near_ties], k, depth, limit)
         found[0][near_ties], found[1][near_ties] = again
     return found
 
 
 def _rescored(
-    first: FirstStage, vectors: Stored, queries: np.ndarray, candidates: np.ndarray, k: int, depth: int, limit: int
+    first: FirstStage, vectors: Stored, queries: np.ndarray, k: int, depth: int, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of the candidates, ``depth`` of each query; of more candidates while the last hit may be tied."""
+    """The k best of ``depth`` candidates of each query; of more candidates while the last hit may be tied.
+
+    One candidate more is looked at. Where the first stage cannot tell the last one from it, and that last one is among
+    the hits, what was left out may be another row with the same vector.
+    """
     scores = np.empty((len(queries), k), dtype=np.float32)
     rows = np.empty((len(queries), k), dtype=np.int64)
     tied = np.arange(len(queries))
     while len(tied):
+        asked = min(depth + 1, limit)
+        points, candidates = first.top(queries[tied], asked)
+        if asked == limit or candidates.shape[1] <= k:  # nothing was left out, or nothing more can be found
+            scores[tied], rows[tied] = ordered(exact_scores(vectors, queries[tied], candidates), candidates, k)
+            break
+        same = (candidates[:, -1] >= 0) & (points[:, -2] - points[:, -1] <= TIE * np.maximum(1, np.abs(points[:, -2])))
+        candidates = candidates[:, :-1]
         cosines = exact_scores(vectors, queries[tied], candidates)
         scores[tied], rows[tied] = ordered(cosines, candidates, k)
-        if depth >= limit or candidates.shape[1] <= k:  # no candidate was left out, or none can be compared with
-            break
-        tied = tied[(cosines[:, -1] >= scores[tied, -1] - TIE) & (candidates[:, -1] >= 0)]
+        tied = tied[same & (cosines[:, -1] >= scores[tied, -1] - TIE)]
         depth = min(DEEPER * depth, limit)
-        if len(tied):
-            candidates = first.top(queries[tied], depth)[1]
     return scores, rows
 
 
@@ -92,6 +100,18 @@ def exact_scores(vectors: Stored, queries: np.ndarray, rows: np.ndarray) -> np.n
             products = np.vecdot(found, batch)
             scores[top : top + down, left : left + across] = products / np.where(lengths > 0, lengths, 1)
     scores[rows < 0] = -np.inf
+    return scores
+
+
+def cosines(vectors: Stored, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The cosine of one unit query (dim,) with each of some rows, float32: what ``exact_scores`` gives, sooner."""
+    if len(rows) * vectors.dim > CHUNK:
+        whole: np.ndarray = exact_scores(vectors, query[None], rows[None])[0]
+        return whole
+    found = widen(vectors.stored(rows))
+    lengths = np.sqrt(np.vecdot(found, found))
+    scores: np.ndarray = np.vecdot(found, query)
+    scores /= np.maximum(lengths, TINY)
     return scores
 
 

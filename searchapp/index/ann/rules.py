@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from searchapp.index.ann.request import Targets
 
 FRUGAL = 25  # without a target of memory or latency, an index takes at most 1/25 of the bytes of float32 vectors
-EXACT_LIMIT = 1 << 24  # numbers (rows x dim) up to which exact search takes a few milliseconds, and is kept
+EXACT_LIMIT = 1 << 18  # numbers (rows x dim) up to which exact search takes some 30 microseconds, and is kept
 EXACT_BYTES = 1 << 32  # of an exact index, up to which it is tried where everything else misses the target
 LEAST = 8  # bytes that a 1-bit code has beside its bits; the default budget always has room for them
 UNLIMITED = 1 << 62
@@ -56,7 +56,7 @@ class Rule:
 # Plain RaBitQ above 1,024 dimensions: its fast-scan variant sums bytes in 16 bits, and recall falls to 0.04 at 4,096.
 # The reduction is our own, uncentred and renormalised: FAISS's PCA centres both sides, which moves inner products.
 PAIRS, LISTED = "{rotation},PQ{pairs}x4fs", "{rotation},IVF{lists},PQ{pairs}x4fs"
-SOME, MANY = 1_000, 100_000  # rows that codebooks want, and from which on lists of codes pay
+SOME, MANY = 1_000, 200_000  # rows that codebooks want, and from which on lists of codes pay
 TABLE = (
     Rule("exact", "Flat", 4, 0),
     Rule("1-bit codes", "{rotation},RaBitQfs", 1 / 8, 8, most_dim=1_024),
@@ -74,7 +74,9 @@ TABLE = (
     Rule("lists of 8-bit codes, reduced to 1/8", "IVF{lists},SQ8", 1, 8, 1 / 8, 4, 20_000, 2_048),
     Rule("graph over 8-bit codes", "HNSW32,SQ8", 1, 276, least_rows=20_000),
 )  # fmt: skip
-CANDIDATES = (50, 100, 150, 200, 300, 400, 600, 800, 1_600)  # numbers of rows rescored that calibration tries
+GIVEN = Rule("given by the user", "", 0, 0)
+CANDIDATES = (40, 50, 60, 70, 85, 100, 125, 150, 175, 200, 250, 300, 400, 600, 800, 1_600)  # rows to rescore
+DEEPENING = 0.4  # the candidates needed for a recall grow as (number of rows) ** 0.4 (docs/log.md)
 STANDARD = 100  # rows rescored before anything is measured
 SHARES = (1 / 128, 1 / 64, 1 / 32, 1 / 16, 3 / 32, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 1)  # of the lists visited
 STEP = 8  # dimensions are kept in multiples of it
@@ -98,7 +100,7 @@ class AnnConfig:
 
 
 def applicable(rows: int, dim: int, reduced: int | None, targets: Targets) -> list[tuple[Rule, AnnConfig]]:
-    """The rules worth trying, each with its config; exact search alone where that takes a few milliseconds.
+    """The rules worth trying, each with its config; exact search alone where that takes some microseconds.
 
     ``reduced`` is the dimension that the user reduces to, 0 for no reduction, None to leave it to the rules.
     """

@@ -25,6 +25,11 @@ class AnnIndex:
         self._parameters = parameters
 
     @property
+    def index(self) -> Any:
+        """FAISS's own object, set to the parameters of this one."""
+        return self._index
+
+    @property
     def rows(self) -> int:
         """Vectors in the index."""
         return int(self._index.ntotal)
@@ -42,17 +47,31 @@ class AnnIndex:
             return True
         return isinstance(inner, faiss.IndexFlatCodes) and not isinstance(inner, faiss.IndexFastScan)
 
-    def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def faiss_index(self) -> Any:
+        """The index as FAISS has it."""
+        return self._index
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """The search parameters."""
+        return self._parameters
+
+    def search(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, *, lists: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The k best rows of each query by inner product: scores float32 and rows int64, both (n, k); -1 for none.
 
-        ``allowed`` is a boolean mask over the rows; only where ``filters`` is true.
+        ``allowed`` is a boolean mask over the rows; only where ``filters`` is true. ``lists`` is how many inverted
+        lists to visit, in place of the parameter.
         """
         faiss = self._faiss
         before = faiss.omp_get_max_threads()
         if before > 1 and len(queries) < SMALL_BATCH:
             faiss.omp_set_num_threads(1)
         try:
-            scores, rows = self._index.search(queries, k, params=self._search_parameters(allowed))
+            parameters = self._search_parameters(allowed) if lists is None else self._visiting(lists)
+            scores, rows = self._index.search(queries, k, params=parameters)
         finally:
             faiss.omp_set_num_threads(before)
         return scores, rows
@@ -61,6 +80,23 @@ class AnnIndex:
         """Take other search parameters."""
         set_parameters(self._index, parameters)
         self._parameters = parameters
+
+    def lists_with(self, queries: np.ndarray, counts: np.ndarray, least: int) -> int:
+        """How many of the nearest inverted lists hold ``least`` rows for every query, by the rows in each list."""
+        *outer, inner = layers(self._index)
+        for layer in outer:
+            for place in range(layer.chain.size()):
+                queries = layer.chain.at(place).apply(queries)
+        _, nearest = inner.quantizer.search(queries, inner.nlist)
+        met = np.cumsum(np.where(nearest < 0, 0, counts[nearest]), axis=1)
+        return min(int(inner.nlist), int((met < least).sum(1).max()) + 1)
+
+    def _visiting(self, lists: int) -> Any:
+        *outer, _ = layers(self._index)
+        parameters = self._faiss.SearchParametersIVF(nprobe=lists)
+        for _ in outer:
+            parameters = self._faiss.SearchParametersPreTransform(index_params=parameters)
+        return parameters
 
     def _search_parameters(self, allowed: np.ndarray | None) -> Any:
         """FAISS's search parameters for a mask, one for each layer of the index; None without a mask."""

@@ -1,9 +1,8 @@
 """Selects an index for a request, in three steps: rules, trials, finalists.
 
 1. Rules: a table says which types are worth trying for so many vectors of so many dimensions.
-2. Trials: each is built over a sample and measured there.
-3. Finalists: the most promising are built over all vectors and measured again; one that misses its target is followed
-   by the next.
+2. Trials: what each needs is predicted from a sample, or, where that cannot be, measured with an index over the sample.
+3. The most promising is built over all vectors and measured; where it misses its target, the next.
 
 A factory string that the user gives leaves out the first two.
 """
@@ -18,11 +17,13 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.builder import AnnBuilder, BuiltIndex
 from searchapp.index.ann.calibration import CalibrationQueries
-from searchapp.index.ann.finalists import comparison_notes, missed_targets, pick
-from searchapp.index.ann.request import AnnRequest
-from searchapp.index.ann.rules import AnnConfig, Rule, applicable, default_config, is_exact
-from searchapp.index.ann.trials import SAMPLE, Finalist, dimensions, finalists, smallest_dimensions, try_rule
+from searchapp.index.ann.finalists import comparison_notes, keeps_to, missed_targets, pick
+from searchapp.index.ann.request import AnnRequest, Targets
+from searchapp.index.ann.rules import GIVEN, AnnConfig, Rule, applicable, default_config, is_exact
+from searchapp.index.ann.trials import SAMPLE, Trial, dimensions, finalists, smallest_dimensions, try_rules
 from searchapp.index.storage.vectors import Vectors
+
+FINALISTS = 3  # indexes built over all vectors where none keeps to a target of memory or latency
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,13 @@ def select(request: AnnRequest, builder: AnnBuilder, queries: CalibrationQueries
         candidates, more = _finalists(request, reduced, builder, queries.queries)
         notes += more
         for finalist in candidates:
-            if _reached(built, target) and not finalist.contested:
+            if _settled(built, request.targets, rows):
                 break
-            built.append(builder.build(finalist.config, queries, target))
+            likely = finalist.point.candidates if finalist.point else None
+            built.append(builder.build(finalist.config, queries, target, likely))
             if request.factory != "auto":  # what the rules make has as many lists and codes as suit the vectors
                 notes += [note for note in built[-1].notes if note not in notes]
-        if _reached(built, target):
+        if _settled(built, request.targets, rows):
             break
     if not built:
         raise IndexStoreError(
@@ -70,8 +72,10 @@ def will_be_exact(request: AnnRequest, vectors: Vectors) -> bool:
     return all(config.candidates == 0 for _, config in _rules(request, request.pca, vectors))
 
 
-def _reached(built: Sequence[BuiltIndex], target: float) -> bool:
-    return any(one.point.recall >= target for one in built)
+def _settled(built: Sequence[BuiltIndex], targets: Targets, rows: int) -> bool:
+    """Whether one of the indexes keeps to all targets, or enough of them reached the recall and miss another one."""
+    reached = [one for one in built if one.point.recall >= targets.recall]
+    return any(keeps_to(one, targets, rows) for one in reached) or len(reached) >= FINALISTS
 
 
 def _reductions(request: AnnRequest, builder: AnnBuilder, queries: np.ndarray) -> tuple[list[int | None], list[str]]:
@@ -92,22 +96,18 @@ def _reductions(request: AnnRequest, builder: AnnBuilder, queries: np.ndarray) -
 
 def _finalists(
     request: AnnRequest, reduced: int | None, builder: AnnBuilder, queries: np.ndarray
-) -> tuple[list[Finalist], list[str]]:
-    """The configs to build for one reduction, in order, and a sentence for each that missed its target on a sample."""
+) -> tuple[list[Trial], list[str]]:
+    """The trials to build for one reduction, in order, and a sentence for each that is expected to do worse."""
+    vectors, target = builder.vectors, request.targets.recall
     if request.factory != "auto":
         config = default_config(request.factory, reduced=bool(reduced))
-        return [Finalist(replace(config, pca=reduced or None))], []
-    vectors, target = builder.vectors, request.targets.recall
+        return [Trial(GIVEN, replace(config, pca=reduced or None))], []
     rules = _rules(request, reduced, vectors)
     if len(rules) < 2:
-        return [Finalist(config) for _, config in rules], []
-    builder.stage(f"trying {len(rules)} types of index on a sample")
-    sample = vectors.sample(SAMPLE)
-    truth = CalibrationQueries.over(queries, sample.blocks())
-    trials = [
-        try_rule(rule, config, sample, vectors.rows, truth, builder.pca(config.pca), target) for rule, config in rules
-    ]
-    return finalists(trials, sample, vectors.rows, target)
+        return [Trial(rule, config) for rule, config in rules], []
+    builder.stage(f"predicting {len(rules)} types of index from a sample")
+    trials = try_rules(rules, vectors, queries, builder.projection, target)
+    return finalists(trials, vectors.dim, vectors.rows, target)
 
 
 def _rules(request: AnnRequest, reduced: int | None, vectors: Vectors) -> list[tuple[Rule, AnnConfig]]:

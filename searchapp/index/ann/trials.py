@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from searchapp.index.ann.calibration import DEPTH, TIMED, CalibrationQueries, MeasuredIndex, OperatingPoint, calibrate
 from searchapp.index.ann.pca import Fit, Pca, reduced_blocks, reduced_sample
+from searchapp.index.ann.predict import ROWS, Sample, predict, predictable
 from searchapp.index.ann.rescore import exact_scores
-from searchapp.index.ann.rules import STANDARD, AnnConfig, Rule, bytes_of, default_config, instantiate
+from searchapp.index.ann.rules import DEEPENING, STANDARD, AnnConfig, Rule, bytes_of, default_config, instantiate
 from searchapp.index.ann.searcher import AnnIndex
 from searchapp.index.ann.train import add, train, training_rows
-from searchapp.index.storage.vectors import Held
+from searchapp.index.storage.vectors import Held, Vectors
 
 SAMPLE = 20_000  # rows that the rules are tried on
-DEEPENING = 0.4  # the candidates needed for a recall grow as (number of rows) ** 0.4 (docs/log.md)
-FINALISTS, CLOSE = 3, 3.0  # so many are built over all rows, if expected within so many times the shortest time
 NEARLY = 1.1  # times the shortest time, within which a smaller index is preferred
 EIGHTHS = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4)  # of the dimensions: the reductions that `auto` tries
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A config, what it measured on the sample, and the milliseconds that a query is expected to take over all rows.
+    """A config, its operating point, and the milliseconds that a query is expected to take over all rows.
 
-    ``point`` is None for exact search, which is not tried: its recall is 1.
+    The point was measured on a sample, or predicted from one, as ``where`` says. It is None for exact search, whose
+    recall is 1, and for a config that the user gave.
     """
 
     rule: Rule
     config: AnnConfig
     point: OperatingPoint | None = None
     expected: float = float("inf")
+    where: str = "by prediction"
 
     def rank(self, shortest: float, dim: int, rows: int) -> tuple[float, float]:
         """The sort key: trials expected within ``shortest`` milliseconds by size, then all others by time."""
@@ -41,16 +42,38 @@ class Trial:
         return (0.0, size) if self.expected <= shortest else (1.0, self.expected)
 
 
-@dataclass(frozen=True)
-class Finalist:
-    """A config to be built over all rows.
+def try_rules(
+    rules: Sequence[tuple[Rule, AnnConfig]],
+    vectors: Vectors,
+    queries: np.ndarray,
+    pca: Callable[[int | None], Pca | None],
+    target: float,
+) -> list[Trial]:
+    """A trial of each rule over a sample of the vectors: codes are predicted, what else there is, is built and timed.
 
-    It is built where no config before it reached the target, and, if ``contested``, in any case: its time is so near
-    the shortest that the sample cannot tell which one is faster.
+    Where both kinds meet, the best of the codes is built as well, so that predicted times are those of this machine.
     """
-
-    config: AnnConfig
-    contested: bool = False
+    sample = vectors.sample(SAMPLE)
+    seen = Sample.of(np.concatenate(list(sample.sampled_blocks(ROWS))), queries)
+    trials, others = [], []
+    for rule, config in rules:
+        if predictable(rule):
+            found = predict(rule, config, seen, vectors.rows, pca(config.pca), target)
+            point = OperatingPoint(dict(config.parameters), found.candidates, found.recall)
+            trials.append(Trial(rule, config, point, found.milliseconds))
+        else:
+            others.append((rule, config))
+    if not any(not rule.exact for rule, _ in others):
+        return [*trials, *(Trial(rule, config) for rule, config in others)]
+    truth = CalibrationQueries.over(queries, sample.blocks())
+    if reached := [trial for trial in trials if trial.point and trial.point.recall >= target]:
+        best = min(reached, key=lambda trial: trial.expected)
+        built = try_rule(best.rule, best.config, sample, vectors.rows, truth, pca(best.config.pca), target)
+        slower = built.expected / best.expected
+        trials = [replace(trial, expected=slower * trial.expected) for trial in trials]
+    return trials + [
+        try_rule(rule, config, sample, vectors.rows, truth, pca(config.pca), target) for rule, config in others
+    ]
 
 
 def try_rule(
@@ -77,11 +100,12 @@ def try_rule(
     scan = _scan_milliseconds(index, queries, point)
     larger = rows / sample.count
     rescoring = max(0.0, point.milliseconds - scan) * larger**DEEPENING
-    return Trial(rule, config, point, scan * larger**rule.growth + rescoring)
+    expected = scan * larger**rule.growth + rescoring
+    return Trial(rule, config, point, expected, f"on {sample.count:,} vectors")
 
 
-def finalists(trials: Sequence[Trial], sample: Held, rows: int, target: float) -> tuple[list[Finalist], list[str]]:
-    """The configs to build, in order, and a sentence for each that missed the target on the sample.
+def finalists(trials: Sequence[Trial], dim: int, rows: int, target: float) -> tuple[list[Trial], list[str]]:
+    """The trials whose configs are to be built, in order, until one reaches the target; a sentence for each other one.
 
     First the smallest of those that reached the target in nearly the shortest time, then the others that reached it,
     the fastest first. Last comes exact search if it was tried, else the config that missed the target by least.
@@ -89,19 +113,15 @@ def finalists(trials: Sequence[Trial], sample: Held, rows: int, target: float) -
     reached = [trial for trial in trials if trial.point and trial.point.recall >= target]
     missed = [trial for trial in trials if trial.point and trial.point.recall < target]
     notes = [
-        f"{trial.config} reached recall {trial.point.recall:.3f} of {target:g} on {sample.count:,} vectors"
+        f"{trial.config} reached recall {trial.point.recall:.3f} of {target:g} {trial.where}"
         for trial in missed
         if trial.point
     ]
     shortest = min((trial.expected for trial in reached), default=0.0)
-    order = sorted(reached, key=lambda trial: trial.rank(NEARLY * shortest, sample.dim, rows))
+    order = sorted(reached, key=lambda trial: trial.rank(NEARLY * shortest, dim, rows))
+    notes += [f"{trial.config} is expected to take {trial.expected:.2f} ms a query" for trial in order[1:]]
     exact = [trial for trial in trials if trial.point is None]
-    last = exact or sorted(missed, key=lambda trial: trial.point.recall if trial.point else 0)[-1:]
-    found = [
-        Finalist(trial.config, contested=number < FINALISTS and trial.expected <= CLOSE * shortest)
-        for number, trial in enumerate(order)
-    ]
-    return [*found, *(Finalist(trial.config) for trial in last)], notes
+    return [*order, *(exact or sorted(missed, key=lambda trial: trial.point.recall if trial.point else 0)[-1:])], notes
 
 
 def _scan_milliseconds(index: MeasuredIndex, queries: CalibrationQueries, point: OperatingPoint) -> float:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
 
 from searchapp.errors import SearchAppError
 from searchapp.index.lexical.words import ascii_words, document_words, folded, query_words
@@ -13,6 +17,7 @@ from searchapp.index.lexical.words import ascii_words, document_words, folded, q
 # The version of the analysis: 1 knew neither combining marks nor languages without spaces, 2 kept the digits of each
 # script apart and lost vowel signs of Burmese.
 ANALYSIS = 3
+MANY = 1_000  # words at once that are stemmed without looking for them among former ones
 STOP_WORDS = {
     "english": "EN", "german": "GERMAN", "dutch": "DUTCH", "french": "FRENCH", "spanish": "SPANISH",
     "portuguese": "PORTUGUESE", "italian": "ITALIAN", "russian": "RUSSIAN", "swedish": "SWEDISH",
@@ -73,7 +78,11 @@ class Analyzer:
 
     def stems(self, words: Iterable[str]) -> list[str]:
         """The stem of each word."""
-        return list(words) if self._stemmer is None else list(self._stemmer.stemWords(list(words)))
+        words = list(words)
+        if self._stemmer is None:
+            return words
+        stemmer = self._stemmer if len(words) < MANY else self._plain_stemmer
+        return list(stemmer.stemWords(words))
 
     def is_stopped(self, word: str) -> bool:
         """Whether a word is a stop word."""
@@ -90,9 +99,7 @@ class Analyzer:
     def _stopped(self) -> frozenset[str]:
         if self.stop_words is None:
             return frozenset()
-        from bm25s import stopwords
-
-        words = getattr(stopwords, f"STOPWORDS_{STOP_WORDS[self.stop_words]}")
+        words = getattr(_stop_lists(), f"STOPWORDS_{STOP_WORDS[self.stop_words]}")
         return frozenset(words if self.version == 1 else (folded(word, turkish=self._turkish) for word in words))
 
     @cached_property
@@ -102,6 +109,28 @@ class Analyzer:
         import Stemmer
 
         return Stemmer.Stemmer(self.stemmer)
+
+    @cached_property
+    def _plain_stemmer(self) -> Any:
+        import Stemmer
+
+        return Stemmer.Stemmer(self.stemmer, 0)  # its cache of 10,000 words costs more than stemming more of them
+
+
+@cache
+def _stop_lists() -> ModuleType:
+    """bm25s's module of stop words by itself: its package imports SciPy, which takes longer than many searches."""
+    package = find_spec("bm25s")
+    if package is not None and package.submodule_search_locations:
+        alone = spec_from_file_location("bm25s_stopwords", Path(package.submodule_search_locations[0]) / "stopwords.py")
+        if alone is not None and alone.loader is not None:
+            module = module_from_spec(alone)
+            with suppress(ImportError, OSError):  # another version may have it elsewhere
+                alone.loader.exec_module(module)
+                return module
+    from bm25s import stopwords
+
+    return cast(ModuleType, stopwords)
 
 
 def stemmers() -> list[str]:

@@ -1,16 +1,16 @@
-"""BM25 over the documents of an index. bm25s scores; what it scores with is put together for the words of a query.
+"""BM25 over the documents of an index, with weights that are made for the words of a query.
 
-bm25s keeps a finished weight for each word of each document. Such a matrix is stale with the first document added or
-deleted, because every weight depends on the whole corpus. So frequencies are stored, segment by segment, and weights
-are made from them when a word is asked for: adding counts the new documents' words alone, deleting counts nothing, and
-the statistics are always those of the documents that are there.
+A finished weight for each word of each document would be stale with the first document added or deleted, because every
+weight depends on the whole corpus. So frequencies are stored, segment by segment, and weights are made from them when a
+word is first asked for: adding counts the new documents' words alone, deleting counts nothing, and the statistics are
+always those of the documents that are there.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from threading import Lock
@@ -22,6 +22,8 @@ from searchapp.corpus.document import joined
 from searchapp.errors import IndexStoreError
 from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.postings import Postings, term_hash, write_postings
+from searchapp.index.lexical.topk import Sums, best
+from searchapp.index.lexical.weights import TermWeights
 from searchapp.index.storage.directory import FileEntry
 from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.manifest import Lexical, Manifest, Segment
@@ -29,7 +31,9 @@ from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 
 K1, B = 0.9, 0.4  # Anserini's, which BM25 baselines are mostly run with
-HELD = 20_000_000  # postings whose weights are kept, or put before bm25s at once: 160 MB
+TOGETHER = 64, 4_000_000  # queries whose terms are looked for at once, at most, and times rows
+NOTHING, SELDOM = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.uint16)
+HELD = 20_000_000  # postings whose weights are kept: 160 MB
 
 
 def add_lexical(
@@ -148,8 +152,9 @@ class LexicalIndex:
         self._segments: Sequence[Segment] = manifest.segments
         self._snapshot = snapshot
         self._lock = Lock()  # of the weights that are kept
-        self._weights: OrderedDict[str, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._kept: OrderedDict[str, TermWeights] = OrderedDict()
         self._held = 0
+        self._sums = Sums(self.rows)
 
     def search(
         self, queries: Sequence[str], k: int, *, allowed: np.ndarray | None = None
@@ -162,14 +167,13 @@ class LexicalIndex:
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         asked = [self.analyzer.query_terms(query) for query in queries]
-        mask = None if allowed is None else allowed.astype(np.float32)
-        for chunk in self._chunks(asked):
-            retriever = self._retriever(sorted({term for number in chunk for term in asked[number]}))
-            for number in chunk:
-                ids = retriever.get_tokens_ids(asked[number])
-                if ids:
-                    found = _best(retriever.get_scores_from_ids(ids, weight_mask=mask), k)
-                    scores[number, : len(found[0])], rows[number, : len(found[1])] = found
+        step = max(1, min(TOGETHER[0], TOGETHER[1] // max(1, self.rows)))
+        for begin in range(0, len(asked), step):
+            part = asked[begin : begin + step]
+            terms = self._terms_of({term: None for words in part for term in words})
+            for number, words in enumerate(part, begin):
+                found = best([terms[term] for term in words], k, self._sums, allowed)
+                scores[number, : len(found[0])], rows[number, : len(found[1])] = found
         return scores, rows
 
     def contributions(self, query: str, row: int) -> list[tuple[str, float]]:
@@ -192,75 +196,65 @@ class LexicalIndex:
                 )
         return found
 
-    def _chunks(self, asked: Sequence[Sequence[str]]) -> Iterator[list[int]]:
-        """Numbers of queries that go together, so that their words' postings stay within ``HELD``."""
-        chunk: list[int] = []
-        together: dict[str, int] = {}
-        for number, terms in enumerate(asked):
-            new = {term: len(self._weight(term)[0]) for term in terms if term not in together}
-            if chunk and sum(together.values()) + sum(new.values()) > HELD:
-                yield chunk
-                chunk, together = [], {}
-                new = {term: len(self._weight(term)[0]) for term in terms}
-            together.update(new)
-            chunk.append(number)
-        if chunk:
-            yield chunk
-
-    def _retriever(self, terms: Sequence[str]) -> Any:
-        """A bm25s index of the given terms alone."""
-        import bm25s
-
-        parts = {term: part for term in terms if len((part := self._weight(term))[0])}
-        retriever = bm25s.BM25(k1=self.part.k1, b=self.part.b, method="lucene")
-        empty = (np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32))
-        rows, weights = zip(*(list(parts.values()) or [empty]), strict=True)
-        retriever.vocab_dict = {term: number for number, term in enumerate(parts)}
-        retriever.nonoccurrence_array = None
-        retriever.scores = {
-            "data": np.concatenate(weights),
-            "indices": np.concatenate(rows),
-            "indptr": np.cumsum([0, *(len(item) for item in rows)]),
-            "num_docs": self.rows,
-        }
-        return retriever
-
     def _weight(self, term: str) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (int32, ascending) that hold a term, and its weight in each (float32); the last ones used are kept.
+        """Rows (int32, ascending) that hold a term, and its weight in each (float32)."""
+        found = self._terms_of([term])[term]
+        return found.rows, found.weights
+
+    def _terms_of(self, words: Iterable[str]) -> dict[str, TermWeights]:
+        """The weights of terms, by term; those of the last ones used are kept."""
+        found: dict[str, TermWeights] = {}
+        lacking = []
+        with self._lock:
+            for term in words:
+                if (kept := self._kept.get(term)) is not None:
+                    self._kept.move_to_end(term)
+                    found[term] = kept
+                else:
+                    lacking.append(term)
+        if not lacking:
+            return found
+        made = dict(zip(lacking, map(self._weighed, *self._postings(lacking)), strict=True))
+        with self._lock:
+            for term, weights in made.items():
+                if term not in self._kept:  # another thread may have been faster
+                    self._kept[term] = weights
+                    self._held += weights.size
+            while self._held > HELD and len(self._kept) > 1:
+                self._held -= self._kept.popitem(last=False)[1].size
+        return found | made
+
+    def _weighed(self, rows: np.ndarray, frequencies: np.ndarray) -> TermWeights:
+        """The weights of a term, which stands so often in these rows.
 
         Lucene's variant of BM25: Kamphuis et al., "Which BM25 do you mean?", ECIR 2020, table 1.
         """
-        with self._lock:
-            if (kept := self._weights.get(term)) is not None:
-                self._weights.move_to_end(term)
-                return kept
-        rows, frequencies = self._postings(term)
-        count, lengths, mean = self._statistics
+        count, lengths, _ = self._statistics
         idf = np.log(1 + (count - len(rows) + 0.5) / (len(rows) + 0.5))
-        norm = self.part.k1 * (1 - self.part.b + self.part.b * lengths[rows] / mean)
-        weight = (rows, (idf * frequencies / (frequencies + norm)).astype(np.float32))
-        with self._lock:
-            if term not in self._weights:  # another thread may have been faster
-                self._held += len(rows)
-            self._weights[term] = weight
-            while self._held > HELD and len(self._weights) > 1:
-                self._held -= len(self._weights.popitem(last=False)[1][0])
-        return weight
+        often = frequencies.astype(np.float64)
+        norms = self._norms.take(lengths.take(rows))
+        return TermWeights.of(rows, (idf * often / (often + norms)).astype(np.float32), self.rows)
 
-    def _postings(self, term: str) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the documents that are there and hold a term, and how often each does."""
-        wanted = np.array([term_hash(term)], dtype=np.uint64)
-        rows, frequencies = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.uint16)]
+    def _postings(self, terms: Sequence[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Of each term the rows (int32) of the documents that are there and hold it, and how often each does."""
+        hashes = np.array([term_hash(term) for term in terms], dtype=np.uint64)
+        held: list[tuple[list[int], list[np.ndarray], list[np.ndarray]]] = [([], [NOTHING], [SELDOM]) for _ in terms]
         for segment, postings in zip(self._segments, self._files, strict=True):
-            found = postings.find(wanted)[0]
-            if found is not None:
-                rows.append(found[0] + np.int32(segment.base))
-                frequencies.append(found[1])
-        row, frequency = np.concatenate(rows), np.concatenate(frequencies)
-        if self._live is not None:
-            kept = self._live[row]
-            row, frequency = row[kept], frequency[kept]
-        return row, frequency.astype(np.float64)
+            for number, documents, often in postings.find(hashes):
+                part = held[number]
+                part[0].append(segment.base)
+                part[1].append(documents)
+                part[2].append(often)
+        rows, frequencies = [], []
+        for bases, found, often_found in held:
+            row, often = np.concatenate(found), np.concatenate(often_found)
+            row += np.repeat(np.array(bases, dtype=np.int32), list(map(len, found[1:])))
+            if self._live is not None:
+                kept = self._live[row]
+                row, often = row.compress(kept), often.compress(kept)
+            rows.append(row)
+            frequencies.append(often)
+        return rows, frequencies
 
     @cached_property
     def _files(self) -> list[Postings]:
@@ -275,18 +269,13 @@ class LexicalIndex:
         there = lengths if self._live is None else lengths[self._live]
         return len(there), lengths, max(float(there.mean()) if len(there) else 0.0, 1e-9)
 
-
-def _best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k highest scores above 0 and their rows, best first; of equal ones the lowest rows, in row order."""
-    rows = np.flatnonzero(scores > 0)
-    values = scores[rows]
-    if len(rows) > k:
-        least = np.partition(values, -k)[-k]
-        above = np.flatnonzero(values > least)
-        chosen = np.concatenate([above, np.flatnonzero(values == least)[: k - len(above)]])
-        rows, values = rows[chosen], values[chosen]
-    order = np.lexsort((rows, -values))
-    return values[order], rows[order]
+    @cached_property
+    def _norms(self) -> np.ndarray:
+        """What stands beside the frequency in the weight of a term, by the length of the document."""
+        _, lengths, mean = self._statistics
+        every = np.arange(int(lengths.max(initial=0)) + 1)
+        norms: np.ndarray = self.part.k1 * (1 - self.part.b + self.part.b * every / mean)
+        return norms
 
 
 def with_fusion(writer: Writer, fusion: dict[str, Any]) -> Manifest:

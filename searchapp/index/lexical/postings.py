@@ -52,19 +52,30 @@ def write_postings(draft: ChecksumWriter, texts: Iterable[str], analyzer: Analyz
 
 def _tokenise(texts: Iterable[str], analyzer: Analyzer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Term numbers of all tokens in a row, the count of tokens in each text, and the hash of each term."""
-    numbers: dict[str, int] = {}  # term → number
-    known: dict[str, int] = {}  # word → number of its term; -1 for a stop word. Stemming a word once is enough.
-    tokens, lengths = array("i"), array("i")
+    seen = _Numbered()  # word → number; a text costs no more than a look for each of its words
+    words, until = array("i"), array("i")
     for text in texts:
-        found = analyzer.words(text)
-        new = [word for word in dict.fromkeys(found) if word not in known]
-        for word, stem in zip(new, analyzer.stems(new), strict=True):
-            known[word] = -1 if analyzer.is_stopped(word) else numbers.setdefault(stem, len(numbers))
-        before = len(tokens)
-        tokens.extend([number for word in found if (number := known[word]) >= 0])
-        lengths.append(len(tokens) - before)
-    hashes = np.fromiter((term_hash(term) for term in numbers), dtype=np.uint64, count=len(numbers))
-    return np.frombuffer(tokens, dtype=np.int32), np.frombuffer(lengths, dtype=np.int32), hashes
+        words.extend(map(seen.__getitem__, analyzer.words(text)))
+        until.append(len(words))
+    terms = _Numbered()
+    distinct = list(seen)  # each is stemmed once
+    numbers = [
+        -1 if analyzer.is_stopped(word) else terms[stem]
+        for word, stem in zip(distinct, analyzer.stems(distinct), strict=True)
+    ]
+    tokens = np.array(numbers, dtype=np.int32)[np.frombuffer(words, dtype=np.int32)]
+    kept = tokens >= 0
+    ends = np.concatenate([[0], np.cumsum(kept)])[np.frombuffer(until, dtype=np.int32)]
+    hashes = np.fromiter((term_hash(term) for term in terms), dtype=np.uint64, count=len(terms))
+    return tokens[kept], np.diff(ends, prepend=0).astype(np.int32), hashes
+
+
+class _Numbered(dict[str, int]):
+    """Numbers from 0 on, given out as keys are asked for the first time."""
+
+    def __missing__(self, key: str) -> int:
+        self[key] = number = len(self)
+        return number
 
 
 class Postings:
@@ -72,7 +83,7 @@ class Postings:
 
     def __init__(self, path: Path, documents: int) -> None:
         try:
-            self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
+            self._bytes = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)  # whose slices take less time
             head = self._bytes[:HEAD].tobytes()
             counted, terms, postings = (int(number) for number in np.frombuffer(head[8:HEAD], dtype="<u8"))
         except (OSError, ValueError) as error:
@@ -94,17 +105,20 @@ class Postings:
             np.all((counted == self.lengths) | (self.lengths > MOST) & (counted < self.lengths))
         )
 
-    def find(self, hashes: np.ndarray) -> list[tuple[np.ndarray, np.ndarray] | None]:
-        """For each term's hash its documents (offsets in the segment, ascending) and frequencies; None if absent."""
-        places = np.searchsorted(self._hashes, hashes)
-        found: list[tuple[np.ndarray, np.ndarray] | None] = []
-        for place, wanted in zip(places.tolist(), hashes.tolist(), strict=True):
-            if place >= len(self._hashes) or int(self._hashes[place]) != wanted:
-                found.append(None)
-                continue
-            start, end = int(self._starts[place]), int(self._starts[place + 1])
-            found.append((np.asarray(self._documents[start:end]), np.asarray(self._frequencies[start:end])))
-        return found
+    def find(self, hashes: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
+        """The terms that stand here, of those with these hashes (uint64).
+
+        For each its place among the hashes, its documents (offsets in the segment, ascending) and its frequencies.
+        """
+        if len(self._hashes) == 0:
+            return []
+        places = self._hashes.searchsorted(hashes)
+        here = (self._hashes.take(places, mode="clip") == hashes).nonzero()[0]
+        places = places.take(here)
+        spans = zip(
+            here.tolist(), self._starts.take(places).tolist(), self._starts.take(places + 1).tolist(), strict=True
+        )
+        return [(number, self._documents[start:end], self._frequencies[start:end]) for number, start, end in spans]
 
 
 def mend(root: Path) -> str:

@@ -16,6 +16,7 @@ from searchapp.errors import IndexStoreError
 from searchapp.filesystem import allow_open_files
 from searchapp.index.storage.directory import ChecksumWriter
 from searchapp.index.storage.manifest import Segment
+from searchapp.index.storage.text_columns import TextColumn, text_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,7 +110,7 @@ def as_float(value: int | float) -> float:
 
 
 def _document(identifier: str, title: str, text: str, metadata: str) -> Document:
-    return Document(identifier, text, title, json.loads(metadata))
+    return Document(identifier, text, title, json.loads(metadata) if metadata != "{}" else {})
 
 
 def _first_line(error: BaseException) -> str:
@@ -124,7 +125,7 @@ class DocumentStore:
         self.segments = segments
         self._bases = np.array([segment.base for segment in segments], dtype=np.int64)
         self._open: dict[int, pa.RecordBatch] = {}
-        self._texts: dict[int, tuple[pa.RecordBatch, list[pa.Array]]] = {}  # all but the typed metadata
+        self._texts: dict[int, tuple[TextColumn, ...]] = {}  # all but the typed metadata
         self._columns: dict[tuple[int, str], pa.Array] = {}
 
     def batch(self, number: int) -> pa.RecordBatch:
@@ -153,22 +154,22 @@ class DocumentStore:
         """One column of a segment, proved to be sound once: Arrow ends the process where it follows a wrong offset."""
         if (number, name) not in self._columns:
             column = self.batch(number).column(name)
-            with self.decoding(number):
-                column.validate(full=True)
+            self.prove(number, column)
             self._columns[number, name] = column
         return self._columns[number, name]
 
     def read(self, row: int) -> Document:
         """The document of a row."""
-        number = int(np.searchsorted(self._bases, row, side="right")) - 1
-        if number not in self._texts:
-            texts = self.batch(number).select(COLUMNS[:4])
-            self._texts[number] = texts, texts.columns
-        texts, columns = self._texts[number]
+        number = int(self._bases.searchsorted(row, side="right")) - 1
+        columns = self._texts.get(number)
+        if columns is None:
+            columns = self._texts[number] = text_columns(self.batch(number), COLUMNS[:4])
         place = int(row - self._bases[number])
-        with self.decoding(number):
-            texts.slice(place, 1).validate(full=True)
-            return _document(*(column[place].as_py() for column in columns))
+        try:
+            return _document(*(column.read(place) for column in columns))
+        except (ValueError, IndexError) as error:
+            with self.decoding(number):
+                raise ValueError(error) from error
 
     @contextmanager
     def decoding(self, number: int) -> Iterator[None]:
@@ -201,5 +202,10 @@ class DocumentStore:
         return found
 
     def fields(self) -> list[pa.StructArray]:
-        """The typed metadata columns, a struct array for each segment."""
-        return [self.column(number, "fields") for number in range(len(self.segments))]
+        """The typed metadata columns, a struct array for each segment; a part is read only after ``prove``."""
+        return [self.batch(number).column("fields") for number in range(len(self.segments))]
+
+    def prove(self, number: int, part: pa.Array) -> None:
+        """Raise IndexStoreError where a part of a segment is not sound."""
+        with self.decoding(number):
+            part.validate(full=True)

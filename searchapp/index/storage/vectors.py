@@ -6,6 +6,7 @@ with a unit query is the cosine.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,8 @@ from searchapp.index.storage.mmap import CAN_MAP, MappedFiles
 
 BLOCK_NUMBERS = 1 << 20  # numbers (rows x dim) held in memory at a time while all rows are gone through
 LEAST_BLOCK, MOST_BLOCK = 256, 8_192  # rows
+PLACES = np.int32(-0x70002000)  # the bits of a float32 that sign, exponent and mantissa of an fp16 number come to
+BIAS = np.float32(2.0**112)  # between the exponents of float32 and fp16
 ALONE = 32_768  # numbers that PyTorch converts on one thread: on busy cores waking others takes milliseconds
 
 
@@ -154,7 +157,10 @@ class Vectors:
             return np.empty((0, self.dim), dtype="<f2")
         if self._mapped:
             items, shifts = self._items
-            found = items[rows * self.dim + shifts[np.searchsorted(self._bases, rows, side="right") - 1]]
+            places = rows * self.dim
+            if self._shifted:
+                places += shifts[self._bases.searchsorted(rows, side="right") - 1]
+            found = items[places]
             vectors: np.ndarray = found.view("<f2").reshape(len(rows), self.dim)
             return vectors
         out = np.empty((len(rows), self.dim), dtype="<f2")
@@ -167,6 +173,17 @@ class Vectors:
             places = ascending[begin:end] - self._bases[number]
             self._read(number, places.tolist(), order[begin:end].tolist(), out)
         return out
+
+    def contiguous(self, rows: int) -> np.ndarray | None:
+        """The bytes of the first rows, uint8, where they are mapped one after the other; else None."""
+        if not self._mapped or not rows:
+            return None
+        items, shifts = self._items
+        first = shifts[: np.searchsorted(self._bases, rows - 1, side="right")]
+        if first.any():
+            return None
+        size = 2 * self.dim
+        return np.ndarray((rows * size,), dtype=np.uint8, buffer=items.base, strides=(1,))
 
     def sample(self, size: int, seed: int = 0) -> Held:
         """At most ``size`` distinct random rows that are there, in row order."""
@@ -199,6 +216,11 @@ class Vectors:
                 read_at(file, into[target * size : (target + 1) * size], place * size)
 
     @cached_property
+    def _shifted(self) -> bool:
+        """Whether files do not end where a page does, so that rows do not stand one after the other in memory."""
+        return bool(self._items[1].any())
+
+    @cached_property
     def _items(self) -> tuple[np.ndarray, np.ndarray]:
         """Every run of ``dim`` numbers in the mapped files as one item, by the number it begins with.
 
@@ -217,19 +239,36 @@ class Vectors:
 def widen(stored: np.ndarray, room: np.ndarray | None = None) -> np.ndarray:
     """Fp16 to float32, into the first numbers of ``room`` where it is given, a flat array.
 
-    By PyTorch: NumPy takes 5 to 7 times as long (docs/log.md), which would be most of rescoring.
+    By PyTorch where the process has it: NumPy takes many times as long (docs/log.md), which would be most of rescoring.
+    Without it by the bits, which takes longer than PyTorch, but nothing to import.
     """
+    narrow = np.ascontiguousarray(stored, dtype=np.float16).reshape(-1)
+    wide = np.empty(stored.size, dtype=np.float32) if room is None else room[: stored.size]
+    convert = _widen_by_torch if "torch" in sys.modules else _widen_bits
+    if stored.size <= ALONE:
+        convert(narrow, wide)
+    else:
+        for begin in range(0, stored.size, ALONE):
+            convert(narrow[begin : begin + ALONE], wide[begin : begin + ALONE])
+    return wide.reshape(stored.shape)
+
+
+def _widen_by_torch(narrow: np.ndarray, wide: np.ndarray) -> None:
     import torch
 
-    narrow = torch.from_numpy(np.ascontiguousarray(stored, dtype=np.float16))
-    if room is None:
-        wide: np.ndarray = narrow.float().numpy()
-        return wide
-    wide = room[: stored.size].reshape(stored.shape)
-    target, source = torch.from_numpy(wide).view(-1), narrow.view(-1)
-    for begin in range(0, stored.size, ALONE):
-        target[begin : begin + ALONE].copy_(source[begin : begin + ALONE])
-    return wide
+    torch.from_numpy(wide).copy_(torch.from_numpy(narrow))
+
+
+def _widen_bits(narrow: np.ndarray, wide: np.ndarray) -> None:
+    """Finite fp16 numbers as float32: sign, exponent and mantissa moved to their places, the exponent's bias mended.
+
+    The product mends it exactly, for subnormal numbers too. What is not finite does not occur in stored vectors.
+    """
+    bits = wide.view(np.int32)
+    bits[:] = narrow.view(np.int16)  # the sign fills the upper half
+    np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, PLACES, out=bits)
+    np.multiply(wide, BIAS, out=wide)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
