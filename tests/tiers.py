@@ -26,6 +26,7 @@ FILES = (
     "encoder/test_export.py",
     "encoder/test_gguf.py",
     "encoder/test_instructions.py",
+    "encoder/test_light.py",
     "encoder/test_older_folders.py",
     "encoder/test_openvino.py",
     "encoder/test_parity.py",

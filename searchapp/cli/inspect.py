@@ -41,6 +41,7 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         "reduction": to_json(manifest.reduction),
         "ann": to_json(manifest.ann),
         "encoder": manifest.encoder,
+        "queries": _asked_by(manifest),
         "build": to_json(manifest.build),
         "additions": [to_json(addition) for addition in manifest.additions],
         "staged": manifest.staged.rows if manifest.staged else 0,
@@ -74,6 +75,7 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         **_updates(manifest),
         "model": model,
         "encoder": f"{settings['pooling']} pooling, {lengths}, {attention}, {manifest.encoder['dtype']}",
+        **_runs(content["queries"]),
         **_instructions(manifest),
         "fingerprint": manifest.encoder["fingerprint"]["sha256"][:16],
         "dimensions": f"{manifest.dim}{reduced}{variance}",
@@ -89,6 +91,27 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         say(f"{name:<12} {text}")
     for text in [*(ann.notes if ann else ()), *notices]:
         say(f"{'notice':<12} {text}")
+
+
+def _asked_by(manifest: Manifest) -> dict[str, str] | None:
+    """What runs the model for queries, in what precision, and why it is not NumPy; None where that is not known."""
+    from searchapp.encoder.light import NumpyBackend, light_refusal
+
+    reference: Any = {**manifest.encoder["reference"], "dtype": manifest.encoder["dtype"]}
+    why = light_refusal(reference.pop("model"), reference)
+    if why is None:
+        return None
+    if why:
+        return {"backend": "torch", "dtype": reference["dtype"], "why": why}
+    return {"backend": NumpyBackend.name, "dtype": NumpyBackend.dtype, "why": ""}
+
+
+def _runs(found: dict[str, str] | None) -> dict[str, str]:
+    """The line about it."""
+    if found is None:
+        return {}
+    why = f"not by numpy: {found['why']}" if found["why"] else "a small model, without importing torch"
+    return {"queries": f"encoded by {found['backend']}, {found['dtype']} ({why})"}
 
 
 def _instructions(manifest: Manifest) -> dict[str, str]:

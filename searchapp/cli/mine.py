@@ -47,6 +47,7 @@ def mine(
     from searchapp.adapt.hard_negatives import mine as mine_pairs
     from searchapp.cli.progress import Bar
     from searchapp.errors import AdaptError
+    from searchapp.index import recorded_encoder
     from searchapp.search import Index
 
     if not 0 < max_share <= 1:
@@ -63,7 +64,9 @@ def mine(
     )
     check_target(to, overwrite=overwrite)
     streams = [read_pairs(PairFile(path)) for path in pairs]  # a missing file is said before a model is loaded
-    opened = Index.open(index, device=device)
+    found = Index.open(index, device=device).vectors
+    encoder = recorded_encoder(found.manifest, found.snapshot.root, device)  # not the one for a few queries
+    opened = Index.open(index, encoder=encoder, device=device)
     for text in opened.vectors.snapshot.notices:
         notice(f"notice: {text}")
     search, score = _asking(opened, instruction)

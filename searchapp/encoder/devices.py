@@ -8,7 +8,7 @@ from typing import Any
 
 from searchapp.errors import ModelError
 
-BACKENDS = ("torch", "openvino")
+BACKENDS = ("torch", "openvino", "numpy", "auto")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICE = re.compile(r"auto|cpu(:0)?|cuda(:[0-9]{1,3})?")
 

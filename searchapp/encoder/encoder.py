@@ -18,12 +18,11 @@ from searchapp.encoder.attention import NAME as PACKED
 from searchapp.encoder.backend import Backend, TorchBackend
 from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
-from searchapp.encoder.fingerprint import fingerprint, hash_beside, tokenizer_digest
+from searchapp.encoder.fingerprint import fingerprint, tokenizer_digest
 from searchapp.encoder.head import read_head
 from searchapp.encoder.inference import embed, embed_tokens, prefetch
-from searchapp.encoder.instructions import Instructed, instructed, recorded_template
-from searchapp.encoder.memory import refuse_hopeless
-from searchapp.encoder.options import LoadOptions, instruction_options, named, refuse_unknown, settings_options
+from searchapp.encoder.instructions import Instructed
+from searchapp.encoder.options import LoadOptions, instruction_options, refuse_unknown, settings_options
 from searchapp.encoder.settings import FOLDER, Settings, settings_file
 from searchapp.encoder.token_vectors import TokenVectors
 from searchapp.encoder.tokenization import Tokenization, Tokens
@@ -94,52 +93,29 @@ class Encoder:
         ``adapters=[…]`` or ``device="cuda"``. Raises ModelError for a model or an option that cannot be used, TypeError
         for a keyword that is not among them.
         """
-        from searchapp.encoder.backends import make_backend
-        from searchapp.encoder.devices import choose_devices, why
-        from searchapp.encoder.loading import load_model, load_tokenizer, read_config, resolve_settings
+        from searchapp.encoder.backends import choose_parts
 
         began = time.perf_counter()
         refuse_unknown(options, LoadOptions.__annotations__, "Encoder.load")
-        backend, dtype = named(options, "backend", "torch"), named(options, "dtype", "auto")
         checkpoint = locate(str(model), [str(adapter) for adapter in options.get("adapters") or []])
-        refuse_hopeless(checkpoint.weights, str(model), dtype, named(options, "device", "auto"))
-        given = settings_options(options)
-        config = read_config(checkpoint.weights)
-        tokenizer = load_tokenizer(checkpoint.tokenizer)
-        given_instructions = instruction_options(options)
-        recorded = given_instructions.get("recorded")
-        settings = resolve_settings(checkpoint, config, tokenizer, recorded=recorded_template(recorded), **given)
-        found = instructed(settings, checkpoint, asked=given_instructions.get("query_instruction"), recorded=recorded)
-        settings = found.settings
-        devices = choose_devices(options.get("devices") or named(options, "device", "auto").split(","), backend)
-        if options.get("fingerprint") or options.get("cache") is not None:
-            hash_beside(checkpoint)
-        loaded = load_model(
-            checkpoint,
-            bidirectional=settings.bidirectional,
-            windows=settings.native,
-            attention=named(options, "attention", "auto"),
-            dtype=dtype if backend == "torch" else "float32",  # another backend converts the weights itself
-            device=devices[0],
-            probe=bool(options.get("probe")),
-        )
+        parts = choose_parts(checkpoint, options)
         encoder = cls(
-            loaded,
-            tokenizer,
-            settings,
+            parts.model,
+            parts.tokenizer,
+            parts.instructed.settings,
             checkpoint,
-            {**given, **given_instructions},
-            instructed=found,
-            backend=make_backend(backend, loaded, tokenizer, settings, dtype),
-            devices=devices,
-            chosen=why(dtype, devices[0], str(loaded.dtype)),
+            {**settings_options(options), **instruction_options(options)},
+            instructed=parts.instructed,
+            backend=parts.backend,
+            devices=parts.devices,
+            chosen=parts.chosen,
         )
         encoder.keep(options.get("cache"))
         log.info("loaded %s in %.1f s: %s", model, time.perf_counter() - began, encoder.description)
-        if settings.query_instruction is not None:
-            log.info("queries get %r (%s)", settings.query_instruction, found.origin)
-        if found.missing:
-            log.warning("%s", found.missing)
+        if encoder.settings.query_instruction is not None:
+            log.info("queries get %r (%s)", encoder.settings.query_instruction, encoder.instruction_origin)
+        if parts.instructed.missing:
+            log.warning("%s", parts.instructed.missing)
         log.debug("weights from %s, adapters from %s", checkpoint.weights, [str(path) for path in checkpoint.adapters])
         return encoder
 

@@ -34,9 +34,9 @@ class Head:
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
         """Apply every step and keep the first ``dim`` numbers; a zero vector is no exception, as in that library."""
-        import torch
-
         if self.steps:
+            import torch
+
             states = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
             with torch.inference_mode():
                 for step in self.steps:

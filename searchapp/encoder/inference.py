@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -96,8 +97,6 @@ def _batches(
 
 def _submit(backend: Backend, batch: Sequence[Tokens], chosen: np.ndarray, submit: Submit) -> Result | None:
     """Submit a batch; None when memory ran out, with the budget halved."""
-    import torch
-
     try:
         result = submit(batch, chosen)
         backend.positions += _positions(backend, batch)
@@ -114,8 +113,11 @@ def _submit(backend: Backend, batch: Sequence[Tokens], chosen: np.ndarray, submi
     first, backend.shrunk = not backend.shrunk, True
     if first:
         log.warning("out of memory on %s: going on with smaller batches, of %d tokens", backend.device, backend.budget)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if "torch" in sys.modules:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     return None
 
 

@@ -21,7 +21,8 @@ class LoadOptions(TypedDict, total=False):
     - ``attention``: auto, packed, sdpa or eager. ``dtype``: auto, float32, bfloat16 or float16.
     - ``device``: auto, cpu, cuda or cuda:N, or several with commas between. ``devices``: the same as a list. Several
       devices work at once, with a process for each beyond the first.
-    - ``backend``: torch or openvino.
+    - ``backend``: torch, openvino, numpy (small Llama models, float32, without importing torch; for a few texts at a
+      time), or auto: numpy in place of torch where a model is known to give the same vectors there, whatever ``dtype``.
     - ``cache``: a directory in which vectors are kept between runs.
     - ``probe``: test the attention again, though what it does on this machine is known from before.
     - ``fingerprint``: it will be asked for, so that weights are hashed, once a file, while they are read.

@@ -78,7 +78,7 @@ class Index:
         with self._loading:
             if self._encoder is None:
                 snapshot = self.vectors.snapshot
-                self._encoder = recorded_encoder(snapshot.manifest, snapshot.root, self._device)
+                self._encoder = recorded_encoder(snapshot.manifest, snapshot.root, self._device, backend="auto")
             return self._encoder
 
     def refresh(self) -> bool:
