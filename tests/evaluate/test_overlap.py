@@ -77,7 +77,7 @@ def test_scores_without_what_overlaps_are_those_of_the_rest(run, data: Path, tin
     [found] = json.loads(outcome.out)["results"]
     each = tmp_path / "each.jsonl"
     trec = tmp_path / "all.trec"
-    more = ["--per-query", each, "--run", trec, "--pca", 0, "--factory", "Flat"]
+    more = ["--per-query", each, "--run", trec, "--pca", 0, "--factory", "Flat", "--mode", "dense"]
     assert run("evaluate", "retrieval", data / "beir", "--model", tiny_model, *more, *common).code == 0
     values = {row["query_id"]: row["metrics"]["nDCG@3"] for row in map(json.loads, each.read_text().splitlines())}
     by_name = {one["without"]: one for one in found["scores"]}

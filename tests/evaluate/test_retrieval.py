@@ -38,7 +38,8 @@ def beir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_metrics_equal_pytrec_eval_on_brute_force_search(run, beir: Path, tiny_model: Path, tmp_path: Path) -> None:
     import pytrec_eval
 
-    outcome = run("evaluate", "retrieval", beir, "--model", tiny_model, "--json", "--run", tmp_path / "a.run")
+    outcome = run("evaluate", "retrieval", beir, "--model", tiny_model, "--mode", "dense", "--json",
+                  "--run", tmp_path / "a.run")  # fmt: skip
     assert outcome.code == 0, outcome.err
     [result] = json.loads(outcome.out)["results"]
     encoder = Encoder.load(str(tiny_model))
@@ -78,7 +79,7 @@ def test_several_settings_encode_once(run, beir: Path, tiny_model: Path, tmp_pat
 
     monkeypatch.setattr(Encoder, "encode_counted", counting)
     outcome = run("evaluate", "retrieval", beir, "--model", tiny_model, "--json", "--run", tmp_path / "r.run",
-                  "--pca", 0, "--pca", 8, "--pca", 2, "--candidates", 0)  # fmt: skip
+                  "--pca", 0, "--pca", 8, "--pca", 2, "--candidates", 0, "--mode", "dense")  # fmt: skip
     assert outcome.code == 0, outcome.err
     results = json.loads(outcome.out)["results"]
     assert [result["setting"]["pca"] for result in results] == [None, 8, 2]
@@ -115,7 +116,7 @@ def test_what_the_first_search_opens_is_not_the_time_of_a_query(
 
     assert run("build", beir, "--index", tmp_path / "ix", "--model", tiny_model).code == 0
     monkeypatch.setattr(VectorIndex, "search_vectors", slow_at_first)
-    outcome = run("evaluate", "retrieval", beir, "--index", tmp_path / "ix", "--json")
+    outcome = run("evaluate", "retrieval", beir, "--index", tmp_path / "ix", "--mode", "dense", "--json")
     [result] = json.loads(outcome.out)["results"]
     assert opened and result["setting"]["search_ms_per_query"] < 1000 / result["setting"]["queries"]
 
