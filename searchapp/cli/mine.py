@@ -93,7 +93,7 @@ def _asking(index: Index, instruction: str | None) -> tuple[Retriever, TextScore
     from searchapp.adapt.hard_negatives import Candidate
 
     def search(queries: list[str], k: int) -> list[list[Candidate]]:
-        answers = index.answer(queries, k, instruction=instruction)
+        answers = index.answer(queries, k, mode="dense", instruction=instruction)
         return [[Candidate(hit.text, hit.id, hit.score, hit.title) for hit in answer.hits] for answer in answers]
 
     def score(queries: list[str], texts: list[tuple[str, ...]]) -> list[list[float]]:

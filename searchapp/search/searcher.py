@@ -191,7 +191,7 @@ def _hits(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hit,
         places = {}
         for name, at in standing:
             rank, score = at[number]
-            if rank is not None and score is not None:
+            if score is not None:
                 places[name] = Place(rank, score)
         score = float(last.scores[query, number])
         found.append(Hit(document.id, score, document.title, document.text, document.metadata, last.name, places))

@@ -20,7 +20,7 @@ from searchapp.cli.options import EncoderOptions, FusionOptions, RerankOptions, 
 from searchapp.cli.search import QueryOptions
 from searchapp.cli.signatures import GroupedCommand
 from searchapp.cli.verbosity import PANEL
-from searchapp.encoder import Encoder
+from searchapp.encoder import Encoder, backends
 from searchapp.encoder.options import LoadOptions
 from searchapp.evaluate.retrieval import Request
 from searchapp.index import BuildSettings
@@ -88,9 +88,8 @@ def test_the_defaults_are_those_of_the_library() -> None:
         if name != "model":  # which a library call has to name
             assert name in LoadOptions.__annotations__, name
             assert (getattr(encoder, field.name) or None) == named.get(name), name
-    assert all(
-        f'named(options, "{name}", "{value}")' in inspect.getsource(Encoder.load) for name, value in named.items()
-    )
+    source = inspect.getsource(Encoder.load) + inspect.getsource(backends)
+    assert all(f'named(options, "{name}", "{value}")' in source for name, value in named.items())
     assert IndexOptions().settings() == BuildSettings()
     assert TargetOptions().over() == Targets()
     asked = QueryOptions()

@@ -84,7 +84,10 @@ def test_what_cannot_be_asked(run, here: Path, arguments: list[str], words: str)
     assert outcome.code == 2 and words in outcome.err.splitlines()[-1] and not outcome.out
 
 
-def test_a_build_says_what_can_be_asked_and_that_works(run, here: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_build_says_what_can_be_asked_and_that_works(
+    run, here: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # the keys are cut to the width
     shutil.copytree(here / "notes", tmp_path / "notes")
     command = ("build", tmp_path / "notes", "--index", tmp_path / "ix", "--model", tiny_model)
     lines = run(*command).out.splitlines()

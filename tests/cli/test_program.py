@@ -46,7 +46,7 @@ def test_search_prints_hits(run, index: Path) -> None:
 
 
 def test_search_json_is_one_object_a_hit(run, index: Path) -> None:
-    outcome = run("search", index, "honey", "dog", "-k", 50, "--mode", "dense", "--json")
+    outcome = run("search", index, "honey", "dog", "-k", 50, "--json")
     lines = [json.loads(line) for line in outcome.out.splitlines()]
     assert [(line["query"], line["rank"]) for line in lines] == [(q, r) for q in ("honey", "dog") for r in (1, 2, 3)]
     keys = {"query", "rank", "id", "score", "title", "text", "metadata", "stage", "places"}
