@@ -10,13 +10,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from searchapp.encoder.attention import NAME as PACKED
 from searchapp.encoder.backend import Backend, TorchBackend
-from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.fingerprint import fingerprint, tokenizer_digest
 from searchapp.encoder.head import read_head
@@ -27,10 +26,13 @@ from searchapp.encoder.settings import FOLDER, Settings, settings_file
 from searchapp.encoder.token_vectors import TokenVectors
 from searchapp.encoder.tokenization import Tokenization, Tokens
 from searchapp.encoder.window import SHARD, EncodeInput, Window, windows
-from searchapp.encoder.workers import EncoderPool
 from searchapp.errors import ModelError
 from searchapp.progress import Progress, Silent
 from searchapp.unicode import find_surrogate
+
+if TYPE_CHECKING:
+    from searchapp.encoder.cache import VectorCache
+    from searchapp.encoder.workers import EncoderPool
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class Encoder:
         self.backend: Backend = backend or TorchBackend(model, tokenizer, settings.pooling)
         self.cache: VectorCache | None = None  # where vectors are looked up before they are computed, and kept
         self._chosen = chosen
-        self._pool = EncoderPool(self, devices) if len(devices) > 1 else None
+        self._pool = _pool(self, devices) if len(devices) > 1 else None
 
     @classmethod
     def load(cls, model: str, **options: Unpack[LoadOptions]) -> Encoder:
@@ -121,7 +123,12 @@ class Encoder:
 
     def keep(self, folder: str | Path | None) -> None:
         """Keep vectors in this directory, and take them from there; None: do not."""
-        self.cache = None if folder is None else VectorCache(Path(folder))
+        if folder is None:
+            self.cache = None
+            return
+        from searchapp.encoder.cache import VectorCache
+
+        self.cache = VectorCache(Path(folder))
 
     @property
     def dim(self) -> int:
@@ -343,6 +350,12 @@ class Encoder:
     def cache_scope(self) -> str:
         """What decides a vector beside text and instruction: names the encoder in a cache of vectors."""
         return f"{self.fingerprint['sha256']}/{self.backend.name}/{self.dtype}"
+
+
+def _pool(encoder: Encoder, devices: Sequence[str]) -> EncoderPool:
+    from searchapp.encoder.workers import EncoderPool
+
+    return EncoderPool(encoder, devices)
 
 
 def _inputs(texts: Iterable[str], instructions: Iterable[str | None]) -> Iterator[EncodeInput]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from searchapp.errors import SearchAppError
 from searchapp.index import Filter, VectorIndex
 from searchapp.index.encoder_match import recorded_encoder, require_match
 from searchapp.progress import Progress
-from searchapp.rerank import Reranker, load_reranker
 from searchapp.search.fusion import Fusion
 from searchapp.search.hit import Answer, Hit, Place
 from searchapp.search.mode import chosen, meaning
 from searchapp.search.pipeline import RERANKED, Plan, run
 from searchapp.search.ranking import Stage
+
+if TYPE_CHECKING:
+    from searchapp.rerank import Reranker
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +177,8 @@ class Index:
             return given
         with self._loading:
             if given not in self._rerankers:
+                from searchapp.rerank import load_reranker
+
                 self._rerankers = {given: load_reranker(given, device=self._device)}
             return self._rerankers[given]
 
