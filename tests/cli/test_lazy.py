@@ -15,7 +15,7 @@ import typer
 
 import searchapp
 from searchapp.cli.lazy import LazyGroup
-from searchapp.cli.main import COMMANDS, app
+from searchapp.cli.program import COMMANDS, app
 
 PROGRAM = typer.main.get_command(app)
 MODULES = {entry.module for entry in COMMANDS.values()}

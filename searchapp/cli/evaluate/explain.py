@@ -11,8 +11,10 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import BOLD, DIM, GREEN, RED, say, say_json, style, table, width
-from searchapp.cli.options import EVALUATION, SEARCH, FusionOptions, RerankOptions
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.search_options import FusionOptions, RerankOptions
+from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import EVALUATION, INSTRUCTION, SEARCH
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class ExplainOptions:
 
     fusing: FusionOptions = FusionOptions()
     reranking: RerankOptions = RerankOptions()
-    instruction: str | None = option(None, options.INSTRUCTION, SEARCH)
+    instruction: str | None = option(None, INSTRUCTION, SEARCH)
     depth: int = option(1_000, "How far down each step is followed.", EVALUATION, min=1)
     spans: int = option(64, "Stretches of words that are taken out, one after the other.", EVALUATION, min=1)
 
