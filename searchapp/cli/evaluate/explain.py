@@ -36,9 +36,9 @@ class ExplainOptions:
 
 @command(
     "searchapp evaluate explain 'parse html' html.parser --index indexes/python-stdlib",
-    "searchapp evaluate explain 'parse html' html.parser --index indexes/python-stdlib --hybrid --spans 32",
+    "searchapp evaluate explain 'parse html' html.parser --index indexes/python-stdlib --mode dense --spans 32",
 )
-@options_from("asked", ExplainOptions(), without=("mode",))
+@options_from("asked", ExplainOptions())
 def explain(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The question.", show_default=False)],
     document: Annotated[str, typer.Argument(metavar="DOC", help="A document's id.", show_default=False)],
@@ -57,9 +57,11 @@ def explain(
     if not query.strip():
         raise SearchAppError("the query is empty; give at least one word")
     opened = Index.open(index, device=device)
+    mode, fusion = asked.fusing.chosen(opened.vectors)
     plan = Plan(
         k=asked.depth,
-        fusion=asked.fusing.of(opened.vectors),
+        fusion=fusion,
+        dense=mode != "bm25",
         reranker=asked.reranking.load(device),
         rerank_depth=asked.reranking.rerank_depth,
         compressed=True,
