@@ -3,8 +3,9 @@
     python -m benchmarks.fusion ../shared/data/retrieval --cache runs/fusion [--model M]
         [--tune scifact:train --tune checkthat2020:dev] [--reranker M --rerank COLLECTION] [--to docs/fusion.md]
 
-``--reranker`` measures a reranker on top. The default has the weight that it is shipped with. Another weight is chosen for the mean over the tuning sets and used on all collections. Where ``--own`` is not given, a
-collection's own tuning set has no part in it, so that no figure is helped by documents of the same collection.
+``--reranker`` measures a reranker on top. The default has the weight that it is shipped with. Another weight is chosen
+for the mean over the tuning sets and used on all collections. Where ``--own`` is not given, a collection's own tuning
+set has no part in it, so that no figure is helped by documents of the same collection.
 """
 
 from __future__ import annotations
@@ -132,9 +133,7 @@ def main() -> None:
             print(folder.name, reranked(folder, indexes[folder.name], encoder, options.reranker, both), flush=True)
         rows.append(values)
         told = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
-        weights = ", ".join(
-            f"{name} {fusion.weight:g}" for name, fusion in ways.items() if name not in ("default", "RRF")
-        )
+        weights = ", ".join(f"{name} {fusion.weight:g}" for name, fusion in ways.items() if name != "RRF")
         print(f"{folder.name:14} {told}   (weights: {weights})", flush=True)
     mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     print(f"{'mean':14} " + "  ".join(f"{name} {value:.4f}" for name, value in mean.items()))
