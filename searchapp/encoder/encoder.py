@@ -326,18 +326,23 @@ class Encoder:
         if self._pool is not None:
             yield from self._pool.map(opened, most, progress)
             return
-        with closing(prefetch((window, self._tokenized(window.missing)) for window in opened)) as ready:
+        with closing(prefetch((window, self.tokenize(window.missing)) for window in opened)) as ready:
             for window, items in ready:
                 vectors = self.head(embed(self.backend, items, self.width, most=most, progress=progress))
                 yield window, vectors, sum(len(item.ids) for item in items)
 
-    def _tokenized(self, inputs: Sequence[EncodeInput]) -> list[Tokens]:
+    def tokenize(self, inputs: Sequence[EncodeInput]) -> list[Tokens]:
+        """The tokens of each text behind its instruction, as the model reads them: what is too long is cut."""
         return self._tokenize([item.text for item in inputs], [item.instruction for item in inputs])
+
+    def embed(self, items: Sequence[Tokens], most: int | None = None) -> np.ndarray:
+        """Float32 vectors (n, dim) of tokenized texts, not normalised, computed on this encoder's own device."""
+        return self.head(embed(self.backend, items, self.width, most=most))
 
     def compute(self, inputs: Sequence[EncodeInput], most: int | None = None) -> tuple[np.ndarray, int]:
         """Float32 vectors (n, dim), not normalised, computed on this encoder's own device; and how many tokens."""
-        items = self._tokenized(inputs)
-        return self.head(embed(self.backend, items, self.width, most=most)), sum(len(item.ids) for item in items)
+        items = self.tokenize(inputs)
+        return self.embed(items, most), sum(len(item.ids) for item in items)
 
     @property
     def cache_scope(self) -> str:
