@@ -91,7 +91,8 @@ class Exchange:
             given = parse_qs(self.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
         except (UnicodeDecodeError, ValueError) as error:
             raise ProblemError(400, "the URL's parameters are not valid UTF-8") from error
-        return given.get(name, [default])[0]
+        values = given.get(name)
+        return default if values is None else str(values[0])
 
     def start(self, seconds: float) -> float:
         """Set the deadline: ``seconds`` from now, or sooner where the request says so; returns the seconds."""
