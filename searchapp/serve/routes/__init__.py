@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from searchapp.serve.app import Route
-from searchapp.serve.routes import documents, embeddings, explain, rerank, search, status
+from searchapp.serve.routes import (
+    documents,
+    embeddings,
+    explain,
+    judgements,
+    landscape,
+    rerank,
+    search,
+    status,
+    writing,
+)
 
 ROUTES: tuple[Route, ...] = (
     *status.ROUTES,
@@ -12,6 +22,9 @@ ROUTES: tuple[Route, ...] = (
     *documents.ROUTES,
     *embeddings.ROUTES,
     *rerank.ROUTES,
+    *judgements.ROUTES,
+    *landscape.ROUTES,
+    *writing.ROUTES,
 )
 
 __all__ = ["ROUTES"]
