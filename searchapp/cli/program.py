@@ -41,6 +41,7 @@ COMMANDS = {
         "Measure recall@10 against exact search and time for many settings, print the curve, perhaps store one of "
         "them.",
     ),
+    "serve": Entry("searchapp.cli.serve", "serve", "Search, embed and rerank over HTTP, with a page to search on."),
     "export": Entry(
         "searchapp.cli.export",
         "export",

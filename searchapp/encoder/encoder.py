@@ -253,7 +253,7 @@ class Encoder:
         if batch_size is not None and batch_size < 1:
             raise ModelError(f"batch_size is {batch_size}; expected a number of texts above 0")
         texts = [texts] if isinstance(texts, str) else list(texts)
-        inputs = list(_inputs(texts, _spread(instruction, len(texts), keep_blank=self.settings.native)))
+        inputs = self.inputs(texts, instruction)
         items = self._tokenize.locate([item.text for item in inputs], [item.instruction for item in inputs])
         tokens, places = [item.tokens for item in items], [item.places for item in items]
         found = embed_tokens(self.backend, tokens, places, most=batch_size, progress=progress)
@@ -278,7 +278,7 @@ class Encoder:
         ``dtype`` is that of the vectors: float16 is made window by window, without a float32 copy of them all.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
-        inputs = list(_inputs(texts, _spread(instruction, len(texts), keep_blank=self.settings.native)))
+        inputs = self.inputs(texts, instruction)
         unique = {item: number for number, item in enumerate(dict.fromkeys(inputs))}
         vectors = np.zeros((len(unique), self.dim), dtype=dtype)
         done = tokens = 0
@@ -333,18 +333,27 @@ class Encoder:
         if self._pool is not None:
             yield from self._pool.map(opened, most, progress)
             return
-        with closing(prefetch((window, self._tokenized(window.missing)) for window in opened)) as ready:
+        with closing(prefetch((window, self.tokenize(window.missing)) for window in opened)) as ready:
             for window, items in ready:
                 vectors = self.head(embed(self.backend, items, self.width, most=most, progress=progress))
                 yield window, vectors, sum(len(item.ids) for item in items)
 
-    def _tokenized(self, inputs: Sequence[EncodeInput]) -> list[Tokens]:
+    def inputs(self, texts: Sequence[str], instruction: str | None | Sequence[str | None] = None) -> list[EncodeInput]:
+        """Each text with its instruction, as ``encode`` puts them together. Raises ModelError for what is no text."""
+        return list(_inputs(texts, _spread(instruction, len(texts), keep_blank=self.settings.native)))
+
+    def tokenize(self, inputs: Sequence[EncodeInput]) -> list[Tokens]:
+        """The tokens of each text behind its instruction, as the model reads them: what is too long is cut."""
         return self._tokenize([item.text for item in inputs], [item.instruction for item in inputs])
+
+    def embed(self, items: Sequence[Tokens], most: int | None = None) -> np.ndarray:
+        """Float32 vectors (n, dim) of tokenized texts, not normalised, computed on this encoder's own device."""
+        return self.head(embed(self.backend, items, self.width, most=most))
 
     def compute(self, inputs: Sequence[EncodeInput], most: int | None = None) -> tuple[np.ndarray, int]:
         """Float32 vectors (n, dim), not normalised, computed on this encoder's own device; and how many tokens."""
-        items = self._tokenized(inputs)
-        return self.head(embed(self.backend, items, self.width, most=most)), sum(len(item.ids) for item in items)
+        items = self.tokenize(inputs)
+        return self.embed(items, most), sum(len(item.ids) for item in items)
 
     @property
     def cache_scope(self) -> str:

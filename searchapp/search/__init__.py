@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from searchapp.search.hit import Answer, Hit, Place
     from searchapp.search.likeness import like
     from searchapp.search.mode import MODES
+    from searchapp.search.options import Prepared, SearchOptions, prepare
     from searchapp.search.passage import Snippet, best_passages
     from searchapp.search.pipeline import Plan, run
     from searchapp.search.ranking import Stage
-    from searchapp.search.searcher import Index, SearchOptions
+    from searchapp.search.searcher import Index, hits_of
 
 __all__ = [
     "DEFAULT",
@@ -29,13 +30,16 @@ __all__ = [
     "Index",
     "Snippet",
     "Place",
+    "Prepared",
     "Plan",
     "SearchOptions",
     "Stage",
     "answer_groups",
     "best_passages",
     "highlights",
+    "hits_of",
     "like",
+    "prepare",
     "run",
 ]
 __getattr__ = importer(
@@ -50,6 +54,7 @@ __getattr__ = importer(
         "passage": ("Snippet", "best_passages"),
         "pipeline": ("Plan", "run"),
         "ranking": ("Stage",),
-        "searcher": ("Index", "SearchOptions"),
+        "options": ("Prepared", "SearchOptions", "prepare"),
+        "searcher": ("Index", "hits_of"),
     },
 )
