@@ -48,6 +48,7 @@ class VectorIndex:
         self.snapshot = snapshot
         self.device = device
         self.manifest: Manifest = snapshot.manifest
+        self._documents = snapshot.manifest.documents
 
     @classmethod
     def open(cls, path: str | Path, device: str = "cpu") -> VectorIndex:
@@ -155,15 +156,16 @@ class VectorIndex:
             )
         if k < 1:
             raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
-        k = min(k, self.manifest.documents)
+        k = min(k, self._documents)
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
-        indexed = self.manifest.rows - self.manifest.unindexed_rows
         if filter is None:
             depth = self.rescore_depth(k, candidates)
             if (depth > 0) != self.is_exact and (direct := self._direct) is not None:
                 if (found := self._directly(direct, queries, k, depth)) is not None:
                     return found
+        indexed = self.manifest.rows - self.manifest.unindexed_rows
+        if filter is None:
             return self.search_rows(queries, k, self.alive, candidates=candidates, indexed=indexed)
         passing = self.passing(filter)
         if candidates != 0 and (found := self._search_passing(queries, k, passing, candidates)) is not None:
