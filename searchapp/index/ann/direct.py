@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import gt
 from typing import Any
 
 import numpy as np
 
 from searchapp.index.ann.faiss_lib import import_faiss
+from searchapp.index.ann.gathered import Gathered
 from searchapp.index.ann.pca import Pca
-from searchapp.index.ann.rescore import CHUNK, SPARE, TIE, cosines, cosines_of, exact_scores, ordered
+from searchapp.index.ann.rescore import SPARE, TIE, cosines, exact_scores, ordered
 from searchapp.index.ann.searcher import AnnIndex
-from searchapp.index.storage.gathered import Gathered
 from searchapp.index.storage.vectors import Vectors, unit
 
 FOLDED = 1_024  # dimensions up to which a rotation is folded into the reduction; its matrix then stays in the cache
 ROUNDED = 1e-3  # what the length of a unit vector stored as fp16 is off 1, at most
+SINGLE = np.dtype(np.float32)
 Found = tuple[np.ndarray, np.ndarray]
 
 
@@ -70,20 +72,25 @@ class DirectSearch:
         there = ann.rows if self._alive is None else int(self._alive.sum())
         self._there = there
         stored = None if exact else vectors.contiguous(ann.rows)
+        self._kept = None if stored is None else Gathered(stored, vectors.dim)
         self._refined = None if stored is None else _refined(self._index, self._matrix, vectors.dim, stored)
-        self._gathered = None if stored is None else Gathered(stored, vectors.dim, max(1, CHUNK // vectors.dim))
+        self._plain = self._refined is not None and beside is None and self._alive is None
         self._plans: dict[tuple[int, int], tuple[int, Any]] = {}
         self._gone = 0.0 if self._alive is None else 1 - there / max(1, ann.rows)  # the share of FAISS's rows
 
     def search(self, query: np.ndarray, k: int, depth: int) -> Found | None:
-        """The k best rows of a float32 query (dim,): cosines (1, k) and rows (1, k); None where that is not sure.
+        """The k best rows of a query (dim,): cosines (1, k) and rows (1, k); None where that is not sure.
 
         ``depth`` candidates are rescored; k is at most the number of documents.
         """
-        length = math.sqrt(float(query.dot(query)))
+        if query.dtype != SINGLE:
+            query = query.astype(SINGLE)
+        length = math.sqrt(query.dot(query))
         if not 0 < length < math.inf:
             return None
-        query = query / np.float32(length)
+        query = query / length  # which lies in one piece, whatever the query did
+        if self._plain:
+            return self._by_refined(query, k, depth)
         return self._by_cosines(query, k) if self._exact else self._by_codes(query, k, depth)
 
     def many(self, queries: np.ndarray, k: int, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -119,6 +126,21 @@ class DirectSearch:
             return None
         return scores[None, :k], rows[None, :k]
 
+    def _by_refined(self, query: np.ndarray, k: int, depth: int) -> Found | None:
+        """``_by_codes`` where FAISS has all rows, all are there, and it compares its candidates itself."""
+        asked, parameters = self._plan(k + SPARE, depth)
+        found, rows = self._searched(self._refined, query, asked, parameters)
+        if len(rows) < asked:  # lists led to too few
+            return None
+        scores = self._compared(query, rows)
+        points = scores.tolist()
+        if not all(map(gt, points, points[1:])):  # FAISS's order is not theirs: some are nearly as far, or equal
+            order = np.lexsort((rows, -scores))
+            scores, rows = scores[order], rows[order]
+        if asked < self._covered and found.item(-1) + ROUNDED >= scores.item(k - 1) - TIE:
+            return None
+        return scores[None, :k], rows[None, :k]
+
     def _by_codes(self, query: np.ndarray, k: int, depth: int) -> Found | None:
         """Where FAISS has codes: the best of its candidates, compared exactly."""
         if self._refined is not None:
@@ -151,8 +173,8 @@ class DirectSearch:
 
     def _compared(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The cosines of a unit query with rows that FAISS has."""
-        if self._gathered is not None and len(rows) <= self._gathered.most:
-            return cosines_of(self._gathered.take(rows), query)
+        if self._kept is not None and len(rows) <= self._kept.most:
+            return self._kept.cosines(query, rows)
         return cosines(self._vectors, query, rows)
 
     def _refine(self, query: np.ndarray, count: int, depth: int) -> tuple[np.ndarray, float]:

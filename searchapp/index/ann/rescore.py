@@ -113,12 +113,16 @@ def cosines(vectors: Stored, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def cosines_of(found: np.ndarray, query: np.ndarray) -> np.ndarray:
     """The cosine of one unit query (dim,) with each of some float32 vectors (n, dim); 0 with one of zeros."""
-    lengths = np.vecdot(found, found)
-    lengths += TINY  # which changes none but that of a zero vector
-    np.sqrt(lengths, lengths)
     scores: np.ndarray = np.vecdot(found, query)
-    scores /= lengths
+    scores /= lengths_of(found)
     return scores
+
+
+def lengths_of(found: np.ndarray) -> np.ndarray:
+    """The lengths of float32 vectors (n, dim), above 0 also for one of zeros."""
+    lengths: np.ndarray = np.vecdot(found, found)
+    lengths += TINY  # which changes none but that of a zero vector
+    return np.sqrt(lengths, lengths)
 
 
 def _room(size: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from searchapp.filesystem import read_at
 from searchapp.index.storage.manifest import Segment
-from searchapp.index.storage.mmap import CAN_MAP, MappedFiles
+from searchapp.index.storage.mmap import CAN_MAP, READ, MappedFiles
 
 BLOCK_NUMBERS = 1 << 20  # numbers (rows x dim) held in memory at a time while all rows are gone through
 LEAST_BLOCK, MOST_BLOCK = 256, 8_192  # rows
@@ -229,6 +229,7 @@ class Vectors:
         files = MappedFiles(
             [self._folder / segment.vectors_file for segment in self._segments],
             [segment.count * self.dim * 2 for segment in self._segments],
+            READ,
         )
         size = 2 * self.dim
         count = (len(files.bytes) - size) // 2 + 1

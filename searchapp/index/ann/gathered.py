@@ -1,4 +1,4 @@
-"""A few stored vectors as float32, again and again: for one query after the other, without an array made for each."""
+"""The cosines of one query with a few stored vectors, again and again: ``rescore.cosines`` without its many arrays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from searchapp.index.storage.vectors import widen
+from searchapp.index.ann.rescore import cosines_of, lengths_of
+from searchapp.index.storage.vectors import ALONE, widen
+
+MEASURED = 1 << 22  # stored numbers up to which the lengths of all vectors are kept: some milliseconds to compute
 
 
 class Gathered:
@@ -17,11 +20,25 @@ class Gathered:
     Each thread keeps room for ``most`` rows at a time, in both forms. Safe to share between threads.
     """
 
-    def __init__(self, stored: np.ndarray, dim: int, most: int) -> None:
-        self.most = most
+    def __init__(self, stored: np.ndarray, dim: int) -> None:
+        self.most = max(1, ALONE // dim)
         self._items = stored.view(f"V{2 * dim}")
         self._dim = dim
         self._kept = threading.local()
+        self._lengths: np.ndarray | None = None
+        if len(self._items) * dim <= MEASURED:
+            parts = [
+                np.arange(at, min(at + self.most, len(self._items))) for at in range(0, len(self._items), self.most)
+            ]
+            self._lengths = np.concatenate([lengths_of(self.take(part)) for part in parts])
+
+    def cosines(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The cosine of a unit query (dim,) with each of at most ``most`` rows, float32."""
+        if self._lengths is None:
+            return cosines_of(self.take(rows), query)
+        scores: np.ndarray = np.vecdot(self.take(rows), query)
+        scores /= self._lengths.take(rows)
+        return scores
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The float32 vectors (len(rows), dim) of at most ``most`` rows; they stand until this thread asks again.
