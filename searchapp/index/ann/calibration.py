@@ -42,8 +42,10 @@ class CalibrationQueries:
         on_device, top = torch.from_numpy(queries).to(device), torch.zeros(len(queries), 0, device=device)
         rows = 0
         for block in blocks:
-            top = torch.cat([top, on_device @ torch.from_numpy(block).to(device).T], dim=1)
-            top = torch.topk(top, min(DEPTH, top.shape[1])).values
+            scores = on_device @ torch.from_numpy(block).to(device).T
+            scores = torch.topk(scores, min(DEPTH, scores.shape[1]), sorted=False).values
+            top = torch.cat([top, scores], dim=1)
+            top = torch.topk(top, min(DEPTH, top.shape[1]), sorted=False).values
             rows += len(block)
         return cls(queries, top.amin(1).cpu().numpy(), min(DEPTH, rows))
 
