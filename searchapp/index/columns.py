@@ -115,8 +115,13 @@ class Columns:
     @cached_property
     def names(self) -> frozenset[str]:
         """The names ``kind:key`` of all columns."""
-        types = {segment.type for segment in self._segments}
-        return frozenset(field.name for type in types for field in type)
+        return frozenset().union(*self._places)
+
+    @cached_property
+    def _places(self) -> list[dict[str, int]]:
+        """For each segment, the places of its columns by name. Looked up in Arrow's types they would take longer."""
+        kinds = [segment.type for segment in self._segments]
+        return [{kind.field(place).name: place for place in range(kind.num_fields)} for kind in kinds]
 
     def texts(self, key: str) -> Texts | None:
         """The texts of a key; None where no row has one. Encoded from the second time on: that takes a while."""
@@ -147,10 +152,12 @@ class Columns:
         """One column over all rows, null where a segment has none, or none of the kind of number that is asked for."""
         import pyarrow as pa
 
+        if name not in self.names:
+            return None
         parts: list[pa.Array | None] = []
         for number, segment in enumerate(self._segments):
-            place = segment.type.get_field_index(name)
-            part = None if place < 0 else segment.field(place)
+            place = self._places[number].get(name)
+            part = None if place is None else segment.field(place)
             if part is not None and integer is not None and pa.types.is_integer(part.type) != integer:
                 part = None
             if part is not None and self._check is not None:

@@ -14,6 +14,7 @@ import ast
 import difflib
 import unicodedata
 from collections.abc import Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -154,14 +155,13 @@ class Filter:
         match node:
             case ast.BoolOp(op=operator, values=values):
                 parts = [self._evaluate(value, columns, metadata) for value in values]
-                joined = np.logical_and if isinstance(operator, ast.And) else np.logical_or
-                return np.asarray(joined.reduce(parts))
+                return reduce(np.logical_and if isinstance(operator, ast.And) else np.logical_or, parts)
             case ast.UnaryOp(operand=operand):
                 return ~self._evaluate(operand, columns, metadata)
             case ast.Compare(left=left, ops=ops, comparators=comparators):
                 steps = zip([left, *comparators], ops, comparators, strict=False)
                 parts = [_passes(columns, *self._comparison(*step), metadata) for step in steps]
-                return np.asarray(np.logical_and.reduce(parts))
+                return reduce(np.logical_and, parts)
         raise self._refused(node)
 
 

@@ -51,6 +51,8 @@ class VectorIndex:
         self.device = device
         self.manifest: Manifest = snapshot.manifest
         self._is_new = True  # no query has come
+        self._documents = snapshot.manifest.documents
+        self._depths: dict[tuple[int, int | None], int] = {}
 
     @classmethod
     def open(cls, path: str | Path, device: str = "cpu") -> VectorIndex:
@@ -160,18 +162,19 @@ class VectorIndex:
             )
         if k < 1:
             raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
-        k = min(k, self.manifest.documents)
+        k = min(k, self._documents)
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
-        indexed = self.manifest.rows - self.manifest.unindexed_rows
         is_first, self._is_new = self._is_new, False
         if filter is None:
             if is_first and candidates is None and self._is_over_before_faiss(len(queries)):
                 return self.search_rows(queries, k, self.alive, indexed=0)
-            depth = self.rescore_depth(k, candidates)
-            if (depth > 0) != self.is_exact and (direct := self._direct) is not None:
-                if (found := self._directly(direct, queries, k, depth)) is not None:
-                    return found
+            if (depth := self._depths.get((k, candidates))) is None:
+                depth = self._depths[k, candidates] = self._direct_depth(k, candidates)
+            if depth >= 0 and (found := self._directly(queries, k, depth)) is not None:
+                return found
+        indexed = self.manifest.rows - self.manifest.unindexed_rows
+        if filter is None:
             return self.search_rows(queries, k, self.alive, candidates=candidates, indexed=indexed)
         passing = self.passing(filter)
         if candidates != 0 and (found := self._search_passing(queries, k, passing, candidates)) is not None:
@@ -184,12 +187,18 @@ class VectorIndex:
         numbers = self.manifest.rows * self.manifest.dim
         return queries == 1 and numbers <= ONCE_NUMBERS and self.device == "cpu" and "faiss" not in sys.modules
 
-    def _directly(
-        self, direct: DirectSearch, queries: np.ndarray, k: int, depth: int
-    ) -> tuple[np.ndarray, np.ndarray] | None:
+    def _direct_depth(self, k: int, candidates: int | None) -> int:
+        """How many candidates the direct way rescores; -1 where there is none, or it is not what is asked for."""
+        depth = self.rescore_depth(k, candidates)
+        return depth if (depth > 0) != self.is_exact and self._direct is not None else -1
+
+    def _directly(self, queries: np.ndarray, k: int, depth: int) -> tuple[np.ndarray, np.ndarray] | None:
         """The hits of all rows that are there; None where ``search_rows`` has to find them."""
+        direct = self._direct
+        if direct is None:
+            return None
         if len(queries) == 1:
-            return direct.search(np.ascontiguousarray(queries[0], dtype=np.float32), k, depth)
+            return direct.search(queries[0], k, depth)
         if (found := direct.many(queries, k, depth)) is None:
             return None
         scores, rows, sure = found

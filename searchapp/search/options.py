@@ -46,9 +46,12 @@ class Prepared:
     meaning: str
 
 
-def prepare(index: VectorIndex, k: int, asked: SearchOptions) -> Prepared:
-    """The plan for ``k`` hits, without a reranker. Raises SearchAppError for what cannot be asked of this index."""
-    mode, fusion = chosen(index, asked.mode, asked.hybrid)
+def prepare(index: VectorIndex, k: int, asked: SearchOptions, *, mode: str | None = None) -> Prepared:
+    """The plan for ``k`` hits, without a reranker; ``mode`` takes the place of that which is asked for.
+
+    Raises SearchAppError for what cannot be asked of this index.
+    """
+    mode, fusion = chosen(index, asked.mode if mode is None else mode, asked.hybrid)
     plan = Plan(
         k=k,
         candidates=asked.candidates,

@@ -43,6 +43,8 @@ class Stage:
 
     def cut(self, k: int) -> Stage:
         """The first k of every query."""
+        if k >= self.width:
+            return self
         return replace(self, rows=self.rows[:, :k], scores=self.scores[:, :k])
 
     def rank(self, query: int, row: int) -> int | None:
@@ -63,6 +65,12 @@ class Stage:
         if rank is None or (self.scored is not None and rank > self.scored):
             return rank, None
         return rank, float(self.scores[query, rank - 1])
+
+    def first(self, query: int, count: int) -> list[tuple[int | None, float | None]]:
+        """``place`` of each of the first rows of a query, of which it has at least ``count``."""
+        scores = self.scores[query, :count].tolist()
+        told = count if self.scored is None else self.scored
+        return [(number + 1, score if number < told else None) for number, score in enumerate(scores)]
 
     def places(self, query: int, rows: np.ndarray) -> list[tuple[int | None, float | None]]:
         """``place`` of each of some rows, by one look at all of them."""

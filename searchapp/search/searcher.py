@@ -113,19 +113,20 @@ class Index:
         is not valid Unicode, and for numbers out of range; TypeError for a change that is no field. Queries may be
         vectors (n, dim) as well, which say nothing to BM25 nor to a reranker; their answers have "" for a query.
         """
-        asked = replace(options or SearchOptions(), **changes)
+        asked = options or SearchOptions()
+        if changes:
+            asked = replace(asked, **changes)
         vectors: np.ndarray | None = None
         if isinstance(queries, np.ndarray):
             _require_vectors(queries, asked)
             vectors, texts = queries, [""] * len(queries)
-            asked = replace(asked, mode="dense")
         else:
             texts = list(queries)
             require_texts(texts)
         if asked.instruction is not None:
             require_unicode("instruction", asked.instruction)
         index = self.vectors  # the one state that this request sees, whatever a refresh in another thread does
-        prepared = prepare(index, k, asked)
+        prepared = prepare(index, k, asked, mode=asked.mode if vectors is None else "dense")
         plan = prepared.plan
         if asked.rerank is not None:
             plan = replace(plan, reranker=self._reranker(asked.rerank))
@@ -161,17 +162,19 @@ def hits_of(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hi
     rows = last.rows[query]
     if rows.size and rows[-1] < 0:
         rows = rows[rows >= 0]
-    standing = [(stage.name, stage.places(query, rows)) for stage in stages]
+    count = len(rows)
+    standing = [
+        (stage.name, stage.first(query, count) if stage is last else stage.places(query, rows)) for stage in stages
+    ]
+    scores, stage = last.scores[query, :count].tolist(), last.name
     found = []
-    for number, row in enumerate(rows.tolist()):
-        document = index.rows.read(row)
+    for number, document in enumerate(index.rows.read_all(rows)):
         places = {}
         for name, at in standing:
             rank, score = at[number]
             if score is not None:
                 places[name] = Place(rank, score)
-        score = float(last.scores[query, number])
-        found.append(Hit(document.id, score, document.title, document.text, document.metadata, last.name, places))
+        found.append(Hit(document.id, scores[number], document.title, document.text, document.metadata, stage, places))
     return tuple(found)
 
 

@@ -171,3 +171,15 @@ def test_a_damaged_text_is_refused_by_its_offsets() -> None:
         TextColumn(
             pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")])
         ).read(0)
+
+
+def test_documents_read_together_are_those_read_one_by_one(tmp_path: Path, made: Synthetic, rows: np.ndarray) -> None:
+    """Across segments, in any order and repeated; a row that is not there is refused."""
+    monkey = np.arange(20_000).reshape(-1, 2).astype(np.float32) + 1
+    index_of(tmp_path / "ix", array_blocks(monkey), 2, monkey[:10])
+    reindex(tmp_path / "ix", factory="Flat")
+    stored = VectorIndex.open(tmp_path / "ix").rows
+    assert len(stored.segments) == 2
+    for places in ([], [5], [9_999, 0, 8_192, 8_191, 0], [3, 1, 2]):
+        assert [one.id for one in stored.read_all(np.array(places, dtype=np.int64))] == [str(row) for row in places]
+    assert stored.read(8_192) == stored.read_all(np.array([8_192]))[0]

@@ -94,3 +94,25 @@ def test_copies_stand_in_for_their_rows_and_no_others() -> None:
 
 def test_a_block_has_about_as_many_numbers_whatever_the_dimension() -> None:
     assert [block_rows(dim) for dim in (1, 128, 256, 1_024, 4_096, 1 << 20)] == [8_192, 8_192, 4_096, 1_024, 256, 256]
+
+
+@pytest.mark.parametrize("whole", [0, 1, 3])
+@pytest.mark.parametrize("least", [1, 2 * mmap.PAGESIZE + 50])
+def test_small_files_behind_are_read_without_a_gap(tmp_path: Path, whole: int, least: int) -> None:
+    """As if all were one file, behind files of whole pages; more bytes than are to be read are mapped as they were."""
+    rng = np.random.default_rng(whole)
+    sizes = [*[mmap.PAGESIZE] * whole, least, 10, 0, mmap.PAGESIZE, 5]
+    paths = [tmp_path / str(number) for number in range(len(sizes))]
+    for path, size in zip(paths, sizes, strict=True):
+        path.write_bytes(rng.bytes(size + 3))  # a file may be longer than what is asked for
+    want = b"".join(path.read_bytes()[:size] for path, size in zip(paths, sizes, strict=True))
+    mapped = MappedFiles(paths, sizes, mmap.PAGESIZE + 15)
+    assert mapped.starts.tolist() == np.cumsum([0, *sizes[:-1]]).tolist()
+    assert mapped.bytes[: sum(sizes)].tobytes() == want
+    apart = MappedFiles(paths, sizes, mmap.PAGESIZE + 14)
+    assert (apart.starts % mmap.PAGESIZE == 0).all()
+    assert [apart.bytes[start : start + 1].tobytes() for start in apart.starts[:2].tolist()] == [
+        path.read_bytes()[:1] for path in paths[:2]
+    ]
+    with pytest.raises(IndexStoreError, match="were expected"):
+        MappedFiles(paths, [*sizes[:-1], 9], mmap.PAGESIZE + 30)

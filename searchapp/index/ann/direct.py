@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import gt
 from typing import Any
 
 import numpy as np
 
 from searchapp.index.ann.faiss_lib import import_faiss
+from searchapp.index.ann.gathered import Gathered
 from searchapp.index.ann.pca import Pca
 from searchapp.index.ann.rescore import SPARE, TIE, cosines, exact_scores, ordered
 from searchapp.index.ann.searcher import AnnIndex
@@ -22,6 +24,7 @@ from searchapp.index.storage.vectors import Vectors, unit
 
 FOLDED = 1_024  # dimensions up to which a rotation is folded into the reduction; its matrix then stays in the cache
 ROUNDED = 1e-3  # what the length of a unit vector stored as fp16 is off 1, at most
+SINGLE = np.dtype(np.float32)
 Found = tuple[np.ndarray, np.ndarray]
 
 
@@ -68,19 +71,26 @@ class DirectSearch:
         self._alive = alive[: ann.rows] if alive is not None else None
         there = ann.rows if self._alive is None else int(self._alive.sum())
         self._there = there
-        self._refined = None if exact else _refined(self._index, self._matrix, vectors, ann.rows)
-        self._factors: dict[tuple[int, int], Any] = {}
+        stored = None if exact else vectors.contiguous(ann.rows)
+        self._kept = None if stored is None else Gathered(stored, vectors.dim)
+        self._refined = None if stored is None else _refined(self._index, self._matrix, vectors.dim, stored)
+        self._plain = self._refined is not None and beside is None and self._alive is None
+        self._plans: dict[tuple[int, int], tuple[int, Any]] = {}
         self._gone = 0.0 if self._alive is None else 1 - there / max(1, ann.rows)  # the share of FAISS's rows
 
     def search(self, query: np.ndarray, k: int, depth: int) -> Found | None:
-        """The k best rows of a float32 query (dim,): cosines (1, k) and rows (1, k); None where that is not sure.
+        """The k best rows of a query (dim,): cosines (1, k) and rows (1, k); None where that is not sure.
 
         ``depth`` candidates are rescored; k is at most the number of documents.
         """
-        length = math.sqrt(float(query.dot(query)))
+        if query.dtype != SINGLE:
+            query = query.astype(SINGLE)
+        length = math.sqrt(query.dot(query))
         if not 0 < length < math.inf:
             return None
-        query = query / np.float32(length)
+        query = query / length  # which lies in one piece, whatever the query did
+        if self._plain:
+            return self._by_refined(query, k, depth)
         return self._by_cosines(query, k) if self._exact else self._by_codes(query, k, depth)
 
     def many(self, queries: np.ndarray, k: int, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -91,8 +101,8 @@ class DirectSearch:
         if self._refined is None or self._beside is not None:
             return None
         queries = unit(np.array(queries, dtype=np.float32, order="C"))
-        asked, deep = self._counts(k + SPARE, min(depth, self._there))
-        scores, rows = self._refined.search(queries, asked, params=self._parameters(asked, deep))
+        asked, parameters = self._plan(k + SPARE, depth)
+        scores, rows = self._refined.search(queries, asked, params=parameters)
         left = np.full(len(queries), -np.inf) if asked == self._covered else scores[:, -1] + ROUNDED
         left[rows[:, -1] < 0] = np.inf
         if self._alive is not None:
@@ -116,30 +126,56 @@ class DirectSearch:
             return None
         return scores[None, :k], rows[None, :k]
 
+    def _by_refined(self, query: np.ndarray, k: int, depth: int) -> Found | None:
+        """``_by_codes`` where FAISS has all rows, all are there, and it compares its candidates itself."""
+        asked, parameters = self._plan(k + SPARE, depth)
+        found, rows = self._searched(self._refined, query, asked, parameters)
+        if len(rows) < asked:  # lists led to too few
+            return None
+        scores = self._compared(query, rows)
+        points = scores.tolist()
+        if not all(map(gt, points, points[1:])):  # FAISS's order is not theirs: some are nearly as far, or equal
+            order = np.lexsort((rows, -scores))
+            scores, rows = scores[order], rows[order]
+        if asked < self._covered and found.item(-1) + ROUNDED >= scores.item(k - 1) - TIE:
+            return None
+        return scores[None, :k], rows[None, :k]
+
     def _by_codes(self, query: np.ndarray, k: int, depth: int) -> Found | None:
         """Where FAISS has codes: the best of its candidates, compared exactly."""
-        depth = min(depth, self._there)
         if self._refined is not None:
             rows, left = self._refine(query, k + SPARE, depth)
         else:
+            depth = min(depth, self._there)
             _, found = self._candidates(query, depth)
             if len(found) < depth:
                 return None
             rows, left = np.sort(found), -math.inf
         if self._beside is not None:
+            scores = self._compared(query, rows)
             _, others, more = self._beside.best(query, k + SPARE)
+            scores = np.concatenate([scores, cosines(self._vectors, query, others)])
             rows, left = np.concatenate([rows, others]), max(left, more)  # which all come after those that FAISS has
+        elif len(rows) < k:
+            return None
+        else:
+            scores = self._compared(query, rows)
         if len(rows) < k:
             return None
-        scores = cosines(self._vectors, query, rows)
         order = (-scores).argsort(kind="stable")[:k]
         best = scores[order]
-        least = best[-1] - TIE
+        least = best.item(-1) - TIE
         if left >= least:
             return None
         if self._refined is None and depth < self._there and scores[rows.searchsorted(found[-1])] >= least:
             return None
         return best[None], rows[order][None]
+
+    def _compared(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The cosines of a unit query with rows that FAISS has."""
+        if self._kept is not None and len(rows) <= self._kept.most:
+            return self._kept.cosines(query, rows)
+        return cosines(self._vectors, query, rows)
 
     def _refine(self, query: np.ndarray, count: int, depth: int) -> tuple[np.ndarray, float]:
         """The best ``count`` of ``depth`` candidates by FAISS's own comparison, ascending; the most any other can have.
@@ -147,15 +183,24 @@ class DirectSearch:
         FAISS multiplies the stored numbers, and does not divide by the length that rounding left them with. What it
         left out may therefore have a cosine that is higher than its product, by ``ROUNDED`` at most.
         """
-        asked, deep = self._counts(count, depth)
-        scores, rows = self._searched(self._refined, query, asked, self._parameters(asked, deep))
+        asked, parameters = self._plan(count, depth)
+        scores, rows = self._searched(self._refined, query, asked, parameters)
         if len(rows) < asked:  # lists led to too few
             return rows, math.inf
-        left = -math.inf if asked == self._covered else float(scores[-1]) + ROUNDED
+        left = -math.inf if asked == self._covered else scores.item(-1) + ROUNDED
         if self._alive is not None:
             rows = rows[self._alive[rows]]
         rows.sort()
         return rows, left
+
+    def _plan(self, count: int, depth: int) -> tuple[int, Any]:
+        """How many rows to ask FAISS for, and its parameters to compare so many candidates exactly; made once."""
+        if (known := self._plans.get((count, depth))) is None:
+            asked, deep = self._counts(count, min(depth, self._there))
+            factor = max(1.0, deep / asked + 1e-6)
+            known = asked, self._faiss.IndexRefineSearchParameters(k_factor=factor)
+            self._plans[count, depth] = known
+        return known
 
     def _counts(self, count: int, depth: int) -> tuple[int, int]:
         """How many rows to ask FAISS for, and how many candidates, so that enough of them are there."""
@@ -164,13 +209,6 @@ class DirectSearch:
         more = 1 + 2 * self._gone
         asked, deep = math.ceil(count * more) + 2, math.ceil(depth * more) + 2
         return min(self._covered, asked), min(self._covered, max(asked, deep))
-
-    def _parameters(self, asked: int, deep: int) -> Any:
-        """FAISS's search parameters that compare ``deep`` candidates exactly and return ``asked``; made once."""
-        if (known := self._factors.get((asked, deep))) is None:
-            factor = max(1.0, deep / asked + 1e-6)
-            known = self._factors[asked, deep] = self._faiss.IndexRefineSearchParameters(k_factor=factor)
-        return known
 
     def _candidates(self, query: np.ndarray, count: int) -> Found:
         """At most ``count`` rows that FAISS finds and that are there, best first."""
@@ -194,7 +232,7 @@ class DirectSearch:
         finally:
             if before > 1:
                 faiss.omp_set_num_threads(before)
-        if asked and rows[-1] < 0:
+        if asked and rows.item(-1) < 0:
             kept = rows >= 0
             scores, rows = scores[kept], rows[kept]
         return scores, rows
@@ -223,19 +261,17 @@ def _folded(ann: AnnIndex, reduction: Pca | None) -> tuple[np.ndarray | None, An
     return (None if matrix is None else np.ascontiguousarray(matrix)), index
 
 
-def _refined(inner: Any, matrix: np.ndarray | None, vectors: Vectors, rows: int) -> Any:
-    """An index whose search compares the candidates of ``inner`` with the stored fp16 numbers, where these lie.
+def _refined(inner: Any, matrix: np.ndarray | None, dim: int, stored: np.ndarray) -> Any:
+    """An index whose search compares the candidates of ``inner`` with the fp16 numbers ``stored``, where these lie.
 
-    None where the rows of the mapped files do not stand one after the other, or FAISS is one that cannot be handed
-    memory of others. The files stay mapped as long as ``vectors`` is there.
+    ``stored`` are the bytes of all rows of ``inner``. None where FAISS is one that cannot be handed memory of others.
     """
     faiss = import_faiss()
-    stored = vectors.contiguous(rows)
-    if stored is None or not hasattr(faiss, "MaybeOwnedVectorUInt8"):
+    if not hasattr(faiss, "MaybeOwnedVectorUInt8"):
         return None
-    exact = faiss.IndexScalarQuantizer(vectors.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    exact = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     exact.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(stored), stored.size, exact.codes.owner)
-    exact.ntotal = rows
+    exact.ntotal = inner.ntotal
     before = inner
     if matrix is not None:
         turn = faiss.LinearTransform(*matrix.shape, False)

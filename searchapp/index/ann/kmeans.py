@@ -13,6 +13,7 @@ from typing import Any
 from searchapp.index.ann.faiss_lib import import_faiss
 
 ADVISED = 39  # vectors a cluster, by FAISS
+FEW, ROUNDS = 16, 10  # clusters of 4-bit codes, and the rounds of k-means that they are trained in
 INNER = ("index", "base_index", "refine_index", "storage", "quantizer", "q1")  # where FAISS's types hold another one
 CODES = ("pq", "rq", "prq")  # where they hold what makes codes
 
@@ -69,6 +70,16 @@ def silence_kmeans_warnings(index: Any) -> None:
     """Stop FAISS from writing to standard error that a run has few vectors for its clusters."""
     for run in clusterings(index):
         run.parameters.min_points_per_centroid = 1
+
+
+def shorten_codebooks(index: Any) -> None:
+    """Let codebooks of 4-bit codes be trained in ``ROUNDS`` rounds of k-means, in half the time FAISS takes.
+
+    The candidates needed for a recall are the same as after its 25 rounds, within the error of 400 queries.
+    """
+    for run in clusterings(index):
+        if run.what == "codebooks" and run.count <= FEW:
+            run.parameters.niter = ROUNDS
 
 
 def undertrained_notes(factory: str, index: Any, rows: int) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from searchapp.index.storage.vectors import Stored, widen
 
 TIE = 4e-6  # cosines closer than this may be in the wrong order: the rounding of float32 sums over thousands of terms
-TINY = np.float32(1e-30)  # in place of the length of a zero vector
+TINY = np.float32(1e-30)  # in place of the squared length of a zero vector; the next one is 3.5e-15
 CHUNK = 1 << 17  # numbers converted at a time: with their fp16 form less than a megabyte, which stays in the cache
 SPARE = 8  # rows found beyond the k asked for where scores are exact: most ties end among them
 DEEPER = 4  # times as many candidates for a query whose last hit may be tied
@@ -108,11 +108,22 @@ def cosines(vectors: Stored, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if len(rows) * vectors.dim > CHUNK:
         whole: np.ndarray = exact_scores(vectors, query[None], rows[None])[0]
         return whole
-    found = widen(vectors.stored(rows))
-    lengths = np.sqrt(np.vecdot(found, found))
+    return cosines_of(widen(vectors.stored(rows)), query)
+
+
+def cosines_of(found: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """The cosine of one unit query (dim,) with each of some float32 vectors (n, dim); 0 with one of zeros."""
     scores: np.ndarray = np.vecdot(found, query)
-    scores /= np.maximum(lengths, TINY)
+    scores /= lengths_of(found)
     return scores
+
+
+def lengths_of(found: np.ndarray) -> np.ndarray:
+    """The lengths of float32 vectors (n, dim), above 0 also for one of zeros."""
+    lengths: np.ndarray = np.vecdot(found, found)
+    lengths += TINY  # which changes none but that of a zero vector
+    np.sqrt(lengths, lengths)
+    return lengths
 
 
 def _room(size: int) -> np.ndarray:

@@ -42,8 +42,10 @@ class Restricted:
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k best rows of each query (fewer where there are fewer): scores and rows (n, k); -1 for none."""
         k = min(k, self.index.rows)
-        lists = None if self.counts is None else self.index.lists_with(queries, self.counts, max(self.least, 2 * k))
-        scores, found = self.index.search(queries, k, lists=lists)
+        if self.counts is None:
+            scores, found = self.index.search(queries, k)
+        else:
+            scores, found = self.index.search_lists(queries, k, self.counts, max(self.least, 2 * k))
         return scores, found if self.rows is None else np.where(found < 0, -1, self.rows[found])
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,45 +60,59 @@ class AnnIndex:
         return self._parameters
 
     def search(
-        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, *, lists: int | None = None
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best rows of each query by inner product: scores float32 and rows int64, both (n, k); -1 for none.
 
-        ``allowed`` is a boolean mask over the rows; only where ``filters`` is true. ``lists`` is how many inverted
-        lists to visit, in place of the parameter.
+        ``allowed`` is a boolean mask over the rows; only where ``filters`` is true.
         """
-        faiss = self._faiss
-        before = faiss.omp_get_max_threads()
-        if before > 1 and len(queries) < SMALL_BATCH:
-            faiss.omp_set_num_threads(1)
-        try:
-            parameters = self._search_parameters(allowed) if lists is None else self._visiting(lists)
-            scores, rows = self._index.search(queries, k, params=parameters)
-        finally:
-            faiss.omp_set_num_threads(before)
+        with self._threads(len(queries)):
+            scores, rows = self._index.search(queries, k, params=self._search_parameters(allowed))
         return scores, rows
+
+    @contextmanager
+    def _threads(self, queries: int) -> Iterator[None]:
+        """One thread for a small batch."""
+        before = self._faiss.omp_get_max_threads()
+        if before > 1 and queries < SMALL_BATCH:
+            self._faiss.omp_set_num_threads(1)
+        try:
+            yield
+        finally:
+            self._faiss.omp_set_num_threads(before)
 
     def set(self, parameters: dict[str, int]) -> None:
         """Take other search parameters."""
         set_parameters(self._index, parameters)
         self._parameters = parameters
 
-    def lists_with(self, queries: np.ndarray, counts: np.ndarray, least: int) -> int:
-        """How many of the nearest inverted lists hold ``least`` rows for every query, by the rows in each list."""
+    def search_lists(
+        self, queries: np.ndarray, k: int, counts: np.ndarray, least: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``search`` in as many of each query's nearest inverted lists as hold ``least`` rows.
+
+        ``counts`` are the rows in each list. Every query visits its own lists, whatever the others of a batch need, and
+        these are found once.
+        """
+        faiss = self._faiss
         *outer, inner = layers(self._index)
         for layer in outer:
             for place in range(layer.chain.size()):
                 queries = layer.chain.at(place).apply(queries)
-        _, nearest = inner.quantizer.search(queries, inner.nlist)
-        met = np.cumsum(np.where(nearest < 0, 0, counts[nearest]), axis=1)
-        return min(int(inner.nlist), int((met < least).sum(1).max()) + 1)
-
-    def _visiting(self, lists: int) -> Any:
-        *outer, _ = layers(self._index)
-        parameters = self._faiss.SearchParametersIVF(nprobe=lists)
-        for _ in outer:
-            parameters = self._faiss.SearchParametersPreTransform(index_params=parameters)
-        return parameters
+        queries = np.ascontiguousarray(queries)
+        with self._threads(len(queries)):
+            nearest, lists = inner.quantizer.search(queries, inner.nlist)
+            there = np.where(lists < 0, 0, counts[lists])
+            before = np.cumsum(there, axis=1) - there
+            lists[(before >= least) | (there == 0)] = -1  # FAISS skips these
+            width = max(1, int((lists >= 0).any(axis=0).nonzero()[0].max(initial=0)) + 1)
+            lists, nearest = np.ascontiguousarray(lists[:, :width]), np.ascontiguousarray(nearest[:, :width])
+            scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+            inner.search_preassigned_c(
+                len(queries), faiss.swig_ptr(queries), k, faiss.swig_ptr(lists), faiss.swig_ptr(nearest),
+                faiss.swig_ptr(scores), faiss.swig_ptr(rows), False, faiss.SearchParametersIVF(nprobe=width),
+            )  # fmt: skip
+        return scores, rows
 
     def _search_parameters(self, allowed: np.ndarray | None) -> Any:
         """FAISS's search parameters for a mask, one for each layer of the index; None without a mask."""

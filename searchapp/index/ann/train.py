@@ -10,7 +10,7 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.faiss_lib import import_faiss, last_line
 from searchapp.index.ann.gpu import train_on
-from searchapp.index.ann.kmeans import silence_kmeans_warnings
+from searchapp.index.ann.kmeans import shorten_codebooks, silence_kmeans_warnings
 from searchapp.index.ann.rules import AnnConfig, lists_in
 
 TRAINING_ROWS_A_LIST = 40  # FAISS warns below 39
@@ -24,6 +24,7 @@ def train(config: AnnConfig, sample: np.ndarray, device: str = "cpu") -> Any:
     faiss = import_faiss()
     index = faiss.index_factory(sample.shape[1], config.factory, faiss.METRIC_INNER_PRODUCT)
     silence_kmeans_warnings(index)
+    shorten_codebooks(index)
     try:
         train_on(index, sample, device)
     except RuntimeError as error:

@@ -160,13 +160,31 @@ class DocumentStore:
 
     def read(self, row: int) -> Document:
         """The document of a row."""
-        number = int(self._bases.searchsorted(row, side="right")) - 1
+        return self.read_all(np.array([row], dtype=np.int64))[0]
+
+    def read_all(self, rows: np.ndarray) -> list[Document]:
+        """The documents of some rows, int64 (n,), in their order; those of one segment are read together."""
+        numbers = self._bases.searchsorted(rows, side="right") - 1
+        if not len(rows):
+            return []
+        first = numbers.item(0)
+        if (numbers == first).all():
+            return self._read(first, rows - self._bases.item(first))
+        found: list[Document | None] = [None] * len(rows)
+        for number in np.unique(numbers).tolist():
+            places = np.flatnonzero(numbers == number)
+            documents = self._read(number, rows[places] - self._bases.item(number))
+            for place, document in zip(places.tolist(), documents, strict=True):
+                found[place] = document
+        return [document for document in found if document is not None]
+
+    def _read(self, number: int, places: np.ndarray) -> list[Document]:
+        """The documents at some places of a segment."""
         columns = self._texts.get(number)
         if columns is None:
             columns = self._texts[number] = text_columns(self.batch(number), COLUMNS[:4])
-        place = int(row - self._bases[number])
         try:
-            return _document(*(column.read(place) for column in columns))
+            return list(map(_document, *(column.read_all(places) for column in columns)))
         except (ValueError, IndexError) as error:
             with self.decoding(number):
                 raise ValueError(error) from error

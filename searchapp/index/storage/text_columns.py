@@ -23,19 +23,30 @@ class TextColumn:
         _, offsets, data = column.buffers()
         wide = str(column.type).startswith("large_")
         self._held = column
-        self._offsets = np.frombuffer(offsets or b"", dtype="<i8" if wide else "<i4")[column.offset :]
+        whole = np.frombuffer(offsets or b"", dtype="<i8" if wide else "<i4")
+        self._offsets = whole[column.offset : column.offset + len(column) + 1]
         self._data = memoryview(data if data is not None else b"")
-        self._count = len(column)
         self._nulls = column.null_count
 
     def read(self, place: int) -> str:
         """The text at a place from 0. Raises ValueError for one that is damaged."""
+        if place < 0:
+            raise ValueError(f"there is no row {place}")
+        return self.read_all(np.array([place]))[0]
+
+    def read_all(self, places: np.ndarray) -> list[str]:
+        """The texts at some places, int64 (n,), from 0. Raises ValueError where one is damaged."""
         if self._nulls:
             raise ValueError("a text is missing")
-        begin, end = int(self._offsets[place]), int(self._offsets[place + 1])
-        if not (0 <= place < self._count and 0 <= begin <= end <= len(self._data)):
-            raise ValueError(f"row {place} lies at {begin} to {end} of {len(self._data)} bytes")
-        return str(self._data[begin:end], "utf-8")
+        begins, ends = self._offsets.take(places).tolist(), self._offsets.take(places + 1).tolist()
+        data, size = self._data, len(self._data)
+        found: list[str] = []
+        for begin, end in zip(begins, ends, strict=True):
+            if not 0 <= begin <= end <= size:
+                place = int(places[len(found)])
+                raise ValueError(f"row {place} lies at {begin} to {end} of {size} bytes")
+            found.append(str(data[begin:end], "utf-8") if begin < end else "")
+        return found
 
 
 def text_columns(batch: pa.RecordBatch, names: Sequence[str]) -> tuple[TextColumn, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from searchapp.filesystem import read_at
 from searchapp.index.storage.manifest import Segment
-from searchapp.index.storage.mmap import CAN_MAP, MappedFiles
+from searchapp.index.storage.mmap import CAN_MAP, READ, MappedFiles
 
 BLOCK_NUMBERS = 1 << 20  # numbers (rows x dim) held in memory at a time while all rows are gone through
 LEAST_BLOCK, MOST_BLOCK = 256, 8_192  # rows
@@ -188,7 +188,7 @@ class Vectors:
     def sample(self, size: int, seed: int = 0) -> Held:
         """At most ``size`` distinct random rows that are there, in row order."""
         rows = self.sampled(size, seed)
-        return Held(Vectors(self._folder, self._segments, self.dim, mapped=False).stored(rows))
+        return Held(self.stored(rows))
 
     def sampled_blocks(self, size: int, seed: int = 0) -> Iterator[np.ndarray]:
         """At most ``size`` distinct random rows that are there, as unit float32 blocks: the first would train worse."""
@@ -196,10 +196,9 @@ class Vectors:
             yield from self.living()
             return
         rows = self.sampled(size, seed)
-        reader = Vectors(self._folder, self._segments, self.dim, mapped=False)
         step = block_rows(self.dim)
         for begin in range(0, size, step):
-            yield reader.gather(rows[begin : begin + step])
+            yield self.gather(rows[begin : begin + step])
 
     def sampled(self, size: int, seed: int = 0) -> np.ndarray:
         """The numbers of at most ``size`` distinct random rows that are there, ascending."""
@@ -229,6 +228,7 @@ class Vectors:
         files = MappedFiles(
             [self._folder / segment.vectors_file for segment in self._segments],
             [segment.count * self.dim * 2 for segment in self._segments],
+            READ,
         )
         size = 2 * self.dim
         count = (len(files.bytes) - size) // 2 + 1
