@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from searchapp.bench import index_baselines
+from searchapp.bench import libraries
 from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.index import reindex
 
@@ -74,7 +74,7 @@ def test_an_index_is_measured_without_what_was_deleted(run, tmp_path: Path, monk
     index_of(tmp_path / "ix", made.blocks(), 16, made.queries(40))
     reindex(tmp_path / "ix")
     assert run("delete", tmp_path / "ix", "3", "7").code == 0
-    monkeypatch.setattr(index_baselines, "find_spec", lambda name: None)
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
     outcome = run("bench", "index", tmp_path / "ix", "--rival", "hnswlib", "--rounds", 1, "--json")
     assert outcome.code == 0, outcome.err
     found = json.loads(outcome.out)
