@@ -63,7 +63,11 @@ def changes(found: dict[str, Any]) -> list[list[str]]:
         return []
     table = [CHANGES]
     for result in found["results"]:
-        passed = [f"{one['single_ms']:.3f} ({one['recall']:.4f})" for one in result.get("filters", [])] or ["–", "–"]
+        target = found["targets"]["recall"]
+        passed = [
+            f"{one['single_ms']:.3f} ({one['recall']:.4f}{'' if one['recall'] >= target else ', missed'})"
+            for one in result.get("filters", [])
+        ] or ["–", "–"]
         updates = result.get("updates") or {}
         cells = []
         for verb, done in (("add", "added"), ("delete", "deleted")):
