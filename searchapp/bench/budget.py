@@ -15,7 +15,8 @@ BUILDING = {
     "": (5.0, 0.08),
 }
 COMPARING = 0.25e-9  # seconds that exact search takes a number
-QUERIES = 500  # that are compared exactly in all, to know recall and to time exact search
+QUERIES = 600  # that are compared exactly a round, and before the rounds to know recall
+ROUND = 0.5  # seconds that a round takes an index, and finding its setting takes two of them
 
 
 def build_seconds(name: str, rows: int, dim: int) -> float:
@@ -27,7 +28,7 @@ def build_seconds(name: str, rows: int, dim: int) -> float:
 def total_seconds(names: Sequence[str], rows: int, dim: int, rounds: int) -> float:
     """About how long the whole of a run takes: building, finding settings, and rounds."""
     building = sum(build_seconds(name, rows, dim) for name in ("searchapp", *names))
-    return building + (rounds + 2) * (2.0 * (len(names) + 1)) + QUERIES * rows * dim * COMPARING
+    return building + (rounds + 2) * ROUND * (len(names) + 1) + QUERIES * (rounds + 1) * rows * dim * COMPARING
 
 
 def duration(seconds: float) -> str:

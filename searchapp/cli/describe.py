@@ -110,6 +110,8 @@ def describe_cold(measured: Mapping[str, float]) -> str:
     """What a query takes while the files are not in memory, in words; empty where that is not known."""
     if "cold_milliseconds" not in measured:
         return ""
+    if not measured["pages"]:  # an exact index, whose own file has all that is compared
+        return f"reading the whole index, once, {seconds_text(measured['load_milliseconds'] / 1_000)}"
     reads = f"{measured['pages']:.0f} reads of {1_000 * measured['page_milliseconds']:.0f} µs"
     return (
         f"{measured['cold_milliseconds']:.2f} ms/query while the vectors are on disk only ({reads}); "
