@@ -17,7 +17,7 @@ from searchapp.index.storage.vectors import Held, unit, widen
 
 SHARES = (0.01, 0.5)  # of the rows that pass
 PARTS = 10_000  # a row's ``share`` is a random number below it
-FILTERED = 50  # queries asked with a filter
+FILTERED = 30  # queries asked with a filter
 CHANGED, PART = 1_000, 10  # rows added and deleted; of a small index one in so many
 NOISE = 0.3  # length of what is put on a stored vector to make a new one
 BLOCK = 8_192
