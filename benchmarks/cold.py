@@ -3,7 +3,8 @@
     python -m benchmarks.cold --rows 300000 --dim 1024 [--factory auto] [--work DIR] [--index DIR]
 
 The files of an index are dropped from memory (their pages counted before and after), then queries that nothing has seen
-are asked one by one, each by the clock. With ``--index`` an index made before by this program is measured again.
+are asked one by one, each by the clock, less what other programs took. With ``--index`` an index made before by this
+program is measured again. Linux only.
 """
 
 from __future__ import annotations
@@ -77,13 +78,18 @@ def measure(path: Path, queries: np.ndarray) -> dict[str, object]:
 
 
 def asked(index: VectorIndex, queries: np.ndarray) -> list[float]:
-    """Milliseconds by the clock of each query, asked alone."""
+    """Milliseconds of each query, asked alone: the clock, less the time that other programs had the processor."""
     spent = []
     for query in queries:
-        began = time.perf_counter()
+        before, began = queued(), time.perf_counter()
         index.search_vectors(query[None], 10)
-        spent.append(1_000 * (time.perf_counter() - began))
+        spent.append(1_000 * (time.perf_counter() - began - (queued() - before)))
     return spent
+
+
+def queued() -> float:
+    """Seconds that this thread has been ready to run and did not."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 def dropped(files: Sequence[Path]) -> float:
