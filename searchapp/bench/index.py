@@ -23,7 +23,7 @@ from searchapp.bench.sources import VectorSource
 from searchapp.bench.sweep import Point, chosen, every_point, swept, time_in_turn, worth_timing
 from searchapp.bench.vectors import index_of
 from searchapp.errors import SearchAppError
-from searchapp.index import VectorIndex, reindex
+from searchapp.index import Snapshot, VectorIndex, reindex
 from searchapp.index.ann.faiss_lib import import_faiss
 from searchapp.index.ann.request import Targets
 from searchapp.index.storage.vectors import MOST_BLOCK, Held
@@ -67,15 +67,14 @@ def bench_index(source: VectorSource, plan: IndexPlan, notice: Notice = lambda _
     with tempfile.TemporaryDirectory(prefix="searchapp-bench-") as work, _one_thread():
         path = Path(work) / "index"
         index_of(path, source.blocks(), source.dim, chosen_by, _metadata if plan.filters or plan.updates else None)
+        rows = Snapshot.open(path).manifest.rows
+        names = list(dict.fromkeys([FLAT, *(names if plan.rivals is not None else standard(rows, source.dim))]))
+        notice(f"this takes about {duration(total_seconds(names, rows, source.dim, plan.rounds))}")
         notice("building searchapp's own index")
         spent = time.process_time()
         reindex(path, factory="auto", targets=plan.targets)
         spent = time.process_time() - spent
         index = VectorIndex.open(path)
-        if plan.rivals is None:
-            names = standard(index.manifest.rows, source.dim)
-        names = list(dict.fromkeys([FLAT, *names]))
-        notice(f"this takes about {duration(total_seconds(names, index.manifest.rows, source.dim, plan.rounds))}")
         held = _held(index)
         others, skipped = _built(index, held, names, began + 60 * plan.minutes, notice)
         own = ours(path, spent)
@@ -97,7 +96,7 @@ def bench_index(source: VectorSource, plan: IndexPlan, notice: Notice = lambda _
             "benchmark": "index",
             "vectors": {
                 "name": source.name,
-                "rows": index.manifest.rows,
+                "rows": rows,
                 "dim": source.dim,
                 "queries": len(asked),
                 "origin": source.origin,
