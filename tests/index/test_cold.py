@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from searchapp.index import VectorIndex, reindex
 from searchapp.index.ann import build_ann, cold
 from searchapp.index.ann.calibration import OperatingPoint
 from searchapp.index.ann.cold import ColdReads, measure_reads, row_milliseconds, with_point
+from searchapp.index.ann.files import _prefetch
 from searchapp.index.ann.rules import GIVEN, default_config
 from searchapp.index.ann.trials import Trial, finalists
 
@@ -93,8 +96,6 @@ def test_an_index_with_fewer_candidates_is_preferred_then() -> None:
 
 
 def test_reads_are_measured_on_files_that_are_not_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     with (tmp_path / "f").open("wb") as file:
         file.write(bytes(1 << 22))
         file.flush()
@@ -109,3 +110,22 @@ def test_reads_are_measured_on_files_that_are_not_in_memory(tmp_path: Path, monk
     monkeypatch.setattr(cold, "absent_pages", lambda mapped: every[:3])  # all but three are kept by other programs
     assert measure_reads([tmp_path / "f"]) is None
     assert measure_reads([]) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no system to ask")
+def test_an_index_is_read_ahead_of_its_opening(tmp_path: Path) -> None:
+    path, absent = tmp_path / "f", -1
+    with path.open("wb") as file:
+        file.write(bytes(1 << 22))
+        file.flush()
+        os.fsync(file.fileno())
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if not len(cold.absent_pages(mapped)):
+            pytest.skip("this file system is memory")
+        _prefetch(path)
+        until = time.monotonic() + 10
+        while (absent := len(cold.absent_pages(mapped))) and time.monotonic() < until:
+            time.sleep(0.01)
+    assert absent == 0
+    _prefetch(tmp_path / "none")  # FAISS says what is wrong with that
