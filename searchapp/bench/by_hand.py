@@ -29,8 +29,9 @@ def is_by_hand(factory: str) -> bool:
 
 def peers(dim: int) -> list[str]:
     """The factory strings of the codes and the graph that people make by hand for vectors of ``dim`` numbers."""
-    half, quarter = max(1, dim // 2), max(1, dim // 4)
-    return [f"PCAR{2 * quarter},PQ{quarter}x4fs{REFINED}", f"PQ{half}x4fs{REFINED}", "HNSW32"]
+    half, quarter, most = max(1, dim // 2), max(1, dim // 4), max(1, dim * 5 // 16)
+    reduced = [f"PCAR{2 * codes},PQ{codes}x4fs{REFINED}" for codes in (quarter, most)]
+    return [*reduced, f"PQ{quarter}x4fs{REFINED}", f"PQ{half}x4fs{REFINED}", "HNSW32"]
 
 
 def build_by_hand(factory: str, index: VectorIndex) -> IndexBaseline:
