@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
-from searchapp.cli.options import MEASURING, MODEL, OUTPUT, EncoderOptions, TargetOptions
-from searchapp.cli.signatures import GroupedCommand, examples, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.options import EncoderOptions, TargetOptions
+from searchapp.cli.signatures import GroupedCommand, examples, options_from
+from searchapp.cli.wording import DEVICES, FOLDERS, MEASURING, MODEL, OUTPUT
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ def bench() -> None:
 class EncodeOptions:
     """What is embedded, by what, and how it is measured; empty: as the bench room has it."""
 
-    model: str = option("bundled", options.FOLDERS, MODEL, flags=("--model", "-m"))
+    model: str = option("bundled", FOLDERS, MODEL, flags=("--model", "-m"))
     shape: str | None = option(
         None, "Random weights of hidden,layers[,heads[,kv heads[,mlp]]] instead, e.g. 576,30,9,3,1536.", MODEL
     )
     dtype: tuple[str, ...] = option((), "A precision; repeat it.", MODEL, default="float32 and auto")
     backend: tuple[str, ...] = option((), "torch or openvino; repeat it.", MODEL, default="torch")
-    device: str = option("auto", options.DEVICES, MODEL)
+    device: str = option("auto", DEVICES, MODEL)
     rivals: str = option(
         "", "sentence-transformers, hf, or sentence-transformers folders, with commas between.", MEASURED
     )

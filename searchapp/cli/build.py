@@ -12,8 +12,10 @@ from searchapp.cli import options
 from searchapp.cli.console import notice
 from searchapp.cli.describe import report
 from searchapp.cli.hints import say_what_to_ask
-from searchapp.cli.options import INDEX, OUTPUT, EncoderOptions, TargetOptions
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.options import EncoderOptions, TargetOptions
+from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import FACTORY, INDEX, OUTPUT, SOURCE_NAME
 
 if TYPE_CHECKING:
     from searchapp.index import BuildSettings
@@ -24,13 +26,13 @@ class IndexOptions:
     """What is made of the vectors and the words."""
 
     pca: str | None = option(None, options.PCA, INDEX)
-    factory: str = option("auto", f"{options.FACTORY}.", INDEX)
+    factory: str = option("auto", f"{FACTORY}.", INDEX)
     targets: TargetOptions = TargetOptions()
     lexical: bool = option(True, "Count the words too, for BM25 and hybrid search.", INDEX)
     language: str | None = option(None, options.LANGUAGE, INDEX)
     name: tuple[str, ...] = option(
         (),
-        options.SOURCE_NAME,
+        SOURCE_NAME,
         INDEX,
     )
     segment_size: int = option(8_192, "Documents encoded between two commits.", INDEX, min=1)

@@ -16,7 +16,11 @@ from searchapp.errors import SearchAppError
 NOTICES = "searchapp.cli"  # the logger of what the program itself says
 # Our own codes travel as surrogates, which no document can hold: `say` alone makes escapes, so none comes from a text.
 BOLD, DIM, GREEN, RED, RESET = "\ud801", "\ud802", "\ud803", "\ud804", "\ud800"
-ESCAPES = {BOLD: "\x1b[1m", DIM: "\x1b[2m", GREEN: "\x1b[32m", RED: "\x1b[31m", RESET: "\x1b[0m"}
+LINK, LINKED, UNLINK = "\ud805", "\ud806", "\ud807"  # around an address and a text: `links` puts them
+ESCAPES = {
+    BOLD: "\x1b[1m", DIM: "\x1b[2m", GREEN: "\x1b[32m", RED: "\x1b[31m", RESET: "\x1b[0m",
+    LINK: "\x1b]8;;", LINKED: "\x1b\\", UNLINK: "\x1b]8;;\x1b\\",
+}  # fmt: skip
 ORDERING = "\u202a-\u202e\u2066-\u2069"  # they show what follows them, on a line also ours, in another order
 CONTROLS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{ORDERING}]")  # C0 but for tab and newline, DEL, C1
 NO_JSON = re.compile(

@@ -15,6 +15,7 @@ from searchapp.cli.describe import report
 from searchapp.cli.everyday import QUESTIONS, ask_everyday_questions
 from searchapp.cli.hits import show
 from searchapp.cli.signatures import command
+from searchapp.cli.wording import OUTPUT, SEARCH
 
 QUERIES = (
     "read a csv file",
@@ -27,11 +28,11 @@ QUERIES = (
 
 @command("searchapp demo", "searchapp demo --index indexes/python --model models/mine -k 5")
 def demo(
-    index: Annotated[
-        Path, typer.Option("--index", help="Where the index goes.", rich_help_panel=options.OUTPUT)
-    ] = Path("indexes/python-stdlib"),
+    index: Annotated[Path, typer.Option("--index", help="Where the index goes.", rich_help_panel=OUTPUT)] = Path(
+        "indexes/python-stdlib"
+    ),
     model: options.Model = "bundled",
-    k: Annotated[int, typer.Option("-k", help="Hits for each query.", min=1, rich_help_panel=options.SEARCH)] = 3,
+    k: Annotated[int, typer.Option("-k", help="Hits for each query.", min=1, rich_help_panel=SEARCH)] = 3,
     device: options.Device = "auto",
     overwrite: options.Overwrite = False,
 ) -> None:

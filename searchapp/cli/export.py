@@ -10,8 +10,9 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, say
-from searchapp.cli.options import FOLDERS, MODEL, OUTPUT, EncoderOptions
+from searchapp.cli.options import EncoderOptions
 from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import FOLDERS, MODEL, OUTPUT
 
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from searchapp.cli.cells import cells, clip, lines
 from searchapp.cli.console import BOLD, DIM, GREEN, plain, plural, say, say_json, seconds_text, style, width
-from searchapp.cli.places import place_of
+from searchapp.cli.links import linked
+from searchapp.cli.places import spots
 
 if TYPE_CHECKING:
     from searchapp.index.storage.manifest import Manifest
@@ -63,17 +64,17 @@ def show(
     if not answer.hits:
         say("  nothing passes")
     snippets = _snippets(index, answer, passages, width() - len(INDENT))
-    for rank, (hit, shown) in enumerate(zip(answer.hits, snippets, strict=True), 1):
+    manifest = index.vectors.manifest
+    for rank, (hit, shown, spot) in enumerate(zip(answer.hits, snippets, spots(manifest, answer.hits), strict=True), 1):
         group = groups[rank - 1] if groups is not None else None
-        place = place_of(index.vectors.manifest, hit)
-        say(f"{rank:>3}  {_worth(hit, answer)}  {_heading(hit, group, place)}")
-        if place:
-            fits = cells(f"{place}  {hit.id}") <= width() - len(INDENT)
-            say(INDENT + place + ("  " if fits else "\n" + INDENT) + style(hit.id, DIM))
+        say(f"{rank:>3}  {_worth(hit, answer)}  {_heading(hit, group, spot.text)}")
+        if spot.text:
+            fits = cells(f"{spot.text}  {hit.id}") <= width() - len(INDENT)
+            say(INDENT + linked(spot) + ("  " if fits else "\n" + INDENT) + style(hit.id, DIM))
         for line in shown:
             say(INDENT + line)
         if group is not None and group.copies:
-            for line in _copies(index.vectors.manifest, group):
+            for line in _copies(manifest, group):
                 say(style(INDENT + line, DIM))
         if hit.stage not in ALONE:
             say(style(INDENT + _parts(hit), DIM))
@@ -99,8 +100,8 @@ def _copies(manifest: Manifest, group: Group) -> list[str]:
     from searchapp.search.groups import file_of
 
     names: dict[str, str] = {}
-    for copy in group.copies:
-        names.setdefault(file_of(copy) or copy.id, place_of(manifest, copy) or copy.id)
+    for copy, spot in zip(group.copies, spots(manifest, group.copies), strict=True):
+        names.setdefault(file_of(copy) or copy.id, spot.text or copy.id)
     rest = len(names) - NAMED
     named = ", ".join(list(names.values())[:NAMED])
     text = " ".join(plain(f"same text: {named}" + (f" and {plural(rest, 'other')}" if rest > 0 else "")).split())

@@ -11,6 +11,7 @@ from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json
 from searchapp.cli.describe import describe, describe_cold
 from searchapp.cli.signatures import command
+from searchapp.cli.wording import INDEX
 
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
@@ -181,9 +182,7 @@ def verify(
         list[str] | None,
         typer.Argument(metavar="[SOURCE]...", help="With --repair: where lost documents are; default: those recorded."),
     ] = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Mend what is damaged.", rich_help_panel=options.INDEX)
-    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is damaged.", rich_help_panel=INDEX)] = False,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:

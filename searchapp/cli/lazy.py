@@ -45,9 +45,9 @@ class LazyGroup(TyperGroup):
     def load(self, name: str) -> Any:
         """The command itself."""
         if name not in self._loaded:
-            from searchapp.cli.verbosity import add_verbosity
+            from searchapp.cli.message_options import add_message_options
 
-            self._loaded[name] = add_verbosity(_load(name, self.table[name]))
+            self._loaded[name] = add_message_options(_load(name, self.table[name]))
         return self._loaded[name]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -10,8 +10,9 @@ import typer
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, say
 from searchapp.cli.describe import describe
-from searchapp.cli.options import INDEX
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import INDEX
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:

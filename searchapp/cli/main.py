@@ -12,14 +12,13 @@ import shlex
 import sys
 from typing import Any
 
-import typer
-from typer import TyperException
-
 from searchapp.cli.console import OutputClosedError, accept_all_characters, complain, flush, flush_output
-from searchapp.cli.lazy import Entry, lazy_group
+from searchapp.cli.plain_arguments import plain_arguments
+from searchapp.cli.verbosity import verbosity
 from searchapp.errors import SearchAppError, is_out_of_memory, reason_of
 
 INTERRUPTED = 130
+COMPLETION = "_SEARCHAPP_COMPLETE"  # the environment variable by which a shell asks typer what can follow
 RESUMABLE = (
     ("build",),
     ("demo",),
@@ -27,86 +26,10 @@ RESUMABLE = (
     ("reembed",),
     *(("adapt", stage) for stage in ("mntp", "simcse", "supervised", "run")),
 )
-COMMANDS = {
-    "build": Entry("searchapp.cli.build", "build", "Embed documents and build an index over them."),
-    "search": Entry("searchapp.cli.search", "search", "Search an index."),
-    "add": Entry("searchapp.cli.update", "add", "Add documents to an index; one whose id is there takes its place."),
-    "delete": Entry("searchapp.cli.update", "delete", "Delete documents by id, or all whose metadata pass a filter."),
-    "compact": Entry(
-        "searchapp.cli.update",
-        "compact",
-        "Drop what was deleted from an index, fold in what was added, and train it again.",
-    ),
-    "lexical": Entry(
-        "searchapp.cli.lexical", "lexical", "Count the words of an index for BM25, complete or change them."
-    ),
-    "info": Entry("searchapp.cli.inspect", "info", "Show what an index holds and what made it."),
-    "verify": Entry(
-        "searchapp.cli.inspect",
-        "verify",
-        "Check every checksum and count of an index, and that a search finds what is stored.",
-    ),
-    "reindex": Entry(
-        "searchapp.cli.tune",
-        "reindex",
-        "Make the reduction and the search index anew from the stored vectors; no document is encoded again.",
-    ),
-    "reembed": Entry(
-        "searchapp.cli.reembed",
-        "reembed",
-        "Encode the documents of an index by another model, from its stored texts; the sources are not read.",
-    ),
-    "tune": Entry(
-        "searchapp.cli.tune",
-        "tune",
-        "Measure recall@10 against exact search and time for many settings, print the curve, perhaps store one of "
-        "them.",
-    ),
-    "export": Entry(
-        "searchapp.cli.export",
-        "export",
-        "Merge a model with its adapters into a checkpoint for sentence-transformers and for searchapp.",
-    ),
-    "models": Entry(
-        "searchapp.cli.models",
-        "models",
-        "List the models that can be used here: the shipped one, those in the hub's cache, those in folders.",
-    ),
-    "demo": Entry(
-        "searchapp.cli.demo",
-        "demo",
-        "Build an index over the docstrings of the standard library, search it, and say what to type next.",
-    ),
-    "evaluate": Entry(
-        "searchapp.cli.evaluate",
-        "app",
-        "Measure how good search and reranking are, compare runs, make a test collection.",
-    ),
-    "adapt": Entry(
-        "searchapp.cli.adapt",
-        "app",
-        "Turn a decoder language model into an embedder: train it on your text and your pairs.",
-    ),
-    "bench": Entry("searchapp.cli.bench", "app", "Measure speed."),
-}
-app = typer.Typer(
-    name="searchapp",
-    cls=lazy_group(COMMANDS),
-    help="Semantic search over your own documents: build an index, search it, measure it.",
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-
-@app.callback()
-def options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
-    """Semantic search over your own documents: build an index, search it, measure it."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its code."""
-    from searchapp.cli.verbosity import verbosity
-
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
@@ -124,11 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str], debug: bool) -> int:
-    from searchapp.cli.verbosity import add_verbosity
-
     try:
-        program = add_verbosity(typer.main.get_command(app))
-        result: Any = program(arguments or ["--help"], prog_name="searchapp", standalone_mode=False)
+        result = 0 if _searched(arguments) else _program(arguments)
         flush()
     except OutputClosedError:
         return 0
@@ -136,12 +56,39 @@ def _run(arguments: list[str], debug: bool) -> int:
         if stop.code in (0, None) or not arguments or "--help" in arguments:
             return 0
         return _failed(stop.__context__, debug) if isinstance(stop.__context__, Exception) else 1
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, EOFError):
         result = INTERRUPTED
     except Exception as error:
         return _failed(error, debug)
-    if result == INTERRUPTED:  # typer turns Ctrl-C into this code
+    if result == INTERRUPTED:
         _interrupted(arguments)
+    return result
+
+
+def _searched(arguments: list[str]) -> bool:
+    """Search, where the arguments are plain ones of ``search``: typer takes longer to be imported than it takes."""
+    if arguments[:1] != ["search"] or COMPLETION in os.environ:
+        return False
+    from searchapp.cli.search import Asked, search
+
+    if (asked := plain_arguments(Asked(), arguments[1:])) is None:
+        return False
+    search(asked)
+    return True
+
+
+def _program(arguments: list[str]) -> int:
+    """Run what the arguments name, by typer; the exit code, which is ``INTERRUPTED`` after Ctrl-C."""
+    import typer
+
+    from searchapp.cli.message_options import add_message_options
+    from searchapp.cli.program import app
+
+    try:
+        program = add_message_options(typer.main.get_command(app))
+        result: Any = program(arguments or ["--help"], prog_name="searchapp", standalone_mode=False)
+    except typer.Abort:
+        return INTERRUPTED
     return result if isinstance(result, int) else 0
 
 
@@ -151,10 +98,8 @@ def _failed(error: Exception, debug: bool) -> int:
     match error:
         case SearchAppError():
             complain(str(error), shown)
-        case TyperException():  # what typer itself finds wrong with the options
-            context = getattr(error, "ctx", None)
-            command = context.command_path if context is not None else "searchapp"
-            complain(f"{error.format_message().rstrip('.')}; see {command} --help", shown)
+        case _ if (found := _wrong_option(error)) is not None:
+            complain(found, shown)
         case OSError(errno=errno.ENOSPC):
             place = error.filename or "the device written to"
             complain(f"no space is left on {place}; make room and run it again", shown)
@@ -169,6 +114,19 @@ def _failed(error: Exception, debug: bool) -> int:
             complain(f"a fault of searchapp: {type(error).__name__}: {error}{again}", shown)
             return 1
     return 2
+
+
+def _wrong_option(error: Exception) -> str | None:
+    """What typer itself finds wrong with the options; None for another error, or where typer is not at work."""
+    if "typer" not in sys.modules:
+        return None
+    from typer import TyperException
+
+    if not isinstance(error, TyperException):
+        return None
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "searchapp"
+    return f"{error.format_message().rstrip('.')}; see {command} --help"
 
 
 def _interrupted(arguments: list[str]) -> None:

@@ -8,8 +8,8 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, say, say_json, table
-from searchapp.cli.options import MEASURING
 from searchapp.cli.signatures import command
+from searchapp.cli.wording import MEASURING
 
 if TYPE_CHECKING:
     from searchapp.encoder.catalogue import FoundModel

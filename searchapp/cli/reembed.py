@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json, seconds_text
 from searchapp.cli.describe import describe_index
-from searchapp.cli.options import INDEX, OUTPUT, EncoderOptions, TargetOptions
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.options import EncoderOptions, TargetOptions
+from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import FACTORY, INDEX, OUTPUT
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class NewIndex:
 
     out: Path | None = option(None, "Where the new index goes; default: in the place of the old one.", OUTPUT)
     pca: str | None = option(None, options.PCA, INDEX)
-    factory: str | None = option(None, f"{options.FACTORY}; default: as the index was made.", INDEX)
+    factory: str | None = option(None, f"{FACTORY}; default: as the index was made.", INDEX)
     targets: TargetOptions = TargetOptions()
     judged: tuple[Path, ...] = option(
         (), "Test collections to measure before and after. Default: those drawn from the index, nearby.", OUTPUT

@@ -7,17 +7,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from searchapp.cli import options
 from searchapp.cli.console import BOLD, complain, notice, plain, say, style
 from searchapp.cli.hits import name_of, show, show_json
 from searchapp.cli.lists import input_lines
-from searchapp.cli.options import OUTPUT, SEARCH, FusionOptions, RerankOptions
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.search_options import FusionOptions, RerankOptions
 from searchapp.cli.which import index_and_queries
+from searchapp.cli.wording import CANDIDATES, DEVICES, FILTER, INSTRUCTION, MODEL, OUTPUT, SEARCH
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -46,9 +44,9 @@ class QueryOptions:
     """How queries are answered and shown."""
 
     k: int = option(10, "Hits for each query.", SEARCH, flags=("-k",), min=1)
-    filter: str | None = option(None, options.FILTER, SEARCH)
-    candidates: int | None = option(None, options.CANDIDATES, SEARCH, min=0)
-    instruction: str | None = option(None, options.INSTRUCTION, SEARCH)
+    filter: str | None = option(None, FILTER, SEARCH)
+    candidates: int | None = option(None, CANDIDATES, SEARCH, min=0)
+    instruction: str | None = option(None, INSTRUCTION, SEARCH)
     fusing: FusionOptions = FusionOptions()
     reranking: RerankOptions = RerankOptions()
     passages: bool = option(True, "Show the passage that fits best, not the beginning.", OUTPUT)
@@ -108,43 +106,40 @@ class Result:
             show(index, self.answer, request.passages, self.groups, self.like)
 
 
-@command(
-    "searchapp search 'kill a child process'",
-    "searchapp search indexes/notes",
-    "searchapp search indexes/notes 'kill a child process' -k 5 --mode dense",
-    "searchapp search indexes/notes --like notes/todo.md#1a2b3c4d5e",
-    "searchapp search indexes/notes --filter 'year >= 2020' --json < queries.txt",
-)
-@options_from("asked", QueryOptions())
-def search(
-    asked: QueryOptions,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[INDEX] [QUERY]...", help=WORDS)] = None,
-    like: Annotated[str | None, typer.Option(help=LIKE, rich_help_panel=SEARCH)] = None,
-    device: options.Device = "auto",
-    json: options.Json = False,
-) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What ``searchapp search`` is asked."""
+
+    query: QueryOptions = QueryOptions()
+    words: tuple[str, ...] = option((), WORDS, "", argument=True, metavar="[INDEX] [QUERY]...")
+    like: str | None = option(None, LIKE, SEARCH)
+    device: str = option("auto", DEVICES, MODEL)
+    json: bool = option(False, "Write JSON to standard output, and nothing else.", OUTPUT)
+
+
+def search(asked: Asked) -> None:
     """Search an index. Without a query: a prompt; or queries line by line from standard input."""
     from searchapp.search import Index
 
-    index, queries, is_named = index_and_queries(words or [])
-    if like is not None:
-        _require_like_alone(asked, queries)
+    index, queries, is_named = index_and_queries(asked.words)
+    if asked.like is not None:
+        _require_like_alone(asked.query, queries)
     if not is_named:
         notice(f"index {index}")
-    opened = Index.open(index, device=device)
+    opened = Index.open(index, device=asked.device)
     for text in opened.vectors.snapshot.notices:
         notice(f"notice: {text}")
-    request = asked.request(opened, device, json)
-    if like is not None:
-        _like(opened, like, request).show(opened, request, json)
+    request = asked.query.request(opened, asked.device, asked.json)
+    if asked.like is not None:
+        _like(opened, asked.like, request).show(opened, request, asked.json)
         return
     if not queries and (sys.stdin is None or not sys.stdin.isatty()):
         queries = _read_queries()
     if queries:
         for result in _ask(opened, queries, request):
-            result.show(opened, request, json)
+            result.show(opened, request, asked.json)
         return
-    _prompt(opened, request, json)
+    _prompt(opened, request, asked.json)
 
 
 def _require_like_alone(asked: QueryOptions, queries: list[str]) -> None:

@@ -25,44 +25,18 @@ Keys of the metadata; a field without ``help`` is no option:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Collection
+from dataclasses import MISSING
 from enum import Enum
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args
 
 import typer
 from typer.core import TyperCommand
 
+from searchapp.cli.option_fields import OptionField, flags, instance, option_fields
+
 Command = Callable[..., None]
-
-
-@dataclass(frozen=True)
-class OptionField:
-    """A field of a dataclass as an option: its name, its type without None, its default and its metadata.
-
-    ``default`` is MISSING where the option has to be given.
-    """
-
-    name: str
-    kind: Any
-    default: Any
-    metadata: Any
-
-    @property
-    def is_sequence(self) -> bool:
-        """Whether the option may be repeated."""
-        return get_origin(self.kind) in (tuple, list)
-
-    def parsed(self, value: Any) -> Any:
-        """A value of the command line as the field holds it: a list as a tuple where the field is one."""
-        return tuple(value) if get_origin(self.kind) is tuple and value is not None else value
-
-
-def option(default: Any, text: str, panel: str, /, **more: Any) -> Any:
-    """A field of a dataclass as an option; ``more`` are the other keys of its metadata."""
-    return field(default=default, metadata={"help": text, "panel": panel, **more})
 
 
 def command(*lines: str) -> Callable[[Command], Command]:
@@ -73,22 +47,6 @@ def command(*lines: str) -> Callable[[Command], Command]:
         return function
 
     return decorate
-
-
-def option_fields(holder: Any) -> Iterator[OptionField]:
-    """Yield the options of a dataclass, or of an instance, whose values are then the defaults.
-
-    The fields of a dataclass inside an instance follow in its place. Raises TypeError for what is no dataclass.
-    """
-    if not is_dataclass(holder):
-        raise TypeError(f"{holder!r} is no dataclass; options are made from the fields of one")
-    hints = get_type_hints(holder if isinstance(holder, type) else type(holder))
-    for item in fields(holder):
-        default = _default(item) if isinstance(holder, type) else getattr(holder, item.name)
-        if is_dataclass(default) and not isinstance(default, type):
-            yield from option_fields(default)
-        elif "help" in item.metadata:
-            yield OptionField(item.name, _without_none(hints[item.name]), default, item.metadata)
 
 
 def options_from(
@@ -118,7 +76,7 @@ def options_from(
             if only_given:
                 function(**given, **{parameter: {name: value for name, value in values.items() if value is not None}})
             else:
-                function(**given, **{parameter: _instance(holder, values)})
+                function(**given, **{parameter: instance(holder, values)})
 
         called.__name__, called.__doc__, called.__module__ = function.__name__, function.__doc__, function.__module__
         called.__annotations__ = {item.name: item.annotation for item in made}
@@ -163,22 +121,6 @@ def examples(*lines: str) -> str:
     return "\n".join(lines)
 
 
-def _default(item: Any) -> Any:
-    if item.default is not MISSING:
-        return item.default
-    return MISSING if item.default_factory is MISSING else item.default_factory()
-
-
-def _without_none(kind: Any) -> Any:
-    """The type of a value that was given: ``X`` of ``X | None``."""
-    if get_origin(kind) in (Union, UnionType):
-        kinds = [part for part in get_args(kind) if part is not NoneType]
-        if len(kinds) > 1:
-            raise TypeError(f"{kind} has several types; an option has one")
-        return kinds[0]
-    return kind
-
-
 def _parameter(item: OptionField, only_given: bool) -> inspect.Parameter:
     """The parameter that typer reads for a field."""
     kind: Any = list[get_args(item.kind)[0]] if item.is_sequence else item.kind  # type: ignore[misc]
@@ -193,7 +135,7 @@ def _parameter(item: OptionField, only_given: bool) -> inspect.Parameter:
     if item.metadata.get("argument"):
         info: Any = typer.Argument(**details)
     else:
-        info = typer.Option(*_flags(item), **details)
+        info = typer.Option(*flags(item), **details)
     default: Any = inspect.Parameter.empty
     if not required:
         default = None if only_given or item.default in (None, ()) else _plain(item)
@@ -205,20 +147,12 @@ def _plain(item: OptionField) -> Any:
     return list(item.default) if item.is_sequence else item.default
 
 
-def _flags(item: OptionField) -> tuple[str, ...]:
-    """The spellings of an option; a switch that is off has no spelling for "off", as that is what it is."""
-    if flags := item.metadata.get("flags"):
-        return tuple(flags)
-    flag = "--" + item.name.replace("_", "-")
-    return (f"{flag}/--no-{flag[2:]}",) if item.kind is bool and item.default is True else (flag,)
-
-
 def _shown(item: OptionField) -> str:
     """What the help gives as the default; "" for nothing."""
     if (text := item.metadata.get("default")) is not None:
         return str(text)
     match item.default:
-        case None | "" | () | [] | False if "/" not in "".join(_flags(item)):
+        case None | "" | () | [] | False if "/" not in "".join(flags(item)):
             return ""
         case bool():
             return "yes" if item.default else "no"
@@ -237,18 +171,3 @@ def _number(value: float) -> str:
     """A number as people write it: 5e-5, 0.05, 20."""
     mantissa, _, exponent = f"{value:g}".partition("e")
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
-
-
-def _instance(holder: Any, values: dict[str, Any]) -> Any:
-    """An instance of the dataclass with these values; a list that was not given is the field's own default."""
-    kind = holder if isinstance(holder, type) else type(holder)
-    made = {}
-    for item in fields(kind):
-        default = _default(item) if isinstance(holder, type) else getattr(holder, item.name)
-        if is_dataclass(default) and not isinstance(default, type):
-            made[item.name] = _instance(default, values)
-        elif item.name in values and (values[item.name] is not None or default is MISSING):
-            made[item.name] = values[item.name]
-        elif default is not MISSING:
-            made[item.name] = default
-    return kind(**made)

@@ -13,8 +13,9 @@ from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, say, say_json, table
 from searchapp.cli.describe import describe_index
 from searchapp.cli.lists import listed
-from searchapp.cli.options import INDEX, MEASURING, OUTPUT, TargetOptions
+from searchapp.cli.options import TargetOptions
 from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import FACTORY, INDEX, MEASURING, OUTPUT
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def reindex(
     targets: TargetOptions,
     pca: Annotated[str | None, typer.Option("--pca", help=options.PCA, rich_help_panel=INDEX)] = None,
     factory: Annotated[
-        str | None, typer.Option(help=f"{options.FACTORY}; default: as it was made.", rich_help_panel=INDEX)
+        str | None, typer.Option(help=f"{FACTORY}; default: as it was made.", rich_help_panel=INDEX)
     ] = None,
     device: options.Device = "auto",
     json: options.Json = False,

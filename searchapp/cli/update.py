@@ -13,6 +13,7 @@ from searchapp.cli.console import bytes_text, notice, plural, say, say_json, sec
 from searchapp.cli.describe import describe_files
 from searchapp.cli.lists import listed
 from searchapp.cli.signatures import command
+from searchapp.cli.wording import DOCUMENTS, FILTER, MODEL, SOURCE_NAME
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -38,33 +39,33 @@ def add(
             "--model",
             "-m",
             help="Where the index's model is now; default: where it was.",
-            rich_help_panel=options.MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     adapter: options.Adapters = None,
     device: options.Device = "auto",
     sync: Annotated[
         bool,
-        typer.Option("--sync", help="Also remove what is gone from the sources.", rich_help_panel=options.DOCUMENTS),
+        typer.Option("--sync", help="Also remove what is gone from the sources.", rich_help_panel=DOCUMENTS),
     ] = False,
     prune: Annotated[
         bool,
         typer.Option(
             "--prune",
             help="With --sync: even where that is more than half, or a source is not there.",
-            rich_help_panel=options.DOCUMENTS,
+            rich_help_panel=DOCUMENTS,
         ),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=options.DOCUMENTS),
+        typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=DOCUMENTS),
     ] = False,
     name: Annotated[
         list[str] | None,
         typer.Option(
             "--name",
-            help=options.SOURCE_NAME,
-            rich_help_panel=options.DOCUMENTS,
+            help=SOURCE_NAME,
+            rich_help_panel=DOCUMENTS,
         ),
     ] = None,
     segment_size: options.SegmentSize = 8_192,
@@ -171,19 +172,15 @@ def delete(
             "--id",
             help="The id of a document; several may follow.",
             show_default=False,
-            rich_help_panel=options.DOCUMENTS,
+            rich_help_panel=DOCUMENTS,
         ),
     ] = None,
     more: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", hidden=True, show_default=False)] = None,
     ids_from: Annotated[
         Path | None,
-        typer.Option(
-            "--ids-from", help="A file with an id a line.", show_default=False, rich_help_panel=options.DOCUMENTS
-        ),
+        typer.Option("--ids-from", help="A file with an id a line.", show_default=False, rich_help_panel=DOCUMENTS),
     ] = None,
-    filter: Annotated[
-        str | None, typer.Option("--filter", help=options.FILTER, rich_help_panel=options.DOCUMENTS)
-    ] = None,
+    filter: Annotated[str | None, typer.Option("--filter", help=FILTER, rich_help_panel=DOCUMENTS)] = None,
     json: options.Json = False,
 ) -> None:
     """Delete documents by id, or all whose metadata pass a filter. They are gone from every search at once."""

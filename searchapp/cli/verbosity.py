@@ -10,14 +10,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from searchapp.cli.console import NOTICES, write_line
 from searchapp.logs import ROOT, JsonFormatter, LineHandler, PlainFormatter, handled_by
 
-PANEL = "Messages"  # the heading of help pages
 JSON_LOG = "SEARCHAPP_LOG"  # the environment variable; `json` is as --log-json
 VERBOSE = (logging.INFO, logging.DEBUG)  # what the library says at -v and at -vv; without, its warnings
 
@@ -34,6 +31,8 @@ class Verbosity:
     def apply(self) -> None:
         """Set the levels and the format. Raises BadParameter for both of --quiet and --verbose."""
         if self.quiet and self.verbose:
+            import typer  # only an option that typer has read leads here
+
             raise typer.BadParameter("it cannot go with --verbose; leave one of them out", param_hint="--quiet")
         library = VERBOSE[min(self.verbose, len(VERBOSE)) - 1] if self.verbose else logging.WARNING
         logging.getLogger(ROOT).setLevel(logging.ERROR if self.quiet else library)
@@ -80,75 +79,9 @@ def verbosity() -> Iterator[None]:
             logging.getLogger(NOTICES).setLevel(notices)
 
 
-def _ask(**wanted: Any) -> None:
+def ask(**wanted: Any) -> None:
+    """Change what is asked for, and let it hold at once. Raises BadParameter."""
     if _current is not None and any(wanted.values()):
         for name, value in wanted.items():
             setattr(_current, name, value)
         _current.apply()
-
-
-def _verbose(value: int) -> int:
-    _ask(verbose=value)
-    return value
-
-
-def _quiet(value: bool) -> bool:
-    _ask(quiet=value)
-    return value
-
-
-def _json(value: bool) -> bool:
-    _ask(json=value)
-    return value
-
-
-def _options(
-    verbose: Annotated[
-        int,
-        typer.Option(
-            "--verbose",
-            "-v",
-            count=True,
-            callback=_verbose,
-            is_eager=True,
-            expose_value=False,
-            rich_help_panel=PANEL,
-            show_default=False,
-            metavar="",
-            help="Say what is done, where it comes from and what it takes; -vv: every detail.",
-        ),
-    ] = 0,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet",
-            "-q",
-            callback=_quiet,
-            is_eager=True,
-            expose_value=False,
-            rich_help_panel=PANEL,
-            help="Say nothing but results and errors; draw no progress bars.",
-        ),
-    ] = False,
-    log_json: Annotated[
-        bool,
-        typer.Option(
-            "--log-json",
-            callback=_json,
-            is_eager=True,
-            expose_value=False,
-            rich_help_panel=PANEL,
-            help=f"Say it as lines of JSON on standard error; also {JSON_LOG}=json in the environment.",
-        ),
-    ] = False,
-) -> None: ...
-
-
-def add_verbosity(command: Any) -> Any:
-    """Give a command, and those below it, the options; returns it."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(_options)
-    command.params += typer.main.get_command(app).params
-    for below in getattr(command, "commands", {}).values():
-        add_verbosity(below)
-    return command

@@ -6,8 +6,9 @@ of the others.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from searchapp.lazy_names import importer
 
 if TYPE_CHECKING:
     from searchapp.encoder.encoder import Encoded, Encoder
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from searchapp.encoder.token_vectors import TokenVectors
 
 __all__ = ["Encoded", "Encoder", "LoadOptions", "Settings", "Template", "TokenVectors"]
-_MODULES = {
-    "Encoded": "encoder", "Encoder": "encoder", "LoadOptions": "options", "Settings": "settings",
-    "Template": "template", "TokenVectors": "token_vectors",
-}  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(f"searchapp.encoder.{_MODULES[name]}"), name)
-    raise AttributeError(f"module 'searchapp.encoder' has no attribute {name!r}")
+__getattr__ = importer(
+    __name__,
+    {
+        "encoder": ("Encoded", "Encoder"),
+        "options": ("LoadOptions",),
+        "settings": ("Settings",),
+        "template": ("Template",),
+        "token_vectors": ("TokenVectors",),
+    },
+)

@@ -10,13 +10,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from searchapp.encoder.attention import NAME as PACKED
 from searchapp.encoder.backend import Backend, TorchBackend
-from searchapp.encoder.cache import VectorCache
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.fingerprint import fingerprint, tokenizer_digest
 from searchapp.encoder.head import read_head
@@ -27,10 +26,13 @@ from searchapp.encoder.settings import FOLDER, Settings, settings_file
 from searchapp.encoder.token_vectors import TokenVectors
 from searchapp.encoder.tokenization import Tokenization, Tokens
 from searchapp.encoder.window import SHARD, EncodeInput, Window, windows
-from searchapp.encoder.workers import EncoderPool
 from searchapp.errors import ModelError
 from searchapp.progress import Progress, Silent
 from searchapp.unicode import find_surrogate
+
+if TYPE_CHECKING:
+    from searchapp.encoder.cache import VectorCache
+    from searchapp.encoder.workers import EncoderPool
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class Encoder:
         self.backend: Backend = backend or TorchBackend(model, tokenizer, settings.pooling)
         self.cache: VectorCache | None = None  # where vectors are looked up before they are computed, and kept
         self._chosen = chosen
-        self._pool = EncoderPool(self, devices) if len(devices) > 1 else None
+        self._pool = _pool(self, devices) if len(devices) > 1 else None
 
     @classmethod
     def load(cls, model: str, **options: Unpack[LoadOptions]) -> Encoder:
@@ -121,7 +123,12 @@ class Encoder:
 
     def keep(self, folder: str | Path | None) -> None:
         """Keep vectors in this directory, and take them from there; None: do not."""
-        self.cache = None if folder is None else VectorCache(Path(folder))
+        if folder is None:
+            self.cache = None
+            return
+        from searchapp.encoder.cache import VectorCache
+
+        self.cache = VectorCache(Path(folder))
 
     @property
     def dim(self) -> int:
@@ -246,7 +253,7 @@ class Encoder:
         if batch_size is not None and batch_size < 1:
             raise ModelError(f"batch_size is {batch_size}; expected a number of texts above 0")
         texts = [texts] if isinstance(texts, str) else list(texts)
-        inputs = list(_inputs(texts, _spread(instruction, len(texts), keep_blank=self.settings.native)))
+        inputs = self.inputs(texts, instruction)
         items = self._tokenize.locate([item.text for item in inputs], [item.instruction for item in inputs])
         tokens, places = [item.tokens for item in items], [item.places for item in items]
         found = embed_tokens(self.backend, tokens, places, most=batch_size, progress=progress)
@@ -271,7 +278,7 @@ class Encoder:
         ``dtype`` is that of the vectors: float16 is made window by window, without a float32 copy of them all.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
-        inputs = list(_inputs(texts, _spread(instruction, len(texts), keep_blank=self.settings.native)))
+        inputs = self.inputs(texts, instruction)
         unique = {item: number for number, item in enumerate(dict.fromkeys(inputs))}
         vectors = np.zeros((len(unique), self.dim), dtype=dtype)
         done = tokens = 0
@@ -326,23 +333,38 @@ class Encoder:
         if self._pool is not None:
             yield from self._pool.map(opened, most, progress)
             return
-        with closing(prefetch((window, self._tokenized(window.missing)) for window in opened)) as ready:
+        with closing(prefetch((window, self.tokenize(window.missing)) for window in opened)) as ready:
             for window, items in ready:
                 vectors = self.head(embed(self.backend, items, self.width, most=most, progress=progress))
                 yield window, vectors, sum(len(item.ids) for item in items)
 
-    def _tokenized(self, inputs: Sequence[EncodeInput]) -> list[Tokens]:
+    def inputs(self, texts: Sequence[str], instruction: str | None | Sequence[str | None] = None) -> list[EncodeInput]:
+        """Each text with its instruction, as ``encode`` puts them together. Raises ModelError for what is no text."""
+        return list(_inputs(texts, _spread(instruction, len(texts), keep_blank=self.settings.native)))
+
+    def tokenize(self, inputs: Sequence[EncodeInput]) -> list[Tokens]:
+        """The tokens of each text behind its instruction, as the model reads them: what is too long is cut."""
         return self._tokenize([item.text for item in inputs], [item.instruction for item in inputs])
+
+    def embed(self, items: Sequence[Tokens], most: int | None = None) -> np.ndarray:
+        """Float32 vectors (n, dim) of tokenized texts, not normalised, computed on this encoder's own device."""
+        return self.head(embed(self.backend, items, self.width, most=most))
 
     def compute(self, inputs: Sequence[EncodeInput], most: int | None = None) -> tuple[np.ndarray, int]:
         """Float32 vectors (n, dim), not normalised, computed on this encoder's own device; and how many tokens."""
-        items = self._tokenized(inputs)
-        return self.head(embed(self.backend, items, self.width, most=most)), sum(len(item.ids) for item in items)
+        items = self.tokenize(inputs)
+        return self.embed(items, most), sum(len(item.ids) for item in items)
 
     @property
     def cache_scope(self) -> str:
         """What decides a vector beside text and instruction: names the encoder in a cache of vectors."""
         return f"{self.fingerprint['sha256']}/{self.backend.name}/{self.dtype}"
+
+
+def _pool(encoder: Encoder, devices: Sequence[str]) -> EncoderPool:
+    from searchapp.encoder.workers import EncoderPool
+
+    return EncoderPool(encoder, devices)
 
 
 def _inputs(texts: Iterable[str], instructions: Iterable[str | None]) -> Iterator[EncodeInput]:

@@ -6,6 +6,7 @@ Rows that came after the FAISS index was made are compared exactly beside it; ro
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 GONE = 0.05  # the share of rows deleted, up to which candidates that are gone are few
 SAMPLE = 1_000  # documents that tell how the cosines with a query are spread: their deviation is known to 3 %
 FEW = 20_000  # rows passing a filter below which they are simply all compared
+ONCE_NUMBERS = 1 << 22  # numbers (rows x dim) that are compared in less time than it takes to import FAISS
 BRUTE_FORCE = Ann("", "Flat", rows=0, candidates=0)  # stands for the FAISS index where every row is compared exactly
 
 
@@ -48,6 +50,7 @@ class VectorIndex:
         self.snapshot = snapshot
         self.device = device
         self.manifest: Manifest = snapshot.manifest
+        self._is_new = True  # no query has come
 
     @classmethod
     def open(cls, path: str | Path, device: str = "cpu") -> VectorIndex:
@@ -147,7 +150,9 @@ class VectorIndex:
 
         Where the index is reduced or compressed, ``candidates`` rows (default: as the index was made) are taken from it
         and rescored with the stored vectors; 0 returns its own scores. Rows are -1, and scores -inf, past the last hit.
-        Equal scores stand in document order. ``k`` larger than the number of documents is cut to it.
+        Equal scores stand in document order. ``k`` larger than the number of documents is cut to it. The first query,
+        alone and in a process that has not imported FAISS yet, is compared with every vector where they are few: that
+        is exact, and over before FAISS would be imported.
         """
         if queries.ndim != 2 or queries.shape[1] != self.manifest.dim:
             raise IndexStoreError(
@@ -159,7 +164,10 @@ class VectorIndex:
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
         indexed = self.manifest.rows - self.manifest.unindexed_rows
+        is_first, self._is_new = self._is_new, False
         if filter is None:
+            if is_first and candidates is None and self._is_over_before_faiss(len(queries)):
+                return self.search_rows(queries, k, self.alive, indexed=0)
             depth = self.rescore_depth(k, candidates)
             if (depth > 0) != self.is_exact and (direct := self._direct) is not None:
                 if (found := self._directly(direct, queries, k, depth)) is not None:
@@ -170,6 +178,11 @@ class VectorIndex:
             return found
         indexed = 0 if passing.count <= FEW else indexed
         return self.search_rows(queries, k, passing.mask, candidates=candidates, indexed=indexed)
+
+    def _is_over_before_faiss(self, queries: int) -> bool:
+        """Whether comparing with every vector takes less time than the import of FAISS, which would come now."""
+        numbers = self.manifest.rows * self.manifest.dim
+        return queries == 1 and numbers <= ONCE_NUMBERS and self.device == "cpu" and "faiss" not in sys.modules
 
     def _directly(
         self, direct: DirectSearch, queries: np.ndarray, k: int, depth: int

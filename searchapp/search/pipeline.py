@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from searchapp.corpus import passage_of
+from searchapp.corpus.document import passage_of
 from searchapp.errors import SearchAppError
 from searchapp.index import Filter, VectorIndex
 from searchapp.index.ann.rescore import ordered
 from searchapp.progress import Progress
-from searchapp.rerank import Reranker
 from searchapp.search.fusion import Fusion, fuse
 from searchapp.search.ranking import Stage
 from searchapp.search.together import Sides, together
+
+if TYPE_CHECKING:
+    from searchapp.rerank import Reranker
 
 RERANKED = 100  # candidates a reranker sees
 

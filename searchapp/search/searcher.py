@@ -5,47 +5,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from searchapp.encoder import Encoder
 from searchapp.errors import SearchAppError
-from searchapp.index import Filter, VectorIndex
+from searchapp.index import VectorIndex
 from searchapp.index.encoder_match import recorded_encoder, require_match
 from searchapp.progress import Progress
-from searchapp.rerank import Reranker, load_reranker
-from searchapp.search.fusion import Fusion
 from searchapp.search.hit import Answer, Hit, Place
-from searchapp.search.mode import chosen, meaning
-from searchapp.search.pipeline import RERANKED, Plan, run
+from searchapp.search.mode import meaning
+from searchapp.search.options import SearchOptions, prepare, require_texts, require_unicode
+from searchapp.search.pipeline import run
 from searchapp.search.ranking import Stage
 
+if TYPE_CHECKING:
+    from searchapp.rerank import Reranker
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """How queries are answered; the default is the best the index has.
-
-    ``mode`` says which sides answer: ``dense`` (vectors), ``bm25`` (words; no model is loaded), ``hybrid`` (both), or
-    ``auto``: hybrid where the index has the words of its documents counted, else dense. ``hybrid`` is a fusion for the
-    mode hybrid, or True for that mode as the index was tuned, else by default; False is the mode dense.
-    ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
-    rescore, ``instruction`` what the encoder puts before each query. ``rerank`` is a reranker, or the model to load one
-    from (see ``searchapp.rerank``), for the best ``rerank_depth`` hits.
-    """
-
-    filter: str | None = None
-    candidates: int | None = None
-    instruction: str | None = None
-    hybrid: bool | Fusion | None = None
-    rerank: str | Reranker | None = None
-    rerank_depth: int = RERANKED
-    mode: str = "auto"
 
 
 class Index:
@@ -140,19 +121,12 @@ class Index:
             asked = replace(asked, mode="dense")
         else:
             texts = list(queries)
-            _require_texts(texts)
+            require_texts(texts)
         if asked.instruction is not None:
-            _require_unicode("instruction", asked.instruction)
+            require_unicode("instruction", asked.instruction)
         index = self.vectors  # the one state that this request sees, whatever a refresh in another thread does
-        mode, fusion = chosen(index, asked.mode, asked.hybrid)
-        plan = Plan(
-            k=k,
-            candidates=asked.candidates,
-            fusion=fusion,
-            dense=mode != "bm25",
-            rerank_depth=asked.rerank_depth,
-            filter=Filter(asked.filter) if asked.filter else None,
-        )
+        prepared = prepare(index, k, asked)
+        plan = prepared.plan
         if asked.rerank is not None:
             plan = replace(plan, reranker=self._reranker(asked.rerank))
         encoder = self.encoder if plan.dense and vectors is None else None  # loaded before the clock starts
@@ -161,25 +135,28 @@ class Index:
             vectors = encoder.encode_queries(texts, asked.instruction)
         encoded = time.perf_counter()
         stages = run(index, texts, vectors, plan, progress)
-        hits = [_hits(index, stages, number) for number in range(len(texts))]
+        hits = [hits_of(index, stages, number) for number in range(len(texts))]
         spent = sum(stage.seconds for stage in stages if stage.name == "reranked")
         searched = time.perf_counter() - encoded - spent
         for stage in stages:
             log.debug("%s: %d queries in %.1f ms", stage.name, len(texts), 1000 * stage.seconds)
-        said = meaning(mode, fusion, plan.reranker.name if plan.reranker is not None else None)
+        said = prepared.meaning if plan.reranker is None else meaning("", None, plan.reranker.name)
         times = encoded - began, searched, spent
-        return [Answer(*pair, *times, mode, said) for pair in zip(texts, hits, strict=True)]
+        return [Answer(*pair, *times, prepared.mode, said) for pair in zip(texts, hits, strict=True)]
 
     def _reranker(self, given: str | Reranker) -> Reranker:
         if not isinstance(given, str):
             return given
         with self._loading:
             if given not in self._rerankers:
+                from searchapp.rerank import load_reranker
+
                 self._rerankers = {given: load_reranker(given, device=self._device)}
             return self._rerankers[given]
 
 
-def _hits(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hit, ...]:
+def hits_of(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hit, ...]:
+    """The hits of query number ``query``: what the last stage left, with its text and its place in every stage."""
     last = stages[-1]
     rows = last.rows[query]
     if rows.size and rows[-1] < 0:
@@ -198,13 +175,6 @@ def _hits(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hit,
     return tuple(found)
 
 
-def _require_texts(queries: Sequence[str]) -> None:
-    for query in queries:
-        if not query.strip():
-            raise SearchAppError("the query is empty; give at least one word")
-        _require_unicode("query", query)
-
-
 def _require_vectors(queries: np.ndarray, asked: SearchOptions) -> None:
     if asked.hybrid or asked.rerank is not None or asked.mode not in ("auto", "dense"):
         raise SearchAppError("queries given as vectors have no words; leave out mode, hybrid and rerank, or give texts")
@@ -214,11 +184,3 @@ def _require_vectors(queries: np.ndarray, asked: SearchOptions) -> None:
         )
     if not np.isfinite(queries).all():
         raise SearchAppError("a query vector holds what is no number; expected finite numbers")
-
-
-def _require_unicode(what: str, text: str) -> None:
-    """Refuse lone surrogates: what Python makes of command-line bytes that are not UTF-8, and no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise SearchAppError(f"the {what} {text!r} is not valid Unicode; give it as UTF-8 text") from error

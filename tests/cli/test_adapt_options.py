@@ -8,8 +8,8 @@ import pytest
 from typer.main import get_command
 
 from searchapp.adapt.config import STAGES, flat
-from searchapp.cli.main import app
-from searchapp.cli.signatures import option_fields
+from searchapp.cli.option_fields import option_fields
+from searchapp.cli.program import app
 
 # Every spelling that scripts may use, from the last version whose signatures were typed by hand. Only additions are
 # changes that break nobody.

@@ -15,11 +15,12 @@ import typer
 from searchapp.cli.build import IndexOptions
 from searchapp.cli.evaluate.retrieval import RetrievalOptions
 from searchapp.cli.lazy import LazyGroup
-from searchapp.cli.main import app
-from searchapp.cli.options import EncoderOptions, FusionOptions, RerankOptions, TargetOptions
+from searchapp.cli.message_options import PANEL
+from searchapp.cli.options import EncoderOptions, TargetOptions
+from searchapp.cli.program import app
 from searchapp.cli.search import QueryOptions
+from searchapp.cli.search_options import FusionOptions, RerankOptions
 from searchapp.cli.signatures import GroupedCommand
-from searchapp.cli.verbosity import PANEL
 from searchapp.encoder import Encoder, backends
 from searchapp.encoder.options import LoadOptions
 from searchapp.evaluate.retrieval import Request

@@ -29,7 +29,9 @@ def test_start_up_is_quick() -> None:
 
 def test_importing_the_rooms_imports_no_heavy_library() -> None:
     code = (
-        "import sys, searchapp.cli.main, searchapp.index, searchapp.search, searchapp.evaluate, searchapp.corpus\n"
+        "import sys, searchapp.cli.program, searchapp.index, searchapp.search, searchapp.evaluate, searchapp.corpus\n"
+        "for room in (searchapp.index, searchapp.search, searchapp.evaluate, searchapp.corpus):\n"
+        "    [getattr(room, name) for name in room.__all__]\n"
         "print([name for name in ('torch', 'transformers', 'faiss', 'pyarrow', 'peft') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -57,6 +57,16 @@ def test_score_ranks_and_words_are_those_of_brute_force(run, beir: Path, index: 
         assert first["effect"] == pytest.approx(without[0] - without[1], abs=1e-5)
 
 
+def test_the_mode_is_that_of_a_search(run, index: Path) -> None:
+    def steps(*options: str) -> list[str]:
+        return [step["stage"] for step in explained(run, "honey bees", "d0", "--index", index, *options)["stages"]]
+
+    assert steps() == steps("--mode", "hybrid") == ["compressed", "rescored", "bm25", "fused"]
+    assert steps("--mode", "dense") == ["compressed", "rescored"]
+    assert steps("--mode", "bm25") == ["bm25"]
+    assert run("evaluate", "explain", "honey", "d0", "--index", index, "--mode", "odd").code == 2
+
+
 def test_a_reranker_is_a_step(run, index: Path, tiny_model: Path) -> None:
     found = explained(run, "honey bees", "d3", "--index", index, "--rerank", tiny_model, "--reranker-kind",
                       "bi-encoder", "--spans", 3)  # fmt: skip

@@ -30,7 +30,7 @@ from searchapp.index.ann.rules import (
 )
 from searchapp.index.ann.searcher import AnnIndex
 from searchapp.index.ann.train import add, train
-from searchapp.index.reindex import reindex as make_anew
+from searchapp.index.reindexing import reindex as make_anew
 from searchapp.index.storage.manifest_json import load
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.tune import settle, tune

@@ -10,8 +10,9 @@ import typer
 
 from searchapp.cli.console import DIM, notice, say, say_json, style, table, width
 from searchapp.cli.evaluate.options import METRIC, REPORT, check_metrics, check_outputs
-from searchapp.cli.options import EVALUATION, OUTPUT
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import EVALUATION, OUTPUT
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:

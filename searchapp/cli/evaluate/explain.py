@@ -11,8 +11,10 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import BOLD, DIM, GREEN, RED, say, say_json, style, table, width
-from searchapp.cli.options import EVALUATION, SEARCH, FusionOptions, RerankOptions
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.search_options import FusionOptions, RerankOptions
+from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import EVALUATION, INSTRUCTION, SEARCH
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -27,16 +29,16 @@ class ExplainOptions:
 
     fusing: FusionOptions = FusionOptions()
     reranking: RerankOptions = RerankOptions()
-    instruction: str | None = option(None, options.INSTRUCTION, SEARCH)
+    instruction: str | None = option(None, INSTRUCTION, SEARCH)
     depth: int = option(1_000, "How far down each step is followed.", EVALUATION, min=1)
     spans: int = option(64, "Stretches of words that are taken out, one after the other.", EVALUATION, min=1)
 
 
 @command(
     "searchapp evaluate explain 'parse html' html.parser --index indexes/python-stdlib",
-    "searchapp evaluate explain 'parse html' html.parser --index indexes/python-stdlib --hybrid --spans 32",
+    "searchapp evaluate explain 'parse html' html.parser --index indexes/python-stdlib --mode dense --spans 32",
 )
-@options_from("asked", ExplainOptions(), without=("mode",))
+@options_from("asked", ExplainOptions())
 def explain(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The question.", show_default=False)],
     document: Annotated[str, typer.Argument(metavar="DOC", help="A document's id.", show_default=False)],
@@ -55,9 +57,11 @@ def explain(
     if not query.strip():
         raise SearchAppError("the query is empty; give at least one word")
     opened = Index.open(index, device=device)
+    mode, fusion = asked.fusing.chosen(opened.vectors)
     plan = Plan(
         k=asked.depth,
-        fusion=asked.fusing.of(opened.vectors),
+        fusion=fusion,
+        dense=mode != "bm25",
         reranker=asked.reranking.load(device),
         rerank_depth=asked.reranking.rerank_depth,
         compressed=True,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from searchapp.cli.console import notice
-from searchapp.cli.options import OUTPUT
-from searchapp.cli.signatures import option
+from searchapp.cli.option_fields import option
+from searchapp.cli.wording import OUTPUT
 from searchapp.errors import EvaluationError
 
 if TYPE_CHECKING:

@@ -12,8 +12,10 @@ import typer
 
 from searchapp.cli.console import DIM, notice, say, say_json, style, table
 from searchapp.cli.evaluate.options import METRIC, check_distinct, check_metrics
-from searchapp.cli.options import EVALUATION, INDEX, MODEL, OUTPUT, EncoderOptions
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.options import EncoderOptions
+from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import EVALUATION, INDEX, MODEL, OUTPUT
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import BOLD, DIM, flush, notice, say, style, width
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.signatures import command, options_from
 
 if TYPE_CHECKING:
     from searchapp.evaluate.judging import Judging

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
 from searchapp.cli.evaluate.options import METRIC, OutputOptions, check_distinct, check_metrics, write_per_query
-from searchapp.cli.options import EVALUATION, RERANKING, EncoderOptions, FusionOptions, RerankOptions
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.options import EncoderOptions
+from searchapp.cli.search_options import FusionOptions, RerankOptions
+from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import EVALUATION, KINDS, RERANKING
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class RerankingOptions:
     reranker: str | None = option(
         None, "Score with this reranker, not with the model's cosine.", RERANKING, flags=("--rerank",)
     )
-    kind: str = option("auto", options.KINDS, RERANKING, flags=("--reranker-kind",))
+    kind: str = option("auto", KINDS, RERANKING, flags=("--reranker-kind",))
     depth: int = option(
         100, "Candidates of each query to rerank; 0: all of them.", RERANKING, flags=("--depth", "-k"), min=0
     )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
 from searchapp.cli.evaluate.dimensions import DimensionsOptions, measure
 from searchapp.cli.evaluate.options import (
@@ -20,17 +19,11 @@ from searchapp.cli.evaluate.options import (
     check_metrics,
     write_per_query,
 )
-from searchapp.cli.options import (
-    EVALUATION,
-    INDEX,
-    MODEL,
-    OUTPUT,
-    SEARCH,
-    EncoderOptions,
-    FusionOptions,
-    RerankOptions,
-)
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.options import EncoderOptions
+from searchapp.cli.search_options import FusionOptions, RerankOptions
+from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import CANDIDATES, EVALUATION, FACTORY, INDEX, MODEL, OUTPUT, SEARCH
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -60,13 +53,13 @@ class RetrievalOptions:
     encoder: EncoderOptions = EncoderOptions()
     index: Path | None = option(None, "Evaluate this index instead of building one.", INDEX)
     pca: tuple[int, ...] = option((), "Dimensions to reduce to; repeat it to compare several. 0: none.", INDEX)
-    factory: tuple[str, ...] = option((), f"{options.FACTORY}; repeat it for several.", INDEX, default="auto")
+    factory: tuple[str, ...] = option((), f"{FACTORY}; repeat it for several.", INDEX, default="auto")
     dims: str | None = option(
         None,
         "Measure instead what these dimensions cost, such as 32,64,128: by PCA, cut off, and as int8 and 1-bit codes.",
         INDEX,
     )
-    candidates: int | None = option(None, options.CANDIDATES, SEARCH, min=0)
+    candidates: int | None = option(None, CANDIDATES, SEARCH, min=0)
     words: bool = option(
         False, "The same as --mode hybrid: fused, vectors alone and BM25 alone.", SEARCH, flags=("--hybrid",)
     )

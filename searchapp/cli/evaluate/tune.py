@@ -10,8 +10,10 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import notice, say, say_json, table
-from searchapp.cli.options import EVALUATION, OUTPUT, SCORES, SEARCH, FusionOptions
-from searchapp.cli.signatures import command, option, options_from
+from searchapp.cli.option_fields import option
+from searchapp.cli.search_options import SCORES, FusionOptions
+from searchapp.cli.signatures import command, options_from
+from searchapp.cli.wording import EVALUATION, INSTRUCTION, OUTPUT, SEARCH
 
 if TYPE_CHECKING:
     from searchapp.evaluate import Collection
@@ -28,7 +30,7 @@ class TuneOptions:
     split: str = option("dev", "The judgements to tune on: not those you will measure with.", EVALUATION)
     metric: str = option("nDCG@10", "What to tune for, as ir-measures spells it.", EVALUATION)
     fusing: FusionOptions = FusionOptions()
-    instruction: str | None = option(None, options.INSTRUCTION, SEARCH)
+    instruction: str | None = option(None, INSTRUCTION, SEARCH)
     store: bool = option(False, "Keep the best way in the index: a hybrid search takes it from then on.", OUTPUT)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 from searchapp.errors import IndexStoreError
@@ -34,6 +33,8 @@ def import_faiss() -> Any:
 
 
 def _is_installed(name: str) -> bool:
+    from importlib import metadata
+
     try:
         metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -16,17 +16,17 @@ from typing import Any
 
 WORD = re.compile(r"[^\W_]+")  # letters and digits of any script; in English that is [a-z0-9]+
 # Beyond these, letters may carry marks, or may be written without spaces: Latin, Greek, Cyrillic, symbols stay in.
-RARE = re.compile(r"[\u0300-\u036f\u0483-\u1dff\u20d0-\u20ff\u2c00-\U0010ffff]")
+RARE = r"[\u0300-\u036f\u0483-\u1dff\u20d0-\u20ff\u2c00-\U0010ffff]"
 # Below these, letters and signs whose form is more than their small letter: all of them are in here, and some others.
 UNSTABLE = (
     r"\u00a0-\u00bf\u00df\u0130-\u0133\u013f\u0140\u0149\u017f\u01c4-\u01cc\u01f0-\u01f3\u02b0-\u02ff\u0370-\u0390"
     r"\u03a3\u03b0\u03c2\u03d0-\u03ff\u1e96-\u1e9f\u1f00-\u200f\u2011\u2017\u2024-\u2bff"
 )
-SPECIAL = re.compile(f"[{UNSTABLE}{RARE.pattern[1:]}")
-UNSTABLE_SIGN = re.compile(f"[{UNSTABLE}]")
+SPECIAL = f"[{UNSTABLE}{RARE[1:]}"
+UNSTABLE_SIGN = f"[{UNSTABLE}]"
 # What most texts in Latin letters have beyond ASCII, in place of which anything that is no letter can stand.
 PUNCTUATION = {sign: " " for sign in "\u2019\u2018\u201c\u201d\u2014\u2013\u2026\u2022\u00a0"}
-DIGIT = re.compile(r"[^\D0-9]")  # decimal digits of other scripts
+DIGIT = r"[^\D0-9]"  # decimal digits of other scripts
 SIGNS = {"™": " ", "℠": " ", "\u0640": ""}  # signs that are no letters, and the Arabic stretch
 SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー〇"
 PATTERNS = {
@@ -69,11 +69,11 @@ def folded(text: str, *, turkish: bool = False) -> str:
                 text = text.replace(sign, plain)
     if text.isascii():
         return text.lower()
-    if SPECIAL.search(text):
-        if RARE.search(text):
+    if _class(SPECIAL).search(text):
+        if _class(RARE).search(text):
             return folded_slowly(text)
         # no loose marks: what a letter becomes does not depend on its neighbours
-        text = UNSTABLE_SIGN.sub(_folded_sign, text)
+        text = _class(UNSTABLE_SIGN).sub(_folded_sign, text)
     return text.lower()
 
 
@@ -113,13 +113,13 @@ def _words(text: str, turkish: bool, version: int, *, singles: bool) -> list[str
     if text.isascii() and not turkish:
         return WORD.findall(text.lower())
     text = folded(text, turkish=turkish)
-    if text.isascii() or not RARE.search(text):
+    if text.isascii() or not _class(RARE).search(text):
         return WORD.findall(text)
     cluster = _pattern("cluster")
     if version == 2:
         cluster = _pattern("cluster 2")
-    elif DIGIT.search(text):
-        text = DIGIT.sub(lambda found: str(unicodedata.decimal(found[0])), text)
+    elif _class(DIGIT).search(text):
+        text = _class(DIGIT).sub(lambda found: str(unicodedata.decimal(found[0])), text)
     words: list[str] = []
     for match in _pattern("token").finditer(text):
         if match[1] is None:
@@ -130,6 +130,12 @@ def _words(text: str, turkish: bool, version: int, *, singles: bool) -> list[str
             words += clusters
         words += [one + other for one, other in pairwise(clusters)]
     return words
+
+
+@cache
+def _class(signs: str) -> re.Pattern[str]:
+    """A class of characters, compiled when the first text asks for it: it takes milliseconds, and ASCII never asks."""
+    return re.compile(signs)
 
 
 @cache

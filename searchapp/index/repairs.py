@@ -37,7 +37,7 @@ from searchapp.index.storage.manifest import Manifest, Segment, Tombstones
 from searchapp.index.storage.segment import Files, encode, write_segment
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
-from searchapp.index.verify import examine
+from searchapp.index.verification import examine
 from searchapp.progress import Progress, Silent
 
 Load = Callable[[Manifest], Encoder]

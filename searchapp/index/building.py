@@ -58,7 +58,7 @@ from searchapp.index.storage.writer import REJECTED, Writer
 from searchapp.progress import Progress, Silent
 from searchapp.provenance import package_versions
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("searchapp.index.build")  # the command, which is what people filter lines by
 
 PACKAGES = (
     "searchapp",

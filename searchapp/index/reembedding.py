@@ -24,7 +24,7 @@ from searchapp.errors import IndexStoreError
 from searchapp.heap import trim_heap
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.request import AnnRequest, Targets
-from searchapp.index.build import PACKAGES
+from searchapp.index.building import PACKAGES
 from searchapp.index.encoder_match import described, makes_the_same
 from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.hashes import ID, TEXT, write_hashes
@@ -35,7 +35,7 @@ from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress, Silent
 from searchapp.provenance import package_versions
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("searchapp.index.reembed")  # the command, which is what people filter lines by
 
 COPIED = 1 << 22  # bytes read at once
 

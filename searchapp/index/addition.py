@@ -58,7 +58,7 @@ from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress, Silent
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("searchapp.index.add")  # the command, which is what people filter lines by
 
 
 @dataclass(frozen=True)

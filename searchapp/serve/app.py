@@ -1,0 +1,173 @@
+"""The ASGI application: a request goes through the door, to its route, and its answer back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.routing import Route as StarletteRoute
+from starlette.routing import Router
+
+from searchapp.errors import SearchAppError, is_out_of_memory
+from searchapp.serve.exchange import Answer, Exchange, Receive, Send, decoded, problem_answer, send_answer
+from searchapp.serve.problem import ProblemError, refused
+from searchapp.serve.server import Server
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Server, Exchange, Any], Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method and a path with the structs of its request and answer; ``long``: it may have many texts.
+
+    ``parameters`` are those of the URL. ``cheap`` ones are answered before the models are loaded, and wait in no queue.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    request: type[msgspec.Struct] | None = None
+    answer: type[msgspec.Struct] | None = None
+    parameters: tuple[str, ...] = ()
+    long: bool = False
+    cheap: bool = False
+
+
+class App:
+    """Callable as ASGI applications are."""
+
+    def __init__(self, server: Server, routes: Sequence[Route]) -> None:
+        self.server = server
+        endpoints = [StarletteRoute(route.path, _Endpoint(server, route), methods=[route.method]) for route in routes]
+        self._router = Router(endpoints, redirect_slashes=False)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        exchange = Exchange(scope, receive, self.server.limits)
+        scope["exchange"], scope["app"], scope["route"] = exchange, self, ""
+        status = 500
+
+        async def counting(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            self.server.door.check(scope)
+            if scope["method"] == "OPTIONS":
+                await self._preflight(exchange, counting)
+            else:
+                await self._router(scope, receive, counting)
+        except ProblemError as problem:
+            self.server.metrics.rejected.labels(problem.code or str(problem.status)).inc()
+            await self.answer(exchange, problem_answer(problem), counting)
+        except HTTPException as error:
+            text = {404: "there is no such route", 405: f"{scope['method']} is not a method of this route"}
+            refusal = ProblemError(error.status_code, text.get(error.status_code, error.detail))
+            await self.answer(exchange, problem_answer(refusal), counting)
+        finally:
+            route = scope["route"] or "none"
+            self.server.metrics.requests.labels(route, str(status)).inc()
+            self.server.metrics.seconds.labels(route).observe(time.perf_counter() - exchange.began)
+
+    async def answer(self, exchange: Exchange, answer: Answer, send: Send) -> None:
+        """Send an answer."""
+        await send_answer(exchange, answer, send, self.server.door.cors(exchange.scope))
+
+    async def _preflight(self, exchange: Exchange, send: Send) -> None:
+        allowed = self.server.door.cors(exchange.scope)
+        if not allowed:
+            raise ProblemError(403, "pages of other sites may not ask; name them by --cors-origin", code="origin")
+        headers = [
+            (b"access-control-allow-methods", b"GET, POST, PUT, DELETE"),
+            (b"access-control-allow-headers", b"authorization, content-type, x-timeout-ms, x-request-id"),
+            (b"access-control-max-age", b"600"),
+        ]
+        await send_answer(exchange, Answer(status=204, headers=headers), send, allowed)
+
+
+class _Endpoint:
+    """One route as an ASGI application."""
+
+    def __init__(self, server: Server, route: Route) -> None:
+        self._server = server
+        self._route = route
+        self._decoder = None if route.request is None else msgspec.json.Decoder(route.request)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        scope["route"] = self._route.path
+        exchange: Exchange = scope["exchange"]
+        exchange.parameters = dict(scope["path_params"])
+        answer = await self._answered(exchange)
+        if answer is not None:
+            await scope["app"].answer(exchange, answer, send)
+
+    async def _answered(self, exchange: Exchange) -> Answer | None:
+        """The answer, also to what goes wrong; None where nobody is there any more to have it."""
+        try:
+            return await self._handled(exchange)
+        except ProblemError as problem:
+            return None if problem.status == 499 else problem_answer(problem)
+        except SearchAppError as error:
+            return problem_answer(refused(error))
+        except Exception as error:
+            if is_out_of_memory(error):
+                fault = ProblemError(503, "memory ran out; send less at once", code="out_of_memory", retry=1)
+            else:
+                log.exception("request %s failed", exchange.identifier)
+                fault = ProblemError(
+                    500, f"a fault of the server; its log has more on request {exchange.identifier}", code="internal"
+                )
+            return problem_answer(fault)
+
+    async def _handled(self, exchange: Exchange) -> Answer:
+        limits, route = self._server.limits, self._route
+        seconds = exchange.start(limits.long_deadline if route.long else limits.deadline)
+        body = None
+        if self._decoder is not None:
+            body = decoded(
+                await exchange.body(limits.long_body_bytes if route.long else limits.body_bytes), self._decoder
+            )
+        if route.cheap:
+            return await route.handler(self._server, exchange, body)
+        if not self._server.loaded.is_set():
+            self._server.prove()
+        work = asyncio.ensure_future(route.handler(self._server, exchange, body))
+        gone = asyncio.ensure_future(exchange.gone()) if body is not None else None
+        try:
+            await asyncio.wait(
+                [work, *([gone] if gone is not None else [])], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if work.done():
+                return work.result()
+            exchange.ticket.cancelled = True
+            if gone is not None and gone.done():
+                raise ProblemError(499, "the client has left")
+            raise ProblemError(504, "the deadline passed before the request was done; ask for less, or later")
+        finally:
+            for task in (work, gone):
+                if task is not None and not task.done():
+                    task.cancel()
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,30 @@
+"""What each route of the server does, by subject. ``ROUTES`` has them all."""
+
+from __future__ import annotations
+
+from searchapp.serve.app import Route
+from searchapp.serve.routes import (
+    documents,
+    embeddings,
+    explain,
+    judgements,
+    landscape,
+    rerank,
+    search,
+    status,
+    writing,
+)
+
+ROUTES: tuple[Route, ...] = (
+    *status.ROUTES,
+    *search.ROUTES,
+    *explain.ROUTES,
+    *documents.ROUTES,
+    *embeddings.ROUTES,
+    *rerank.ROUTES,
+    *judgements.ROUTES,
+    *landscape.ROUTES,
+    *writing.ROUTES,
+)
+
+__all__ = ["ROUTES"]

@@ -1,0 +1,154 @@
+"""Health, figures, the description of the API, and what an index is."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+
+import msgspec
+import numpy as np
+
+from searchapp.index.columns import Columns
+from searchapp.search import MODES
+from searchapp.serve.app import Route
+from searchapp.serve.bodies import FieldBody, IndexAnswer
+from searchapp.serve.exchange import Answer, Exchange, json_answer
+from searchapp.serve.served import State
+from searchapp.serve.server import Server
+
+VALUES = 12  # of the texts of a key
+
+
+async def live(server: Server, exchange: Exchange, body: None) -> Answer:
+    """The event loop turns."""
+    return json_answer({"status": "live"})
+
+
+async def ready(server: Server, exchange: Exchange, body: None) -> Answer:
+    """Whether a query would be answered now."""
+    await asyncio.get_running_loop().run_in_executor(None, server.prove)
+    return json_answer({"status": "ready", "indexes": {one.name: one.state.number for one in server.served.values()}})
+
+
+async def figures(server: Server, exchange: Exchange, body: None) -> Answer:
+    """The figures for Prometheus."""
+    return Answer(server.metrics.text(), media_type=b"text/plain; version=0.0.4; charset=utf-8")
+
+
+async def reload(server: Server, exchange: Exchange, body: None) -> Answer:
+    """Look for newer states at once."""
+    server.watcher.look_now()
+    return json_answer({"status": "looking"}, 202)
+
+
+async def describe_index(server: Server, exchange: Exchange, body: None) -> Answer:
+    """What an index is."""
+    served = server.index(exchange.query("index"))
+    state = served.state
+    exchange.generation = state.number
+    fields = await server.searching.aside(lambda: fields_of(state), slow=True)
+    manifest = state.index.manifest
+    ann = manifest.ann
+    encoder = state.encoder
+    answer = IndexAnswer(
+        name=state.name,
+        indexes=list(server.served),
+        generation=state.number,
+        documents=manifest.documents,
+        deleted=manifest.rows - manifest.documents,
+        model=state.model,
+        dimensions=manifest.dim,
+        max_tokens=encoder.document_reach if encoder is not None else 0,
+        instruction=encoder.settings.query_instruction if encoder is not None else None,
+        kind=ann.factory if ann is not None else "none",
+        recall=1.0 if ann is None or ann.is_exact else ann.measured.get("recall"),
+        modes=[mode for mode in MODES if state.has_words or mode in ("auto", "dense")],
+        rerankers=list(server.rerankers),
+        fields=fields,
+        built=manifest.versions.get("created") if isinstance(manifest.versions, dict) else None,
+        bytes=sum(entry.size for entry in manifest.files.values()),
+        writable=server.setup.writable,
+        collections=list(server.setup.collections),
+        failure=served.failure,
+        notices=[notice.replace(str(state.index.snapshot.root), state.name) for notice in state.index.snapshot.notices],
+    )
+    return json_answer(answer)
+
+
+def fields_of(state: State) -> list[FieldBody]:
+    """The keys of the metadata, with what values there are. Counted once a state."""
+    kept = state.__dict__.get("_fields")
+    if kept is None:
+        columns = state.index.columns
+        names: dict[str, list[str]] = {}
+        for column in sorted(columns.names):
+            kind, _, name = column.partition(":")
+            names.setdefault(name, []).append(kind)
+        kept = [_field(state, columns, name, kinds) for name, kinds in names.items()]
+        state.__dict__["_fields"] = kept
+    return list(kept)
+
+
+def _field(state: State, columns: Columns, name: str, kinds: list[str]) -> FieldBody:
+    alive = state.index.alive
+    field = FieldBody(name, kinds, 0)
+    present = np.zeros(columns.rows, dtype=bool)
+    texts = columns.texts(name) if "text" in kinds else None
+    if texts is not None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if texts.codes is None:
+            whole = texts.values
+        else:
+            valid = pa.array(texts.codes < len(texts.values))
+            whole = pc.if_else(valid, texts.values.take(pa.array(np.minimum(texts.codes, len(texts.values) - 1))), None)
+        present |= np.asarray(pc.is_valid(whole))
+        if alive is not None:
+            whole = whole.filter(pa.array(alive))
+        counted = sorted(
+            ((one["values"], one["counts"]) for one in pc.value_counts(whole).to_pylist() if one["values"] is not None),
+            key=lambda pair: (-pair[1], pair[0]),
+        )
+        field.distinct = len(counted)
+        field.values = [(str(value), int(count)) for value, count in counted[:VALUES]]
+    for column in (columns.integers(name), columns.floats(name)) if "number" in kinds else ():
+        if column is None:
+            continue
+        import pyarrow.compute as pc
+
+        present |= np.asarray(pc.is_valid(column))
+        ends = pc.min_max(column).as_py()
+        if ends["min"] is not None:
+            field.low = min(float(ends["min"]), field.low if field.low is not None else float("inf"))
+            field.high = max(float(ends["max"]), field.high if field.high is not None else float("-inf"))
+    flags = columns.flags(name) if "flag" in kinds else None
+    if flags is not None:
+        import pyarrow.compute as pc
+
+        present |= np.asarray(pc.is_valid(flags))
+    field.documents = int((present if alive is None else present & alive).sum())
+    return field
+
+
+@cache
+def _document(server: Server) -> bytes:
+    from searchapp.serve.openapi import openapi
+    from searchapp.serve.routes import ROUTES
+
+    return msgspec.json.encode(openapi(ROUTES, has_token=server.door.token is not None))
+
+
+async def describe_api(server: Server, exchange: Exchange, body: None) -> Answer:
+    """The OpenAPI document."""
+    return Answer(_document(server))
+
+
+ROUTES = (
+    Route("GET", "/livez", live, "Whether the process answers.", cheap=True),
+    Route("GET", "/readyz", ready, "Whether a query would be answered now.", cheap=True),
+    Route("GET", "/metrics", figures, "Figures in Prometheus' text format.", cheap=True),
+    Route("GET", "/openapi.json", describe_api, "This description.", cheap=True),
+    Route("GET", "/api/index", describe_index, "What an index is.", answer=IndexAnswer, parameters=("index",)),
+    Route("POST", "/api/reload", reload, "Look for newer states at once."),
+)

@@ -1,0 +1,232 @@
+"""Searches of many requests: their queries are encoded in one batch, and those of equal plans searched in one call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from searchapp.encoder import Encoder
+from searchapp.rerank import Reranker
+from searchapp.search import Hit, Plan, Stage, hits_of, run
+from searchapp.serve.lane_models import LaneReranker
+from searchapp.serve.limits import Limits
+from searchapp.serve.metrics import Metrics
+from searchapp.serve.model_thread import Encoding, Job, Lane, ModelThread, Ticket
+from searchapp.serve.served import State
+
+log = logging.getLogger(__name__)
+
+Key = tuple[Any, ...]
+KEPT_BYTES = 64 << 20  # of query vectors
+
+
+@dataclass(eq=False)
+class Search:
+    """Queries of one request on one state: ``key`` says which searches may share a call."""
+
+    state: State
+    queries: list[str]
+    instruction: str | None
+    plan: Plan
+    ticket: Ticket
+    reranker: Reranker | None = None
+    vectors: np.ndarray | None = None
+    cut: list[bool] = field(default_factory=list)
+    queued: float = 0.0  # seconds it waited for the model
+    encoding: float = 0.0  # seconds its batch took to encode
+
+    @property
+    def key(self) -> Key:
+        """What is equal for searches that can be made together."""
+        plan = self.plan
+        expression = None if plan.filter is None else plan.filter.expression
+        fusion = None if plan.fusion is None else repr(plan.fusion)
+        return id(self.state), plan.k, plan.candidates, fusion, plan.dense, expression
+
+
+@dataclass(frozen=True)
+class Found:
+    """The stages of a search with those rows of it that are this request's, and its hits, query by query."""
+
+    search: Search
+    stages: Sequence[Stage]
+    first: int  # the number of its first query in the stages
+    hits: list[tuple[Hit, ...]]
+    searching: float  # seconds of the call, which it may have shared
+    reranking: float
+
+
+class QueryVectors:
+    """The vectors of the queries used last, by encoder, instruction and text. Safe between threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[int, str | None, str], tuple[np.ndarray, bool]] = OrderedDict()
+
+    def get(
+        self, encoder: Encoder, instruction: str | None, texts: Sequence[str]
+    ) -> list[tuple[np.ndarray, bool]] | None:
+        """Vector and whether the text was cut, for each text; None unless all are known."""
+        keys = [(id(encoder), instruction, text) for text in texts]
+        with self._lock:
+            found = [self._kept.get(key) for key in keys]
+            known = [one for one in found if one is not None]
+            if len(known) < len(keys):
+                return None
+            for key in keys:
+                self._kept.move_to_end(key)
+        return known
+
+    def put(self, encoder: Encoder, instruction: str | None, texts: Sequence[str], encoding: Encoding) -> None:
+        """Keep them."""
+        with self._lock:
+            for text, vector, cut in zip(texts, encoding.vectors, encoding.cut.tolist(), strict=True):
+                self._kept[(id(encoder), instruction, text)] = vector.copy(), cut  # not a view of the whole batch
+                self._kept.move_to_end((id(encoder), instruction, text))
+            most = min(self._most, KEPT_BYTES // (4 * max(1, encoder.dim)))
+            while len(self._kept) > most:
+                self._kept.popitem(last=False)
+
+
+class Searching:
+    """Takes searches from the event loop and gives their futures what was found."""
+
+    def __init__(self, thread: ModelThread, limits: Limits, metrics: Metrics) -> None:
+        self._thread = thread
+        self._metrics = metrics
+        self._vectors = QueryVectors(limits.query_vectors)
+        self.pool = ThreadPoolExecutor(2, "search")  # quick work only: nothing in it waits for the model
+        self.slow = ThreadPoolExecutor(4, "slow")  # reranking, explanations, passages: waits for the model
+        self._futures: dict[Job, tuple[Search, asyncio.Future[Found]]] = {}
+
+    async def find(self, search: Search) -> Found:
+        """Encode, search, read the hits, in that order and in other threads. Raises what these raise."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Found] = loop.create_future()
+        if search.plan.dense:
+            encoder = search.state.encoder
+            assert encoder is not None  # noqa: S101 - a state that is searched by vectors has one
+            asked = encoder.settings.query_instruction if search.instruction is None else search.instruction
+            if (known := self._vectors.get(encoder, asked, search.queries)) is not None:
+                search.vectors = np.stack([vector for vector, _ in known])
+                search.cut = [cut for _, cut in known]
+            else:
+                inputs = encoder.inputs(search.queries, asked)
+                job = Job(Lane.QUERY, search.ticket, encoder, inputs, deliver=self._encoded)
+                self._futures[job] = search, future
+                self._thread.put(job)
+                return await future
+        self._start([(search, future)])
+        return await future
+
+    def _encoded(self, jobs: list[Job]) -> None:
+        """Called by the model's thread, with all jobs of a batch: search those together that can be."""
+        groups: dict[Key, list[tuple[Search, asyncio.Future[Found]]]] = {}
+        for job in jobs:
+            search, future = self._futures.pop(job)
+            if job.failure is not None:
+                _settle([(future, job.failure)])
+                continue
+            encoding: Encoding = job.result
+            search.vectors, search.cut = encoding.vectors, encoding.cut.tolist()
+            search.queued, search.encoding = job.began - job.came, job.ended - job.began
+            self._metrics.queue.labels(Lane.QUERY.name.lower()).observe(search.queued)
+            if job.encoder is not None and job.inputs:
+                self._vectors.put(job.encoder, job.inputs[0].instruction, search.queries, encoding)
+            groups.setdefault(search.key, []).append((search, future))
+        for group in groups.values():
+            alone = [pair for pair in group if pair[0].reranker is not None]
+            self._start([pair for pair in group if pair[0].reranker is None])
+            for pair in alone:
+                self._start([pair])
+
+    def _start(self, group: list[tuple[Search, asyncio.Future[Found]]]) -> None:
+        if group:
+            pool = self.slow if group[0][0].reranker is not None else self.pool
+            pool.submit(self._run, group)
+
+    def _run(self, group: list[tuple[Search, asyncio.Future[Found]]]) -> None:
+        """Search for a group, in a thread of a pool. Where that fails for several, each is tried alone."""
+        wanted = []
+        for search, future in group:
+            try:
+                search.ticket.check()
+                wanted.append((search, future))
+            except Exception as problem:
+                _settle([(future, problem)])
+        if not wanted:
+            return
+        try:
+            found = self._found([search for search, _ in wanted])
+        except Exception as error:
+            if len(wanted) == 1:
+                _settle([(wanted[0][1], error)])
+                return
+            for pair in wanted:
+                self._run([pair])
+            return
+        _settle([(future, one) for (_, future), one in zip(wanted, found, strict=True)])
+
+    def _found(self, searches: list[Search]) -> list[Found]:
+        first = searches[0]
+        index, plan = first.state.index, first.plan
+        if first.reranker is not None:
+            background = LaneReranker(self._thread, Lane.BULK, first.reranker, first.ticket)
+            plan = replace(plan, reranker=background)
+        queries = [query for search in searches for query in search.queries]
+        vectors = None
+        if plan.dense:
+            vectors = np.concatenate([search.vectors for search in searches if search.vectors is not None])
+        began = time.perf_counter()
+        stages = run(index, queries, vectors, plan)
+        spent = time.perf_counter() - began
+        reranking = sum(stage.seconds for stage in stages if stage.name == "reranked")
+        for stage in stages:
+            self._metrics.search.labels(stage.name).observe(stage.seconds / len(queries))
+            if stage.rescored:
+                self._metrics.rescored.inc(stage.rescored * len(queries))
+        if first.reranker is not None:
+            self._metrics.pairs.inc(sum(min(int((row >= 0).sum()), plan.rerank_depth) for row in stages[-1].rows))
+        found, number = [], 0
+        for search in searches:
+            hits = [hits_of(index, stages, number + place) for place in range(len(search.queries))]
+            found.append(Found(search, stages, number, hits, spent - reranking, reranking))
+            number += len(search.queries)
+        return found
+
+    async def aside(self, function: Callable[[], Any], *, slow: bool = False) -> Any:
+        """The result of a function that is called in another thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.slow if slow else self.pool, function)
+
+    def stop(self) -> None:
+        """Take no more work."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.slow.shutdown(wait=False, cancel_futures=True)
+
+
+def _settle(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    """Give futures of one event loop their results, or the errors that stand in their place, from another thread."""
+
+    def settle() -> None:
+        for future, result in pairs:
+            if future.done():
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+    try:
+        pairs[0][0].get_loop().call_soon_threadsafe(settle)
+    except RuntimeError:  # the loop is closed: nobody waits any more
+        log.debug("a result came after the end of the server")

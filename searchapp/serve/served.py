@@ -1,0 +1,236 @@
+"""The indexes that are served, each by a name: one state at a time, and the next one taken when it is warm.
+
+A request holds the ``State`` it began with until its last byte. A state that no request holds any more is closed, which
+gives up its lock on the manifest, so that ``compact`` may remove its files.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from searchapp.encoder import Encoder
+from searchapp.errors import IndexStoreError, ModelError, SearchAppError
+from searchapp.index import VectorIndex
+from searchapp.index.encoder_match import recorded_encoder, require_match
+from searchapp.index.lexical.analyzer import Analyzer
+from searchapp.index.lexical.bm25 import analyzer_of
+from searchapp.index.storage.commits import numbered
+from searchapp.search.likeness import find_row
+from searchapp.serve.metrics import Metrics
+from searchapp.serve.problem import ProblemError
+
+log = logging.getLogger(__name__)
+
+POLL = 1.0  # seconds between looks at a directory
+
+
+@dataclass(frozen=True)
+class State:
+    """One state of an index with its encoder. It never changes."""
+
+    name: str
+    index: VectorIndex
+    encoder: Encoder | None
+    model: str  # the name under which /v1/models lists the encoder
+
+    @property
+    def number(self) -> int:
+        """The generation."""
+        return self.index.manifest.number
+
+    @cached_property
+    def has_words(self) -> bool:
+        """Whether BM25 can be asked."""
+        return self.index.manifest.lexical is not None
+
+    @cached_property
+    def analyzer(self) -> Analyzer:
+        """What cuts words for highlights: the index's own, else English."""
+        part = self.index.manifest.lexical
+        return Analyzer() if part is None else analyzer_of(part)
+
+    def row(self, identifier: str) -> int:
+        """The row of a document. Raises ProblemError, with ids like it, where there is none."""
+        try:
+            return find_row(self.index, identifier)
+        except SearchAppError as error:
+            near = str(error).partition("; ")[2]
+            raise ProblemError(
+                404, f"no document has the id {identifier!r} in generation {self.number}; {near}", param="id"
+            ) from None
+
+    def warm(self) -> None:
+        """Open and touch everything a search needs, so that the first one is as fast as the others."""
+        index = self.index
+        _ = index.columns.names, index.sampled
+        if not index.manifest.documents:
+            return
+        probe = np.ones((1, index.manifest.dim), dtype=np.float32)
+        index.search_vectors(probe, 1)
+        if self.has_words:
+            _ = self.analyzer
+            index.lexical.search(["warm"], 1)
+        index.rows.read(0)
+
+
+class Models:
+    """The encoders that are loaded, one for all indexes that were made by it. Safe between threads."""
+
+    def __init__(self, device: str = "auto") -> None:
+        self.device = device
+        self._lock = threading.RLock()
+        self._loaded: dict[str, tuple[str, Encoder]] = {}
+
+    def of(self, index: VectorIndex) -> tuple[str, Encoder]:
+        """The encoder of an index, and its name. Raises ModelError."""
+        recorded = index.manifest.encoder
+        parts = [recorded["fingerprint"], recorded["dtype"], recorded["settings"]]
+        key = msgspec.json.encode(parts, order="deterministic").decode()
+        with self._lock:
+            if key not in self._loaded:
+                encoder = recorded_encoder(index.manifest, index.snapshot.root, self.device, backend="auto")
+                name = self._free(Path(str(recorded["reference"]["model"])).name)
+                self._loaded[key] = name, encoder
+            return self._loaded[key]
+
+    def _free(self, name: str) -> str:
+        taken = {other for other, _ in self._loaded.values()}
+        found, count = name, 2
+        while found in taken:
+            found, count = f"{name}-{count}", count + 1
+        return found
+
+    @property
+    def by_name(self) -> dict[str, Encoder]:
+        """The loaded encoders."""
+        with self._lock:
+            return dict(self._loaded.values())
+
+
+class Served:
+    """One index by its name: the state that answers now, and why the newest one does not, if so."""
+
+    def __init__(self, name: str, root: Path, models: Models, metrics: Metrics | None = None) -> None:
+        self.name = name
+        self.root = root
+        self.failure: str | None = None
+        self._models = models
+        self._metrics = metrics
+        self._failed = -1  # the generation that could not be taken
+        self._state: State | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def state(self) -> State:
+        """The state that answers. Raises ProblemError while there is none."""
+        state = self._state
+        if state is None:
+            raise ProblemError(503, f"the index {self.name} is not loaded yet", retry=2)
+        return state
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a state answers."""
+        return self._state is not None
+
+    def open(self) -> None:
+        """Open and warm the newest state, with its encoder. Raises SearchAppError."""
+        index = VectorIndex.open(self.root, self._models.device if self._models.device.startswith("cuda") else "cpu")
+        model, encoder = self._models.of(index)
+        state = State(self.name, index, encoder, model)
+        state.warm()
+        self._take(state)
+
+    def _take(self, state: State) -> None:
+        self._state = state
+        self.failure = None
+        if self._metrics is not None:
+            self._metrics.generation.labels(self.name).set(state.number)
+            self._metrics.documents.labels(self.name).set(state.index.manifest.documents)
+
+    def reload(self) -> bool:
+        """Take a newer state, if there is one; says whether. One that cannot be taken leaves the old one in place."""
+        with self._lock:
+            now = self._state
+            if now is None:
+                return False
+            try:
+                found = numbered(self.root)
+            except OSError as error:
+                self.failure = f"its directory cannot be read: {error.strerror or error}"
+                return False
+            newest = found[0][0] if found else 0
+            if newest <= now.number or newest == self._failed:
+                return False
+            try:
+                index = VectorIndex.open(self.root, now.index.device)
+                if index.manifest.number == now.number:  # the newest is damaged, and is passed over
+                    raise IndexStoreError("; ".join(index.snapshot.notices) or f"state {newest} cannot be used")
+                model, encoder = now.model, now.encoder
+                try:
+                    if encoder is None:
+                        raise ModelError("no encoder")
+                    require_match(index.manifest, self.root, encoder)
+                except ModelError:
+                    model, encoder = self._models.of(index)
+                state = State(self.name, index, encoder, model)
+                state.warm()
+            except Exception as error:
+                return self._could_not(newest, error)
+            self._take(state)
+            if self._metrics is not None:
+                self._metrics.reloads.labels(self.name).inc()
+            log.info("%s: generation %d answers now", self.name, state.number)
+            return True
+
+    def _could_not(self, newest: int, error: Exception) -> bool:
+        text = str(error).replace(str(self.root), self.name)
+        if self.failure != text:
+            log.warning("%s: generation %d cannot be taken, the one before goes on: %s", self.name, newest, text)
+        if self._metrics is not None and self.failure != text:
+            self._metrics.reload_failures.labels(self.name).inc()
+        self.failure = text
+        if not isinstance(error, SearchAppError):
+            self._failed = newest  # a fault of ours will not go away by itself
+        return False
+
+
+class Watcher(threading.Thread):
+    """Looks for newer states every ``POLL`` seconds."""
+
+    def __init__(self, served: Sequence[Served], changed: Callable[[Served], Any] | None = None) -> None:
+        super().__init__(name="reload", daemon=True)
+        self._served = served
+        self._changed = changed
+        self._wake = threading.Event()
+        self._stop = False
+
+    def run(self) -> None:
+        """Look, until ``stop``."""
+        while not self._stop:
+            self._wake.wait(POLL)
+            self._wake.clear()
+            for one in self._served:
+                try:
+                    if not self._stop and one.reload() and self._changed is not None:
+                        self._changed(one)
+                except Exception:
+                    log.exception("looking for a newer state of %s failed", one.name)
+
+    def look_now(self) -> None:
+        """Look at once."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End."""
+        self._stop = True
+        self._wake.set()
