@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,66 +12,44 @@ from typing import Any
 
 import numpy as np
 
-from searchapp.bench.index_baselines import (
-    FLAT,
-    OURS,
-    IndexBaseline,
-    Search,
-    SearchParameters,
-    build,
-    check,
-    missing,
-    ours,
-    standard,
-)
+from searchapp.bench.baseline import IndexBaseline
+from searchapp.bench.budget import build_seconds, duration, total_seconds
+from searchapp.bench.changes import measure_filters, measure_updates, recall_of, shares
+from searchapp.bench.index_baselines import FLAT, build, check, expanded, standard
+from searchapp.bench.libraries import LIBRARIES, missing
 from searchapp.bench.machine import describe
+from searchapp.bench.own import ours
 from searchapp.bench.sources import VectorSource
+from searchapp.bench.sweep import Point, chosen, every_point, swept, time_in_turn, worth_timing
 from searchapp.bench.vectors import index_of
 from searchapp.errors import SearchAppError
-from searchapp.index import VectorIndex, reindex
-from searchapp.index.ann.calibration import CalibrationQueries
+from searchapp.index import Snapshot, VectorIndex, reindex
 from searchapp.index.ann.faiss_lib import import_faiss
 from searchapp.index.ann.request import Targets
-from searchapp.index.ann.rescore import exact_scores
 from searchapp.index.storage.vectors import MOST_BLOCK, Held
 
-SINGLE = 40  # queries asked one by one in a round
-BATCH = 256
-WORTH = 0.0005  # of recall that more candidates have to bring
+Notice = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """What to measure: ``rivals`` are FAISS factory strings, usearch or hnswlib; the standard ones by default."""
+    """What to measure: ``rivals`` are FAISS factory strings, libraries or ``peers``; the standard ones by default.
+
+    ``minutes`` are how long it may take: a baseline whose building does not fit into what is left of them is left out.
+    ``curves`` times every setting of every index, not only those at the recall that is wanted. ``filters`` and
+    ``updates`` measure these too.
+    """
 
     rivals: tuple[str, ...] | None = None
     targets: Targets = Targets()
     rounds: int = 3
+    minutes: float = 30.0
+    curves: bool = True
+    filters: bool = False
+    updates: bool = False
 
 
-@dataclass
-class _Point:
-    """A baseline with its search parameters: recall, and milliseconds a query in each round, alone and in a batch."""
-
-    baseline: IndexBaseline
-    parameters: SearchParameters
-    recall: float
-    alone: list[float]
-    together: list[float]
-
-    def described(self) -> dict[str, Any]:
-        """What ``--json`` prints for it."""
-        return {
-            "parameters": self.parameters,
-            "recall": self.recall,
-            "single_ms": statistics.median(self.alone),
-            "batch_ms": statistics.median(self.together),
-        }
-
-
-def bench_index(
-    source: VectorSource, plan: IndexPlan, notice: Callable[[str], None] = lambda _: None
-) -> dict[str, Any]:
+def bench_index(source: VectorSource, plan: IndexPlan, notice: Notice = lambda _: None) -> dict[str, Any]:
     """Build every index over the vectors of ``source`` and measure them in turn, one thread, processor time.
 
     Half of the queries are the probes that searchapp chooses by; the other half measure, and nothing has seen them.
@@ -84,26 +61,42 @@ def bench_index(
         raise SearchAppError(f"{source.name} has {len(source.queries)} queries; at least 2 are needed")
     half = len(source.queries) // 2
     chosen_by, asked = source.queries[:half], np.ascontiguousarray(source.queries[half:])
-    names = list(plan.rivals or [])
+    names = expanded(plan.rivals or [], source.dim)
     check(names, source.dim)
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="searchapp-bench-") as work, _one_thread():
         path = Path(work) / "index"
-        index_of(path, source.blocks(), source.dim, chosen_by)
+        index_of(path, source.blocks(), source.dim, chosen_by, _metadata if plan.filters or plan.updates else None)
+        rows = Snapshot.open(path).manifest.rows
+        names = list(dict.fromkeys([FLAT, *(names if plan.rivals is not None else standard(rows, source.dim))]))
+        notice(f"this takes about {duration(total_seconds(names, rows, source.dim, plan.rounds))}")
         notice("building searchapp's own index")
-        began = time.process_time()
+        spent = time.process_time()
         reindex(path, factory="auto", targets=plan.targets)
-        seconds = time.process_time() - began
+        spent = time.process_time() - spent
         index = VectorIndex.open(path)
-        if plan.rivals is None:
-            names = standard(index.manifest.rows, source.dim)
-        truth = CalibrationQueries.over(asked, index.vectors.blocks())
-        baselines, skipped = _built(index, ours(index, seconds), names, notice)
-        points = _measured(baselines, index, asked, truth, plan.rounds, notice)
+        held = _held(index)
+        others, skipped = _built(index, held, names, began + 60 * plan.minutes, notice)
+        own = ours(path, spent)
+        baselines = [*others[:1], own, *others[1:]]
+        points = _measured(baselines, held, asked, plan, notice)
+        settings = {one.name: _best(one, points, plan.targets.recall).parameters for one in baselines}
+        filtered = updated = None
+        if plan.filters:
+            filtered = measure_filters(baselines, held, asked, plan.targets.recall, plan.rounds, notice)
+        if plan.updates:
+            updated = measure_updates(baselines, settings, held, asked, plan.rounds, notice)
+        results = [_result(one, points, plan.targets.recall) for one in baselines]
+        for result in results:
+            if filtered is not None:
+                result["filters"] = filtered[result["index"]]
+            if updated is not None:
+                result["updates"] = updated.get(result["index"])
         return {
             "benchmark": "index",
             "vectors": {
                 "name": source.name,
-                "rows": index.manifest.rows,
+                "rows": rows,
                 "dim": source.dim,
                 "queries": len(asked),
                 "origin": source.origin,
@@ -112,30 +105,45 @@ def bench_index(
             "versions": _versions(),
             "targets": asdict(plan.targets),
             "rounds": plan.rounds,
+            "seconds": time.perf_counter() - began,
             "skipped": skipped,
-            "results": [_result(one, points, plan.targets.recall) for one in baselines],
+            "results": results,
         }
 
 
+def _metadata(first: int, count: int) -> list[dict[str, int]]:
+    """The metadata of ``count`` rows from ``first`` on, which the filters are about."""
+    return [{"share": share} for share in shares(first + count)[first:].tolist()]
+
+
+def _held(index: VectorIndex) -> Held:
+    """The vectors of an index in memory."""
+    return Held(np.concatenate([index.vectors.stored(rows) for rows in _pieces(index.manifest.rows)]))
+
+
 def _built(
-    index: VectorIndex, own: IndexBaseline, names: list[str], notice: Callable[[str], None]
+    index: VectorIndex, held: Held, names: Sequence[str], until: float, notice: Notice
 ) -> tuple[list[IndexBaseline], dict[str, str]]:
-    """All baselines, Flat first, as others are compared with it; and why a baseline is not among them."""
-    every = np.concatenate([index.vectors.stored(rows) for rows in _pieces(index.manifest.rows)])
-    held, baselines, skipped = Held(every), [], {}
-    for name in dict.fromkeys([FLAT, *names]):
+    """The baselines, Flat first, as others are compared with it; and why a baseline is not among them."""
+    baselines, skipped = [], {}
+    for name in names:
+        takes, left = build_seconds(name, held.count, held.dim), until - time.perf_counter()
         if missing(name):
             skipped[name] = f"not installed (pip install {name}, or searchapp[bench])"
+        elif name != FLAT and takes > left:
+            skipped[name] = (
+                f"building takes about {duration(takes)}, {duration(max(0.0, left))} are left; give more --minutes"
+            )
+        else:
+            notice(f"building {name}")
+            try:
+                check([name], index.manifest.dim)
+                baselines.append(build(name, index, held))
+            except SearchAppError as error:
+                skipped[name] = str(error)
+        if name in skipped:
             notice(f"{name} is left out: {skipped[name]}")
-            continue
-        notice(f"building {name}")
-        try:
-            check([name], index.manifest.dim)
-            baselines.append(build(name, index, held))
-        except SearchAppError as error:
-            skipped[name] = str(error)
-            notice(f"{name} is left out: {error}")
-    return [*baselines[:1], own, *baselines[1:]], skipped
+    return baselines, skipped
 
 
 def _pieces(rows: int) -> Iterator[np.ndarray]:
@@ -144,64 +152,40 @@ def _pieces(rows: int) -> Iterator[np.ndarray]:
 
 
 def _measured(
-    baselines: list[IndexBaseline],
-    index: VectorIndex,
-    asked: np.ndarray,
-    truth: CalibrationQueries,
-    rounds: int,
-    notice: Callable[[str], None],
-) -> list[_Point]:
-    """Recall of every baseline with all parameters of its grid, then their times, round after round in turn."""
-    points = []
+    baselines: Sequence[IndexBaseline], held: Held, asked: np.ndarray, plan: IndexPlan, notice: Notice
+) -> list[Point]:
+    """The settings of every baseline with their recall, and the times of those that matter, taken in turn."""
+    recall, target = recall_of(held, asked), plan.targets.recall
+    points: list[Point] = []
+    timed: list[Point] = []
     for baseline in baselines:
-        best: dict[tuple[tuple[str, int], ...], float] = {}  # by what is set beside the candidates
-        for parameters in baseline.grid:
-            found = baseline.at(parameters)(asked)
-            recall = truth.recall(exact_scores(index.vectors, asked, found))
-            same = tuple(sorted((key, value) for key, value in parameters.items() if key != "candidates"))
-            if recall < best.get(same, -1.0) + WORTH and not baseline.name.startswith(OURS):
-                continue  # more candidates take longer, and find no more
-            best[same] = recall
-            points.append(_Point(baseline, parameters, recall, [], []))
-    batch = np.resize(asked, (BATCH, asked.shape[1]))
-    for number in range(rounds):
-        notice(f"round {number + 1} of {rounds}: {len(points)} settings of {len(baselines)} indexes")
-        for point in points:
-            search = point.baseline.at(point.parameters)
-            point.alone.append(_milliseconds(search, asked[:SINGLE], 1))
-            point.together.append(_milliseconds(search, batch, BATCH))
+        notice(f"finding the recall of {baseline.name}")
+        own = every_point(baseline, asked, recall) if plan.curves else swept(baseline, asked, recall, target)
+        points += own
+        timed += own if plan.curves else worth_timing(own, target)
+
+    def tell(number: int) -> None:
+        notice(f"round {number + 1} of {plan.rounds}: {len(timed)} settings of {len(baselines)} indexes")
+
+    time_in_turn(timed, asked, plan.rounds, whole=plan.curves, tell=tell)
     return points
 
 
-def _milliseconds(search: Search, queries: np.ndarray, size: int) -> float:
-    """Processor time a query, asked ``size`` at a time, after all of them at once, uncounted: that finds cold caches.
-
-    The files of an index that was not asked for a while are cold, which arrays in memory never are.
-    """
-    search(queries)
-    began = time.process_time()
-    for first in range(0, len(queries), size):
-        search(queries[first : first + size])
-    return 1_000 * (time.process_time() - began) / len(queries)
+def _best(baseline: IndexBaseline, points: Sequence[Point], target: float) -> Point:
+    return chosen([point for point in points if point.baseline is baseline], target)
 
 
-def _result(baseline: IndexBaseline, points: list[_Point], target: float) -> dict[str, Any]:
+def _result(baseline: IndexBaseline, points: Sequence[Point], target: float) -> dict[str, Any]:
     """A baseline with one of its points: ours as it is set, another's fastest at the target, else its best recall."""
-    own = [point.described() for point in points if point.baseline is baseline]
-    reached = [point for point in own if point["recall"] >= target]
-    if baseline.name.startswith(OURS):
-        chosen = own[0]
-    elif reached:
-        chosen = min(reached, key=lambda point: point["single_ms"])
-    else:
-        chosen = max(own, key=lambda point: point["recall"])
+    best = _best(baseline, points, target)
     return {
         "index": baseline.name,
         "bytes": baseline.size,
         "build_seconds": baseline.seconds,
-        **chosen,
+        **best.described(),
+        "reached": best.recall >= target,
         "notes": list(baseline.notes),
-        "points": own,
+        "points": [point.described() for point in points if point.baseline is baseline],
     }
 
 
@@ -210,7 +194,7 @@ def _versions() -> dict[str, str]:
     from importlib import metadata
 
     versions = {"faiss": import_faiss().__version__}
-    for name in ("usearch", "hnswlib"):
+    for name in LIBRARIES:
         if not missing(name):
             versions[name] = metadata.version(name)
     return versions

@@ -5,16 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from searchapp.bench.index_baselines import FLAT, OURS
+from searchapp.bench.index_baselines import FLAT
+from searchapp.bench.own import OURS
 from searchapp.bench.report import machine_line
 
-HEAD = ["index", "setting", "recall@10", "ms x1", "ms x256", "× Flat x1", "× Flat x256", "bytes", "1/", "build s"]
+HEAD = [
+    "index",
+    "setting",
+    "recall@10",
+    "ms x1 (least)",
+    "ms x256",
+    "× Flat x1",
+    "× Flat x256",
+    "bytes",
+    "1/",
+    "build s",
+]
 LEGEND = (
     "x1, x256: one query at a time, 256 at once; × Flat: times the speed of FAISS's exact search; bytes: a vector's in "
     "the index, 1/: as a part of float32; candidates: rescored exactly from float16 vectors, which take 2 bytes a "
     "dimension beside the index, on disk for searchapp, in memory for a rival. Processor time of one thread, medians "
-    "of rounds in which all are asked in turn. A rival has the fastest setting that reaches the recall with the "
-    "measured queries themselves, searchapp the one it chose with others."
+    "(and leasts) of rounds in which all are asked in turn. A rival has the fastest setting that reaches the recall "
+    "with the measured queries themselves, searchapp the one it chose with others; a recall in brackets misses it."
+)
+CHANGES = ["index", "setting", *(f"{name} pass" for name in ("1 %", "50 %")), "add s", "added", "delete s", "deleted"]
+CHANGES_LEGEND = (
+    "1 %, 50 % pass: milliseconds a query among the rows that pass a filter (recall@10 among them); add s, delete s: "
+    "processor seconds for so many rows; added, deleted: milliseconds a query afterwards, as times those before "
+    "(recall@10). –: the library cannot, or it was not asked for."
 )
 
 
@@ -26,8 +44,8 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
             [
                 result["index"],
                 ", ".join(f"{name} {value}" for name, value in result["parameters"].items()) or "–",
-                f"{result['recall']:.4f}",
-                f"{result['single_ms']:.3f}",
+                f"{result['recall']:.4f}" if result["reached"] else f"({result['recall']:.4f})",
+                f"{result['single_ms']:.3f} ({result['single_ms_least']:.3f})",
                 f"{result['batch_ms']:.3f}",
                 f"{flat['single_ms'] / result['single_ms']:.1f}",
                 f"{flat['batch_ms'] / result['batch_ms']:.1f}",
@@ -36,6 +54,30 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
                 f"{result['build_seconds']:,.1f}",
             ]
         )
+    return table
+
+
+def changes(found: dict[str, Any]) -> list[list[str]]:
+    """What filters and updates cost as cells, the head first; empty where neither was measured."""
+    if not any("filters" in result or "updates" in result for result in found["results"]):
+        return []
+    table = [CHANGES]
+    for result in found["results"]:
+        target = found["targets"]["recall"]
+        passed = [
+            f"{one['single_ms']:.3f} ({one['recall']:.4f}{'' if one['recall'] >= target else ', missed'})"
+            for one in result.get("filters", [])
+        ] or ["–", "–"]
+        updates = result.get("updates") or {}
+        cells = []
+        for verb, done in (("add", "added"), ("delete", "deleted")):
+            if f"{done}_ms" not in updates:
+                cells += ["–", "–"]
+                continue
+            ratio = updates[f"{done}_ms_least"] / updates["before_ms_least"]
+            cells += [f"{updates[f'{verb}_seconds']:.2f}", f"{ratio:.2f} ({updates[f'{done}_recall']:.4f})"]
+        setting = ", ".join(f"{name} {value}" for name, value in result["parameters"].items()) or "–"
+        table.append([result["index"], setting, *passed, *cells])
     return table
 
 
@@ -50,7 +92,10 @@ def summary(found: dict[str, Any]) -> list[str]:
         f"recall@10 of {found['targets']['recall']:g} wanted; {found['rounds']} round{'s' * (found['rounds'] > 1)}; "
         f"{versions}",
     ]
+    if updates := [result["updates"] for result in found["results"] if result.get("updates")]:
+        lines.append(f"updates: {updates[0]['rows']:,} rows added, then as many others deleted")
     lines += [f"{result['index']}: {note}" for result in found["results"] for note in result["notes"]]
+    lines += [f"{result['index']} does not reach the recall" for result in found["results"] if not result["reached"]]
     return [*lines, *(f"{name} is left out: {reason}" for name, reason in found["skipped"].items())]
 
 

@@ -11,6 +11,7 @@ from searchapp.evaluate.markdown import put_section
 HEAD = [
     "program", "precision", "docs/s", "tokens/s", "GFLOP/s", "of peak", "padding", "memory", "× same", "× float32",
 ]  # fmt: skip
+Table = tuple[Sequence[Sequence[str]], str]  # cells, the head first, and the legend
 RIVAL = "sentence-transformers"
 LEGEND = (
     "of peak: share of this machine's own matrix products in that precision, measured in the same run; padding: "
@@ -87,14 +88,17 @@ def machine_line(machine: dict[str, Any]) -> str:
 
 
 def write_section(
-    path: Path, title: str, command: str, facts: Sequence[str], table: Sequence[Sequence[str]], legend: str, words: int
+    path: Path, title: str, command: str, facts: Sequence[str], tables: Sequence[Table], words: int
 ) -> None:
     """Put a run's section into a Markdown file, in place of the one of the same title.
 
-    The first ``words`` columns of the table are words, the others numbers. Raises EvaluationError for a file that
-    cannot be written.
+    Each table has a legend. Its first ``words`` columns are words, the others numbers. Raises EvaluationError for a
+    file that cannot be written.
     """
-    lines = [f"`{command}`", "", *(f"- {fact}" for fact in facts), "", "| " + " | ".join(table[0]) + " |"]
-    lines += ["|" + " --- |" * words + " ---: |" * (len(table[0]) - words)]
-    lines += ["| " + " | ".join(row) + " |" for row in table[1:]]
-    put_section(path, title, "\n".join([*lines, "", legend]), PREFACE)
+    lines = [f"`{command}`", "", *(f"- {fact}" for fact in facts)]
+    for table, legend in tables:
+        lines += ["", "| " + " | ".join(table[0]) + " |"]
+        lines += ["|" + " --- |" * words + " ---: |" * (len(table[0]) - words)]
+        lines += ["| " + " | ".join(row) + " |" for row in table[1:]]
+        lines += ["", legend]
+    put_section(path, title, "\n".join(lines), PREFACE)

@@ -6,8 +6,9 @@ size, an offset common to all, near-duplicates, and queries near documents. ``in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,10 +69,17 @@ def array_blocks(vectors: np.ndarray) -> Iterator[np.ndarray]:
         yield np.array(vectors[begin : begin + BLOCK], dtype=np.float32)
 
 
-def index_of(path: Path, blocks: Iterator[np.ndarray], dim: int, probes: np.ndarray | None = None) -> None:
+def index_of(
+    path: Path,
+    blocks: Iterator[np.ndarray],
+    dim: int,
+    probes: np.ndarray | None = None,
+    metadata: Callable[[int, int], Sequence[Mapping[str, Any]]] | None = None,
+) -> None:
     """Store vectors as an index whose documents are their numbers; ``probes`` (n, dim) become its probe queries.
 
-    The state is ``encoded``: ``searchapp reindex`` makes the search index.
+    ``metadata`` gives that of so many documents from a number on. The state is ``encoded``: ``searchapp reindex`` makes
+    the search index.
     """
     described = {"reference": {"model": "none", "adapters": []}, "fingerprint": {"sha256": "none"}, "dtype": "float32"}
     described["settings"] = {"pooling": "none", "document_max_length": 0, "max_length": 0, "bidirectional": True}
@@ -79,7 +87,8 @@ def index_of(path: Path, blocks: Iterator[np.ndarray], dim: int, probes: np.ndar
         manifest = Manifest(described, dim, Build(()))
         for block in blocks:
             base = manifest.rows
-            documents = [Document(str(base + number), "-") for number in range(len(block))]
+            facts = metadata(base, len(block)) if metadata else [{}] * len(block)
+            documents = [Document(str(base + number), "-", metadata=one) for number, one in enumerate(facts)]
             segment, files = write_segment(writer, documents, block, base)
             manifest = manifest.with_files(
                 segments=(*manifest.segments, segment), rows=base + len(block), files={**manifest.files, **files}

@@ -94,7 +94,7 @@ def encode(asked: EncodeOptions) -> None:
     found = bench_encode(plan, notice)
     if asked.json:
         say_json(found)
-    _show(found["model"], summary(found), rows(found), LEGEND, asked.markdown, quiet=asked.json)
+    _show(found["model"], summary(found), [(rows(found), LEGEND)], asked.markdown, quiet=asked.json)
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,28 @@ class IndexOptions:
         None, "N,DIM: vectors drawn with the spectrum of a large decoder's, e.g. 100000,1024.", MEASURED
     )
     rival: tuple[str, ...] = option(
-        (), "A FAISS factory string, usearch or hnswlib; repeat it. Default: Flat and 14 others.", MEASURED
+        (),
+        "A FAISS factory string, usearch, hnswlib, scann, or peers: these three and what people make of FAISS by "
+        "hand; repeat it. Default: Flat and 15 others.",
+        MEASURED,
+    )
+    filters: bool = option(
+        False, "Measure filters that 1 % and 50 % of the rows pass too.", MEASURED, flags=("--filters/--no-filters",)
+    )
+    updates: bool = option(
+        False, "Measure 1,000 rows added and deleted too.", MEASURED, flags=("--updates/--no-updates",)
     )
     targets: TargetOptions = TargetOptions()
     rounds: int = option(3, "Rounds; every time is a median.", MEASURING, min=1)
+    curves: bool = option(
+        True,
+        "Time every setting of every index, not only those at the recall.",
+        MEASURING,
+        flags=("--curves/--no-curves",),
+    )
+    minutes: float = option(
+        30.0, "A rival that takes longer to build than is left of these is left out.", MEASURING, min=0
+    )
     markdown: Path | None = option(None, MARKDOWN, OUTPUT)
     plot: Path | None = option(None, "Draw recall against queries a second as a PNG.", OUTPUT)
     json: bool = option(False, JSON, OUTPUT)
@@ -128,6 +146,8 @@ class IndexOptions:
             "--vectors": self.vectors,
             "--synthetic": self.synthetic,
         }
+        if self.plot is not None and not self.curves:
+            raise SearchAppError("--plot draws what --no-curves leaves out; leave out one of them")
         given = [name for name, value in ways.items() if value]
         if len(given) != 1:
             raise SearchAppError(
@@ -143,7 +163,7 @@ class IndexOptions:
     epilog=examples(
         "searchapp bench index indexes/notes",
         "searchapp bench index --synthetic 100000,1024 --rival HNSW32 --rival usearch --plot curves.png",
-        "searchapp bench index --vectors vectors.npy --queries queries.npy --recall 0.95 --json",
+        "searchapp bench index --vectors v.npy --queries q.npy --rival peers --no-curves --filters --updates",
     ),
 )
 @options_from(
@@ -162,10 +182,13 @@ def index(
 ) -> None:
     """Search the same vectors with searchapp's own choice of index and with others, in turn, on one thread."""
     from searchapp.bench import IndexPlan, bench_index
-    from searchapp.bench.index_report import LEGEND, draw, rows, summary
+    from searchapp.bench.index_report import CHANGES_LEGEND, LEGEND, changes, draw, rows, summary
 
     asked.check(directory)
-    plan = IndexPlan(asked.rival or None, asked.targets.over(), asked.rounds)
+    plan = IndexPlan(
+        asked.rival or None, asked.targets.over(), asked.rounds, asked.minutes, asked.curves, asked.filters,
+        asked.updates,
+    )  # fmt: skip
     source = _source(directory, asked)
     found = bench_index(source, plan, notice)
     if asked.plot is not None:
@@ -176,7 +199,10 @@ def index(
         notice(f"curves drawn in {asked.plot}")
     if asked.json:
         say_json(found)
-    _show(f"Indexes over {source.name}", summary(found), rows(found), LEGEND, asked.markdown, quiet=asked.json)
+    tables = [(rows(found), LEGEND)]
+    if changed := changes(found):
+        tables.append((changed, CHANGES_LEGEND))
+    _show(f"Indexes over {source.name}", summary(found), tables, asked.markdown, quiet=asked.json)
 
 
 def _source(directory: Path | None, asked: IndexOptions) -> VectorSource:
@@ -194,22 +220,23 @@ def _source(directory: Path | None, asked: IndexOptions) -> VectorSource:
 
 
 def _show(
-    title: str, facts: list[str], rows: list[list[str]], legend: str, markdown: Path | None, *, quiet: bool
+    title: str, facts: list[str], tables: list[tuple[list[list[str]], str]], markdown: Path | None, *, quiet: bool
 ) -> None:
     """Write the section, where one is asked for, and print the same, unless ``quiet``."""
     from searchapp.bench.report import write_section
 
     if markdown is not None:
         command = shlex.join(["searchapp", *map(_named, sys.argv[1:])])
-        write_section(markdown, title, command, facts, rows, legend, words=2)
+        write_section(markdown, title, command, facts, tables, words=2)
         notice(f"section written to {markdown}")
     if quiet:
         return
     for fact in facts:
         say(fact)
-    say()
-    say(table(rows))
-    say(legend)
+    for rows, legend in tables:
+        say()
+        say(table(rows))
+        say(legend)
 
 
 def _named(argument: str) -> str:

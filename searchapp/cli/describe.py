@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,18 @@ def report(path: Path, summary: BuildSummary) -> None:
         stages.insert(0, f"read {seconds_text(plan.seconds['read'])}")
     worked = f"; reading and encoding took {seconds_text(plan.seconds['cpu'])} of CPU" if "cpu" in plan.seconds else ""
     say(f"time           {', '.join(stages)}{worked}")
+    if apart := describe_work(plan.seconds):
+        say(f"work and wait  {apart}")
+
+
+def describe_work(seconds: Mapping[str, float]) -> str:
+    """Of each part of a build, what the processors worked and how long nothing did; empty where that is not known."""
+    parts = []
+    for name, words in (("read", "read"), ("encode", "encode"), ("index", "reduce and index")):
+        if f"{name}_wait" in seconds:
+            cpu, wait = (seconds_text(seconds[f"{name}_{kind}"]) for kind in ("cpu", "wait"))
+            parts.append(f"{words} {cpu} of CPU, {wait} waiting")
+    return "; ".join(parts)
 
 
 def describe_files(files: FileCounts) -> str:
@@ -94,6 +106,19 @@ def describe(part: Lexical) -> str:
     return f"{stems}, {stopped}; BM25 with k1 = {part.k1:g}, b = {part.b:g}; analysis {part.analysis}"
 
 
+def describe_cold(measured: Mapping[str, float]) -> str:
+    """What a query takes while the files are not in memory, in words; empty where that is not known."""
+    if "cold_milliseconds" not in measured:
+        return ""
+    if not measured["pages"]:  # an exact index, whose own file has all that is compared
+        return f"reading the whole index, once, {seconds_text(measured['load_milliseconds'] / 1_000)}"
+    reads = f"{measured['pages']:.0f} reads of {1_000 * measured['page_milliseconds']:.0f} µs"
+    return (
+        f"{measured['cold_milliseconds']:.2f} ms/query while the vectors are on disk only ({reads}); "
+        f"reading all codes, once, {seconds_text(measured['load_milliseconds'] / 1_000)}"
+    )
+
+
 def describe_index(manifest: Manifest) -> None:
     """Print what is searched: reduction, type, what was measured of it, and what there is to say about the choice."""
     ann, measured = manifest.ann, manifest.ann.measured if manifest.ann else {}
@@ -113,6 +138,8 @@ def describe_index(manifest: Manifest) -> None:
             f"recall@10      {against}, {measured['milliseconds']:.2f} ms/query on one thread "
             f"({measured['queries']:.0f} queries)"
         )
+        if cold := describe_cold(measured):
+            say(f"not in memory  {cold}")
     size = manifest.files[ann.file].size
     say(f"bytes/vector   {size / max(1, ann.rows):.0f} in the index, {2 * manifest.dim} stored for rescoring")
     for note in ann.notes:

@@ -9,7 +9,7 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json
-from searchapp.cli.describe import describe
+from searchapp.cli.describe import describe, describe_cold
 from searchapp.cli.signatures import command
 from searchapp.cli.wording import INDEX
 
@@ -88,6 +88,8 @@ def info(index: options.Directory, json: options.Json = False) -> None:
     if measured:
         recall = "1, it is exact" if ann is None or ann.is_exact else f"{measured['recall']:.3f} of exact search"
         lines["recall@10"] = f"{recall}, {measured['milliseconds']:.2f} ms/query, {measured['bytes']:.0f} bytes/vector"
+        if cold := describe_cold(measured):
+            lines["cold"] = cold
     for name, text in lines.items():
         say(f"{name:<12} {text}")
     for text in [*(ann.notes if ann else ()), *notices]:

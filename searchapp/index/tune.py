@@ -11,6 +11,7 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.builder import Stage
 from searchapp.index.ann.calibration import DEPTH, CalibrationQueries, MeasuredIndex, OperatingPoint, sweep, timed
+from searchapp.index.ann.cold import with_point
 from searchapp.index.ann.files import open_ann
 from searchapp.index.ann.queries import read_queries, synthetic_queries
 from searchapp.index.ann.rules import CANDIDATES, parameter_grid
@@ -107,7 +108,7 @@ def settle(path: Path, before: Manifest, point: OperatingPoint, queries: int, *,
             manifest.ann,
             parameters=point.parameters,
             candidates=point.candidates,
-            measured={**manifest.ann.measured, **measured},
+            measured=with_point({**manifest.ann.measured, **measured}, manifest.ann.candidates, point),
         )
         return writer.commit(manifest.with_files(ann=ann))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from searchapp.bench import index_baselines
+from searchapp.bench import libraries
 from searchapp.bench.vectors import Synthetic, index_of
 from searchapp.index import reindex
 
@@ -69,12 +69,48 @@ def test_recall_is_that_of_brute_force(run, files: tuple[Path, Path]) -> None:
     assert least["recall"] < points[-1]["recall"]
 
 
+def test_peers_filters_and_updates_are_measured_at_one_recall(run, files: tuple[Path, Path]) -> None:
+    outcome = run("bench", "index", "--vectors", files[0], "--queries", files[1], "--rival", "peers", "--no-curves",
+                  "--filters", "--updates", "--rounds", 1, "--recall", 0.9, "--json")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "this takes about" in outcome.err
+    found = json.loads(outcome.out)
+    results = {result["index"].split(":")[0]: result for result in found["results"]}
+    assert {"Flat", "searchapp auto", "PCAR16,PQ8x4fs,RFlat", "PQ16x4fs,RFlat", "HNSW32"} <= set(results)
+    assert len(results) + len(found["skipped"]) == 10
+    assert all(result["reached"] == (result["recall"] >= 0.9) for result in results.values())
+    assert results["HNSW32"]["reached"]
+    least = results["HNSW32"]["parameters"]["efSearch"]
+    assert all(
+        point["recall"] < 0.9 for point in results["HNSW32"]["points"] if point["parameters"]["efSearch"] < least
+    )
+    own = results["searchapp auto"]
+    assert [round(one["share"], 2) for one in own["filters"]] == [0.01, 0.5]
+    assert all(one["recall"] == 1 for result in (own, results["Flat"]) for one in result["filters"])
+    assert 10 < own["filters"][0]["passing"] < 60
+    assert results["PQ16x4fs,RFlat"]["filters"] == []
+    assert own["updates"]["rows"] == 300
+    assert own["updates"]["added_recall"] == own["updates"]["deleted_recall"] == 1
+    assert "deleted_ms" not in results["HNSW32"]["updates"]
+    for name in set(results) & {"usearch f16", "hnswlib", "scann"}:
+        assert results[name]["updates"]["deleted_recall"] > 0.8
+        assert results[name]["updates"]["added_ms"] > 0
+
+
+def test_what_takes_longer_than_there_is_time_is_left_out(run, files: tuple[Path, Path]) -> None:
+    outcome = run("bench", "index", "--vectors", files[0], "--rival", "HNSW32", "--minutes", 0, "--rounds", 1, "--json")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    assert [result["index"].split(":")[0] for result in found["results"]] == ["Flat", "searchapp auto"]
+    assert "give more --minutes" in found["skipped"]["HNSW32"]
+
+
 def test_an_index_is_measured_without_what_was_deleted(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Synthetic(500, 16, topics=9)
     index_of(tmp_path / "ix", made.blocks(), 16, made.queries(40))
     reindex(tmp_path / "ix")
     assert run("delete", tmp_path / "ix", "3", "7").code == 0
-    monkeypatch.setattr(index_baselines, "find_spec", lambda name: None)
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
     outcome = run("bench", "index", tmp_path / "ix", "--rival", "hnswlib", "--rounds", 1, "--json")
     assert outcome.code == 0, outcome.err
     found = json.loads(outcome.out)
@@ -106,6 +142,7 @@ def test_texts_are_encoded_and_auto_compresses(run, tiny_model: Path, monkeypatc
         (["--synthetic", "100,8", "--rival", "auto"], "always measured"),
         (["--vectors", "nowhere.npy"], "cannot be read"),
         (["--synthetic", "100,8", "--queries", "q.npy"], "leave it out"),
+        (["--synthetic", "100,8", "--plot", "p.png", "--no-curves"], "leave out one of them"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_a_line(run, arguments: list[str], said: str) -> None:

@@ -295,7 +295,27 @@ def test_the_time_of_encoding_covers_every_segment(tmp_path: Path, corpus) -> No
             return super().encode_counted(texts)
 
     summary = build([str(corpus(30))], tmp_path / "ix", Slow(), segment_size=10)
-    assert summary.manifest.build.seconds["encode"] >= 0.3
+    seconds = summary.manifest.build.seconds
+    assert seconds["encode"] >= 0.3
+    assert 0.3 <= seconds["encode_wait"] <= seconds["encode"]  # it slept
+    assert seconds["cpu"] == pytest.approx(seconds["read_cpu"] + seconds["encode_cpu"])
+    assert seconds["index_wait"] <= seconds["index"] + seconds.get("reduce", 0.0)
+    assert seconds["index_cpu"] > 0
+
+
+def test_work_of_encoding_is_no_waiting(tmp_path: Path, corpus) -> None:
+    import time
+
+    class Busy(HashEncoder):
+        def encode_counted(self, texts, *args, **options):
+            until = time.process_time() + 0.2
+            while time.process_time() < until:
+                pass
+            return super().encode_counted(texts)
+
+    seconds = build([str(corpus(10))], tmp_path / "ix", Busy()).manifest.build.seconds
+    assert seconds["encode_cpu"] >= 0.2
+    assert seconds["encode_wait"] <= seconds["encode"] - 0.19
 
 
 def test_settings_and_keywords_say_the_same(tmp_path: Path, corpus, hash_encoder: HashEncoder) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,9 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.heap import freed_memory_returned
 from searchapp.index.ann.builder import AnnBuilder, Stage
-from searchapp.index.ann.calibration import CalibrationQueries
+from searchapp.index.ann.calibration import CalibrationQueries, MeasuredIndex
+from searchapp.index.ann.cold import cold_costs, measure_reads, row_milliseconds
+from searchapp.index.ann.files import open_ann
 from searchapp.index.ann.queries import (
     PROBES,
     EncodeQueries,
@@ -25,6 +26,7 @@ from searchapp.index.ann.select import Selection, select, will_be_exact
 from searchapp.index.storage.manifest import Ann, Manifest
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
+from searchapp.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 MAPPED_NUMBERS = 1 << 25  # stored numbers up to which they are mapped: 64 MB of memory, and rows are read at once
@@ -66,26 +68,32 @@ def _built(
     device: str,
 ) -> Manifest:
     """The manifest with a new reduction and FAISS index."""
-    began = time.perf_counter()
+    watch = Stopwatch()
     snapshot = Snapshot.of(writer, manifest)
     few = manifest.rows * manifest.dim <= MAPPED_NUMBERS
     vectors = snapshot.open_vectors(mapped=few, alive=snapshot.alive)
-    builder = AnnBuilder(writer, vectors, stage, device)
+    reads = measure_reads(vectors.files())  # before they are mapped: what is mapped cannot be dropped
+    builder = AnnBuilder(writer, vectors, stage, device, row_milliseconds(reads, vectors))
     queries, probes = _queries(writer, manifest, request, builder, encode)
     builder.stage("finding the exact hits of the probe queries")
     truth = CalibrationQueries.over(queries, vectors.living(), device)
     selection = select(request, builder, truth)
     seconds = {**manifest.build.seconds, "reduce": builder.seconds}
-    seconds["index"] = time.perf_counter() - began - builder.seconds
+    spent = watch.read()
+    seconds["index"] = spent.clock - builder.seconds
+    seconds |= {"index_cpu": spent.cpu, "index_wait": spent.waiting}  # the reduction included
     reduction = builder.reduction(selection.index.config.pca)
     if reduction is None:
         del seconds["reduce"]
     chosen = selection.index
+    opened = open_ann(writer.path(chosen.file), chosen.point.parameters)
+    searched = MeasuredIndex(opened, builder.pca(chosen.config.pca), vectors, vectors.alive)
+    cold = cold_costs(reads, searched, vectors, truth, chosen.point, chosen.size * vectors.rows)
     log.info("index over %d vectors: %s, recall %.3f", vectors.rows, chosen.config.factory, chosen.point.recall)
     return manifest.with_files(
         state="ready",
         reduction=reduction,
-        ann=_described(selection, vectors.rows, len(queries)),
+        ann=_described(selection, vectors.rows, len(queries), cold),
         probes=probes,
         drift=None,
         build=replace(
@@ -99,8 +107,8 @@ def _built(
     )
 
 
-def _described(selection: Selection, rows: int, queries: int) -> Ann:
-    """What the manifest says of the index that was selected."""
+def _described(selection: Selection, rows: int, queries: int, cold: dict[str, float]) -> Ann:
+    """What the manifest says of the index that was selected; ``cold`` of files that are not in memory."""
     index, point = selection.index, selection.index.point
     return Ann(
         index.file,
@@ -108,7 +116,7 @@ def _described(selection: Selection, rows: int, queries: int) -> Ann:
         rows,
         point.candidates,
         point.parameters,
-        {"recall": point.recall, "milliseconds": point.milliseconds, "bytes": index.size, "queries": queries},
+        {"recall": point.recall, "milliseconds": point.milliseconds, "bytes": index.size, "queries": queries, **cold},
         selection.notes,
     )
 

@@ -40,12 +40,15 @@ class AnnBuilder:
     """Fits reductions and builds indexes over ``vectors``, each in a file of its own; tells ``stage`` what it does.
 
     ``files`` are the files written so far, ``seconds`` the time that fitting reductions took. ``device`` computes what
-    can be computed on a GPU: the reduction, and training where FAISS has a GPU.
+    can be computed on a GPU: the reduction, and training where FAISS has a GPU. ``row_milliseconds`` is what reading a
+    candidate adds to a query where the vectors do not fit into memory.
     """
 
-    def __init__(self, writer: Writer, vectors: Vectors, stage: Stage, device: str = "cpu") -> None:
+    def __init__(
+        self, writer: Writer, vectors: Vectors, stage: Stage, device: str = "cpu", row_milliseconds: float = 0.0
+    ) -> None:
         self.vectors, self.files = vectors, dict[str, FileEntry]()
-        self.seconds = 0.0
+        self.seconds, self.row_milliseconds = 0.0, row_milliseconds
         self._writer, self._stage, self._device = writer, stage, device
         self._reductions: dict[int, tuple[Pca, Reduction]] = {}
         self._fit: Fit | None = None
@@ -101,7 +104,7 @@ class AnnBuilder:
         path = self._writer.path(name)
         check_written(path, config, vectors.rows, next(reduced_blocks(vectors.blocks(1), pca)))
         self.stage(f"measuring {config}")
-        index = MeasuredIndex(open_ann(path, config.parameters), pca, vectors, vectors.alive)
+        index = MeasuredIndex(open_ann(path, config.parameters), pca, vectors, vectors.alive, self.row_milliseconds)
         point = calibrate(index, queries, config.factory, target, likely)
         return BuiltIndex(config, name, point, self.files[name].size / vectors.rows, notes)
 

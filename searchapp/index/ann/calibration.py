@@ -70,7 +70,8 @@ class CalibrationQueries:
 class OperatingPoint:
     """One setting of an index and what was measured with it: search parameters, candidates rescored, recall, time.
 
-    ``error`` is the standard error of the recall, as other queries would give another recall.
+    ``error`` is the standard error of the recall, as other queries would give another recall. ``reading`` are
+    milliseconds more that candidates take on average where the vectors do not fit into memory.
     """
 
     parameters: dict[str, int]
@@ -78,6 +79,12 @@ class OperatingPoint:
     recall: float
     milliseconds: float = float("nan")
     error: float = 0.0
+    reading: float = 0.0
+
+    @property
+    def expected(self) -> float:
+        """Milliseconds that a query takes, reading included."""
+        return self.milliseconds + self.reading
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,14 @@ class MeasuredIndex:
     """An index that is measured: FAISS's part, the reduction in front of it, and the vectors to rescore with.
 
     ``alive`` is a mask over its rows, false where a document was deleted; None where none was. Deleted rows are never
-    found, as in a search.
+    found, as in a search. ``row_milliseconds`` is what reading a row adds where the vectors do not fit into memory.
     """
 
     ann: AnnIndex
     reduction: Pca | None
     vectors: Stored
     alive: np.ndarray | None = None
+    row_milliseconds: float = 0.0
 
     @property
     def count(self) -> int:
@@ -143,7 +151,8 @@ def timed(index: MeasuredIndex, queries: CalibrationQueries, point: OperatingPoi
         began = time.process_time()
         index.search(query[None], DEPTH, point.candidates)
         spent.append(time.process_time() - began)
-    return replace(point, milliseconds=1_000 * float(np.median(spent)))
+    reading = point.candidates * index.row_milliseconds
+    return replace(point, milliseconds=1_000 * float(np.median(spent)), reading=reading)
 
 
 def calibrate(
@@ -169,12 +178,12 @@ def calibrate(
             missed.append(max(points, key=lambda point: point.recall))
             continue
         reached.append(timed(index, queries, enough))
-        if len(reached) > 1 and reached[-1].milliseconds > 1.2 * reached[-2].milliseconds:
+        if len(reached) > 1 and reached[-1].expected > 1.2 * reached[-2].expected:
             break  # further steps visit more lists, and the candidates are few already
         if enough.candidates == min(CANDIDATES):
             break
     if reached:
-        return min(reached, key=lambda point: point.milliseconds)
+        return min(reached, key=lambda point: point.expected)
     return timed(index, queries, max(missed, key=lambda point: point.recall))
 
 

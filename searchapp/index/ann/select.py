@@ -107,6 +107,7 @@ def _finalists(
         return [Trial(rule, config) for rule, config in rules], []
     builder.stage(f"predicting {len(rules)} types of index from a sample")
     trials = try_rules(rules, vectors, queries, builder.projection, target)
+    trials = [trial.with_reading(builder.row_milliseconds) for trial in trials]
     return finalists(trials, vectors.dim, vectors.rows, target)
 
 

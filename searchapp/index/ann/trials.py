@@ -41,6 +41,11 @@ class Trial:
         size = bytes_of(self.rule, self.config.pca or dim, rows)
         return (0.0, size) if self.expected <= shortest else (1.0, self.expected)
 
+    def with_reading(self, row_milliseconds: float) -> Trial:
+        """The same, where each candidate takes so much longer on average as it has to be read from disk."""
+        candidates = self.point.candidates if self.point else 0
+        return replace(self, expected=self.expected + candidates * row_milliseconds)
+
 
 def try_rules(
     rules: Sequence[tuple[Rule, AnnConfig]],

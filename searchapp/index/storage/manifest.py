@@ -136,7 +136,9 @@ class Ann:
     """A FAISS index over all rows: its file, factory string, search parameters and how many candidates to rescore.
 
     ``measured`` is what the probe queries gave when it was built or tuned: ``recall`` at 10 against exact search,
-    ``milliseconds`` a query alone on one thread, ``bytes`` a vector, ``queries`` asked. ``notes`` are the sentences the
+    ``milliseconds`` a query alone on one thread, ``bytes`` a vector, ``queries`` asked; where the system lets it be
+    known also ``cold_milliseconds``, a query whose candidates are read from disk, by faults on so many ``pages`` of
+    ``page_milliseconds`` each, and ``load_milliseconds``, reading all codes once. ``notes`` are the sentences the
     choice came with, such as which type missed its target.
     """
 
@@ -221,7 +223,12 @@ class Reach:
 
 @dataclass(frozen=True)
 class Build:
-    """What the build was asked for and how far it is: enough to go on, and to tell a different request apart."""
+    """What the build was asked for and how far it is: enough to go on, and to tell a different request apart.
+
+    ``seconds`` went by the clock on ``read``, ``encode``, ``words``, ``reduce`` and ``index``; of all processors on the
+    first two together (``cpu``) and on single parts (``read_cpu``, ``encode_cpu``, ``index_cpu``, the reduction
+    included); and by the clock without any work being done (``read_wait``, ``encode_wait``, ``index_wait``).
+    """
 
     sources: tuple[dict[str, str], ...]
     consumed: int = 0  # records read from the sources, rejected ones included

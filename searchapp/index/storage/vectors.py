@@ -6,6 +6,7 @@ with a unit query is the cosine.
 
 from __future__ import annotations
 
+import mmap
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -173,6 +174,21 @@ class Vectors:
             places = ascending[begin:end] - self._bases[number]
             self._read(number, places.tolist(), order[begin:end].tolist(), out)
         return out
+
+    def files(self) -> list[Path]:
+        """The files that the vectors lie in, in row order."""
+        return [self._folder / segment.vectors_file for segment in self._segments]
+
+    def pages(self, rows: np.ndarray) -> int:
+        """How many pages of the mapped files the vectors of these rows lie on; one that they share counts once."""
+        size, numbers = 2 * self.dim, self._bases.searchsorted(rows, side="right") - 1
+        begin = (rows - self._bases[numbers]) * size
+        first, last = begin // mmap.PAGESIZE, (begin + size - 1) // mmap.PAGESIZE
+        spans = np.arange(int((last - first).max(initial=0)) + 1)
+        places = first[:, None] + spans
+        within = places <= last[:, None]
+        files = np.broadcast_to(numbers[:, None], places.shape)
+        return len(np.unique(np.stack([files[within], places[within]]), axis=1).T)
 
     def contiguous(self, rows: int) -> np.ndarray | None:
         """The bytes of the first rows, uint8, where they are mapped one after the other; else None."""
