@@ -355,13 +355,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_weights(
 ) -> None:
     from searchapp.adapt.objectives import losses
 
-    calls, real = [0], losses.mntp_loss
+    calls, real = [0], losses.token_loss
 
     def poisoned(*given: Any, **options: Any) -> torch.Tensor:
         calls[0] += 1
         return real(*given, **options) * (float("nan") if calls[0] == 4 else 1.0)
 
-    monkeypatch.setattr(losses, "mntp_loss", poisoned)
+    monkeypatch.setattr(losses, "token_loss", poisoned)
     with pytest.raises(AdaptError, match=r"the loss of step 4 is nan \(batch: .*\); the weights of the last") as caught:
         _train("mntp", root, tmp_path / "run", tiny_model, steps=6, save_steps=1)
     assert "\n" not in str(caught.value)
