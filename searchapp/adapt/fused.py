@@ -78,7 +78,7 @@ class _Group:
         self.linears = Linears(
             _joined([part.base_layer for part in parts], "weight"),
             _joined([part.base_layer for part in parts], "bias"),
-            tuple(part.base_layer.out_features for part in parts),
+            [part.base_layer.out_features for part in parts],
             float(parts[0].scaling[ADAPTER]),
             float(getattr(parts[0].lora_dropout[ADAPTER], "p", 0.0)),
         )
@@ -101,7 +101,7 @@ def _joined(parts: Sequence[nn.Linear], name: str) -> Any:
     if len(found) == 1:
         return found[0].detach()
     whole = torch.cat([item.detach() for item in found])
-    for item, own in zip(found, whole.split([len(item) for item in found]), strict=True):
+    for item, own in zip(found, torch.split(whole, [len(item) for item in found]), strict=True):
         item.data = own
     return whole
 
@@ -156,10 +156,10 @@ class _FusedLayer:
         sizes = [size // wide for size in self._reads.linears.sizes]
         states = made.view(len(made), -1, wide)
         if hasattr(attention, "q_norm"):
-            query, key, value = states.split(sizes, 1)
+            query, key, value = torch.split(states, sizes, 1)
             states = torch.cat([attention.q_norm(query), attention.k_norm(key), value], 1)
         states = rotate(states, cos.to(states.dtype), sin.to(states.dtype), sizes[0] + sizes[1])
-        query, key, value = (part.transpose(0, 1) for part in states.split(sizes, 1))
+        query, key, value = (part.transpose(0, 1) for part in torch.split(states, sizes, 1))
         dropout = attention.attention_dropout if training else 0.0
         return attend_by_run(query, key, value, lengths, attention.scaling, dropout).flatten(1)
 

@@ -29,7 +29,7 @@ class Linears:
 
     weight: torch.Tensor
     bias: torch.Tensor | None
-    sizes: tuple[int, ...]
+    sizes: list[int]
     scale: float
     dropout: float = 0.0
 
@@ -120,7 +120,7 @@ def _draw(states: torch.Tensor, rate: float) -> _Dropout | None:
 
 class _Adapted(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         states: torch.Tensor,
         residual: torch.Tensor | None,
@@ -137,9 +137,9 @@ class _Adapted(torch.autograd.Function):
             made += linears.bias
         if residual is not None:
             made += residual
-        low = (inputs if dropout is None else dropout(inputs)) @ torch.cat(downs).to(kind).T
+        low = (inputs if dropout is None else dropout(inputs)) @ torch.cat(list(downs)).to(kind).T
         low *= linears.scale
-        for part, own, up in zip(made.split(linears.sizes, 1), _ranks(low, ups), ups, strict=True):
+        for part, own, up in zip(torch.split(made, linears.sizes, 1), _ranks(low, ups), ups, strict=True):
             part.addmm_(own, up.to(kind).T)
         ctx.save_for_backward(states, low, *adapters)
         ctx.linears, ctx.dropout, ctx.gate = linears, dropout, gate
@@ -151,7 +151,7 @@ class _Adapted(torch.autograd.Function):
         states, low, *adapters = ctx.saved_tensors
         downs, ups = _halves(adapters)
         linears, kind = ctx.linears, ctx.linears.weight.dtype
-        parts = gradient.split(linears.sizes, 1)
+        parts = torch.split(gradient, linears.sizes, 1)
         up_gradients = [(part.T @ own).to(up.dtype) for part, own, up in zip(parts, _ranks(low, ups), ups, strict=True)]
         back = torch.empty_like(low)
         for part, own, up in zip(parts, _ranks(back, ups), ups, strict=True):
@@ -161,12 +161,12 @@ class _Adapted(torch.autograd.Function):
         down_gradient = back.T @ (inputs if ctx.dropout is None else ctx.dropout(inputs))
         down_gradients = [
             own.to(down.dtype)
-            for own, down in zip(down_gradient.split([len(down) for down in downs]), downs, strict=True)
+            for own, down in zip(torch.split(down_gradient, [len(down) for down in downs]), downs, strict=True)
         ]
         made = None
         if ctx.needs_input_grad[0]:
             made = product(gradient, linears.weight)
-            down = torch.cat(downs).to(kind)
+            down = torch.cat(list(downs)).to(kind)
             if ctx.dropout is None:
                 made.addmm_(back, down)
             else:
@@ -183,12 +183,14 @@ def _halves(adapters: Sequence[torch.Tensor]) -> tuple[Sequence[torch.Tensor], S
 
 def _ranks(low: torch.Tensor, ups: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     """The columns of the narrow states that belong to each adapter."""
-    return low.split([up.shape[1] for up in ups], 1)
+    parts: tuple[torch.Tensor, ...] = torch.split(low, [up.shape[1] for up in ups], 1)
+    return parts
 
 
 def _gate(states: torch.Tensor) -> torch.Tensor:
     gate, up = states.chunk(2, 1)
-    return silu(gate).mul_(up)
+    made: torch.Tensor = silu(gate).mul_(up)
+    return made
 
 
 def _gate_back(states: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
@@ -203,7 +205,7 @@ def _gate_back(states: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         wide = states.float()
         inverse = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(states.shape[-1])
         inverse.add_(eps).rsqrt_()
@@ -222,9 +224,7 @@ class _Norm(torch.autograd.Function):
 
 class _Rotation(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, heads: int
-    ) -> torch.Tensor:
+    def forward(ctx: Any, states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, heads: int) -> torch.Tensor:
         ctx.cos, ctx.sin, ctx.heads = cos, sin, heads
         return _rotated(states, cos, sin, heads, 1)
 
@@ -245,7 +245,7 @@ def _rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, heads: 
 
 class _ScoredLoss(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, block: int
     ) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float32, device=states.device)

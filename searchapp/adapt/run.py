@@ -66,7 +66,7 @@ def run_stage(
     from searchapp.adapt.trainer import trainer_arguments
 
     arguments = trainer_arguments(settings.training, to / CHECKPOINTS, to / BOARD)  # the processes meet here
-    objective = _make_objective(settings, model, adapters, texts, pairs, to / WORK)
+    objective = make_objective(settings, model, adapters, texts, pairs, to / WORK)
     with freed_memory_returned() if tight else nullcontext():
         return _train(objective, arguments, wanted, to, progress or Silent())
 
@@ -118,7 +118,7 @@ def check_data(settings: StageConfig, texts: Sequence[Path], pairs: Sequence[Pai
             raise AdaptError(f"{settings.name} needs text; give files of one text a line")
 
 
-def _make_objective(
+def make_objective(
     settings: StageConfig,
     model: str,
     adapters: Sequence[str],
@@ -126,6 +126,7 @@ def _make_objective(
     pairs: Sequence[PairFile],
     work: Path,
 ) -> Objective:
+    """Load the model and the data of a stage; what has to be kept of them goes into ``work``."""
     from searchapp.adapt.model import load_trainable_model
     from searchapp.adapt.objectives.mntp import MntpObjective
     from searchapp.adapt.objectives.simcse import SimcseObjective

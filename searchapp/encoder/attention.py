@@ -128,7 +128,7 @@ def attend_by_run(
     sizes = [texts * length for _, texts, length in lengths.runs]
     made = []
     for parts, (_, texts, length) in zip(
-        zip(*(part.split(sizes, 1) for part in (query, key, value)), strict=True), lengths.runs, strict=True
+        zip(*(torch.split(part, sizes, 1) for part in (query, key, value)), strict=True), lengths.runs, strict=True
     ):
         q, k, v = (part.unflatten(1, (texts, length)).transpose(0, 1) for part in parts)
         attended = torch.nn.functional.scaled_dot_product_attention(

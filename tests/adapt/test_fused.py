@@ -47,7 +47,7 @@ def _lora(inputs: torch.Tensor, linears: Linears, parts: Any, residual: torch.Te
 @pytest.mark.parametrize("bias", [True, False])
 def test_adapted_layers_and_their_gradients(bias: bool) -> None:
     torch.manual_seed(0)
-    linears = Linears(_numbers(9, 6), _numbers(9) if bias else None, (5, 4), 1.5)
+    linears = Linears(_numbers(9, 6), _numbers(9) if bias else None, [5, 4], 1.5)
     parts = [_numbers(2, 6), _numbers(3, 6), _numbers(5, 2), _numbers(4, 3)]  # of two ranks
     residual = _numbers(7, 9)
     _same_way(
@@ -68,7 +68,7 @@ def test_dropout_is_one_draw_both_ways(gate: bool, monkeypatch: pytest.MonkeyPat
     drawn: list[Any] = []
     draw = kernels._draw
     monkeypatch.setattr(kernels, "_draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
-    linears = Linears(_numbers(9, 6), None, (9,), 2.0, dropout=0.4)
+    linears = Linears(_numbers(9, 6), None, [9], 2.0, dropout=0.4)
     call = gated if gate else adapted
 
     def by_hand(x: torch.Tensor, down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:

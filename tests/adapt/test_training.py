@@ -103,8 +103,8 @@ def test_weights_of_the_base_and_its_head_are_not_changed(
     root: Path, tiny_model: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    make = stage_module._make_objective
-    monkeypatch.setattr(stage_module, "_make_objective", lambda *given: made.append(make(*given)) or made[0])
+    make = stage_module.make_objective
+    monkeypatch.setattr(stage_module, "make_objective", lambda *given: made.append(make(*given)) or made[0])
     before = load_file(tiny_model / "model.safetensors")
     shutil.copytree(tiny_model, tmp_path / "base")
     _train(kind, root, tmp_path / "run", tmp_path / "base", steps=3)

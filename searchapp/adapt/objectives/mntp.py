@@ -17,7 +17,7 @@ from searchapp.adapt.model import TrainableModel, load_head
 from searchapp.adapt.objectives import losses, packing
 from searchapp.adapt.objectives.base import rank_slice
 from searchapp.adapt.objectives.gradcache import part_seed, step_seed, sync_on_last
-from searchapp.adapt.objectives.masking import mask_tokens
+from searchapp.adapt.objectives.masking import Masked, mask_tokens
 from searchapp.adapt.packed import pack_blocks
 from searchapp.encoder.batching import BUDGET, require_known
 from searchapp.errors import AdaptError
@@ -54,9 +54,9 @@ class MntpObjective:
     def _shuffle(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.stage.training.seed, epoch]).permutation(self._packed.blocks)
 
-    def backward(self, model: Any, step: int) -> tuple[torch.Tensor, int]:
-        """See ``Objective``."""
-        stage, training = self.stage, self.stage.training
+    def masked(self, step: int) -> tuple[Masked, torch.Tensor]:
+        """The blocks of a step, some of their tokens hidden, and the number of each token's document (n, length)."""
+        stage = self.stage
         ids, documents = (torch.from_numpy(part) for part in self._packed.read(self._numbers(step)))
         special = torch.isin(ids, self._special)
         if not stage.mix_documents:  # the token before the first one of a document is another document's
@@ -69,8 +69,15 @@ class MntpObjective:
             vocabulary=self._vocabulary,
             rate=stage.mask_rate,
             strategy=stage.mask_strategy,
-            generator=torch.Generator().manual_seed(step_seed(training.seed, step)),
+            generator=torch.Generator().manual_seed(step_seed(stage.training.seed, step)),
         )
+        return masked, documents
+
+    def backward(self, model: Any, step: int) -> tuple[torch.Tensor, int]:
+        """See ``Objective``."""
+        training = self.stage.training
+        masked, documents = self.masked(step)
+        ids = masked.ids
         scored = (masked.labels[:, 1:] != losses.IGNORE_INDEX).sum().clamp(min=1)
         own = rank_slice(len(ids))
         rank, count = rank_and_world_size()
