@@ -211,7 +211,8 @@ class _Norm(torch.autograd.Function):
         inverse.add_(eps).rsqrt_()
         ctx.save_for_backward(states, inverse)
         ctx.weight = weight
-        return (wide * inverse).to(states.dtype).mul_(weight)
+        made: torch.Tensor = (wide * inverse).to(states.dtype).mul_(weight)
+        return made
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:

@@ -312,7 +312,8 @@ def test_a_stopped_run_goes_on_exactly(root: Path, tiny_model: Path, tmp_path: P
     steps = Steps()
     record = _train(kind, root, tmp_path / "run", tiny_model, steps, **options)
     assert record.resumed_at == 4
-    assert steps.stages == [(kind, 7, "step", 4)]
+    assert steps.stages[-1] == (kind, 7, "step", 4)
+    assert [unit for _, _, unit, _ in steps.stages[:-1]] == [""] * 3  # looking, loading, reading
     assert steps.numbers == [5, 6, 7]
     _same(tmp_path / "whole", tmp_path / "run")
     assert not checkpoints.exists()
