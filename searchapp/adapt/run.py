@@ -57,7 +57,6 @@ def run_stage(
     if settings.training.device == "cuda":
         choose_device("cuda")  # an absent GPU is reported before any work
     shown = progress or Silent()
-    shown.stage(f"looking at {model}")
     if new := not (to / RECORD).exists():  # before the weights are hashed, which takes a minute where they are large
         settings, tight = _fit_memory(settings, model, adapters, texts, pairs)
     wanted = describe_run(asked, model, adapters, texts, pairs)

@@ -313,7 +313,7 @@ def test_a_stopped_run_goes_on_exactly(root: Path, tiny_model: Path, tmp_path: P
     record = _train(kind, root, tmp_path / "run", tiny_model, steps, **options)
     assert record.resumed_at == 4
     assert steps.stages[-1] == (kind, 7, "step", 4)
-    assert [unit for _, _, unit, _ in steps.stages[:-1]] == [""] * 3  # looking, loading, reading
+    assert [unit for _, _, unit, _ in steps.stages[:-1]] == [""] * 2  # loading, reading
     assert steps.numbers == [5, 6, 7]
     _same(tmp_path / "whole", tmp_path / "run")
     assert not checkpoints.exists()
@@ -344,6 +344,11 @@ def test_unfinished_checkpoints_never_push_out_the_last_whole_one(root: Path, ti
     with pytest.raises(Stopped):
         _train("mntp", root, tmp_path / "run", tiny_model, Steps(4), steps=6, save_steps=2)
     checkpoints = tmp_path / "run" / "checkpoints"
+    with pytest.raises(ModelError, match=r"not finished \(step 2 of 6\); give its command again") as refused:
+        Encoder.load(str(tmp_path / "run"))
+    offered = str(refused.value).rpartition("--model ")[2]
+    assert Path(offered) == checkpoints / "checkpoint-2"
+    assert np.isfinite(Encoder.load(offered, dtype="float32").encode(TEXTS)).all()
     for number in (90, 91):
         (checkpoints / f"checkpoint-{number}").mkdir()
     with pytest.raises(Stopped):  # steps 3 and 4 again, and no checkpoint on the way
