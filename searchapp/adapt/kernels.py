@@ -157,7 +157,8 @@ class _Adapted(torch.autograd.Function):
         for part, own, up in zip(parts, _ranks(back, ups), ups, strict=True):
             torch.mm(part, up.to(kind), out=own)
         back *= linears.scale
-        inputs = _gate(states) if ctx.gate else states
+        opened = silu(states[:, : states.shape[1] // 2]) if ctx.gate else None
+        inputs = states if opened is None else opened * states[:, opened.shape[1] :]
         down_gradient = back.T @ (inputs if ctx.dropout is None else ctx.dropout(inputs))
         down_gradients = [
             own.to(down.dtype)
@@ -171,8 +172,8 @@ class _Adapted(torch.autograd.Function):
                 made.addmm_(back, down)
             else:
                 made += ctx.dropout(back @ down)
-            if ctx.gate:
-                made = _gate_back(states, made)
+            if opened is not None:
+                made = _gate_back(states, opened, made)
         return made, gradient if ctx.needs_input_grad[1] else None, None, None, None, *down_gradients, *up_gradients
 
 
@@ -193,13 +194,13 @@ def _gate(states: torch.Tensor) -> torch.Tensor:
     return made
 
 
-def _gate_back(states: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """The gradient of gate and up, from that of their product, which is overwritten."""
+def _gate_back(states: torch.Tensor, opened: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient of gate and up, from that of their product; ``opened`` is silu(gate). The last is overwritten."""
     gate, up = states.chunk(2, 1)
     made = torch.empty_like(states)
     of_gate, of_up = made.chunk(2, 1)
-    torch.mul(silu(gate), gradient, out=of_up)
-    of_gate.copy_(torch.ops.aten.silu_backward(gradient.mul_(up), gate))
+    torch.mul(opened, gradient, out=of_up)
+    torch.ops.aten.silu_backward.grad_input(gradient.mul_(up), gate, grad_input=of_gate)
     return made
 
 
