@@ -11,6 +11,7 @@ FILES = (
     "test_filesystem.py",
     "test_telemetry.py",
     "test_wheel.py",
+    "adapt/test_fused.py",
     "adapt/test_gradcache.py",
     "adapt/test_packing.py",
     "adapt/test_parallel.py",

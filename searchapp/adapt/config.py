@@ -69,7 +69,7 @@ class TrainingConfig:
     bidirectional: bool = True
     gradient_checkpointing: bool = _setting(
         False,
-        "Less memory for more time.",
+        "Less memory for more time; on a CPU only where memory asks for it.",
         DEVICE,
         flags=("--gradient-checkpointing/--no-gradient-checkpointing",),
     )

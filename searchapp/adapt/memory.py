@@ -16,7 +16,9 @@ from pathlib import Path
 
 from searchapp.adapt.config import MntpConfig, SimcseConfig, StageConfig, SupervisedConfig, TrainingConfig
 from searchapp.adapt.data import PairFile, read_pairs, read_texts
-from searchapp.encoder.checkpoint import Checkpoint
+from searchapp.encoder.batching import BUDGET
+from searchapp.encoder.checkpoint import Checkpoint, raw_config
+from searchapp.encoder.devices import cpu_has_bfloat16
 from searchapp.encoder.free_memory import free_memory, gigabytes
 from searchapp.encoder.shape import Shape, read_shape
 from searchapp.errors import AdaptError
@@ -26,6 +28,8 @@ log = logging.getLogger("searchapp")
 ADAMW = 16  # bytes of a trained number in float32: itself, its gradient, two moments
 LOGITS = 12  # bytes of a logit at the peak: itself, scaled, its logarithm
 SAMPLE = 256  # texts whose lengths are looked at
+ROOM = 0.7  # of what is free may be taken without gradient checkpointing where that was asked for
+FUSED_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # model types whose layers are ``adapt.fused.FAMILIES``
 LONGER = 1.25  # than the longest of the sample the longest of a batch may be
 
 
@@ -67,8 +71,8 @@ class TrainingNeed:
         return ", ".join(f"{name} {gigabytes(size)}" for name, size in parts.items() if size)
 
 
-def training_need(shape: Shape, stage: StageConfig, size: int, step: Step) -> TrainingNeed:
-    """What a step takes, with the frozen weights in numbers of ``size`` bytes."""
+def training_need(shape: Shape, stage: StageConfig, size: int, step: Step, *, fused: bool = False) -> TrainingNeed:
+    """What a step takes, with the frozen weights in numbers of ``size`` bytes; ``fused`` as ``is_fused`` says."""
     training = stage.training
     if training.train == "all":
         weights, trained, size = 0, shape.parameters * ADAMW, 4
@@ -76,7 +80,7 @@ def training_need(shape: Shape, stage: StageConfig, size: int, step: Step) -> Tr
         weights = shape.parameters * size
         trained = ADAMW * training.lora_r * sum(one + other for one, other in shape.linear)
     dropout = stage.attention_dropout if isinstance(stage, SimcseConfig) else 0.0
-    kept = _kept(shape, training, size, step.length, dropout)
+    kept = (_fused_kept if fused else _kept)(shape, training, size, step.length, dropout)
     positions = step.positions
     passing = positions * size * (4 * shape.inner + 4 * shape.hidden)  # gradients inside one layer
     if training.gradient_checkpointing:
@@ -110,6 +114,37 @@ def _kept(shape: Shape, training: TrainingConfig, size: int, length: int, dropou
     return kept + (4 * 7 * training.lora_r if training.train == "lora" else 0)
 
 
+def _fused_kept(shape: Shape, training: TrainingConfig, size: int, length: int, dropout: float) -> int:
+    """Bytes that one layer of ``adapt.fused`` keeps of a position.
+
+    The inputs of two norms and what they give, queries, keys and values before and after they are repeated for the
+    heads, attention's result, gate and up; of dropout before LoRA a byte for each of its inputs.
+    """
+    wide, hidden, inner = shape.heads * shape.head_dim, shape.hidden, shape.inner
+    kept = size * (4 * hidden + 4 * wide + 2 * shape.groups * shape.head_dim + 2 * inner + 7 * training.lora_r)
+    if dropout:
+        kept += shape.heads * length * (2 * size + size + 1)
+    if training.lora_dropout:
+        kept += 2 * hidden + wide + inner
+    return kept
+
+
+def is_fused(checkpoint: Checkpoint, training: TrainingConfig, device: str, size: int) -> bool:
+    """Whether training will go through the layers of ``adapt.fused``, as far as that can be said beforehand."""
+    plain = training.train == "lora" and training.attention == "auto" and not training.autocast
+    if device != "cpu" or not plain or not training.bidirectional or (size == 2 and not cpu_has_bfloat16()):
+        return False
+    return checkpoint.weights.is_dir() and raw_config(checkpoint.weights).get("model_type") in FUSED_FAMILIES
+
+
+def in_parts(stage: StageConfig, length: int) -> StageConfig:
+    """The stage as packed blocks go through it: a part at a time, however many a step has."""
+    if not isinstance(stage, MntpConfig):
+        return stage
+    most = max(1, BUDGET["cpu"] // length)
+    return replace(stage, training=replace(stage.training, chunk=min(stage.training.chunk or most, most)))
+
+
 def step_of(stage: StageConfig, length: int, rows: int | None = None) -> Step:
     """What goes through the model at once in a stage: its whole batch, or ``chunk`` rows of it, or ``rows``.
 
@@ -132,15 +167,17 @@ def step_of(stage: StageConfig, length: int, rows: int | None = None) -> Step:
 
 
 def training_precision(checkpoint: Checkpoint, training: TrainingConfig, device: str, free: int | None = None) -> str:
-    """The precision of the frozen weights: as asked; ``auto`` is bfloat16 on a GPU, and float32 on a CPU where it fits.
+    """The precision of the frozen weights: as asked; ``auto`` is bfloat16 where the device multiplies it, else float32.
 
-    On a CPU gradients are worth more than speed, until float32 weights leave no room. ``free`` bytes, in place of what
-    the device has.
+    A CPU without it takes it all the same where float32 weights leave no room. ``free`` bytes, in place of what the
+    device has.
     """
     if training.train == "all":
         return "float32"
     if training.dtype != "auto" or device.startswith("cuda"):
         return training.dtype if training.dtype != "auto" else "bfloat16"
+    if cpu_has_bfloat16():
+        return "bfloat16"
     shape = read_shape(checkpoint.weights)
     free = _share(free_memory(device), device) if free is None else free
     if shape is None or free is None or shape.parameters * 4 <= free or shape.parameters * 2 > free:
@@ -172,10 +209,62 @@ def require_memory(
     free = _share(free_memory(device), device) if free is None else free
     size = 4 if training_precision(checkpoint, stage.training, device, free) == "float32" else 2
     length = longest(stage, checkpoint, texts, pairs)
-    need = training_need(shape, stage, size, step_of(stage, length))
+    fused = is_fused(checkpoint, stage.training, device, size)
+    counted = in_parts(stage, length) if fused else stage
+    need = training_need(shape, counted, size, step_of(counted, length), fused=fused)
     if free is None or need.total <= free:
         return need
-    raise AdaptError(_refusal(shape, stage, size, length, need, free, device))
+    raise AdaptError(_refusal(shape, stage, size, length, need, free, device, fused))
+
+
+def fit_memory(
+    stage: StageConfig,
+    checkpoint: Checkpoint,
+    device: str,
+    *,
+    texts: Sequence[Path] = (),
+    pairs: Sequence[PairFile] = (),
+    free: int | None = None,
+) -> tuple[StageConfig, str]:
+    """The stage with what only memory asks for: its chunks, and on a CPU gradient checkpointing or none of it.
+
+    Both leave the gradients as they are. Also the news in a line, "" where nothing was changed. ``free`` bytes, in
+    place of what the device has. Raises AdaptError as ``require_memory`` where nothing fits.
+    """
+    shape = read_shape(checkpoint.weights)
+    free = _share(free_memory(device), device) if free is None else free
+    if shape is None or free is None:
+        return stage, ""
+    training = stage.training
+    size = 4 if training_precision(checkpoint, training, device, free) == "float32" else 2
+    fused = is_fused(checkpoint, training, device, size)
+    length = longest(stage, checkpoint, texts, pairs)
+
+    def needed(one: StageConfig) -> int:
+        counted = in_parts(one, length) if fused else one
+        return training_need(shape, counted, size, step_of(counted, length), fused=fused).total
+
+    sparing = replace(stage, training=replace(training, gradient_checkpointing=True))
+    quick = replace(stage, training=replace(training, gradient_checkpointing=False))
+    if training.gradient_checkpointing and device == "cpu" and needed(quick) <= free * ROOM:
+        return quick, ""
+    if needed(stage) <= free:
+        return stage, ""
+    for way in (stage, sparing):
+        rows = largest_rows(shape, way, size, length, free, fused=fused)
+        if not rows:
+            continue
+        parts = step_of(way, length, rows).rows
+        found = replace(way, training=replace(way.training, chunk=parts))
+        if needed(found) <= free:
+            spared = " and gradient checkpointing" if way is sparing and way != stage else ""
+            whole = training_need(shape, stage, size, step_of(stage, length), fused=fused).total
+            return found, (
+                f"the whole batch needs {gigabytes(whole)}, and {gigabytes(free)} are free on {device}: going on with "
+                f"--chunk {parts}{spared}, which gives the same gradients"
+            )
+    require_memory(stage, checkpoint, device, texts=texts, pairs=pairs, free=free)
+    return stage, ""
 
 
 def _share(free: int | None, device: str) -> int | None:
@@ -203,27 +292,34 @@ def longest(stage: StageConfig, checkpoint: Checkpoint, texts: Sequence[Path], p
     return min(most, int(LONGER * max(len(item.ids) for item in backend.encode_batch(found))) + 8)
 
 
-def largest_rows(shape: Shape, stage: StageConfig, size: int, length: int, free: int) -> int:
+def largest_rows(shape: Shape, stage: StageConfig, size: int, length: int, free: int, *, fused: bool = False) -> int:
     """The most rows of a batch of this length that fit; 0 when not even one does."""
     low, high = 0, stage.training.batch_size
     while low < high:
         middle = (low + high + 1) // 2
-        if training_need(shape, stage, size, step_of(stage, length, middle)).total <= free:
+        if training_need(shape, stage, size, step_of(stage, length, middle), fused=fused).total <= free:
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def largest_length(shape: Shape, stage: StageConfig, size: int, length: int, free: int) -> int:
+def largest_length(shape: Shape, stage: StageConfig, size: int, length: int, free: int, *, fused: bool = False) -> int:
     """The longest row that fits alone, by halves of ``length``; 0 when none does."""
-    while length and training_need(shape, stage, size, step_of(stage, length, 1)).total > free:
+    while length and training_need(shape, stage, size, step_of(stage, length, 1), fused=fused).total > free:
         length //= 2
     return length
 
 
 def _refusal(
-    shape: Shape, stage: StageConfig, size: int, length: int, need: TrainingNeed, free: int, device: str
+    shape: Shape,
+    stage: StageConfig,
+    size: int,
+    length: int,
+    need: TrainingNeed,
+    free: int,
+    device: str,
+    fused: bool,
 ) -> str:
     training = stage.training
     step, precision = step_of(stage, length), "float32" if size == 4 else "bfloat16"
@@ -233,17 +329,17 @@ def _refusal(
     )
     ways = []
     sparing = replace(stage, training=replace(training, gradient_checkpointing=True))
-    rows = largest_rows(shape, stage, size, length, free)
+    rows = largest_rows(shape, stage, size, length, free, fused=fused)
     if rows:
         found += f"; the largest batch that fits is {rows} x {length}"
         part = step_of(stage, length, rows).rows  # texts, of which a contrastive row has several
         ways.append(f"--batch-size {rows}, or --chunk {part} for the same batch in parts")
-    elif short := largest_length(shape, stage, size, length, free):
+    elif short := largest_length(shape, stage, size, length, free, fused=fused):
         found += f"; the longest text that fits is 1 x {short}"
         ways.append(f"--batch-size 1 --max-length {short}")
     if not training.gradient_checkpointing:
-        less = training_need(shape, sparing, size, step).total
-        more = largest_rows(shape, sparing, size, length, free)
+        less = training_need(shape, sparing, size, step, fused=fused).total
+        more = largest_rows(shape, sparing, size, length, free, fused=fused)
         if less <= free:
             ways.insert(0, f"--gradient-checkpointing ({gigabytes(less)})")
         elif more > rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,10 @@ from torch import nn
 
 from searchapp.adapt.config import TrainingConfig
 from searchapp.adapt.frozen import compute_in_float32, frozen_linear
+from searchapp.adapt.fused import fuse
 from searchapp.adapt.memory import training_precision
+from searchapp.adapt.packed import PackedBatch, Pooled, pack_texts
+from searchapp.encoder.attention import NAME
 from searchapp.encoder.batching import pad
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.devices import choose_device, cpu_has_bfloat16
@@ -25,6 +29,7 @@ from searchapp.encoder.pooling import pool
 from searchapp.encoder.settings import FILE, Settings
 from searchapp.encoder.tokenization import Tokens
 from searchapp.errors import AdaptError
+from searchapp.heap import keep_freed_memory
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -50,6 +55,17 @@ class TrainableModel(nn.Module):
         self.settings = settings
         self.checkpoint = checkpoint
         self.training_settings = training
+        self.fused = 0  # layers that take packed batches in our own way
+
+    @property
+    def packs(self) -> bool:
+        """Whether texts go through end to end: on a CPU, where the family's attention was proved to keep them apart."""
+        return bool(self.config._attn_implementation == NAME) and self.device.type == "cpu"
+
+    @property
+    def rounds(self) -> bool:
+        """Whether packed batches get a filler (see ``packed.filler``)."""
+        return self.dtype != torch.float32 or self.training_settings.autocast
 
     @property
     def config(self) -> Any:
@@ -70,16 +86,24 @@ class TrainableModel(nn.Module):
 
     def forward(
         self,
-        ids: torch.Tensor,
+        ids: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
         positions: torch.Tensor | None = None,
         spans: torch.Tensor | None = None,
         lengths: torch.Tensor | None = None,
+        packed: PackedBatch | None = None,
+        pooled: Pooled | None = None,
     ) -> torch.Tensor:
         """Last hidden states (n, length, dim), or the pooled vectors (n, dim) when ``spans`` and ``lengths`` are given.
 
-        Of ``ids`` (n, length); ``mask`` is (n, length), or additive (n, 1, length, length).
+        Of ``ids`` (n, length); ``mask`` is (n, length), or additive (n, 1, length, length). Of a ``packed`` batch,
+        which stands alone, the states that are read (k, dim), or the vectors that ``pooled`` makes of them (n, dim).
         """
+        if packed is not None:
+            states = self._packed(packed)
+            return states if pooled is None else pooled(states)
+        if ids is None:
+            raise AdaptError("neither ids nor a packed batch was given")
         given = {} if positions is None else {"position_ids": positions}
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.training_settings.autocast):
             states = self.decoder(input_ids=ids, attention_mask=mask, use_cache=False, **given)
@@ -88,8 +112,24 @@ class TrainableModel(nn.Module):
             return hidden
         return pool(hidden, spans, lengths, self.settings.pooling)
 
-    def rows(self, batch: Sequence[Tokens]) -> dict[str, torch.Tensor]:
-        """Tokenized texts as what ``forward`` takes: padded on the right, with the span to pool."""
+    def _packed(self, batch: PackedBatch) -> torch.Tensor:
+        rows = {"rows": batch.rows} if self.fused and batch.rows is not None else {}
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.training_settings.autocast):
+            states = self.decoder(
+                input_ids=batch.ids,
+                position_ids=batch.positions,
+                packed_lengths=batch.lengths,
+                use_cache=False,
+                **rows,
+            )
+        hidden: torch.Tensor = states.last_hidden_state[0]
+        return hidden if rows or batch.rows is None else hidden[batch.rows]
+
+    def rows(self, batch: Sequence[Tokens]) -> dict[str, Any]:
+        """Tokenized texts as what ``forward`` takes: end to end, or padded on the right; and what of them to pool."""
+        if self.packs:
+            packed, pooled = pack_texts(batch, self.settings.pooling, self.config.vocab_size, rounded=self.rounds)
+            return {"packed": packed, "pooled": pooled}
         ids, mask = pad([item.ids for item in batch], self.tokenizer, self.config.vocab_size)
         made = {
             "ids": torch.from_numpy(ids),
@@ -192,7 +232,12 @@ def load_trainable_model(
         warnings.simplefilter("ignore")  # of GPT-2's kind of linear layer; of a property that transformers renamed
         wrapped = get_peft_model(decoder, lora)
     wrapped.peft_config["default"].base_model_name_or_path = reference
-    return TrainableModel(wrapped, tokenizer, settings, checkpoint, training)
+    trainee = TrainableModel(wrapped, tokenizer, settings, checkpoint, training)
+    if trainee.packs:
+        keep_freed_memory()
+        if not training.autocast and (trainee.dtype == torch.float32 or cpu_has_bfloat16()):
+            trainee.fused = fuse(wrapped)
+    return trainee
 
 
 def linear_layers(decoder: Any) -> list[str]:
@@ -254,7 +299,7 @@ def _parts(checkpoint: Checkpoint) -> list[Path]:
     return [place.resolve() for place in (checkpoint.weights, *checkpoint.adapters)]
 
 
-def load_head(trainee: TrainableModel) -> Callable[[torch.Tensor], torch.Tensor]:
+def load_head(trainee: TrainableModel) -> Head:
     """The frozen language model head: a function from hidden states (n, dim) to logits (n, vocabulary).
 
     A tied head is the input embedding; another is read from the checkpoint's own files. What a family does to its
@@ -269,11 +314,27 @@ def load_head(trainee: TrainableModel) -> Callable[[torch.Tensor], torch.Tensor]
     slow = weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and not cpu_has_bfloat16()
     linear = frozen_linear if slow else nn.functional.linear
 
-    def head(states: torch.Tensor) -> torch.Tensor:
-        logits = linear(states.to(weight.dtype), weight, bias).float() * factor
-        return torch.tanh(logits / cap) * cap if cap else logits
+    def logits(states: torch.Tensor) -> torch.Tensor:
+        made = linear(states.to(weight.dtype), weight, bias).float() * factor
+        return torch.tanh(made / cap) * cap if cap else made
 
-    return head
+    plain = bias is None and factor == 1.0 and not cap and not slow
+    return Head(logits, weight if plain else None)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The frozen head: ``logits`` (n, vocabulary) of states (n, dim).
+
+    ``weight`` (vocabulary, dim) is there where a product with it is all that the head does.
+    """
+
+    logits: Callable[[torch.Tensor], torch.Tensor]
+    weight: torch.Tensor | None
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """The logits."""
+        return self.logits(states)
 
 
 def _head_tensors(trainee: TrainableModel) -> dict[str, torch.Tensor]:

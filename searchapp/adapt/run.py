@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import shutil
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchapp.adapt.config import MntpConfig, SimcseConfig, StageConfig, SupervisedConfig
 from searchapp.adapt.data import PairFile, read_pairs, read_texts
 from searchapp.adapt.distributed import env_rank, env_world_size
-from searchapp.adapt.memory import require_memory
+from searchapp.adapt.memory import fit_memory, require_memory
 from searchapp.adapt.run_record import RECORD, RunRecord, describe_run, find_record, now, write_record
 from searchapp.encoder.checkpoint import locate
 from searchapp.encoder.devices import choose_device
@@ -27,6 +28,8 @@ from searchapp.progress import Progress, Silent
 if TYPE_CHECKING:
     from searchapp.adapt.objectives.base import Objective
 
+log = logging.getLogger("searchapp")
+FITTED = ("chunk", "gradient_checkpointing")  # settings that memory decides; the record keeps what was taken
 WORK, CHECKPOINTS, BOARD = "work", "checkpoints", "tensorboard"  # below the run; the first two go when it is complete
 
 
@@ -42,43 +45,57 @@ def run_stage(
 ) -> RunRecord:
     """Train one stage into ``to``; go on where a run that was stopped had come to; do nothing when it is complete.
 
-    ``texts`` are for MNTP and SimCSE, ``pairs`` for supervised training. ``progress`` has one stage, of the name of the
-    settings, that advances by steps with their ``loss`` and ``tokens``. Raises AdaptError for data that cannot be
+    ``texts`` are for MNTP and SimCSE, ``pairs`` for supervised training. The last stage of ``progress`` has the
+    name of the settings, and advances by steps with their ``loss`` and ``tokens``. Where memory asks for it the batch
+    goes through in parts, which is said. Raises AdaptError for data that cannot be
     used, a directory that holds something else or another run, and a loss that is no longer a number; ModelError for
     a base that cannot be made bidirectional.
     """
+    asked = settings
     check_data(settings, texts, pairs)
     _require_even(settings)
     if settings.training.device == "cuda":
         choose_device("cuda")  # an absent GPU is reported before any work
-    ask = partial(_ask_for_memory, settings, model, adapters, texts, pairs)
-    tight = False
+    shown = progress or Silent()
     if new := not (to / RECORD).exists():  # before the weights are hashed, which takes a minute where they are large
-        tight = ask()
-    wanted = describe_run(settings, model, adapters, texts, pairs)
+        settings, tight = _fit_memory(settings, model, adapters, texts, pairs)
+    wanted = describe_run(asked, model, adapters, texts, pairs)
     found = find_record(to, wanted)
     if found is not None and found["state"] == "complete":
         return RunRecord(to, found, already_done=True)
     _require_packages()
-    if not new:
-        tight = ask()
+    if not new:  # the same parts as before, or dropout would be drawn differently
+        settings = _as_before(settings, found or {})
+        settings, tight = _fit_memory(settings, model, adapters, texts, pairs)
+    wanted |= {name: getattr(settings.training, name) for name in FITTED}
     _begin(to, wanted, fresh=found is None)
     from searchapp.adapt.trainer import trainer_arguments
 
     arguments = trainer_arguments(settings.training, to / CHECKPOINTS, to / BOARD)  # the processes meet here
-    objective = _make_objective(settings, model, adapters, texts, pairs, to / WORK)
+    objective = make_objective(settings, model, adapters, texts, pairs, to / WORK, shown)
     with freed_memory_returned() if tight else nullcontext():
-        return _train(objective, arguments, wanted, to, progress or Silent())
+        return _train(objective, arguments, wanted, to, shown)
 
 
-def _ask_for_memory(
+def _fit_memory(
     settings: StageConfig, model: str, adapters: Sequence[str], texts: Sequence[Path], pairs: Sequence[PairFile]
-) -> bool:
-    """Whether what fits is so much that freed memory has to go back at once: a kept heap takes up to twice the need."""
-    device = choose_device(settings.training.device)
-    need = require_memory(settings, locate(model, list(adapters)), device, texts=texts, pairs=pairs)
+) -> tuple[StageConfig, bool]:
+    """The settings that fit, and whether that is so much that freed memory has to go back at once.
+
+    A kept heap takes up to twice the need.
+    """
+    device, checkpoint = choose_device(settings.training.device), locate(model, list(adapters))
+    settings, news = fit_memory(settings, checkpoint, device, texts=texts, pairs=pairs)
+    if news:
+        log.warning("%s", news)
+    need = require_memory(settings, checkpoint, device, texts=texts, pairs=pairs)
     free = free_memory(device) if device == "cpu" else None
-    return need is not None and free is not None and need.total + need.activations > free
+    return settings, need is not None and free is not None and need.total + need.activations > free
+
+
+def _as_before(settings: StageConfig, found: dict[str, Any]) -> StageConfig:
+    kept = {name: found[name] for name in FITTED if name in found}
+    return replace(settings, training=replace(settings.training, **kept))
 
 
 def _require_even(settings: StageConfig) -> None:
@@ -118,25 +135,29 @@ def check_data(settings: StageConfig, texts: Sequence[Path], pairs: Sequence[Pai
             raise AdaptError(f"{settings.name} needs text; give files of one text a line")
 
 
-def _make_objective(
+def make_objective(
     settings: StageConfig,
     model: str,
     adapters: Sequence[str],
     texts: Sequence[Path],
     pairs: Sequence[PairFile],
     work: Path,
+    progress: Progress | None = None,
 ) -> Objective:
+    """Load the model and the data of a stage; what has to be kept of them goes into ``work``."""
     from searchapp.adapt.model import load_trainable_model
     from searchapp.adapt.objectives.mntp import MntpObjective
     from searchapp.adapt.objectives.simcse import SimcseObjective
     from searchapp.adapt.objectives.supervised import SupervisedObjective
 
     work = work / str(env_rank())  # each process has its own
+    shown = progress if progress is not None and env_rank() == 0 else Silent()
+    shown.stage(f"loading {model}")
     match settings:
         case MntpConfig():
-            return MntpObjective(
-                load_trainable_model(model, settings.training, adapters=adapters), settings, texts, work
-            )
+            trainee = load_trainable_model(model, settings.training, adapters=adapters)
+            shown.stage("reading and tokenising the texts")
+            return MntpObjective(trainee, settings, texts, work)
         case SimcseConfig():
             trainee = load_trainable_model(
                 model,
@@ -145,11 +166,13 @@ def _make_objective(
                 pooling=settings.pooling,
                 attention_dropout=settings.attention_dropout,
             )
+            shown.stage("reading the texts")
             return SimcseObjective(trainee, settings, texts, work)
         case SupervisedConfig():
             trainee = load_trainable_model(model, settings.training, adapters=adapters, pooling=settings.pooling)
             if settings.query_instruction:
                 trainee.settings = trainee.settings.with_options(query_instruction=settings.query_instruction)
+            shown.stage("reading the pairs")
             return SupervisedObjective(trainee, settings, pairs, work)
 
 
@@ -176,8 +199,9 @@ def _train(objective: Objective, arguments: Any, wanted: dict[str, Any], to: Pat
         if not is_out_of_memory(error):
             raise
         raise AdaptError(
-            f"the device ran out of memory in step {trainer.state.global_step + 1}; set --chunk to a smaller number of "
-            "rows (the result is the same), or --gradient-checkpointing"
+            f"the device ran out of memory in step {trainer.state.global_step + 1}; the last checkpoint is kept: close "
+            "other programs and give the same command again, or start anew with a smaller --chunk (the result is the "
+            "same) or with --gradient-checkpointing"
         ) from error
     seconds = sum(row["seconds"] for row in trainer.history)
     tokens = sum(row["tokens"] for row in trainer.history)

@@ -79,6 +79,7 @@ class StageTrainer(Trainer):  # type: ignore[misc, unused-ignore]  # transformer
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         self.objective.trainee.save_weights(folder)
+        self.objective.trainee.settings.save(folder)  # so that a checkpoint is a model of its own
         (folder / HISTORY).write_text(json.dumps(self.history), encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -177,7 +177,7 @@ def _run(
     from searchapp.adapt.run import run_stage
     from searchapp.cli.progress import Bar
 
-    with together(), Bar(lines=False) as bar:
+    with together(), Bar(every=60) as bar:
         files = pairs()
         stage = make_stage(kind, settings)
         record = run_stage(stage, model=model, to=to, texts=texts, pairs=files, adapters=adapters or (), progress=bar)

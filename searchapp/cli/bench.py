@@ -205,6 +205,68 @@ def index(
     _show(f"Indexes over {source.name}", summary(found), tables, asked.markdown, quiet=asked.json)
 
 
+@dataclass(frozen=True)
+class AdaptOptions:
+    """What is trained, on what, and how it is measured."""
+
+    model: str = option("bundled", options.FOLDERS, MODEL, flags=("--model", "-m"))
+    dtype: str = option("auto", "auto, float32 or bfloat16.", MODEL)
+    stage: tuple[str, ...] = option((), "mntp, simcse or supervised; repeat it.", MEASURED, default="all")
+    text: tuple[str, ...] = option((), f"Prose to cut: {TEXTS}", MEASURED, default="python:stdlib")
+    batch_size: int = option(8, "Blocks, texts or pairs in a step.", MEASURED, min=2)
+    block: int = option(128, "Tokens of a block of MNTP.", MEASURED, min=16)
+    max_length: int = option(512, "Longest of the other texts in tokens.", MEASURED, min=16)
+    dropout: bool = option(
+        False, "Train with the stages' own dropout; losses then differ.", MEASURED, flags=("--dropout/--no-dropout",)
+    )
+    gradient_checkpointing: bool = option(
+        False,
+        "Less memory for more time, in both programs.",
+        MEASURED,
+        flags=("--gradient-checkpointing/--no-gradient-checkpointing",),
+    )
+    steps: int = option(2, "Steps of a round.", MEASURING, min=1)
+    rounds: int = option(3, "Rounds; of each step the best time counts.", MEASURING, min=1)
+    threads: int = option(1, "Threads; with one, time is the processor's own.", MEASURING, min=1)
+    markdown: Path | None = option(None, MARKDOWN, OUTPUT)
+    json: bool = option(False, JSON, OUTPUT)
+
+
+@app.command(
+    "adapt",
+    cls=GroupedCommand,
+    epilog=examples(
+        "searchapp bench adapt",
+        "searchapp bench adapt --model models/smollm2 --stage mntp --batch-size 4 --rounds 5 --json",
+        "searchapp bench adapt --stage supervised --text notes.txt --gradient-checkpointing",
+    ),
+)
+@options_from("asked", AdaptOptions())
+def adapt(asked: AdaptOptions) -> None:
+    """Train on the CPU, in turn with a plain script of transformers' Trainer and peft on the same batches."""
+    from searchapp.bench.adapt import AdaptPlan, bench_adapt
+    from searchapp.bench.adapt_report import LEGEND, rows, summary
+
+    plan = AdaptPlan(
+        model=asked.model,
+        stages=asked.stage or AdaptPlan.stages,
+        sources=asked.text or AdaptPlan.sources,
+        batch=asked.batch_size,
+        block=asked.block,
+        longest=asked.max_length,
+        steps=asked.steps,
+        rounds=asked.rounds,
+        dtype=asked.dtype,
+        threads=asked.threads,
+        dropout=asked.dropout,
+        gradient_checkpointing=asked.gradient_checkpointing,
+    )
+    found = bench_adapt(plan, notice)
+    if asked.json:
+        say_json(found)
+    _show(f"Training {found['model']}", summary(found), rows(found), LEGEND, asked.markdown, quiet=asked.json)
+
+
 def _source(directory: Path | None, asked: IndexOptions) -> VectorSource:
     """The vectors that are there, are drawn, or are encoded now."""
     from searchapp.bench.sources import drawn, encoded, saved, stored

@@ -173,9 +173,11 @@ def bytes_text(size: float) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """A duration as people read it: 850 ms, 12.3 s, 4 min 05 s."""
+    """A duration as people read it: 850 ms, 12.3 s, 4 min 05 s, 2 h 48 min."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    if seconds < 3_600:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{int(seconds // 3_600)} h {int(seconds % 3_600 // 60):02d} min"

@@ -58,7 +58,7 @@ def run(recipe: RecipeName, to: To = None, changes: Set = None, only: Only = Non
         where = f"{found.model(stage)} → {found.to / stage.name}"
         notice(f"stage {stage.name} ({places[stage.name]} of {len(places)}): {where}")
 
-    with together(), Bar(lines=False) as bar:
+    with together(), Bar(every=60) as bar:
         records = run_recipe(found, progress=bar, announce=announce)
     if env_rank():
         return

@@ -84,17 +84,19 @@ def attend(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     packed_lengths: PackedLengths | None = None,
+    dropout: float = 0.0,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend within each text: query (1, heads, T, d), key and value (1, kv heads, T, d) → (1, T, heads, d).
 
-    Raises ModelError for what the kernel cannot honour: a soft cap, attention sinks, a window shorter than a text.
+    Raises ModelError for what the kernel cannot honour: a soft cap, attention sinks, a window shorter than a text; on
+    CUDA dropout too.
     """
     if packed_lengths is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         out: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **options
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options
         )
         return out
     if asked := [name for name in UNSUPPORTED if options.get(name) is not None]:
@@ -102,26 +104,38 @@ def attend(
     if (window := options.get("sliding_window")) is not None and window < packed_lengths.max_seqlen:
         raise ModelError(f"packed attention has no window of {window} tokens; use --attention sdpa or eager")
     if query.is_cuda:
+        if dropout:
+            raise ModelError("packed attention has no dropout on CUDA; use --attention sdpa or eager")
         return _varlen(query[0], key[0], value[0], packed_lengths, scaling)[None], None
-    return _by_run(query[0], key[0], value[0], packed_lengths, scaling)[None], None
+    return attend_by_run(query[0], key[0], value[0], packed_lengths, scaling, dropout)[None], None
 
 
-def _by_run(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: PackedLengths, scaling: float | None
+def attend_by_run(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    lengths: PackedLengths,
+    scaling: float | None = None,
+    dropout: float = 0.0,
 ) -> torch.Tensor:
+    """One SDPA call for each run of equal texts: query (heads, T, d), key and value alike → (T, heads, d).
+
+    Split and joined, not written into place: of those autograd would copy the whole batch for every run.
+    """
     import torch
 
     grouped = query.shape[0] != key.shape[0]
-    out = query.new_empty(query.shape[1], query.shape[0], value.shape[-1])
-    for start, texts, length in lengths.runs:
-        stop = start + texts * length
-        q, k, v = (
-            part[:, start:stop].view(len(part), texts, length, part.shape[2]).transpose(0, 1)
-            for part in (query, key, value)
+    sizes = [texts * length for _, texts, length in lengths.runs]
+    made = []
+    for parts, (_, texts, length) in zip(
+        zip(*(torch.split(part, sizes, 1) for part in (query, key, value)), strict=True), lengths.runs, strict=True
+    ):
+        q, k, v = (part.unflatten(1, (texts, length)).transpose(0, 1) for part in parts)
+        attended = torch.nn.functional.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, scale=scaling, enable_gqa=grouped
         )
-        attended = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=grouped)
-        out[start:stop] = attended.transpose(1, 2).flatten(0, 1)
-    return out
+        made.append(attended.transpose(1, 2).flatten(0, 1))
+    return made[0] if len(made) == 1 else torch.cat(made)
 
 
 def _varlen(

@@ -144,12 +144,31 @@ def refuse(directory: Path, config: dict[str, Any]) -> NoReturn:
             f"{directory} has its weights as pickles only ({pickles[0]}), and a pickle can run code; "
             "convert it to safetensors"
         )
+    if news := _unfinished(directory):
+        raise ModelError(news)
     if config:
         raise ModelError(f"{directory} has config.json but no *.safetensors weights; copy the model's weights into it")
     raise ModelError(
         f"{directory} is not a model: no config.json and no adapter_config.json in it; expected a transformers "
         "checkpoint directory, a PEFT adapter, or `bundled`"
     )
+
+
+def _unfinished(directory: Path) -> str:
+    """What to do with the directory of a training that has not come to its end, "" for any other."""
+    record = read_json(directory / "run.json") if (directory / "run.json").is_file() else {}
+    if record.get("state") != "running":
+        return ""
+    saved = {
+        int(path.parent.name.rpartition("-")[2]): path.parent for path in directory.glob("*/checkpoint-*/complete")
+    }
+    steps = (record.get("settings") or {}).get("steps")
+    found = f"{directory} is a run of `searchapp adapt {record.get('stage')}` that is not finished"
+    resume = f"give its command again, with --to {directory}, to go on"
+    if not saved:
+        return f"{found} and has no checkpoint yet; {resume}"
+    last = max(saved)
+    return f"{found} (step {last} of {steps}); {resume}, or take what it has as --model {saved[last]}"
 
 
 def _require_whole(directory: Path) -> None:

@@ -14,6 +14,7 @@ from searchapp.adapt.config import MntpConfig, SimcseConfig, StageConfig, Superv
 from searchapp.adapt.data import PairFile
 from searchapp.adapt.memory import (
     Step,
+    fit_memory,
     largest_rows,
     longest,
     require_memory,
@@ -22,6 +23,7 @@ from searchapp.adapt.memory import (
     training_precision,
 )
 from searchapp.adapt.model import load_trainable_model
+from searchapp.adapt.packed import pack_blocks
 from searchapp.encoder.checkpoint import Checkpoint, locate
 from searchapp.encoder.shape import Shape, read_shape
 from searchapp.errors import AdaptError, is_out_of_memory
@@ -33,6 +35,9 @@ SMOLLM2 = Shape(
     head_dim=64, inner=1_536, vocabulary=49_152,
     tensors=tuple((f"layers.{layer}.{n}.weight", sides) for layer in range(30) for n, sides in enumerate(LINEAR)),
 )  # fmt: skip
+
+
+PADDED = TrainingConfig(attention="sdpa")  # not in parts of its own accord
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,72 @@ def test_what_a_layer_keeps_is_what_autograd_saves(model: Path, training: Traini
     assert 0.85 < expected / sum(saved.values()) < 1.25
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.05])
+def test_what_a_fused_layer_keeps_is_what_autograd_saves(model: Path, dropout: float) -> None:
+    rows, length = 4, 48
+    training = TrainingConfig(lora_dropout=dropout, device="cpu")
+    trainee = load_trainable_model(str(model), training).train()
+    assert trainee.fused
+    assert memory.is_fused(locate(str(model)), training, "cpu", 4)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in trainee.parameters()}
+    saved: dict[int, int] = {}
+    kept: list[torch.Tensor] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            kept.append(tensor)
+        return tensor
+
+    ids = torch.randint(3, 400, (rows, length))
+    batch = pack_blocks(ids, torch.full_like(ids, -100), None, -100, rounded=False).batch
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        trainee(packed=replace(batch, rows=None))
+    shape = read_shape(model)
+    assert shape is not None
+    masks = rows * length * shape.layers * (2 * 64 + 64 + 160) * (dropout > 0)  # kept beside what autograd sees
+    expected = rows * length * shape.layers * memory._fused_kept(shape, training, 4, length, 0.0)
+    assert 0.85 < expected / (sum(saved.values()) + masks) < 1.25
+
+
+def test_blocks_that_go_in_parts_need_no_more_than_a_part(model: Path) -> None:
+    checkpoint = locate(str(model))
+    need = require_memory(MntpConfig(), checkpoint, "cpu", free=10**12)
+    small = require_memory(MntpConfig(TrainingConfig(batch_size=4)), checkpoint, "cpu", free=10**12)
+    assert need is not None and need == small
+
+
+def test_what_does_not_fit_goes_in_chunks_and_is_said(model: Path) -> None:
+    shape, checkpoint = read_shape(model), locate(str(model))
+    assert shape is not None
+    stage = MntpConfig(PADDED)
+    free = training_need(shape, stage, 4, step_of(stage, 512, 16)).total
+    found, news = fit_memory(stage, checkpoint, "cpu", free=free)
+    assert found == replace(stage, training=replace(PADDED, chunk=16))
+    assert "--chunk 16, which gives the same gradients" in news
+    assert fit_memory(found, checkpoint, "cpu", free=free) == (found, "")
+    contrastive = SupervisedConfig(replace(PADDED, gradient_checkpointing=True))
+    found, news = fit_memory(contrastive, checkpoint, "cpu", free=free)
+    need = require_memory(found, checkpoint, "cpu", free=free)
+    assert need is not None and found.training.chunk > 0 and need.total <= free
+    with pytest.raises(AdaptError, match="are free on cpu"):
+        fit_memory(stage, checkpoint, "cpu", free=10_000)
+
+
+def test_checkpointing_is_left_out_where_memory_does_not_ask_for_it(model: Path) -> None:
+    stage = MntpConfig(TrainingConfig(gradient_checkpointing=True))
+    found, news = fit_memory(stage, locate(str(model)), "cpu", free=10**12)
+    assert not found.training.gradient_checkpointing
+    assert news == ""
+    assert fit_memory(stage, locate(str(model)), "cuda", free=10**12) == (stage, "")
+
+
+def test_a_run_that_goes_on_keeps_its_parts() -> None:
+    before = run._as_before(MntpConfig(), {"chunk": 5, "gradient_checkpointing": True, "state": "running"})
+    assert (before.training.chunk, before.training.gradient_checkpointing) == (5, True)
+    assert run._as_before(MntpConfig(), {"state": "running"}) == MntpConfig()
+
+
 def test_lora_on_smollm2_has_the_parameters_that_peft_counts() -> None:
     need = training_need(SMOLLM2, MntpConfig(), 4, Step(1, 1))
     assert need.trained == 16 * 4_884_480  # peft, rank 16 on the seven layers
@@ -119,7 +190,7 @@ def refusal(model: Path, stage: StageConfig, free: float, **data) -> str:
 
 
 def test_a_refusal_names_what_fits(model: Path) -> None:
-    stage = MntpConfig()
+    stage = MntpConfig(PADDED)
     shape = read_shape(model)
     assert shape is not None
     half = training_need(shape, stage, 4, step_of(stage, 512, 16)).total
@@ -127,7 +198,7 @@ def test_a_refusal_names_what_fits(model: Path) -> None:
     assert "32 x 512 tokens at once need" in said
     assert "the largest batch that fits is 16 x 512" in said
     assert "--gradient-checkpointing" in said and "--chunk 16" in said
-    assert require_memory(MntpConfig(TrainingConfig(batch_size=16)), locate(str(model)), "cpu", free=half + 1)
+    assert require_memory(MntpConfig(replace(PADDED, batch_size=16)), locate(str(model)), "cpu", free=half + 1)
 
 
 def test_where_not_even_one_row_fits_the_length_is_named(model: Path) -> None:

@@ -97,14 +97,14 @@ class Seen:
     def __init__(self, trainee) -> None:
         self.trainee, self.calls = trainee, []
 
-    def __call__(self, *given):
+    def __call__(self, *given, **named):
         self.calls.append(given)
-        return self.trainee(*given)
+        return self.trainee(*given, **named)
 
 
 @pytest.mark.parametrize("mix", [False, True])
 def test_a_step_blocks_attention_unless_documents_are_mixed(tiny_model: Path, tmp_path: Path, mix: bool) -> None:
-    stage = small("mntp", mix_documents=mix, max_length=24, lora_dropout=0.0, mask_rate=0.5)
+    stage = small("mntp", mix_documents=mix, max_length=24, lora_dropout=0.0, mask_rate=0.5, attention="sdpa")
     trainee = load_trainable_model(str(tiny_model), stage.training)
     task = MntpObjective(trainee, stage, [write_text(tmp_path / "text.txt", words=6)], tmp_path / "work")
     model = Seen(trainee)

@@ -41,13 +41,13 @@ def _run(root: Path, model: Path, to: Path, case: str) -> tuple[Any, Any]:
     """Run a case and return its record and the task with the trained model."""
     kind, options = CASES[case]
     made = []
-    make = stage_module._make_objective
-    stage_module._make_objective = lambda *given: made.append(make(*given)) or made[0]
+    make = stage_module.make_objective
+    stage_module.make_objective = lambda *given: made.append(make(*given)) or made[0]
     try:
         data = {"pairs": [PairFile(root / "pairs.jsonl")]} if kind == "supervised" else {"texts": [root / "text.txt"]}
         record = run_stage(small(kind, **COMMON, **options), model=str(model), to=to, **data)
     finally:
-        stage_module._make_objective = make
+        stage_module.make_objective = make
     return record, made[0]
 
 

@@ -103,8 +103,8 @@ def test_weights_of_the_base_and_its_head_are_not_changed(
     root: Path, tiny_model: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    make = stage_module._make_objective
-    monkeypatch.setattr(stage_module, "_make_objective", lambda *given: made.append(make(*given)) or made[0])
+    make = stage_module.make_objective
+    monkeypatch.setattr(stage_module, "make_objective", lambda *given: made.append(make(*given)) or made[0])
     before = load_file(tiny_model / "model.safetensors")
     shutil.copytree(tiny_model, tmp_path / "base")
     _train(kind, root, tmp_path / "run", tmp_path / "base", steps=3)
@@ -312,7 +312,8 @@ def test_a_stopped_run_goes_on_exactly(root: Path, tiny_model: Path, tmp_path: P
     steps = Steps()
     record = _train(kind, root, tmp_path / "run", tiny_model, steps, **options)
     assert record.resumed_at == 4
-    assert steps.stages == [(kind, 7, "step", 4)]
+    assert steps.stages[-1] == (kind, 7, "step", 4)
+    assert [unit for _, _, unit, _ in steps.stages[:-1]] == [""] * 2  # loading, reading
     assert steps.numbers == [5, 6, 7]
     _same(tmp_path / "whole", tmp_path / "run")
     assert not checkpoints.exists()
@@ -343,6 +344,11 @@ def test_unfinished_checkpoints_never_push_out_the_last_whole_one(root: Path, ti
     with pytest.raises(Stopped):
         _train("mntp", root, tmp_path / "run", tiny_model, Steps(4), steps=6, save_steps=2)
     checkpoints = tmp_path / "run" / "checkpoints"
+    with pytest.raises(ModelError, match=r"not finished \(step 2 of 6\); give its command again") as refused:
+        Encoder.load(str(tmp_path / "run"))
+    offered = str(refused.value).rpartition("--model ")[2]
+    assert Path(offered) == checkpoints / "checkpoint-2"
+    assert np.isfinite(Encoder.load(offered, dtype="float32").encode(TEXTS)).all()
     for number in (90, 91):
         (checkpoints / f"checkpoint-{number}").mkdir()
     with pytest.raises(Stopped):  # steps 3 and 4 again, and no checkpoint on the way
@@ -355,13 +361,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_weights(
 ) -> None:
     from searchapp.adapt.objectives import losses
 
-    calls, real = [0], losses.mntp_loss
+    calls, real = [0], losses.token_loss
 
     def poisoned(*given: Any, **options: Any) -> torch.Tensor:
         calls[0] += 1
         return real(*given, **options) * (float("nan") if calls[0] == 4 else 1.0)
 
-    monkeypatch.setattr(losses, "mntp_loss", poisoned)
+    monkeypatch.setattr(losses, "token_loss", poisoned)
     with pytest.raises(AdaptError, match=r"the loss of step 4 is nan \(batch: .*\); the weights of the last") as caught:
         _train("mntp", root, tmp_path / "run", tiny_model, steps=6, save_steps=1)
     assert "\n" not in str(caught.value)

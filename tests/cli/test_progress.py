@@ -61,3 +61,46 @@ def test_without_a_terminal_a_stage_is_a_line_or_nothing(monkeypatch, options: d
         bar.stage("mining", unit="query")
         bar.advance(10)
     assert sys.stderr.getvalue() == said
+
+
+def test_long_work_says_how_long_and_without_a_terminal_where_it_stands(monkeypatch, clock) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(module, "notice", said.append)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with Bar(every=60) as bar:
+        bar.stage("loading base")
+        bar.stage("mntp", 1_000, "step", done=100)
+        for _ in range(10):
+            clock[0] += 20.0
+            bar.advance(1, loss=2.5, tokens=100)
+    assert said == [
+        "loading base …",
+        "mntp …",
+        "mntp: 897 steps to go, about 4 h 59 min (loss 2.5, 5 tokens/s)",
+        "mntp: step 106 of 1,000, loss 2.5, 5 tokens/s, about 4 h 58 min left",
+        "mntp: step 109 of 1,000, loss 2.5, 5 tokens/s, about 4 h 57 min left",
+    ]
+
+
+def test_on_a_terminal_the_forecast_is_a_line_beside_the_bar(monkeypatch, clock) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(module, "notice", said.append)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with Bar(every=60) as bar:
+        bar.stage("mntp", 100, "step")
+        for _ in range(10):
+            clock[0] += 20.0
+            bar.advance(1, loss=2.5, tokens=100)
+    assert said == ["mntp: 97 steps to go, about 32 min 20 s (loss 2.5, 5 tokens/s)"]
+
+
+def test_what_is_over_in_a_moment_gets_no_forecast(monkeypatch, clock) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(module, "notice", said.append)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with Bar(every=60) as bar:
+        bar.stage("mntp", 10, "step")
+        for _ in range(10):
+            clock[0] += 2.0
+            bar.advance(1)
+    assert said == ["mntp …"]

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from searchapp.adapt.distributed import rank_and_world_size
+from searchapp.encoder.batching import BUDGET, next_batch
 
 if TYPE_CHECKING:
     from searchapp.adapt.model import TrainableModel
@@ -50,12 +51,12 @@ def contrastive_backward(
     """Add the gradients of a loss over pooled vectors to the trained weights; return the loss, detached.
 
     ``groups`` are tokenized texts by role (queries, positives, negatives); ``loss_of`` takes their vectors, one tensor
-    (n, dim) a group. ``model`` is the trainee, or what wraps it for several processes. With ``chunk`` 0 each group is
-    one forward pass and its activations are kept; else ``chunk`` texts at a time, twice. The gradients are the same;
+    (n, dim) a group. ``model`` is the trainee, or what wraps it for several processes. With ``chunk`` 0 the
+    activations of all texts are kept; else ``chunk`` texts go through at a time, twice. The gradients are the same;
     only dropout is drawn differently. With several processes the loss has to be that of the whole batch: what a
     process adds is the share of its own texts, and the mean that the wrapper takes is made up for.
     """
-    parts = _parts(groups, chunk)
+    parts = _parts(groups, chunk, trainee.device.type)
     keep = chunk == 0
     made = []
     for number, part in enumerate(parts):
@@ -89,15 +90,20 @@ def contrastive_backward(
     return loss.detach()
 
 
-def _parts(groups: Sequence[Sequence[Tokens]], chunk: int) -> list[list[tuple[int, int]]]:
-    """(group, place) of the texts of each forward pass: one pass a group, or chunks of neighbours in length."""
-    places = [[(number, place) for place in range(len(group))] for number, group in enumerate(groups)]
-    if not chunk:
-        return [part for part in places if part]
-    everything = [item for part in places for item in part]
-    order = np.argsort([-len(groups[group][place].ids) for group, place in everything], kind="stable")
-    ordered = [everything[i] for i in order]
-    return [ordered[start : start + chunk] for start in range(0, len(ordered), chunk)]
+def _parts(groups: Sequence[Sequence[Tokens]], chunk: int, device: str = "cpu") -> list[list[tuple[int, int]]]:
+    """(group, place) of the texts of each forward pass, which are neighbours in length, whatever their group.
+
+    ``chunk`` texts each; with 0, as many tokens as a device computes well at once.
+    """
+    everything = [(number, place) for number, group in enumerate(groups) for place in range(len(group))]
+    sizes = np.array([len(groups[group][place].ids) for group, place in everything])
+    order = np.argsort(-sizes, kind="stable")
+    parts, start = [], 0
+    while start < len(order):
+        count = chunk or next_batch(sizes[order[start:]], BUDGET[device], padded=False)
+        parts.append([everything[i] for i in order[start : start + count]])
+        start += count
+    return parts
 
 
 def _run(

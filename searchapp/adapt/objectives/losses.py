@@ -26,12 +26,30 @@ def mntp_loss(
     elsewhere. The token at position i is read from the state at i-1; a label at position 0 is never scored. Logits
     are made for the scored positions only.
     """
+    scored = labels[:, 1:] != IGNORE_INDEX
+    return token_loss(hidden[:, :-1][scored], head, labels[:, 1:][scored], total=total)
+
+
+def token_loss(
+    states: torch.Tensor,
+    head: torch.Tensor | Callable[[torch.Tensor], torch.Tensor],
+    targets: torch.Tensor,
+    *,
+    total: bool = False,
+) -> torch.Tensor:
+    """Mean cross-entropy of states (n, dim) under a frozen head, for target tokens (n,); the sum with ``total``.
+
+    With a head that is a matrix (vocabulary, dim), or has one as its ``weight``, no logits are kept.
+    """
     import torch.nn.functional as F
 
-    scored = labels[:, 1:] != IGNORE_INDEX
-    states = hidden[:, :-1][scored]
-    logits = head(states) if callable(head) else states @ head.to(hidden.dtype).T
-    return F.cross_entropy(logits.float(), labels[:, 1:][scored], reduction="sum" if total else "mean")
+    from searchapp.adapt.kernels import scored_loss
+
+    weight = getattr(head, "weight", None) if callable(head) else head
+    if weight is not None and not weight.requires_grad:
+        return scored_loss(states, weight, targets) / (1 if total else len(targets))
+    logits = head(states) if callable(head) else states @ head.to(states.dtype).T
+    return F.cross_entropy(logits.float(), targets, reduction="sum" if total else "mean")
 
 
 def cosines(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:

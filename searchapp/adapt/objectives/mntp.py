@@ -17,8 +17,9 @@ from searchapp.adapt.model import TrainableModel, load_head
 from searchapp.adapt.objectives import losses, packing
 from searchapp.adapt.objectives.base import rank_slice
 from searchapp.adapt.objectives.gradcache import part_seed, step_seed, sync_on_last
-from searchapp.adapt.objectives.masking import mask_tokens
-from searchapp.encoder.batching import require_known
+from searchapp.adapt.objectives.masking import Masked, mask_tokens
+from searchapp.adapt.packed import pack_blocks
+from searchapp.encoder.batching import BUDGET, require_known
 from searchapp.errors import AdaptError
 
 
@@ -53,9 +54,9 @@ class MntpObjective:
     def _shuffle(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.stage.training.seed, epoch]).permutation(self._packed.blocks)
 
-    def backward(self, model: Any, step: int) -> tuple[torch.Tensor, int]:
-        """See ``Objective``."""
-        stage, training = self.stage, self.stage.training
+    def masked(self, step: int) -> tuple[Masked, torch.Tensor]:
+        """The blocks of a step, some of their tokens hidden, and the number of each token's document (n, length)."""
+        stage = self.stage
         ids, documents = (torch.from_numpy(part) for part in self._packed.read(self._numbers(step)))
         special = torch.isin(ids, self._special)
         if not stage.mix_documents:  # the token before the first one of a document is another document's
@@ -68,30 +69,49 @@ class MntpObjective:
             vocabulary=self._vocabulary,
             rate=stage.mask_rate,
             strategy=stage.mask_strategy,
-            generator=torch.Generator().manual_seed(step_seed(training.seed, step)),
+            generator=torch.Generator().manual_seed(step_seed(stage.training.seed, step)),
         )
+        return masked, documents
+
+    def backward(self, model: Any, step: int) -> tuple[torch.Tensor, int]:
+        """See ``Objective``."""
+        training = self.stage.training
+        masked, documents = self.masked(step)
+        ids = masked.ids
         scored = (masked.labels[:, 1:] != losses.IGNORE_INDEX).sum().clamp(min=1)
         own = rank_slice(len(ids))
         rank, count = rank_and_world_size()
         rows = list(range(len(ids)))[own]
         size = training.chunk or len(rows)
+        if self.trainee.packs:  # a larger part is no faster there, and keeps more
+            size = min(size, max(1, BUDGET["cpu"] // ids.shape[1]))
         summed = torch.zeros((), device=self.trainee.device)
         for part, start in enumerate(range(0, len(rows), size)):
             chosen = rows[start : start + size]
-            borders = documents[chosen].to(self.trainee.device)
             torch.manual_seed(part_seed(training.seed, step, part))
             with sync_on_last(model, last=start + size >= len(rows)):
-                hidden = model(
-                    masked.ids[chosen].to(self.trainee.device),
-                    None if stage.mix_documents else packing.attention_mask(borders, self.trainee.dtype),
-                    None if stage.mix_documents else packing.positions(borders),
-                )
-                labels = masked.labels[chosen].to(self.trainee.device)
-                loss = losses.mntp_loss(hidden, self._head, labels, total=True) / scored
+                made = self._end_to_end if self.trainee.packs else self._with_mask
+                loss = made(model, masked.ids[chosen], masked.labels[chosen], documents[chosen]) / scored
                 # data parallel wrappers average over processes what has to be summed
                 torch.autograd.backward(loss * count)
             summed += loss.detach()
         return all_reduce_sum(summed), ids[own].numel()
+
+    def _end_to_end(self, model: Any, ids: torch.Tensor, labels: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
+        """Sum of the losses of some blocks, their documents end to end."""
+        borders = None if self.stage.mix_documents else documents
+        blocks = pack_blocks(ids, labels, borders, losses.IGNORE_INDEX, rounded=self.trainee.rounds)
+        return losses.token_loss(model(packed=blocks.batch), self._head, blocks.targets, total=True)
+
+    def _with_mask(self, model: Any, ids: torch.Tensor, labels: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
+        """The same where attention has no other way to keep documents apart than a mask."""
+        borders, mix = documents.to(self.trainee.device), self.stage.mix_documents
+        hidden = model(
+            ids.to(self.trainee.device),
+            None if mix else packing.attention_mask(borders, self.trainee.dtype),
+            None if mix else packing.positions(borders),
+        )
+        return losses.mntp_loss(hidden, self._head, labels.to(self.trainee.device), total=True)
 
     def describe(self, step: int) -> str:
         """See ``Objective``."""

@@ -17,6 +17,7 @@ from searchapp.adapt.model import TrainableModel
 from searchapp.adapt.objectives import losses
 from searchapp.adapt.objectives.base import rank_slice, text_number, tokenization
 from searchapp.adapt.objectives.gradcache import contrastive_backward
+from searchapp.encoder.tokenization import Tokens
 from searchapp.errors import AdaptError
 
 
@@ -47,13 +48,18 @@ class SimcseObjective:
     def _shuffle(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.stage.training.seed, epoch]).permutation(len(self._dataset))
 
+    def tokens(self, step: int) -> list[Tokens]:
+        """The tokenized texts of a step that are this process's own."""
+        everything = self._dataset[self._numbers(step).tolist()]["text"]
+        texts = everything[rank_slice(len(everything))]
+        return list(self._tokenize(texts, [None] * len(texts)))
+
     def backward(self, model: Any, step: int) -> tuple[torch.Tensor, int]:
         """See ``Objective``."""
         numbers = self._numbers(step)
         everything = self._dataset[numbers.tolist()]["text"]
         masked = _copies(everything)
-        texts = everything[rank_slice(len(everything))]
-        view = self._tokenize(texts, [None] * len(texts))
+        view = self.tokens(step)
 
         def loss_of(vectors: list[torch.Tensor]) -> torch.Tensor:
             first, second = (gather(part) for part in vectors)

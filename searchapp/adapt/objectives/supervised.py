@@ -20,6 +20,7 @@ from searchapp.adapt.objectives.base import rank_slice, text_number, tokenizatio
 from searchapp.adapt.objectives.gradcache import contrastive_backward
 from searchapp.adapt.objectives.teacher import Teacher, load_teacher
 from searchapp.adapt.sampler import Batch, epoch_batches
+from searchapp.encoder.tokenization import Tokens
 from searchapp.errors import AdaptError
 
 
@@ -55,21 +56,28 @@ class SupervisedObjective:
         epoch, place = divmod(step, len(self._epoch(0)))
         return self._epoch(epoch)[place]
 
-    def backward(self, model: Any, step: int) -> tuple[torch.Tensor, int]:
-        """See ``Objective``."""
-        stage = self.stage
+    def _rows(self, step: int) -> tuple[PairFile, PairBatch]:
         batch = self._batch(step)
-        file = self._files[batch.file]
-        rows = PairBatch.of([as_pair(row) for row in _take(self._datasets[batch.file], batch.rows)], stage, step)
-        own = rank_slice(len(rows.queries))
-        local = rows.slice(own)
+        pairs = [as_pair(row) for row in _take(self._datasets[batch.file], batch.rows)]
+        return self._files[batch.file], PairBatch.of(pairs, self.stage, step)
+
+    def tokens(self, step: int) -> list[list[Tokens]]:
+        """The tokenized queries, positives and negatives of a step that are this process's own."""
+        file, rows = self._rows(step)
+        local = rows.slice(rank_slice(len(rows.queries)))
         documents = [*local.positives, *local.negatives]
         tokens = self._tokenize(
             [*local.queries, *documents],
             [file.instruction or None] * len(local.queries) + [file.candidate_instruction or None] * len(documents),
         )
         count = len(local.queries)
-        groups = [tokens[:count], tokens[count : 2 * count], tokens[2 * count :]]
+        return [list(part) for part in (tokens[:count], tokens[count : 2 * count], tokens[2 * count :])]
+
+    def backward(self, model: Any, step: int) -> tuple[torch.Tensor, int]:
+        """See ``Objective``."""
+        stage = self.stage
+        file, rows = self._rows(step)
+        groups = self.tokens(step)
         taught = None
         if self._teacher is not None:  # every process asks about the whole batch: it is what the scores are over
             taught = self._teacher(rows.queries, [*rows.positives, *rows.negatives], file.instruction).to(
@@ -89,7 +97,7 @@ class SupervisedObjective:
             seed=stage.training.seed,
             step=step,
         )
-        return loss, sum(len(item.ids) for item in tokens)
+        return loss, sum(len(item.ids) for group in groups for item in group)
 
     def describe(self, step: int) -> str:
         """See ``Objective``."""

@@ -56,6 +56,12 @@ def threads_for(operations: float) -> Iterator[None]:
         library.leave()
 
 
+def numpy_has_openblas(*, threads: int) -> bool:
+    """Whether NumPy's products are OpenBLAS's, and on so many threads."""
+    library = _library()
+    return library is not None and library.get() == threads
+
+
 @cache
 def _library() -> _Library | None:
     """The OpenBLAS that NumPy is linked to; None where it is another library, or cannot be asked."""
