@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
@@ -115,3 +118,15 @@ def test_the_tiers_name_files_that_are_there() -> None:
 
     tests = Path(__file__).parent
     assert not [name for name in (*FILES, *FOLDERS) if not (tests / name).exists()]
+
+
+@pytest.mark.parametrize("room", ["corpus", "encoder", "index", "search"])
+def test_names_of_a_room_come_from_its_modules(room: str) -> None:
+    """Whatever was imported before, a name is what the room says; a module of that name would take its place."""
+    package = import_module(f"searchapp.{room}")
+    modules = {found.name for found in iter_modules(package.__path__)}
+    assert not modules & set(package.__all__)
+    for name in package.__all__:
+        assert not inspect.ismodule(getattr(package, name))
+    with pytest.raises(AttributeError, match=f"module 'searchapp.{room}' has no attribute 'nothing'"):
+        _ = package.nothing

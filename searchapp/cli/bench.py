@@ -209,7 +209,7 @@ def index(
 class AdaptOptions:
     """What is trained, on what, and how it is measured."""
 
-    model: str = option("bundled", options.FOLDERS, MODEL, flags=("--model", "-m"))
+    model: str = option("bundled", FOLDERS, MODEL, flags=("--model", "-m"))
     dtype: str = option("auto", "auto, float32 or bfloat16.", MODEL)
     stage: tuple[str, ...] = option((), "mntp, simcse or supervised; repeat it.", MEASURED, default="all")
     text: tuple[str, ...] = option((), f"Prose to cut: {TEXTS}", MEASURED, default="python:stdlib")
@@ -264,7 +264,7 @@ def adapt(asked: AdaptOptions) -> None:
     found = bench_adapt(plan, notice)
     if asked.json:
         say_json(found)
-    _show(f"Training {found['model']}", summary(found), rows(found), LEGEND, asked.markdown, quiet=asked.json)
+    _show(f"Training {found['model']}", summary(found), [(rows(found), LEGEND)], asked.markdown, quiet=asked.json)
 
 
 def _source(directory: Path | None, asked: IndexOptions) -> VectorSource:

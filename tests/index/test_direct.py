@@ -183,3 +183,33 @@ def test_documents_read_together_are_those_read_one_by_one(tmp_path: Path, made:
     for places in ([], [5], [9_999, 0, 8_192, 8_191, 0], [3, 1, 2]):
         assert [one.id for one in stored.read_all(np.array(places, dtype=np.int64))] == [str(row) for row in places]
     assert stored.read(8_192) == stored.read_all(np.array([8_192]))[0]
+
+
+def test_a_first_query_is_exact_and_needs_no_faiss(
+    tmp_path: Path, made: Synthetic, rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = made.queries(2)
+    open_at(tmp_path / "ix", rows, made.queries(100), "RR,PQ16x4fs")
+    unit = rows.astype(np.float16).astype(np.float32)
+    expected = np.sort(queries @ (unit / np.linalg.norm(unit, axis=1, keepdims=True)).T)[:, ::-1][:, :10]
+
+    def opens_faiss(before: int = 0, imported: bool = False, **options: int) -> bool:
+        index = VectorIndex.open(tmp_path / "ix")
+        with monkeypatch.context() as patched:
+            if not imported:
+                patched.delitem(sys.modules, "faiss")
+            for _ in range(before):
+                index.search_vectors(queries[:1], 10)
+            count = options.pop("count", 1)
+            scores, _ = index.search_vectors(queries[:count], 10, **options)
+        if count == 1 and not imported and not before and not options:
+            np.testing.assert_allclose(scores[0], expected[0], atol=1e-5)
+        return "ann" in index.__dict__
+
+    assert not opens_faiss()
+    assert opens_faiss(before=1)
+    assert opens_faiss(count=2)
+    assert opens_faiss(candidates=50)
+    assert opens_faiss(imported=True)
+    monkeypatch.setattr("searchapp.index.reader.ONCE_NUMBERS", rows.size - 1)
+    assert opens_faiss()

@@ -59,9 +59,7 @@ class AnnIndex:
         """The search parameters."""
         return self._parameters
 
-    def search(
-        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The k best rows of each query by inner product: scores float32 and rows int64, both (n, k); -1 for none.
 
         ``allowed`` is a boolean mask over the rows; only where ``filters`` is true.
