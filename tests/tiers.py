@@ -58,6 +58,7 @@ FILES = (
     "index/test_updates.py",
     "index/test_verify.py",
     "search/test_threads.py",
+    "serve/test_equal.py",
 )
 
 

@@ -86,11 +86,12 @@ def serve(setup: Setup, door: Door, listener: socket.socket, *, said: Callable[[
     asyncio.run(_serve(setup, door, listener, said or (lambda _: None)))
 
 
-async def _serve(setup: Setup, door: Door, listener: socket.socket, said: Callable[[str], None]) -> None:
-    server = Server(setup, door)
+def program_of(server: Server) -> uvicorn.Server:
+    """What answers on a socket that listens: ``await program.serve(sockets=[…])``, until ``should_exit`` is set."""
+    limits = server.limits
     config = uvicorn.Config(
         App(server, ROUTES),
-        http=bounded_protocol(setup.limits),
+        http=bounded_protocol(limits),
         loop="none",
         ws="none",
         lifespan="off",
@@ -98,11 +99,16 @@ async def _serve(setup: Setup, door: Door, listener: socket.socket, said: Callab
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=setup.limits.keep_alive_seconds,
+        timeout_keep_alive=limits.keep_alive_seconds,
         timeout_graceful_shutdown=DRAIN,
         backlog=BACKLOG,
     )
-    program = _Uvicorn(config, server)
+    return _Uvicorn(config, server)
+
+
+async def _serve(setup: Setup, door: Door, listener: socket.socket, said: Callable[[str], None]) -> None:
+    server = Server(setup, door)
+    program = program_of(server)
     failure: list[BaseException] = []
 
     def load() -> None:
