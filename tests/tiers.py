@@ -16,6 +16,7 @@ FILES = (
     "adapt/test_parallel.py",
     "adapt/test_probe.py",
     "adapt/test_training.py",
+    "client/test_client.py",
     "corpus/test_cut.py",
     "corpus/test_docstrings.py",
     "corpus/test_folder.py",

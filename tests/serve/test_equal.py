@@ -61,7 +61,10 @@ def library(place: Path) -> Index:
 
 def random_plan(rng: random.Random) -> dict:
     """The body of a request; one in ten asks for what cannot be."""
-    plan: dict = {"k": rng.choice((1, 3, 3, 10, 10, 10, 40, 300)), "mode": rng.choice(("auto", "dense", "bm25", "hybrid"))}
+    plan: dict = {
+        "k": rng.choice((1, 3, 3, 10, 10, 10, 40, 300)),
+        "mode": rng.choice(("auto", "dense", "bm25", "hybrid")),
+    }
     queries = [text_of(rng.randrange(300), rng) for _ in range(rng.choice((1, 1, 1, 2, 5)))]
     plan |= {"query": queries[0]} if len(queries) == 1 else {"queries": queries}
     if rng.random() < 0.5:
