@@ -278,21 +278,3 @@ def test_connections_are_kept_and_made_anew_where_they_were_closed() -> None:
 def test_what_is_no_server_of_ours(answer: tuple) -> None:
     with Scripted(answer) as server, pytest.raises(SearchAppError, match="check the address"):
         connect(server.url)
-
-
-def test_mteb_takes_a_server_for_an_encoder(client: Client, library: Index) -> None:
-    pytest.importorskip("mteb")
-    from types import SimpleNamespace
-
-    from searchapp.evaluate.mteb import MtebEncoder
-
-    task = SimpleNamespace(name="SciFact", type="Retrieval", prompt=None)
-    served, local = MtebEncoder(client), MtebEncoder(library.encoder)
-    assert served.mteb_model_meta.revision == local.mteb_model_meta.revision
-    assert served.mteb_model_meta.embed_dim == library.encoder.dim
-    for kind in ("query", "document", None):
-        given = {"task_metadata": task, "hf_split": "test", "hf_subset": "default", "prompt_type": kind}
-        vectors = [one.encode([{"text": TEXTS[:5]}, {"text": QUERIES}], **given) for one in (served, local)]
-        assert np.abs(vectors[0] - vectors[1]).max() < 1e-6
-    with pytest.raises(TypeError, match="no keyword 'pooling'"):
-        MtebEncoder(client, pooling="mean")
