@@ -59,7 +59,9 @@ FILES = (
     "index/test_updates.py",
     "index/test_verify.py",
     "search/test_threads.py",
+    "serve/test_clients.py",
     "serve/test_equal.py",
+    "serve/test_watch.py",
 )
 
 

@@ -136,11 +136,9 @@ def bench_serve(directory: Path, plan: ServingPlan, notice: Callable[[str], None
         for name in (SENTENCES, INFINITY):
             if name in plan.rivals:
                 exported = export_for_baselines(index.encoder, folder)
-                words = (
-                    rival("embed", str(exported))
-                    if name == SENTENCES
-                    else infinity(plan.infinity or Path(), exported, work.model)
-                )
+                words = rival("embed", str(exported))
+                if name == INFINITY:
+                    words = infinity(plan.infinity or Path(), exported, work.model)
                 programs.append(stack.enter_context(started(name, words, threads)))
         notice(f"embedding: {', '.join(one.name for one in programs)}")
         one = ServingPlan(clients=(max(plan.clients),), seconds=plan.seconds, rounds=plan.rounds)

@@ -83,7 +83,17 @@ def serve(setup: Setup, door: Door, listener: socket.socket, *, said: Callable[[
     ``said`` hears what a person wants to know: that the models are loaded. Raises SearchAppError where an index or a
     model cannot be loaded.
     """
-    asyncio.run(_serve(setup, door, listener, said or (lambda _: None)))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_serve(setup, door, listener, said or (lambda _: None)))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop: uvloop, which takes a third of asyncio's time, where there is one."""
+    try:
+        import uvloop
+    except ImportError:  # Windows has none
+        return None
+    return uvloop.new_event_loop
 
 
 def program_of(server: Server) -> uvicorn.Server:

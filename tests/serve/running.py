@@ -12,7 +12,7 @@ from pathlib import Path
 
 from searchapp.serve.door import Door
 from searchapp.serve.limits import Limits
-from searchapp.serve.run import listen, program_of
+from searchapp.serve.run import listen, loop_factory, program_of
 from searchapp.serve.server import Server, Setup
 
 
@@ -37,8 +37,13 @@ class Requester:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         if content is not None:
             given.setdefault("content-type", "application/json")
-        self._connection.request(method, path, content, given)
-        answer = self._connection.getresponse()
+        try:
+            self._connection.request(method, path, content, given)
+            answer = self._connection.getresponse()
+        except ConnectionError:  # the server keeps a connection that is not used for 5 s
+            self._connection.close()
+            self._connection.request(method, path, content, given)
+            answer = self._connection.getresponse()
         text = answer.read()
         found = {name.lower(): value for name, value in answer.getheaders()}
         return answer.status, found, json.loads(text) if found.get("content-type") == "application/json" else text
@@ -64,7 +69,11 @@ def serving(
         started.set()
         await parts[1].serve(sockets=[listener])
 
-    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    def answer() -> None:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(run())
+
+    thread = threading.Thread(target=answer, daemon=True)
     thread.start()
     assert started.wait(10)
     server, program = parts
