@@ -17,6 +17,7 @@ FILES = (
     "adapt/test_parallel.py",
     "adapt/test_probe.py",
     "adapt/test_training.py",
+    "client/test_client.py",
     "corpus/test_cut.py",
     "corpus/test_docstrings.py",
     "corpus/test_folder.py",
@@ -59,6 +60,9 @@ FILES = (
     "index/test_updates.py",
     "index/test_verify.py",
     "search/test_threads.py",
+    "serve/test_clients.py",
+    "serve/test_equal.py",
+    "serve/test_watch.py",
 )
 
 

@@ -20,8 +20,8 @@ LEGEND = (
 )
 PREFACE = """# Benchmarks
 
-Written by `searchapp bench encode --markdown` and `searchapp bench index --markdown`; a run replaces the section of its
-own model or vectors and leaves the others. All are measured in the same process, in turn, round after round. Encoding:
+Written by the commands of `searchapp bench` with `--markdown`; a run replaces the section of its own model, vectors or
+index and leaves the others. All are measured in the same process, in turn, round after round. Encoding:
 every program embeds the same texts; what we set for the process (freed memory is kept) serves the rivals too; work is
 counted on real tokens alone, so padding lowers a program's share of the peak.
 """

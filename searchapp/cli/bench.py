@@ -267,6 +267,73 @@ def adapt(asked: AdaptOptions) -> None:
     _show(f"Training {found['model']}", summary(found), [(rows(found), LEGEND)], asked.markdown, quiet=asked.json)
 
 
+@dataclass(frozen=True)
+class ServeOptions:
+    """What is asked of the server, beside which others, and for how long."""
+
+    rivals: str = option(
+        "fastapi,sentence-transformers",
+        "fastapi, sentence-transformers, infinity, with commas between; '': none.",
+        MEASURED,
+    )
+    mode: tuple[str, ...] = option((), "A mode of search; repeat it.", MEASURED, default="dense and auto")
+    clients: str = option("1,8,32", "How many ask at once, with commas between.", MEASURED)
+    bulk: int = option(2_048, "Texts that another client embeds beside a person's searches.", MEASURED, min=1)
+    infinity: Path | None = option(
+        None, "The program infinity_emb of an environment of its own, for the rival infinity.", MEASURED
+    )
+    seconds: float = option(4.0, "Seconds of each measurement.", MEASURING, min=0.1)
+    rounds: int = option(2, "Rounds in turn.", MEASURING, min=1)
+    threads: int = option(0, "Threads a server computes with; 0: all cores.", MEASURING, min=0)
+    markdown: Path | None = option(None, MARKDOWN, OUTPUT)
+    json: bool = option(False, JSON, OUTPUT)
+
+
+@app.command(
+    "serve",
+    cls=GroupedCommand,
+    epilog=examples(
+        "searchapp bench serve indexes/notes",
+        "searchapp bench serve indexes/notes --rivals fastapi --mode dense --clients 32 --seconds 2 --json",
+        "searchapp bench serve indexes/notes --rivals infinity --infinity envs/infinity/bin/infinity_emb",
+    ),
+)
+@options_from("asked", ServeOptions())
+def serve(
+    asked: ServeOptions,
+    directory: Annotated[Path, typer.Argument(metavar="INDEX", help="The index that is served.", show_default=False)],
+) -> None:
+    """Ask `searchapp serve` and servers as one writes them for the same things, in turn, over the loopback address."""
+    from searchapp.bench.serving import ServingPlan, bench_serve
+    from searchapp.bench.serving_report import LEGEND, rows, summary
+    from searchapp.cli.serve import import_extra
+
+    import_extra("serve", "msgspec", "prometheus_client", "starlette", "uvicorn")
+    plan = ServingPlan(
+        rivals=tuple(name.strip() for name in asked.rivals.split(",") if name.strip()),
+        modes=asked.mode or ServingPlan.modes,
+        clients=_numbers("--clients", asked.clients),
+        seconds=asked.seconds,
+        rounds=asked.rounds,
+        threads=asked.threads,
+        infinity=asked.infinity,
+        bulk=asked.bulk,
+    )
+    found = bench_serve(directory, plan, notice)
+    if asked.json:
+        say_json(found)
+    _show(
+        f"Serving {found['index']}", summary(found), [(rows(found), LEGEND)], asked.markdown, quiet=asked.json, words=3
+    )
+
+
+def _numbers(flag: str, text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and 1 <= int(part) <= 1_000 for part in parts):
+        raise SearchAppError(f"{flag} {text!r} is not understood; expected numbers from 1 to 1000 such as 1,8,32")
+    return tuple(map(int, parts))
+
+
 def _source(directory: Path | None, asked: IndexOptions) -> VectorSource:
     """The vectors that are there, are drawn, or are encoded now."""
     from searchapp.bench.sources import drawn, encoded, saved, stored
@@ -282,14 +349,20 @@ def _source(directory: Path | None, asked: IndexOptions) -> VectorSource:
 
 
 def _show(
-    title: str, facts: list[str], tables: list[tuple[list[list[str]], str]], markdown: Path | None, *, quiet: bool
+    title: str,
+    facts: list[str],
+    tables: list[tuple[list[list[str]], str]],
+    markdown: Path | None,
+    *,
+    quiet: bool,
+    words: int = 2,
 ) -> None:
     """Write the section, where one is asked for, and print the same, unless ``quiet``."""
     from searchapp.bench.report import write_section
 
     if markdown is not None:
         command = shlex.join(["searchapp", *map(_named, sys.argv[1:])])
-        write_section(markdown, title, command, facts, tables, words=2)
+        write_section(markdown, title, command, facts, tables, words=words)
         notice(f"section written to {markdown}")
     if quiet:
         return

@@ -14,6 +14,17 @@ from searchapp.cli.hits import name_of, show, show_json
 from searchapp.cli.lists import input_lines
 from searchapp.cli.option_fields import option
 from searchapp.cli.search_options import FusionOptions, RerankOptions
+from searchapp.cli.served import (
+    ServedIndex,
+    as_index,
+    depth_of,
+    has_one_file,
+    like_one,
+    mode_of,
+    open_searchable,
+    passing,
+    reranker_of,
+)
 from searchapp.cli.which import index_and_queries
 from searchapp.cli.wording import CANDIDATES, DEVICES, FILTER, INSTRUCTION, MODEL, OUTPUT, SEARCH
 from searchapp.errors import SearchAppError
@@ -23,7 +34,7 @@ if TYPE_CHECKING:
 
     from searchapp.search import Answer, Group, Hit, Index, SearchOptions
 
-WORDS = "An index directory, else the only one under indexes/; then queries."
+WORDS = "An index directory or a server's address, else the only index under indexes/; then queries."
 LIKE = "Documents like the one with this id, by its stored vector; itself is left out."
 HELP = """type a query, or
   :k 20            hits to show
@@ -55,15 +66,17 @@ class QueryOptions:
         "file: passages of a file are one hit, as are equal texts; or none. Default: file; with --json: none.",
         OUTPUT,
     )
+    token_file: Path | None = option(
+        None, "A file with the token that a server asks for; else SEARCHAPP_TOKEN of the environment.", SEARCH
+    )
 
-    def request(self, index: Index, device: str, json: bool = False) -> Request:
+    def request(self, index: Index | ServedIndex, device: str, json: bool = False) -> Request:
         """What is asked of an index. Raises SearchAppError."""
         from searchapp.search import SearchOptions
-        from searchapp.search.groups import is_one_file
 
         if self.group not in (None, "file", "none"):
             raise SearchAppError(f"--group {self.group!r} is unknown; expected file or none")
-        mode, fusion = self.fusing.chosen(index.vectors)
+        mode, fusion = mode_of(index, self.fusing)
         return Request(
             self.k,
             SearchOptions(
@@ -72,11 +85,11 @@ class QueryOptions:
                 instruction=self.instruction,
                 mode=mode,
                 hybrid=fusion if mode == "hybrid" else None,
-                rerank=self.reranking.load(device),
+                rerank=reranker_of(index, self.reranking, device),
                 rerank_depth=self.reranking.rerank_depth,
             ),
             self.passages,
-            not json and not is_one_file(index.vectors) if self.group is None else self.group == "file",
+            not json and not has_one_file(index) if self.group is None else self.group == "file",
         )
 
 
@@ -98,12 +111,12 @@ class Result:
     groups: list[Group] | None = None
     like: str | None = None
 
-    def show(self, index: Index, request: Request, json: bool) -> None:
+    def show(self, index: Index | ServedIndex, request: Request, json: bool) -> None:
         """Print it."""
         if json:
             show_json(self.answer, self.groups, self.like)
         else:
-            show(index, self.answer, request.passages, self.groups, self.like)
+            show(as_index(index), self.answer, request.passages, self.groups, self.like)
 
 
 @dataclass(frozen=True)
@@ -119,14 +132,12 @@ class Asked:
 
 def search(asked: Asked) -> None:
     """Search an index. Without a query: a prompt; or queries line by line from standard input."""
-    from searchapp.search import Index
-
     index, queries, is_named = index_and_queries(asked.words)
     if asked.like is not None:
         _require_like_alone(asked.query, queries)
     if not is_named:
         notice(f"index {index}")
-    opened = Index.open(index, device=asked.device)
+    opened = open_searchable(index, asked.device, asked.query.token_file)
     for text in opened.vectors.snapshot.notices:
         notice(f"notice: {text}")
     request = asked.query.request(opened, asked.device, asked.json)
@@ -166,7 +177,7 @@ def _read_queries() -> list[str]:
     return queries
 
 
-def _ask(index: Index, queries: list[str], request: Request) -> list[Result]:
+def _ask(index: Index | ServedIndex, queries: list[str], request: Request) -> list[Result]:
     from searchapp.cli.progress import Bar
     from searchapp.search import answer_groups
 
@@ -175,32 +186,31 @@ def _ask(index: Index, queries: list[str], request: Request) -> list[Result]:
             return [Result(answer) for answer in index.answer(queries, request.k, request.options, progress=bar)]
 
         def ask(numbers: Sequence[int], depth: int) -> list[Answer]:
+            depth = depth_of(index, depth, request.k)
             return index.answer([queries[number] for number in numbers], depth, request.options, progress=bar)
 
         depth = 0 if request.options.rerank is None else request.options.rerank_depth  # these are scored anyway
         return [Result(*found) for found in answer_groups(ask, len(queries), request.k, depth)]
 
 
-def _like(index: Index, identifier: str, request: Request) -> Result:
+def _like(index: Index | ServedIndex, identifier: str, request: Request) -> Result:
     """What is like a document. Raises SearchAppError for an id that is not there."""
-    from searchapp.search import answer_groups, like
-
-    filter, candidates = request.options.filter, request.options.candidates
+    from searchapp.search import answer_groups
 
     def ask(_: Sequence[int], depth: int) -> list[Answer]:
-        return [like(index.vectors, identifier, depth, filter=filter, candidates=candidates)]
+        return [like_one(index, identifier, depth_of(index, depth, request.k), request.options)]
 
     if not request.folds:
         return Result(ask((0,), request.k)[0], like=identifier)
     return Result(*answer_groups(ask, 1, request.k)[0], like=identifier)
 
 
-def _prompt(index: Index, request: Request, json: bool) -> None:
+def _prompt(index: Index | ServedIndex, request: Request, json: bool) -> None:
     from prompt_toolkit import PromptSession
 
     if request.options.filter:
-        _passing(index, request.options.filter)  # a wrong key is said before a model is loaded
-    if request.options.mode != "bm25":
+        passing(index, request.options.filter)  # a wrong key is said before a model is loaded
+    if request.options.mode != "bm25" and not isinstance(index, ServedIndex):
         notice(f"loading {index.vectors.manifest.encoder['reference']['model']} …")
         _ = index.encoder
     notice(f"{index.vectors.manifest.documents:,} documents; :help for help")
@@ -245,7 +255,7 @@ def _history() -> History:
     return FileHistory(str(place))
 
 
-def _command(line: str, index: Index, request: Request, last: Result | None) -> Request:
+def _command(line: str, index: Index | ServedIndex, request: Request, last: Result | None) -> Request:
     """Obey a line that begins with a colon. Raises SearchAppError for one that cannot be obeyed."""
     name, _, rest = line[1:].partition(" ")
     rest, now = rest.strip(), request.options
@@ -254,16 +264,16 @@ def _command(line: str, index: Index, request: Request, last: Result | None) -> 
         notice(f"{request.k:,} {'hit' if request.k == 1 else 'hits'}")
     elif name == "filter":
         there = index.vectors.manifest.documents
-        passing = _passing(index, rest) if rest else there
+        left = passing(index, rest) if rest else there
         now = replace(now, filter=rest or None)
-        notice(f"{passing:,} of {there:,} documents pass")
+        notice(f"{left:,} of {there:,} documents pass")
     elif name in ("mode", "hybrid"):
         wanted = rest if name == "mode" else "dense" if now.mode == "hybrid" else "hybrid"
-        mode, fusion = FusionOptions(mode=wanted).chosen(index.vectors)
+        mode, fusion = mode_of(index, FusionOptions(mode=wanted))
         now = replace(now, mode=mode, hybrid=fusion if mode == "hybrid" else None)
         notice(SAID[mode])
     elif name == "rerank":
-        now = replace(now, rerank=RerankOptions(rerank=rest or None).load())
+        now = replace(now, rerank=reranker_of(index, RerankOptions(rerank=rest or None)))
         notice(f"the best {now.rerank_depth} hits are reranked by {rest}" if rest else "no reranking")
     elif name == "show":
         _show_whole(_hit_at(line, last))
@@ -280,14 +290,6 @@ def _number(line: str, text: str, most: int | None) -> int:
         return int(text)
     expected = f"from 1 to {most}" if most else "from 1 on, as in :k 20"
     raise SearchAppError(f"{line} is not understood; give a whole number {expected}")
-
-
-def _passing(index: Index, expression: str) -> int:
-    """How many documents pass a filter. Raises SearchAppError for one that is not understood or names no key."""
-    from searchapp.index import Filter
-
-    allowed = index.vectors.allowed(Filter(expression))
-    return index.vectors.manifest.documents if allowed is None else int(allowed.sum())
 
 
 def _hit_at(line: str, last: Result | None) -> Hit:

@@ -1,4 +1,4 @@
-"""Which index a search means: the first argument, or the only one under ``indexes/``."""
+"""Which index a search means: the first argument, also a server's address, or the only one under ``indexes/``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ URL = re.compile(r"(?i)https?://")
 LISTED = 10
 
 
-def index_and_queries(words: Sequence[str]) -> tuple[Path, list[str], bool]:
+def index_and_queries(words: Sequence[str]) -> tuple[Path | str, list[str], bool]:
     """The index, the queries, and whether the index was named.
 
-    The first word is the index where it is a folder that exists, and a query otherwise. Raises SearchAppError where
+    The first word is the index where it is a folder that exists or an address (which stays text), and a query
+    otherwise. Raises SearchAppError where
     that leaves no index or several, and for a first word with a slash: it was meant as a path, or can be read as one.
     """
     if words:
         first = words[0]
         if URL.match(first):
-            raise SearchAppError(f"{first} is an address, and servers cannot be searched yet; give an index directory")
+            return first, list(words[1:]), True
         if first.strip() and "\0" not in first and Path(first).is_dir():
             return Path(first), list(words[1:]), True
         if "/" in first:

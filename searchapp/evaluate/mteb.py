@@ -17,6 +17,7 @@ from typing import Any, Unpack, cast
 
 import numpy as np
 
+from searchapp.client import Client
 from searchapp.corpus import passage_of
 from searchapp.encoder import Encoder
 from searchapp.encoder.options import LoadOptions, refuse_unknown
@@ -100,22 +101,28 @@ def _encoder(model: str | Encoder, options: LoadOptions, known: Iterable[str], w
 class MtebEncoder:
     """Our encoder for mteb.
 
-    ``model_name`` is a model as ``Encoder.load`` takes it, or an encoder; ``instructions`` as in ``instruction_for``;
-    ``options`` go to ``Encoder.load``.
+    ``model_name`` is a model as ``Encoder.load`` takes it, an encoder, or a server (``searchapp.client.connect``) that
+    embeds in its place; ``instructions`` as in ``instruction_for``; ``options`` go to ``Encoder.load``.
     """
 
     def __init__(
         self,
-        model_name: str | Encoder,
+        model_name: str | Encoder | Client,
         revision: str | None = None,
         *,
         instructions: Mapping[str, str] | None = None,
         **options: Unpack[LoadOptions],
     ) -> None:
-        self.encoder = _encoder(model_name, options, LoadOptions.__annotations__, "MtebEncoder")
+        self.encoder: Encoder | Client
+        if isinstance(model_name, Client):
+            refuse_unknown(options, (), "MtebEncoder of a server")
+            self.encoder, name = model_name, model_name.model
+        else:
+            self.encoder = _encoder(model_name, options, LoadOptions.__annotations__, "MtebEncoder")
+            name = self.encoder.checkpoint.name
         self._instructions = instructions
         revision = revision or self.encoder.fingerprint["sha256"][:12]
-        self._meta = _meta(self.encoder.checkpoint.name, revision, self.encoder.dim)
+        self._meta = _meta(name, revision, self.encoder.dim)
 
     @property
     def mteb_model_meta(self) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from searchapp.corpus import Document
 from searchapp.errors import EvaluationError
 from searchapp.evaluate.collection import UNKNOWN_LIMIT, Collection, Qrels
 from searchapp.index import VectorIndex
@@ -47,18 +49,31 @@ class Corpus:
 
     def sentences(self) -> list[str]:
         """What a reader of the figures has to know, one sentence each; nothing where nothing is out of the ordinary."""
-        said = []
-        if self.unknown:
-            said.append(f"{self.unknown} of {self.judged:,} judged documents are not in the index and cannot be found")
-        if self.selves:
-            said.append(f"{len(self.selves)} queries are documents themselves; their own document is left out")
-        if kept := self.same_id - len(self.selves):
-            which = " of another text, or judged relevant" if self.self_rule == "auto" else ""
-            said.append(f"{kept} queries share their id with a document{which}: it is kept")
+        said = sentences(self.unknown, self.judged, self.same_id, len(self.selves), self.self_rule)
         if self.repeated:
             what = "count as one" if self.duplicate_rule == "collapse" else "count as documents of their own"
             said.append(f"{self.repeated:,} documents repeat the text of another and {what}")
         return said
+
+
+def sentences(unknown: int, judged: int, same_id: int, dropped: int, self_rule: str) -> list[str]:
+    """What there is to say of judged documents that are not there, and of queries that are documents."""
+    said = []
+    if unknown:
+        said.append(f"{unknown} of {judged:,} judged documents are not in the index and cannot be found")
+    if dropped:
+        said.append(f"{dropped} queries are documents themselves; their own document is left out")
+    if kept := same_id - dropped:
+        which = " of another text, or judged relevant" if self_rule == "auto" else ""
+        said.append(f"{kept} queries share their id with a document{which}: it is kept")
+    return said
+
+
+def check_rules(self_rule: str, duplicate_rule: str) -> None:
+    """Raise EvaluationError for a rule that is unknown."""
+    for option, rule, rules in (("self", self_rule, SELF_RULES), ("duplicate", duplicate_rule, DUPLICATE_RULES)):
+        if rule not in rules:
+            raise EvaluationError(f"the rule for {option} documents is {rule!r}, expected one of {', '.join(rules)}")
 
 
 def examine(
@@ -74,21 +89,24 @@ def examine(
 
     Raises EvaluationError where a rule is unknown, or more than 5 % of the judged documents are not in the index.
     """
-    for option, rule, rules in (("self", self_rule, SELF_RULES), ("duplicate", duplicate_rule, DUPLICATE_RULES)):
-        if rule not in rules:
-            raise EvaluationError(f"the rule for {option} documents is {rule!r}, expected one of {', '.join(rules)}")
+    check_rules(self_rule, duplicate_rule)
     ids = ids_of(index)
     judged = {document for judgements in collection.qrels.values() for document in judgements}
     asked = {query.id: query.text for query in collection.queries}
     row_of = {name: row for row, name in enumerate(ids.tolist()) if name in judged or name in asked}
-    unknown = len(judged - row_of.keys())
-    _check_known(collection, index, judged, row_of, unknown)
+    unknown = sorted(judged - row_of.keys())
+    check_judged(collection, index.snapshot.root, judged, unknown)
     same = {query: row_of[query] for query in asked if query in row_of}
-    dropped = {query for query, row in same.items() if _is_self(collection, index, query, row, asked[query], self_rule)}
+    dropped = {
+        query
+        for query, row in same.items()
+        if is_self(collection, partial(index.rows.read, row), query, asked[query], self_rule)
+    }
     group, repeated = _groups(index)
     return Corpus(
-        ids, row_of, len(same), frozenset(dropped), group, repeated, unknown, len(judged), self_rule, duplicate_rule
-    )
+        ids, row_of, len(same), frozenset(dropped), group, repeated, len(unknown), len(judged), self_rule,
+        duplicate_rule,
+    )  # fmt: skip
 
 
 def ids_of(index: VectorIndex) -> np.ndarray:
@@ -101,31 +119,29 @@ def present(ids: np.ndarray) -> np.ndarray:
     return np.array([name is not None for name in ids.tolist()], dtype=bool)
 
 
-def _check_known(
-    collection: Collection, index: VectorIndex, judged: set[str], row_of: Mapping[str, int], unknown: int
-) -> None:
-    if unknown == len(judged):
+def check_judged(collection: Collection, place: object, judged: Sized, unknown: Sequence[str]) -> None:
+    """Raise EvaluationError where too many judged documents are not in the index at ``place``."""
+    if len(unknown) == len(judged):
         raise EvaluationError(
-            f"{index.snapshot.root} holds none of the {len(judged):,} documents judged in {collection.path}; "
+            f"{place} holds none of the {len(judged):,} documents judged in {collection.path}; "
             "evaluate the index of that collection"
         )
-    if unknown > UNKNOWN_LIMIT * len(judged):
-        example = min(judged - row_of.keys())
+    if len(unknown) > UNKNOWN_LIMIT * len(judged):
         raise EvaluationError(
-            f"{collection.path}: {unknown:,} of {len(judged):,} judged documents (such as {example!r}) are not in the "
-            f"index, expected at most {UNKNOWN_LIMIT:.0%}; check that qrels and corpus belong together"
+            f"{collection.path}: {len(unknown):,} of {len(judged):,} judged documents (such as {unknown[0]!r}) are not "
+            f"in the index, expected at most {UNKNOWN_LIMIT:.0%}; check that qrels and corpus belong together"
         )
 
 
-def _is_self(collection: Collection, index: VectorIndex, query: str, row: int, text: str, rule: str) -> bool:
-    """Whether the document in ``row``, which has the query's id, is left out of its ranking."""
+def is_self(collection: Collection, read: Callable[[], Document], query: str, text: str, rule: str) -> bool:
+    """Whether the document that has a query's id, which ``read`` gives, is left out of the query's ranking."""
     if rule != "auto":
         return rule == "drop"
     if re.sub(r"[^a-z0-9]", "", collection.name.lower()) in DROPPING:
         return True
     if collection.qrels[query].get(query, 0) > 0:
         return False
-    document = index.rows.read(row)
+    document = read()
     same = " ".join(text.split())
     return same in (" ".join(document.text.split()), " ".join(f"{document.title} {document.text}".split()))
 

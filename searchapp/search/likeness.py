@@ -19,13 +19,21 @@ NAMED = 3  # ids that a refusal names
 COMPARED = 20_000  # ids that are compared letter by letter with one that is unknown
 
 
-def find_row(index: VectorIndex, identifier: str) -> int:
-    """The row of the document with an id. Raises SearchAppError, which names ids like it, where there is none."""
+def known_row(index: VectorIndex, identifier: str) -> int | None:
+    """The row of the document with an id; None where there is none."""
     if find_surrogate(identifier) is None:
         rows = np.flatnonzero(index.snapshot.hashes()[ID] == np.uint64(digest(identifier)))
         for row in rows.tolist():
             if (index.alive is None or index.alive[row]) and index.rows.read(row).id == identifier:
                 return int(row)
+    return None
+
+
+def find_row(index: VectorIndex, identifier: str) -> int:
+    """The row of the document with an id. Raises SearchAppError, which names ids like it, where there is none."""
+    row = known_row(index, identifier)
+    if row is not None:
+        return row
     near = near_ids(index, identifier)
     there = f"near it: {', '.join(near)}" if near else "`searchapp search … --json` prints the ids of hits"
     raise SearchAppError(f"no document of {index.snapshot.root} has the id {identifier!r}; {there}")

@@ -17,18 +17,24 @@ def chosen(index: VectorIndex, mode: str = "auto", hybrid: bool | Fusion | None 
     tuned to, else the default. Raises SearchAppError for a mode that is unknown or contradicts ``hybrid``, and
     IndexStoreError where the index has no words and the mode needs them.
     """
-    require_known(mode)
-    if hybrid is not None:
-        wanted = "dense" if hybrid is False else "hybrid"
-        if mode not in ("auto", wanted):
-            raise SearchAppError(f"mode {mode!r} and hybrid={hybrid!r} contradict each other; give one of them")
-        mode = wanted
+    mode = wanted(mode, hybrid)
     if mode == "auto":
         mode = "hybrid" if index.manifest.lexical is not None else "dense"
     if mode == "dense":
         return mode, None
     lexical = index.lexical  # an index without words is refused here, before a model is loaded
     return mode, hybrid if isinstance(hybrid, Fusion) else stored_fusion(lexical.part) or DEFAULT
+
+
+def wanted(mode: str, hybrid: bool | Fusion | None) -> str:
+    """The mode that the two ways to say it ask for. Raises SearchAppError where they contradict each other."""
+    require_known(mode)
+    if hybrid is None:
+        return mode
+    meant = "dense" if hybrid is False else "hybrid"
+    if mode not in ("auto", meant):
+        raise SearchAppError(f"mode {mode!r} and hybrid={hybrid!r} contradict each other; give one of them")
+    return meant
 
 
 def require_known(mode: str) -> None:

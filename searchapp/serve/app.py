@@ -21,6 +21,7 @@ from searchapp.serve.server import Server
 
 log = logging.getLogger(__name__)
 
+LOOK = 0.05  # seconds after which it is looked whether the client is still there
 Handler = Callable[[Server, Exchange, Any], Awaitable[Answer]]
 
 
@@ -47,8 +48,12 @@ class App:
 
     def __init__(self, server: Server, routes: Sequence[Route]) -> None:
         self.server = server
-        endpoints = [StarletteRoute(route.path, _Endpoint(server, route), methods=[route.method]) for route in routes]
-        self._router = Router(endpoints, redirect_slashes=False)
+        endpoints = {route: _Endpoint(server, route) for route in routes}
+        self._exact = {(route.method, route.path): endpoints[route] for route in routes if "{" not in route.path}
+        self._router = Router(
+            [StarletteRoute(route.path, endpoints[route], methods=[route.method]) for route in routes],
+            redirect_slashes=False,
+        )
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -71,6 +76,8 @@ class App:
             self.server.door.check(scope)
             if scope["method"] == "OPTIONS":
                 await self._preflight(exchange, counting)
+            elif (endpoint := self._exact.get((scope["method"], scope["path"]))) is not None:
+                await endpoint(scope, receive, counting)
             else:
                 await self._router(scope, receive, counting)
         except ProblemError as problem:
@@ -82,8 +89,7 @@ class App:
             await self.answer(exchange, problem_answer(refusal), counting)
         finally:
             route = scope["route"] or "none"
-            self.server.metrics.requests.labels(route, str(status)).inc()
-            self.server.metrics.seconds.labels(route).observe(time.perf_counter() - exchange.began)
+            self.server.metrics.answered(route, status, time.perf_counter() - exchange.began)
 
     async def answer(self, exchange: Exchange, answer: Answer, send: Send) -> None:
         """Send an answer."""
@@ -112,7 +118,7 @@ class _Endpoint:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         scope["route"] = self._route.path
         exchange: Exchange = scope["exchange"]
-        exchange.parameters = dict(scope["path_params"])
+        exchange.parameters = dict(scope.get("path_params") or {})
         answer = await self._answered(exchange)
         if answer is not None:
             await scope["app"].answer(exchange, answer, send)
@@ -147,22 +153,59 @@ class _Endpoint:
             return await route.handler(self._server, exchange, body)
         if not self._server.loaded.is_set():
             self._server.prove()
-        work = asyncio.ensure_future(route.handler(self._server, exchange, body))
-        gone = asyncio.ensure_future(exchange.gone()) if body is not None else None
+        watch = _Watch(exchange, seconds, leaves=body is not None)
         try:
-            await asyncio.wait(
-                [work, *([gone] if gone is not None else [])], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if work.done():
-                return work.result()
-            exchange.ticket.cancelled = True
-            if gone is not None and gone.done():
-                raise ProblemError(499, "the client has left")
-            raise ProblemError(504, "the deadline passed before the request was done; ask for less, or later")
+            return await route.handler(self._server, exchange, body)
+        except asyncio.CancelledError:
+            if watch.problem is None:
+                raise
+            watch.task.uncancel()
+            raise watch.problem from None
         finally:
-            for task in (work, gone):
-                if task is not None and not task.done():
-                    task.cancel()
+            watch.end()
+
+
+class _Watch:
+    """Cancels the task that it is made in when its deadline passes, or its client leaves; ``problem`` says which.
+
+    Most requests are done before it is worth a task to look for the client.
+    """
+
+    def __init__(self, exchange: Exchange, seconds: float, *, leaves: bool) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a request is answered in a task
+        self.task = task
+        self.problem: ProblemError | None = None
+        self._exchange = exchange
+        self._loop = asyncio.get_running_loop()
+        self._gone: asyncio.Future[None] | None = None
+        self._late = self._loop.call_later(seconds, self._pass)
+        self._look = self._loop.call_later(LOOK, self._begin) if leaves else None
+
+    def end(self) -> None:
+        """Watch no more."""
+        self._late.cancel()
+        if self._look is not None:
+            self._look.cancel()
+        if self._gone is not None:
+            self._gone.cancel()
+
+    def _pass(self) -> None:
+        self._stop(ProblemError(504, "the deadline passed before the request was done; ask for less, or later"))
+
+    def _begin(self) -> None:
+        self._gone = asyncio.ensure_future(self._exchange.gone())
+        self._gone.add_done_callback(self._left)
+
+    def _left(self, gone: asyncio.Future[None]) -> None:
+        if not gone.cancelled() and gone.exception() is None:
+            self._stop(ProblemError(499, "the client has left"))
+
+    def _stop(self, problem: ProblemError) -> None:
+        if self.problem is None:
+            self.problem = problem
+            self._exchange.ticket.cancelled = True
+            self.task.cancel()
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

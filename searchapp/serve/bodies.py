@@ -196,7 +196,12 @@ class FieldBody(Struct, omit_defaults=True):
 
 
 class IndexAnswer(Struct):
-    """What an index is, in words and numbers. ``failure`` says why its newest state is not the one that answers."""
+    """What an index is, in words and numbers. ``failure`` says why its newest state is not the one that answers.
+
+    ``words`` has the stemmer, stop words and version of the analysis of BM25, and ``fusion`` what the index was tuned
+    to; both null where there is none. ``one_file``: all documents are passages of one file. ``reduced`` are the
+    dimensions that a reduction left, and the share of the variance in them.
+    """
 
     name: str
     indexes: list[str]
@@ -218,6 +223,13 @@ class IndexAnswer(Struct):
     collections: list[str]
     failure: str | None
     notices: list[str]
+    words: dict[str, Any] | None = None
+    fusion: dict[str, Any] | None = None
+    one_file: bool = False
+    fingerprint: str = ""
+    adapters: list[str] = []
+    reduced: tuple[int, float] | None = None
+    rejected: int = 0
 
 
 class EmbeddingsRequest(Struct):

@@ -122,6 +122,8 @@ class Door:
 
     def cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """What an answer to a page of a named origin says, so that the browser hands it over."""
+        if not self.origins:
+            return []
         origin = _headers(scope).get("origin")
         if origin is None or origin not in self.origins:
             return []

@@ -15,6 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.requests = self._counter("requests", "Answers by route and status.", "route", "code")
         self.seconds = self._histogram("request_seconds", "From the request's head to the answer's last byte.", "route")
         self.queue = self._histogram("queue_seconds", "Waiting for the model.", "lane")
@@ -33,6 +34,15 @@ class Metrics:
         self.generation = self._gauge("generation", "The state of an index that answers.", "index")
         self.documents = self._gauge("documents", "Documents of that state.", "index")
         self.built = Info("searchapp_build", "What runs.", registry=self.registry)
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """One request was answered. The counters of a route and status are looked up once."""
+        key = route, status
+        if key not in self._answered:
+            self._answered[key] = self.requests.labels(route, str(status)), self.seconds.labels(route)
+        count, spent = self._answered[key]
+        count.inc()
+        spent.observe(seconds)
 
     def batch(self, seconds: float, texts: int, tokens: int, cut: int) -> None:
         """One batch went through the model."""

@@ -20,6 +20,26 @@ from searchapp.serve.problem import ProblemError
 CHECK = 1.0  # seconds between looks at a slow reader
 
 
+class _OneWrite:
+    """A transport that holds the head of an answer until its body comes, so that one system call sends both."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Write; hold a head that says how long its body is."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and b"\r\ncontent-length: " in data:
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """``limits`` is set by ``bounded_protocol``."""
 
@@ -75,7 +95,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._stop_head()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before and self.scope["method"] != "HEAD":  # whose answer has no body
+            self.cycle.transport = _OneWrite(self.transport)  # type: ignore[assignment]
 
     def pause_writing(self) -> None:
         """The client does not read as fast as it is written to."""

@@ -34,6 +34,7 @@ def test_else_it_is_a_query_for_the_only_index(here: Path) -> None:
     (here / "indexes/empty").mkdir()
     assert index_and_queries(["words", "more"]) == (Path("indexes/one"), ["words", "more"], False)
     assert index_and_queries([]) == (Path("indexes/one"), [], False)
+    assert index_and_queries(["HTTPS://host/x", "q"]) == ("HTTPS://host/x", ["q"], True)
     assert index_and_queries([" "]) == (Path("indexes/one"), [" "], False)
 
 
@@ -42,8 +43,6 @@ def test_else_it_is_a_query_for_the_only_index(here: Path) -> None:
     [
         (["no/such"], "no/such does not exist"),
         (["tcp/ip handshake"], "a query with a slash goes after the index"),
-        (["http://localhost:8000", "q"], "servers cannot be searched yet"),
-        (["HTTPS://host/x", "q"], "servers cannot be searched yet"),
         (["words"], "indexes/ holds 2 indexes: indexes/one, indexes/two"),
         ([], "indexes/ holds 2 indexes: indexes/one, indexes/two"),
     ],

@@ -190,3 +190,23 @@ def test_a_keyword_that_is_none_of_theirs_is_named(tiny_encoder: Encoder) -> Non
     with pytest.raises(TypeError, match="MtebEncoder has no keyword 'factory'"):
         MtebEncoder(tiny_encoder, factory="Flat")
     assert MtebIndex(tiny_encoder, device=None, pca=4)._pca == 4  # mteb itself gives device=None
+
+
+def test_a_server_embeds_as_its_model_does(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    from searchapp.client import connect
+    from searchapp.index import build
+    from tests.serve.running import serving
+
+    (tmp_path / "d.jsonl").write_text(json.dumps({"_id": "d", "text": "bees"}))
+    build([str(tmp_path / "d.jsonl")], tmp_path / "ix", tiny_encoder)
+    texts = [{"text": WORDS[:5]}, {"text": ["bees make honey", "é"]}]
+    with serving({"ix": tmp_path / "ix"}) as server:
+        models = [MtebEncoder(connect(server.url)), MtebEncoder(tiny_encoder)]
+        served, local = (model.mteb_model_meta for model in models)
+        assert (served.name, served.revision, served.embed_dim) == (local.name, local.revision, local.embed_dim)
+        for kind in ("query", "document", None):
+            given = {"task_metadata": metadata("SciFact", "Retrieval"), "hf_split": "test", "hf_subset": "default"}
+            vectors = [model.encode(texts, prompt_type=kind, **given) for model in models]
+            assert np.abs(vectors[0] - vectors[1]).max() < 1e-6
+        with pytest.raises(TypeError, match="no keyword 'pooling'"):
+            MtebEncoder(connect(server.url), pooling="mean")

@@ -22,7 +22,9 @@ from searchapp.cli.evaluate.options import (
 from searchapp.cli.option_fields import option
 from searchapp.cli.options import EncoderOptions
 from searchapp.cli.search_options import FusionOptions, RerankOptions
+from searchapp.cli.served import ServedIndex, mode_of, open_searchable
 from searchapp.cli.signatures import command, options_from
+from searchapp.cli.which import URL
 from searchapp.cli.wording import CANDIDATES, EVALUATION, FACTORY, INDEX, MODEL, OUTPUT, SEARCH
 from searchapp.errors import SearchAppError
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from searchapp.encoder import Encoder
     from searchapp.evaluate import Collection
     from searchapp.evaluate.retrieval import IndexConfig, Request, Result
-    from searchapp.index import VectorIndex
     from searchapp.search import Index
 
 THREE = ("hybrid", "dense", "bm25")  # ways to search, that of a plain search first
@@ -51,7 +52,12 @@ class RetrievalOptions:
         flags=("--model", "-m"),
     )
     encoder: EncoderOptions = EncoderOptions()
-    index: Path | None = option(None, "Evaluate this index instead of building one.", INDEX)
+    index: str | None = option(
+        None, "Evaluate this index, or that of a server's address, instead of building one.", INDEX
+    )
+    token_file: Path | None = option(
+        None, "A file with the token that a server asks for; else SEARCHAPP_TOKEN of the environment.", INDEX
+    )
     pca: tuple[int, ...] = option((), "Dimensions to reduce to; repeat it to compare several. 0: none.", INDEX)
     factory: tuple[str, ...] = option((), f"{FACTORY}; repeat it for several.", INDEX, default="auto")
     dims: str | None = option(
@@ -79,17 +85,18 @@ class RetrievalOptions:
         dims: Sequence[int | None] = self.pca or [None]  # None: as the rule has it
         return [IndexConfig(dim, kind, self.candidates) for dim in dims for kind in self.factory or ["auto"]]
 
-    def request(self, metrics: tuple[str, ...], index: VectorIndex | None) -> Request:
+    def request(self, metrics: tuple[str, ...], index: Index | ServedIndex | None) -> Request:
         """What is wanted of every setting. Raises SearchAppError."""
         from searchapp.evaluate.retrieval import Request
 
-        mode, fusion = replace(self.fusing, hybrid=self.words).chosen(index)
+        fusing = replace(self.fusing, hybrid=self.words)
+        mode, fusion = mode_of(index, fusing) if index is not None else fusing.chosen(None)
         return Request(
             metrics,
             self.encoder.query_instruction,
             self.depth,
             fusion,
-            self.reranking.load(self.encoder.device),
+            None if isinstance(index, ServedIndex) else self.reranking.load(self.encoder.device),
             self.reranking.rerank_depth,
             self.self_documents,
             self.duplicates,
@@ -97,8 +104,12 @@ class RetrievalOptions:
         )
 
     def dimensions(self, dims: str) -> DimensionsOptions:
-        """Those of them that measuring dimensions takes."""
+        """Those of them that measuring dimensions takes. Raises SearchAppError for a server, which gives no vectors."""
         own = {item.name: getattr(self, item.name) for item in fields(DimensionsOptions) if item.name != "dims"}
+        if isinstance(own["index"], str):
+            if URL.match(own["index"]):
+                raise SearchAppError("--dims needs the vectors of an index, which a server does not give; leave it out")
+            own["index"] = Path(own["index"])
         return DimensionsOptions(dims, **own)
 
 
@@ -126,7 +137,6 @@ def retrieval(
     """Search test collections and score the results, with 95 % bootstrap intervals over the queries."""
     from searchapp.evaluate import load_collection
     from searchapp.evaluate.retrieval import check_run_ids
-    from searchapp.search import Index
 
     if asked.index is not None:
         _refuse_settled(context, datasets)
@@ -143,11 +153,16 @@ def retrieval(
         raise SearchAppError("--plot draws what --dims measures; add --dims 32,64,128, or give --report instead")
     metrics = check_metrics(asked.metric)
     output.check()
-    opened = Index.open(asked.index, device=asked.encoder.device) if asked.index is not None else None
+    opened = None
+    if asked.index is not None:
+        place = asked.index if URL.match(asked.index) else Path(asked.index)
+        opened = open_searchable(place, asked.encoder.device, asked.token_file)
+    elif asked.token_file is not None:
+        raise SearchAppError("--token-file is for a server; give its address by --index, or leave it out")
     if output.run is not None:
         for collection in collections:
-            check_run_ids(collection, opened.vectors if opened else None)
-    request = asked.request(metrics, opened.vectors if opened else None)
+            check_run_ids(collection, None if isinstance(opened, ServedIndex) or opened is None else opened.vectors)
+    request = asked.request(metrics, opened)
     results = _of_index(collections[0], opened, asked, request) if opened else _of_models(collections, asked, request)
     if not asked.words:
         results = _default_first(results)
@@ -158,7 +173,14 @@ def retrieval(
         _show(results)
 
 
-def _of_index(collection: Collection, opened: Index, asked: RetrievalOptions, request: Request) -> list[Result]:
+def _of_index(
+    collection: Collection, opened: Index | ServedIndex, asked: RetrievalOptions, request: Request
+) -> list[Result]:
+    if isinstance(opened, ServedIndex):
+        from searchapp.evaluate.served import evaluate_served
+
+        name = opened.reranker(asked.reranking)
+        return evaluate_served(collection, opened.client, request, candidates=asked.candidates, reranker=name)
     from searchapp.evaluate.retrieval import evaluate_index
 
     opened.encoder.keep(asked.encoder.cache)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from searchapp.search.likeness import like
+from searchapp.search.likeness import known_row, like
 from searchapp.serve.app import Route
 from searchapp.serve.bodies import DocumentBody, DocumentsAnswer, DocumentsRequest, SimilarAnswer
 from searchapp.serve.exchange import Answer, Exchange, json_answer
@@ -14,7 +14,11 @@ from searchapp.serve.server import Server
 
 def read(state: State, identifier: str) -> DocumentBody:
     """A stored document. Raises ProblemError for an id that there is not."""
-    document = state.index.rows.read(state.row(identifier))
+    return _body(state, state.row(identifier))
+
+
+def _body(state: State, row: int) -> DocumentBody:
+    document = state.index.rows.read(row)
     return DocumentBody(document.id, document.title, document.text, dict(document.metadata))
 
 
@@ -51,10 +55,11 @@ async def several(server: Server, exchange: Exchange, asked: DocumentsRequest) -
     def answer() -> Answer:
         found, unknown = [], []
         for identifier in asked.ids:
-            try:
-                found.append(read(state, identifier))
-            except ProblemError:
+            row = known_row(state.index, identifier)  # ids like it are not looked for: there may be many
+            if row is None:
                 unknown.append(identifier)
+            else:
+                found.append(_body(state, row))
         return json_answer(DocumentsAnswer(found, unknown, state.number))
 
     done: Answer = await server.searching.aside(answer)

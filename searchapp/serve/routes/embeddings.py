@@ -121,6 +121,9 @@ def _model(name: str, encoder: Encoder) -> dict[str, Any]:
         "dimensions": encoder.dim,
         "max_tokens": encoder.document_reach,
         "fingerprint": encoder.fingerprint["sha256"],
+        "query_instruction": encoder.settings.query_instruction,
+        "document_instruction": encoder.settings.document_instruction,
+        "published": encoder.prompts.names[0] if encoder.prompts is not None else None,
     }
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from functools import cache
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from searchapp.index.columns import Columns
 from searchapp.search import MODES
+from searchapp.search.groups import is_one_file
 from searchapp.serve.app import Route
 from searchapp.serve.bodies import FieldBody, IndexAnswer
 from searchapp.serve.exchange import Answer, Exchange, json_answer
@@ -46,9 +48,9 @@ async def describe_index(server: Server, exchange: Exchange, body: None) -> Answ
     served = server.index(exchange.query("index"))
     state = served.state
     exchange.generation = state.number
-    fields = await server.searching.aside(lambda: fields_of(state), slow=True)
+    fields, one_file = await server.searching.aside(lambda: (fields_of(state), is_one_file_of(state)), slow=True)
     manifest = state.index.manifest
-    ann = manifest.ann
+    ann, words, reduction = manifest.ann, manifest.lexical, manifest.reduction
     encoder = state.encoder
     answer = IndexAnswer(
         name=state.name,
@@ -71,8 +73,25 @@ async def describe_index(server: Server, exchange: Exchange, body: None) -> Answ
         collections=list(server.setup.collections),
         failure=served.failure,
         notices=[notice.replace(str(state.index.snapshot.root), state.name) for notice in state.index.snapshot.notices],
+        words=None
+        if words is None
+        else {"stemmer": words.stemmer, "stop_words": words.stop_words, "version": words.analysis},
+        fusion=None if words is None else words.fusion,
+        one_file=one_file,
+        fingerprint=manifest.encoder["fingerprint"]["sha256"],
+        adapters=[Path(name).name for name in manifest.encoder["reference"]["adapters"]],
+        reduced=None if reduction is None else (reduction.dim, reduction.explained_variance),
+        rejected=manifest.rejected,
     )
     return json_answer(answer)
+
+
+def is_one_file_of(state: State) -> bool:
+    """Whether all documents are passages of one file. Looked at once a state."""
+    kept = state.__dict__.get("_one_file")
+    if kept is None:
+        kept = state.__dict__["_one_file"] = is_one_file(state.index)
+    return bool(kept)
 
 
 def fields_of(state: State) -> list[FieldBody]:
