@@ -63,6 +63,7 @@ COMMANDS = {
         "them.",
     ),
     "serve": Entry("searchapp.cli.serve", "serve", "Search, embed and rerank over HTTP, with a page to search on."),
+    "mcp": Entry("searchapp.cli.mcp", "mcp", "Let an assistant search and read indexes, over MCP."),
     "export": Entry(
         "searchapp.cli.export",
         "export",

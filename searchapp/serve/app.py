@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -42,11 +42,21 @@ class Route:
     cheap: bool = False
 
 
+class Mount(Protocol):
+    """What answers everything at a path by itself, after the door."""
+
+    path: str
+
+    async def __call__(self, server: Server, exchange: Exchange, send: Send) -> None:
+        """Answer a request. Raises ProblemError."""
+
+
 class App:
     """Callable as ASGI applications are."""
 
-    def __init__(self, server: Server, routes: Sequence[Route]) -> None:
+    def __init__(self, server: Server, routes: Sequence[Route], mounts: Sequence[Mount] = ()) -> None:
         self.server = server
+        self._mounts = {mount.path: mount for mount in mounts}
         endpoints = [StarletteRoute(route.path, _Endpoint(server, route), methods=[route.method]) for route in routes]
         self._router = Router(endpoints, redirect_slashes=False)
 
@@ -71,6 +81,9 @@ class App:
             self.server.door.check(scope)
             if scope["method"] == "OPTIONS":
                 await self._preflight(exchange, counting)
+            elif (mount := self._mounts.get(scope["path"])) is not None:
+                scope["route"] = mount.path
+                await mount(self.server, exchange, counting)
             else:
                 await self._router(scope, receive, counting)
         except ProblemError as problem:

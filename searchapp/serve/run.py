@@ -9,14 +9,15 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from searchapp.errors import SearchAppError, reason_of
-from searchapp.serve.app import App
+from searchapp.serve.app import App, Mount
 from searchapp.serve.door import Door
 from searchapp.serve.protocol import bounded_protocol
 from searchapp.serve.routes import ROUTES
@@ -77,19 +78,33 @@ class _Uvicorn(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(setup: Setup, door: Door, listener: socket.socket, *, said: Callable[[str], None] | None = None) -> None:
+def serve(
+    setup: Setup, door: Door, listener: socket.socket, *, said: Callable[[str], None] | None = None,
+    mounts: Sequence[Callable[[], AbstractAsyncContextManager[Mount]]] = (),
+) -> None:  # fmt: skip
     """Answer requests until a signal ends it; requests under way have ``DRAIN`` seconds then.
 
-    ``said`` hears what a person wants to know: that the models are loaded. Raises SearchAppError where an index or a
-    model cannot be loaded.
+    ``said`` hears what a person wants to know: that the models are loaded. ``mounts`` are entered in the event loop and
+    answer beside the routes. Raises SearchAppError where an index or a model cannot be loaded.
     """
-    asyncio.run(_serve(setup, door, listener, said or (lambda _: None)))
+    asyncio.run(_mounted(setup, door, listener, said or (lambda _: None), mounts))
 
 
-async def _serve(setup: Setup, door: Door, listener: socket.socket, said: Callable[[str], None]) -> None:
+async def _mounted(
+    setup: Setup, door: Door, listener: socket.socket, said: Callable[[str], None],
+    mounts: Sequence[Callable[[], AbstractAsyncContextManager[Mount]]],
+) -> None:  # fmt: skip
+    async with AsyncExitStack() as stack:
+        entered = [await stack.enter_async_context(mount()) for mount in mounts]
+        await _serve(setup, door, listener, said, entered)
+
+
+async def _serve(
+    setup: Setup, door: Door, listener: socket.socket, said: Callable[[str], None], mounts: Sequence[Mount]
+) -> None:
     server = Server(setup, door)
     config = uvicorn.Config(
-        App(server, ROUTES),
+        App(server, ROUTES, mounts),
         http=bounded_protocol(setup.limits),
         loop="none",
         ws="none",
