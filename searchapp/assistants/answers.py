@@ -62,7 +62,9 @@ def similar(call: Call) -> Payload:
     limit = call.values["limit"]
     found = like(state.index, document.id, limit + 1)
     hits = found.hits[:limit]
-    notes = call.notes + _notes(call.library, state, hits, None, 0)
+    notes = call.notes + _failure(call.library, state)
+    if not hits:
+        notes.append("There is no other document.")
     results = _page(_result(call, state, hit, Snippet(0, len(hit.text))) for hit in hits)
     more = len(found.hits) > len(results)
     return _noted(notes, {"results": results, "more": more, "mode": "dense", "generation": state.number})
@@ -249,16 +251,26 @@ def _standing(document: Document) -> tuple[int, int]:
 
 def _notes(library: Library, state: State, hits: Sequence[Hit], filter: str | None, offset: int) -> list[str]:
     """What is to be said of hits beside themselves."""
-    cosines = [
-        place.score for hit in hits for name, place in hit.places.items() if name in ("exact", "rescored", "compressed")
-    ]
     notes = _failure(library, state)
     if not hits:
         passing = f" among those that pass the filter {one_line(filter, TITLE)}" if filter else ""
         notes.append("There are no more results." if offset else f"Nothing was found{passing}.")
-    elif cosines and (limit := _chance(state)) is not None and max(cosines) < limit:
-        notes.append("Nothing close to the query was found: these are no closer than any two documents.")
+    elif _is_far(state, hits):
+        notes.append(
+            "Nothing close to the query was found: these have none of its words, and are no closer to it than random "
+            "documents are to each other."
+        )
     return notes
+
+
+def _is_far(state: State, hits: Sequence[Hit]) -> bool:
+    """Whether no hit has a word of the query, nor a cosine that pairs of random documents seldom have."""
+    places = [(name, place.score) for hit in hits for name, place in hit.places.items()]
+    cosines = [score for name, score in places if name in ("exact", "rescored", "compressed")]
+    if not cosines or any(name == "bm25" and score > 0 for name, score in places):
+        return False
+    chance = _chance(state)
+    return chance is not None and max(cosines) < chance
 
 
 def _failure(library: Library, state: State) -> list[str]:

@@ -76,18 +76,17 @@ TOOLS = {
         Tool(
             "search",
             "Search documents",
-            "Find passages by meaning and by words, best first. An id goes to fetch or similar; more: ask again with "
-            "an offset.",
+            "Passages by meaning and words, best first. ids go to fetch and similar; more: use offset.",
             (QUERY, INDEX, LIMIT, Number("offset", "Results to skip.", 0, 0, 100), FILTER),
             RESULTS,
         ),
         Tool(
             "fetch",
             "Read a document",
-            "The text of a document by its id. next: where to start for the rest.",
+            "A document by its id. next: start there for the rest.",
             (
                 ID,
-                Number("context", "Passages of the same file before and after.", 0, 0, 5),
+                Number("context", "Neighbouring passages of its file to add.", 0, 0, 5),
                 Number("start", "Character to start at.", 0, 0, 1 << 31, ("offset",)),
                 Number("max_chars", "", 8_000, 100, 50_000, ("max_characters", "max_length", "limit")),
             ),
@@ -112,7 +111,7 @@ TOOLS = {
         Tool(
             "describe",
             "What is indexed",
-            "How many documents there are, and the fields that a filter can name.",
+            "Size, age, and the fields that a filter can name.",
             (INDEX,),
             {
                 "type": "object",
