@@ -13,7 +13,7 @@ import numpy as np
 from searchapp.assistants.fault import ToolError
 from searchapp.assistants.library import Call, Library, Payload
 from searchapp.assistants.links import address, identifier, parted
-from searchapp.assistants.visible import fitting, one_line, tokens, visible
+from searchapp.assistants.visible import fitting, one_line, quoted, tokens, visible
 from searchapp.corpus.document import Document
 from searchapp.errors import SearchAppError
 from searchapp.index import Filter
@@ -50,7 +50,7 @@ def search(call: Call) -> Payload:
         raise _with_fields(error, state, values["filter"]) from None
     hits = list(found.hits[offset : offset + limit])
     passages = library.passages(found, state, query, [hit.text for hit in hits], call.deadline) if hits else []
-    notes += [*found.notes, *_notes(library, state, found.hits, values["filter"], offset)]
+    notes += [*found.notes, *_notes(library, state, hits, values["filter"], offset)]
     results = _page(_result(call, state, hit, passage) for hit, passage in zip(hits, passages, strict=True))
     more = len(found.hits) > offset + len(results)
     return _noted(notes, {"results": results, "more": more, "mode": found.mode, "generation": state.number})
@@ -110,7 +110,8 @@ def describe(call: Call) -> Payload:
     for one in found[:FIELDS]:
         field: Payload = {"name": visible(one.name), "kind": " or ".join(one.kinds)}
         if one.values:
-            field["values"] = [one_line(value, VALUE) for value, _ in one.values[:VALUES]]
+            values = [value for value, _ in one.values if not (one.name == "file" and Path(value).is_absolute())]
+            field["values"] = [one_line(value, VALUE) for value in values[:VALUES]]
         if one.low is not None and one.high is not None:
             field["range"] = f"{one.low:.15g} to {one.high:.15g}"
         left -= tokens(json.dumps(field, ensure_ascii=False))
@@ -212,7 +213,7 @@ def _document(call: Call) -> tuple[State, int, Document]:
     name, document = parted(given, call.indexes)
     if not name:
         raise ToolError(
-            f"{one_line(given, TITLE)!r} names no index; ids are NAME/ID with {' or '.join(call.indexes)} for NAME. "
+            f"{quoted(given, TITLE)} names no index; ids are NAME/ID with {' or '.join(call.indexes)} for NAME. "
             "Take an id from search"
         )
     state = call.library.state(name, call.deadline)
@@ -222,7 +223,7 @@ def _document(call: Call) -> tuple[State, int, Document]:
         near = one_line(problem.message.partition("near it: ")[2], 4 * TITLE)
         hint = f"near it: {near}" if near else "take one from search"
         raise ToolError(
-            f"no document has the id {one_line(document, TITLE)!r} in generation {state.number} of {name}; {hint}"
+            f"no document has the id {quoted(document, TITLE)} in generation {state.number} of {name}; {hint}"
         ) from None
     return state, row, state.index.rows.read(row)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from searchapp.assistants.fault import ToolError
-from searchapp.assistants.visible import one_line
+from searchapp.assistants.visible import one_line, quoted
 from searchapp.unicode import find_surrogate
 
 SHOWN = 60  # characters of a value that a message repeats
@@ -108,4 +108,4 @@ def values_of(arguments: Sequence[Argument], given: Mapping[str, Any] | None) ->
 
 def _kind(given: Any) -> str:
     kinds = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
-    return kinds.get(type(given), f"{one_line(str(given), SHOWN)!r}")
+    return kinds.get(type(given), f"{quoted(str(given), SHOWN)}")

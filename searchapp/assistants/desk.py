@@ -18,7 +18,7 @@ from searchapp.assistants.fault import ToolError, refused, scrubbed
 from searchapp.assistants.library import Call, Library, Payload
 from searchapp.assistants.links import uri
 from searchapp.assistants.tools import TOOLS, Tool
-from searchapp.assistants.visible import one_line
+from searchapp.assistants.visible import quoted
 from searchapp.errors import SearchAppError
 
 log = logging.getLogger(__name__)
@@ -93,4 +93,4 @@ class Desk:
         if given is None or (len(self.indexes) == 1 and given not in self.indexes):
             values["index"] = self.indexes[0]
         elif given not in self.indexes:
-            raise ToolError(f"no index is named {one_line(given, 60)!r}; there are {', '.join(self.indexes)}")
+            raise ToolError(f"no index is named {quoted(given, 60)}; there are {', '.join(self.indexes)}")

@@ -37,6 +37,11 @@ def one_line(text: str, most: int) -> str:
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
+def quoted(text: str, most: int) -> str:
+    """The text in one line, between quotation marks, for a message."""
+    return f"'{one_line(text, most)}'"
+
+
 def tokens(text: str) -> int:
     """About how many tokens a text has at most: ASCII characters by threes, others one each."""
     plain = len(text) if text.isascii() else sum(letter < "\x80" for letter in text)
