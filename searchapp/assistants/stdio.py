@@ -16,6 +16,7 @@ def run_stdio(desk: Desk, wire: Wire, *, text: bool = False, started: Callable[[
 
     ``started`` is called when the SDK is imported: what it begins does not hold up the list of tools.
     """
+    leave_with_parent()
     gc.disable()  # the SDK makes a thousand classes when it is imported, and nothing to collect
     import anyio
 
@@ -24,7 +25,6 @@ def run_stdio(desk: Desk, wire: Wire, *, text: bool = False, started: Callable[[
     gc.enable()
     gc.freeze()
     server = make_server(desk, text=text)
-    leave_with_parent()
     if started is not None:
         started()
     try:
