@@ -14,7 +14,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from searchapp.assistants import answers
+from searchapp.assistants import answers, local
 from searchapp.assistants.desk import Desk
 from searchapp.assistants.fault import ToolError
 from searchapp.assistants.local import LocalLibrary
@@ -263,3 +263,25 @@ def test_a_fault_gives_a_reference_and_the_log_the_rest(desk: Desk, caplog: pyte
     reference = str(refused.value).partition("reference ")[2][:8]
     assert reference in caplog.text
     assert "secret" in caplog.text
+
+
+class Shortest:
+    """A reranker that likes short texts."""
+
+    name, kind, fingerprint = "shortest", "pointwise", "0"
+
+    def score(self, queries, documents, *, progress=None) -> list[np.ndarray]:
+        return [np.array([-len(text) for text in texts], dtype=np.float32) for texts in documents]
+
+
+def test_a_reranker_puts_the_best_hits_in_order_once_it_is_there(place: Path, index: Index, monkeypatch) -> None:
+    monkeypatch.setattr(local, "load_reranker", lambda name, device: Shortest())
+    ranked = LocalLibrary({"notes": place}, "cpu", "shortest")
+    ranked.open()
+    desk = Desk(["notes"], lambda deadline: ranked)
+    assert "Not reranked" in desk.call(TOOLS["search"], {"query": "honey"})["note"]
+    ranked.load_models()
+    answer = desk.call(TOOLS["search"], {"query": "honey of bees"})
+    expected = index.search("honey of bees", 5, rerank=Shortest(), rerank_depth=30)
+    assert [one["id"] for one in answer["results"]] == [f"notes/{hit.id}" for hit in expected]
+    assert "Not reranked" not in answer.get("note", "")
