@@ -15,6 +15,7 @@ from searchapp.assistants.fault import ToolError
 from searchapp.assistants.visible import one_line, quoted
 from searchapp.unicode import find_surrogate
 
+UNBOUNDED = 1 << 31
 SHOWN = 60  # characters of a value that a message repeats
 
 
@@ -60,8 +61,13 @@ class Number:
 
     def schema(self, choices: Sequence[str] = ()) -> dict[str, Any]:
         """As JSON Schema."""
-        bounds = {"minimum": self.least, "maximum": self.most, "default": self.default}
-        return {"type": "integer", **bounds, **({"description": self.about} if self.about else {})}
+        bounds = {"minimum": self.least, **({"maximum": self.most} if self.most < UNBOUNDED else {})}
+        return {
+            "type": "integer",
+            **bounds,
+            "default": self.default,
+            **({"description": self.about} if self.about else {}),
+        }
 
     def read(self, given: Any, notes: list[str]) -> int:
         """The number, within its bounds. Raises ToolError for what is none."""

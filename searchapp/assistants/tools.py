@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from searchapp.assistants.arguments import Argument, Number, Text
+from searchapp.assistants.arguments import UNBOUNDED, Argument, Number, Text
 from searchapp.errors import SearchAppError
 
 INSTRUCTIONS = (
@@ -37,7 +37,7 @@ RESULTS = {
                     **{name: INTEGER for name in ("line", "end_line", "page")},
                     "stale": FLAG,
                 },
-                "required": ["id", "title", "url", "text"],
+                "required": ["id", "text"],
             },
         },
         "more": FLAG,
@@ -83,11 +83,11 @@ TOOLS = {
         Tool(
             "fetch",
             "Read a document",
-            "A document by its id. next: start there for the rest.",
+            "A document by its id; next: start of the rest.",
             (
                 ID,
                 Number("context", "Neighbouring passages of its file to add.", 0, 0, 5),
-                Number("start", "Character to start at.", 0, 0, 1 << 31, ("offset",)),
+                Number("start", "Character to start at.", 0, 0, UNBOUNDED, ("offset",)),
                 Number("max_chars", "", 8_000, 100, 50_000, ("max_characters", "max_length", "limit")),
             ),
             {
@@ -104,7 +104,7 @@ TOOLS = {
         Tool(
             "similar",
             "More like one",
-            "Documents whose content is closest to that of a document.",
+            "Documents with content like that of one.",
             (ID, LIMIT),
             RESULTS,
         ),
