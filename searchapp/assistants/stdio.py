@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from searchapp.assistants.desk import Desk
 from searchapp.assistants.streams import Lines, Wire, leave, leave_soon, leave_with_parent
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130  # exit code
 
 
 def run_stdio(desk: Desk, wire: Wire, *, text: bool = False, started: Callable[[], None] | None = None) -> None:
@@ -29,8 +34,11 @@ def run_stdio(desk: Desk, wire: Wire, *, text: bool = False, started: Callable[[
         started()
     try:
         anyio.run(_serve, server, wire)
-    finally:
-        leave()
+    except KeyboardInterrupt:
+        leave(INTERRUPTED)
+    except BaseException:
+        log.exception("the wire failed")
+        leave(1)
 
 
 async def _serve(server: Any, wire: Wire) -> None:
