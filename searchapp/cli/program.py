@@ -42,6 +42,11 @@ COMMANDS = {
         "them.",
     ),
     "serve": Entry("searchapp.cli.serve", "serve", "Search, embed and rerank over HTTP, with a page to search on."),
+    "mcp": Entry(
+        "searchapp.cli.mcp",
+        "mcp",
+        "Let an assistant search and read an index, over the Model Context Protocol on standard input and output.",
+    ),
     "export": Entry(
         "searchapp.cli.export",
         "export",

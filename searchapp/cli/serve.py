@@ -62,9 +62,10 @@ def serve(
     import_extra("serve", "msgspec", "prometheus_client", "starlette", "uvicorn")
     from searchapp.cli.which import index_and_queries
     from searchapp.serve.door import Door, is_loopback
+    from searchapp.serve.names import named_indexes
     from searchapp.serve.run import listen, read_token
     from searchapp.serve.run import serve as run
-    from searchapp.serve.server import Setup, named_indexes
+    from searchapp.serve.server import Setup
 
     found = named_indexes(indexes or [str(index_and_queries([])[0])])
     token = None if token_file is None else read_token(token_file.expanduser())
@@ -79,7 +80,18 @@ def serve(
         notice(f"{text}: {page}")
 
     notice(f"loading {', '.join(found)} …")
-    run(setup, door, listener, said=said)
+    run(setup, door, listener, said=said, mounts=_assistants())
+
+
+def _assistants() -> list[Any]:
+    """What answers assistants at ``/mcp``, where the extra ``mcp`` is installed."""
+    from importlib.util import find_spec
+
+    if find_spec("mcp") is None:
+        return []
+    from searchapp.assistants.mount import mounted
+
+    return [mounted]
 
 
 def named_folders(given: list[str]) -> dict[str, Path]:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -43,11 +43,21 @@ class Route:
     cheap: bool = False
 
 
+class Mount(Protocol):
+    """What answers everything at a path by itself, after the door."""
+
+    path: str
+
+    async def __call__(self, server: Server, exchange: Exchange, send: Send) -> None:
+        """Answer a request. Raises ProblemError."""
+
+
 class App:
     """Callable as ASGI applications are."""
 
-    def __init__(self, server: Server, routes: Sequence[Route]) -> None:
+    def __init__(self, server: Server, routes: Sequence[Route], mounts: Sequence[Mount] = ()) -> None:
         self.server = server
+        self._mounts = {mount.path: mount for mount in mounts}
         endpoints = {route: _Endpoint(server, route) for route in routes}
         self._exact = {(route.method, route.path): endpoints[route] for route in routes if "{" not in route.path}
         self._router = Router(
@@ -78,6 +88,9 @@ class App:
                 await self._preflight(exchange, counting)
             elif (endpoint := self._exact.get((scope["method"], scope["path"]))) is not None:
                 await endpoint(scope, receive, counting)
+            elif (mount := self._mounts.get(scope["path"])) is not None:
+                scope["route"] = mount.path
+                await mount(self.server, exchange, counting)
             else:
                 await self._router(scope, receive, counting)
         except ProblemError as problem:

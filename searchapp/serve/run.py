@@ -9,14 +9,15 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from searchapp.errors import SearchAppError, reason_of
-from searchapp.serve.app import App
+from searchapp.serve.app import App, Mount
 from searchapp.serve.door import Door
 from searchapp.serve.protocol import bounded_protocol
 from searchapp.serve.routes import ROUTES
@@ -78,14 +79,17 @@ class _Uvicorn(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(setup: Setup, door: Door, listener: socket.socket, *, said: Callable[[str], None] | None = None) -> None:
+def serve(
+    setup: Setup, door: Door, listener: socket.socket, *, said: Callable[[str], None] | None = None,
+    mounts: Sequence[Callable[[], AbstractAsyncContextManager[Mount]]] = (),
+) -> None:  # fmt: skip
     """Answer requests until a signal ends it; requests under way have ``DRAIN`` seconds then.
 
-    ``said`` hears what a person wants to know: that the models are loaded. Raises SearchAppError where an index or a
-    model cannot be loaded.
+    ``said`` hears what a person wants to know: that the models are loaded. ``mounts`` are entered in the event loop and
+    answer beside the routes. Raises SearchAppError where an index or a model cannot be loaded.
     """
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(setup, door, listener, said or (lambda _: None)))
+        runner.run(_mounted(setup, door, listener, said or (lambda _: None), mounts))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -97,11 +101,11 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def program_of(server: Server) -> uvicorn.Server:
+def program_of(server: Server, mounts: Sequence[Mount] = ()) -> uvicorn.Server:
     """What answers on a socket that listens: ``await program.serve(sockets=[…])``, until ``should_exit`` is set."""
     limits = server.limits
     config = uvicorn.Config(
-        App(server, ROUTES),
+        App(server, ROUTES, mounts),
         http=bounded_protocol(limits),
         loop="none",
         ws="none",
@@ -117,9 +121,20 @@ def program_of(server: Server) -> uvicorn.Server:
     return _Uvicorn(config, server)
 
 
-async def _serve(setup: Setup, door: Door, listener: socket.socket, said: Callable[[str], None]) -> None:
+async def _mounted(
+    setup: Setup, door: Door, listener: socket.socket, said: Callable[[str], None],
+    mounts: Sequence[Callable[[], AbstractAsyncContextManager[Mount]]],
+) -> None:  # fmt: skip
+    async with AsyncExitStack() as stack:
+        entered = [await stack.enter_async_context(mount()) for mount in mounts]
+        await _serve(setup, door, listener, said, entered)
+
+
+async def _serve(
+    setup: Setup, door: Door, listener: socket.socket, said: Callable[[str], None], mounts: Sequence[Mount]
+) -> None:
     server = Server(setup, door)
-    program = program_of(server)
+    program = program_of(server, mounts)
     failure: list[BaseException] = []
 
     def load() -> None:

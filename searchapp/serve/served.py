@@ -71,11 +71,12 @@ class State:
     def warm(self) -> None:
         """Open and touch everything a search needs, so that the first one is as fast as the others."""
         index = self.index
-        _ = index.columns.names, index.sampled
+        _ = index.columns.names
         if not index.manifest.documents:
             return
-        probe = np.ones((1, index.manifest.dim), dtype=np.float32)
-        index.search_vectors(probe, 1)
+        if self.encoder is not None:
+            _ = index.sampled
+            index.search_vectors(np.ones((1, index.manifest.dim), dtype=np.float32), 1)
         if self.has_words:
             _ = self.analyzer
             index.lexical.search(["warm"], 1)
@@ -142,13 +143,26 @@ class Served:
         """Whether a state answers."""
         return self._state is not None
 
-    def open(self) -> None:
-        """Open and warm the newest state, with its encoder. Raises SearchAppError."""
+    def open(self, *, model: bool = True) -> None:
+        """Open and warm the newest state, with its encoder; without ``model`` none is loaded until ``load_model``.
+
+        Raises SearchAppError.
+        """
         index = VectorIndex.open(self.root, self._models.device if self._models.device.startswith("cuda") else "cpu")
-        model, encoder = self._models.of(index)
-        state = State(self.name, index, encoder, model)
+        name, encoder = self._models.of(index) if model else ("", None)
+        state = State(self.name, index, encoder, name)
         state.warm()
         self._take(state)
+
+    def load_model(self) -> None:
+        """Give the state its encoder. Raises SearchAppError, and leaves it without one then."""
+        self._models.of(self.state.index)  # which takes time, while newer states may come
+        with self._lock:
+            index = self.state.index
+            name, encoder = self._models.of(index)
+            state = State(self.name, index, encoder, name)
+            state.warm()
+            self._take(state)
 
     def _take(self, state: State) -> None:
         self._state = state
@@ -177,9 +191,8 @@ class Served:
                     raise IndexStoreError("; ".join(index.snapshot.notices) or f"state {newest} cannot be used")
                 model, encoder = now.model, now.encoder
                 try:
-                    if encoder is None:
-                        raise ModelError("no encoder")
-                    require_match(index.manifest, self.root, encoder)
+                    if encoder is not None:  # else none was loaded so far
+                        require_match(index.manifest, self.root, encoder)
                 except ModelError:
                     model, encoder = self._models.of(index)
                 state = State(self.name, index, encoder, model)

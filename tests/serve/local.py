@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,7 @@ def running(
     allowed: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
     loaded: bool = True,
+    mounts: tuple[Any, ...] = (),
 ) -> Iterator[Running]:
     """Serve indexes until the block ends."""
     limits = limits or Limits()
@@ -112,10 +113,10 @@ def running(
     started = threading.Event()
     held: dict[str, Any] = {}
 
-    async def run() -> None:
+    async def run(entered: list[Any]) -> None:
         server = Server(Setup(indexes, rerankers, collections or {}, "cpu", writable, limits), door)
         config = uvicorn.Config(
-            App(server, ROUTES), http=bounded_protocol(limits), loop="none", ws="none", lifespan="off",
+            App(server, ROUTES, entered), http=bounded_protocol(limits), loop="none", ws="none", lifespan="off",
             log_config=None, access_log=False, timeout_keep_alive=limits.keep_alive_seconds, timeout_graceful_shutdown=2,
         )  # fmt: skip
         held["program"], held["server"] = uvicorn.Server(config), server
@@ -123,7 +124,11 @@ def running(
         await held["program"].serve(sockets=[listener])
         server.stop()
 
-    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    async def mounted() -> None:
+        async with AsyncExitStack() as stack:
+            await run([await stack.enter_async_context(mount()) for mount in mounts])
+
+    thread = threading.Thread(target=lambda: asyncio.run(mounted()), daemon=True)
     thread.start()
     assert started.wait(10)
     try:

@@ -1,0 +1,3 @@
+"""Tools for assistants over the Model Context Protocol: search, fetch, similar and describe (extra ``mcp``)."""
+
+from __future__ import annotations
