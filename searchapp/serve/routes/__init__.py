@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from searchapp.serve.app import Route
-from searchapp.serve.routes import documents, embeddings, explain, rerank, search, status
+from searchapp.serve.routes import documents, embeddings, explain, page, rerank, search, status
 
 ROUTES: tuple[Route, ...] = (
+    *page.ROUTES,
     *status.ROUTES,
     *search.ROUTES,
     *explain.ROUTES,
