@@ -98,7 +98,7 @@ export async function similar(identifier) {
 /** Titles that open their documents: of {id, title, note}. */
 export function titlesOf(documents) {
   return make("ol", { class: "titles" }, documents.map(({ id, title, note }) =>
-    make("li", {}, button(title || id, () => openDocument(id), { dir: "auto" }), make("span", { class: "note" }, note ?? ""))));
+    make("li", {}, note ? make("span", { class: "note" }, note) : "", button(title || id, () => openDocument(id), { dir: "auto" }))));
 }
 
 /** Show a document by itself; `extra` goes below it. */
