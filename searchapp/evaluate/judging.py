@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from searchapp.atomic import write_text
-from searchapp.errors import EvaluationError
+from searchapp.errors import EvaluationError, reason_of
 from searchapp.evaluate.collection import Qrels, read_qrels, read_query_texts
 from searchapp.evaluate.run import read_lines
 
@@ -105,6 +105,31 @@ class Judging:
         self.said.append(pair)
         self._save()
 
+    def retract(self, pair: tuple[str, str]) -> bool:
+        """Take the judgement of a pair back; says whether it had one. Raises EvaluationError as ``judge`` does."""
+        query, document = pair
+        if self.qrels.get(query, {}).pop(document, None) is None:
+            return False
+        if not self.qrels[query]:
+            del self.qrels[query]
+        self._save()
+        return True
+
+    def extend(self, pair: tuple[str, str], text: str) -> None:
+        """Put a pair into the pool, and its query among the queries, where they are not there; both files are kept.
+
+        Raises EvaluationError for an id that the files cannot hold, and where they cannot be written.
+        """
+        query, document = pair
+        if any(name != name.strip(" ") or set(name) & set("\t\n\r") or not name for name in pair):
+            raise EvaluationError(f"the ids {pair} cannot stand in a judgement file; expected no blanks at the ends")
+        if query not in self.queries:
+            _append(self.folder / "queries.jsonl", {"_id": query, "text": text})
+            self.queries[query] = text
+        if pair not in set(self.pairs):
+            _append(self.folder / "pool.jsonl", {"query-id": query, "corpus-id": document})
+            self.pairs.append(pair)
+
     def skip(self, pair: tuple[str, str]) -> None:
         """Leave a pair for another time."""
         self.said.append(pair)
@@ -113,11 +138,8 @@ class Judging:
         """Take back what was said last since it was opened, and return its pair; None where nothing was."""
         if not self.said:
             return None
-        query, document = pair = self.said.pop()
-        if self.qrels.get(query, {}).pop(document, None) is not None:
-            if not self.qrels[query]:
-                del self.qrels[query]
-            self._save()
+        pair = self.said.pop()
+        self.retract(pair)
         return pair
 
     def _save(self) -> None:
@@ -134,3 +156,14 @@ class Judging:
         for query, judged in self.qrels.items():
             for document, level in judged.items():
                 yield f"{query}\t{document}\t{level}\n"
+
+
+def _append(path: Path, record: dict[str, str]) -> None:
+    """Add a line to a file of JSON lines, durably; the file has all lines or, after a crash, those before."""
+    try:
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        if before and not before.endswith("\n"):
+            before += "\n"
+        write_text(path, before + json.dumps(record, ensure_ascii=False) + "\n", sync=True)
+    except (OSError, UnicodeError) as error:
+        raise EvaluationError(f"{path} cannot be written: {reason_of(error)}; make room") from error

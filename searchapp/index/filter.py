@@ -36,8 +36,16 @@ MIRRORED = {"less": "greater", "less_equal": "greater_equal", "greater": "less",
 CONSTANTS = {"true": True, "false": False, "True": True, "False": False}
 
 
+class FilterError(SearchAppError):
+    """A filter that is not understood. ``at``: the character at fault, from 1; None where that is not known."""
+
+    def __init__(self, message: str, at: int | None = None) -> None:
+        super().__init__(message)
+        self.at = at
+
+
 class Filter:
-    """A parsed filter. Raises SearchAppError, with the place, for what the language does not have."""
+    """A parsed filter. Raises FilterError, with the place, for what the language does not have."""
 
     def __init__(self, expression: str) -> None:
         self.expression = expression
@@ -45,8 +53,15 @@ class Filter:
         try:
             self._tree = ast.parse(expression.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            place = f" at character {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
-            raise SearchAppError(f"--filter {expression!r} is not understood{place}; {EXAMPLE}") from error
+            at = error.offset if isinstance(error, SyntaxError) else None
+            lead = len(expression) - len(expression.lstrip())
+            at = (
+                None
+                if at is None
+                else lead + (at if 0 < at <= len(expression.strip()) else len(expression.strip()) + 1)
+            )
+            place = "" if at is None else f" at character {at}" if at <= len(expression.rstrip()) else " at its end"
+            raise FilterError(f"--filter {expression!r} is not understood{place}; {EXAMPLE}", at) from error
         try:
             self._check(self._tree)
         except RecursionError as error:
@@ -66,7 +81,8 @@ class Filter:
         if unknown := sorted(self.names - known):
             if f"other:{unknown[0]}" in columns.names:
                 raise SearchAppError(f"--filter names {unknown[0]!r}, which holds lists or objects; {EXAMPLE}")
-            raise SearchAppError(f"--filter names {unknown[0]!r}, which no document has; {_keys(unknown[0], known)}")
+            at = self.expression.find(unknown[0]) + 1 or None
+            raise FilterError(f"--filter names {unknown[0]!r}, which no document has; {_keys(unknown[0], known)}", at)
         return self._evaluate(self._tree, columns, metadata)
 
     def _check(self, node: ast.expr) -> None:
@@ -129,9 +145,10 @@ class Filter:
     def _source(self, node: ast.AST) -> str:
         return ast.get_source_segment(self.expression.strip(), node) or ""
 
-    def _refused(self, node: ast.AST) -> SearchAppError:
+    def _refused(self, node: ast.AST) -> FilterError:
         part = self._source(node) or ast.unparse(node)
-        return SearchAppError(f"--filter {self.expression!r}: {part!r} cannot stand there; {EXAMPLE}")
+        at = self.expression.find(part) + 1 or None
+        return FilterError(f"--filter {self.expression!r}: {part!r} cannot stand there; {EXAMPLE}", at)
 
     def _evaluate(self, node: ast.expr, columns: Columns, metadata: Metadata | None) -> np.ndarray:
         match node:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from searchapp.encoder import Encoder
+from searchapp.encoder.encoder import Encoded
 from searchapp.progress import Progress
 from searchapp.rerank import Reranker
 from searchapp.serve.model_thread import CHARACTERS_A_TOKEN, Lane, ModelThread, Ticket
 
+PART = 256  # texts between two words on how far a long job is
 PAIRS = 8  # pairs a slice of a reranker has
 
 
@@ -36,6 +38,23 @@ class LaneEncoder:
     def encode_documents(self, texts: str | Sequence[str]) -> np.ndarray:
         """See ``Encoder.encode_documents``."""
         return self.encode(texts, self._encoder.settings.document_instruction)
+
+    def encode_counted(
+        self,
+        texts: Sequence[str],
+        instruction: str | None = None,
+        *,
+        progress: Progress | None = None,
+        dtype: Any = np.float32,
+    ) -> Encoded:
+        """See ``Encoder.encode_counted``; ``progress`` advances by ``PART`` texts."""
+        before, parts = self.tokens, [np.zeros((0, self._encoder.dim), dtype=dtype)]
+        for start in range(0, len(texts), PART):
+            some = texts[start : start + PART]
+            parts.append(self.encode(some, instruction).astype(dtype))
+            if progress is not None:
+                progress.advance(len(some))
+        return Encoded(np.concatenate(parts), self.tokens - before)
 
     def encode(self, texts: str | Sequence[str], instruction: str | None = None) -> np.ndarray:
         """Unit vectors float32 (n, dim) of texts, in their order."""

@@ -66,7 +66,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Tells the server to turn new requests away before uvicorn waits for those under way."""
+    """Turns new requests away before it waits for those under way; being told to end is no failure of the process."""
 
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)
@@ -74,7 +74,8 @@ class _Uvicorn(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._server.draining = True
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT  # the second time it is meant
+        self.should_exit = True
 
 
 def serve(setup: Setup, door: Door, listener: socket.socket, *, said: Callable[[str], None] | None = None) -> None:

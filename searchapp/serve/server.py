@@ -16,6 +16,8 @@ from searchapp.errors import SearchAppError
 from searchapp.rerank import Reranker, load_reranker
 from searchapp.serve.admission import Admission
 from searchapp.serve.door import Door
+from searchapp.serve.jobs import Jobs
+from searchapp.serve.judged import Judged
 from searchapp.serve.limits import Limits
 from searchapp.serve.metrics import Metrics
 from searchapp.serve.model_thread import Lane, ModelThread, Ticket
@@ -55,6 +57,8 @@ class Server:
         self.thread = ModelThread(self.limits, self.metrics)
         self.searching = Searching(self.thread, self.limits, self.metrics)
         self.admission = Admission(self.limits)
+        self.jobs = Jobs(self.thread, setup.device)
+        self.judged = {name: Judged(name, folder) for name, folder in setup.collections.items()}
         self.watcher = Watcher(list(self.served.values()))
         self.loaded = threading.Event()
         self.failure: str | None = None  # why it could not be loaded
@@ -157,6 +161,7 @@ class Server:
         """End the threads."""
         self.draining = True
         self.watcher.stop()
+        self.jobs.stop()
         self.searching.stop()
         self.thread.stop()
 

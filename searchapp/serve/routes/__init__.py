@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from searchapp.serve.app import Route
-from searchapp.serve.routes import documents, embeddings, explain, page, rerank, search, status
+from searchapp.serve.routes import (
+    documents,
+    embeddings,
+    explain,
+    judgements,
+    landscape,
+    page,
+    rerank,
+    search,
+    status,
+    writing,
+)
 
 ROUTES: tuple[Route, ...] = (
     *page.ROUTES,
@@ -13,6 +24,9 @@ ROUTES: tuple[Route, ...] = (
     *documents.ROUTES,
     *embeddings.ROUTES,
     *rerank.ROUTES,
+    *judgements.ROUTES,
+    *landscape.ROUTES,
+    *writing.ROUTES,
 )
 
 __all__ = ["ROUTES"]

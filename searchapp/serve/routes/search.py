@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +34,6 @@ from searchapp.serve.searching import Found, Search
 from searchapp.serve.served import State
 from searchapp.serve.server import Server
 
-PLACE = re.compile(r"at character (\d+)")
 MEANINGS = {"exact": "cosine", "compressed": "cosine, compressed", "rescored": "cosine", "bm25": "BM25"}
 
 
@@ -252,9 +250,7 @@ async def check_filter(server: Server, exchange: Exchange, asked: FilterRequest)
         try:
             return FilterAnswer(True, state.index.passing(Filter(asked.filter)).count, total)
         except SearchAppError as error:
-            problem = refused(error)
-            place = PLACE.search(problem.message)
-            return FilterAnswer(False, message=problem.message, at=int(place[1]) if place else None)
+            return FilterAnswer(False, message=refused(error).message, at=getattr(error, "at", None))
 
     return json_answer(await server.searching.aside(count))
 

@@ -1,0 +1,95 @@
+"""``searchapp serve`` as a program: it starts, answers, ends without losing a request, and refuses in a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+
+def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """The program and its address, once it is ready."""
+    program = subprocess.Popen(
+        [sys.executable, "-m", "searchapp", "serve", *arguments, "--port", "0"],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    for line in program.stderr:
+        if found := re.search(r"ready: (http://\S+)", line):
+            return program, found[1]
+    raise AssertionError(f"it ended with {program.wait()}")
+
+
+def search(address: str, query: str) -> dict:
+    body = json.dumps({"query": query, "k": 3}).encode()
+    request = urllib.request.Request(f"{address}api/search", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def test_it_answers_and_ends_with_what_it_has_begun(built: Path) -> None:
+    program, address = start(str(built))
+    try:
+        assert len(search(address, "bee honey")["results"][0]["hits"]) == 3
+        answers: list[object] = []
+        stop = threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                try:
+                    answers.append(search(address, "river"))
+                except OSError:
+                    return
+
+        askers = [threading.Thread(target=ask) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        time.sleep(0.5)
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(20) == 0
+        stop.set()
+        for asker in askers:
+            asker.join()
+        assert answers
+    finally:
+        program.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["nowhere"], "no directory"),
+        (["{built}", "{built}"], "two indexes are named"),
+        (["{built}", "--host", "0.0.0.0"], "no token is asked for"),
+        (["{built}", "--cors-origin", "*"], "name each host and origin"),
+        (["{built}", "--judgements", "nowhere"], "no directory"),
+        (["{empty}"], "index"),
+        (["{built}", "--waiting", "0"], "waiting"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_a_line(built: Path, tmp_path: Path, arguments: list[str], text: str) -> None:
+    words = [argument.format(built=built, empty=tmp_path) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "searchapp", "serve", *words, "--port", "0"], capture_output=True, text=True, timeout=60
+    )
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("loading")]
+    assert done.returncode == 2 and text in lines[-1], done.stderr
+
+
+def test_a_port_in_use_is_said(built: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "searchapp", "serve", str(built), "--port", port],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 2 and "cannot be listened on" in done.stderr
