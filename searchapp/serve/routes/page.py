@@ -69,11 +69,11 @@ async def icon(server: Server, exchange: Exchange, body: None) -> Answer:
 
 
 async def page(server: Server, exchange: Exchange, body: None) -> Answer:
-    """The page; with ``?q=`` and no token asked for also the hits, for browsers that run no JavaScript."""
+    """The page. Its form has ``plain`` where no JavaScript runs: then, and with no token asked for, also the hits."""
     query = (exchange.query("q") or "").strip()
     filter = exchange.query("filter") or ""
     status, hits = "", ""
-    if query and server.door.token is None:
+    if query and exchange.query("plain") and server.door.token is None:
         try:
             status, hits = await _searched(server, exchange, query, filter)
         except ProblemError as problem:
@@ -145,7 +145,14 @@ def _sent(exchange: Exchange, file: File, *, is_kept: bool = True) -> Answer:
 
 
 ROUTES = (
-    Route("GET", "/", page, "The page to search on.", parameters=("q", "mode", "filter", "k", "index"), cheap=True),
+    Route(
+        "GET",
+        "/",
+        page,
+        "The page to search on.",
+        parameters=("q", "plain", "mode", "filter", "k", "index"),
+        cheap=True,
+    ),
     Route("GET", "/page/{name}", file, "A file of the page.", cheap=True),
     Route("GET", "/favicon.ico", icon, "The page's icon.", cheap=True),
 )
