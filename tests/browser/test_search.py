@@ -151,7 +151,7 @@ def test_filters_are_put_together_of_values_and_ranges(site: Site, new_page: Cal
 
 def test_columns_are_the_stages_and_join_a_document(site: Site, new_page: Callable[..., Any]) -> None:
     page = new_page(site.url(q="honey from bees", view="columns", rerank="bundled"))
-    searched(page)
+    until(page, "document.querySelectorAll('.columns section').length === 4")
     columns = site.search("honey from bees", columns=True, rerank="bundled")["columns"]
     sections = page.locator(".columns section")
     assert sections.locator("h3").all_inner_texts() == ["dense", "BM25", "hybrid", "reranked"]
@@ -175,6 +175,17 @@ def test_columns_are_the_stages_and_join_a_document(site: Site, new_page: Callab
     assert page.locator("dialog .text").inner_text() == NOTES["bees"][1]
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.dataset.document") == "bees"
+
+
+def test_hits_come_before_they_are_reranked(site: Site, new_page: Callable[..., Any]) -> None:
+    page = new_page(site.url(q="honey", rerank="bundled"))
+    until(page, "performance.getEntriesByName('search-shown').length === 2")
+    asked = page.evaluate(
+        "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('/api/search')).length"
+    )
+    assert asked == 2
+    assert page.inner_text(".meaning") == "Score: score of the reranker bundled"
+    assert titles(page)[0] == site.search("honey", rerank="bundled")["hits"][0]["title"]
 
 
 def test_columns_are_tabs_where_it_is_narrow(site: Site, new_page: Callable[..., Any]) -> None:

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { button, make, number, one, say } from "./dom.js";
 import { articleOf } from "./hits.js";
 import { NAMES, put } from "./judged.js";
-import { state } from "./state.js";
+import { state, urlOf } from "./state.js";
 
 let collections = [];
 let now = null; // the pair that is shown
@@ -18,8 +18,7 @@ export function setCollections(found) {
 
 /** Show the view, with the pair that waits. */
 export async function showJudge() {
-  const names = collections.map(({ name }) => name);
-  const set = names.includes(state.set) ? state.set : names[0];
+  const set = collections.includes(state.set) ? state.set : collections[0];
   const place = one("judge");
   if (!set) {
     place.replaceChildren(heading(), make("p", {}, "There is nothing to judge into. Start the server with ",
@@ -43,7 +42,7 @@ async function next(set, after = {}) {
 
 function render(set, data) {
   now = data.document ? { set, ...data } : null;
-  const counts = make("p", { class: "soft", id: "judge-counts" }, `${number(data.left)} left · ${number(data.judged)} judged · into ${set}`);
+  const counts = make("p", { class: "soft", id: "judge-counts" }, `${number(data.left)} left · ${number(data.judged)} judged · into `, setsOf(set));
   const controls = make("div", { class: "verdicts", role: "group", "aria-label": "Judgement" },
     now ? Object.entries(NAMES).map(([level, name]) =>
       button(make("span", {}, make("kbd", {}, level), name), () => verdict(Number(level)), { class: "verdict" })) : "",
@@ -61,6 +60,19 @@ function render(set, data) {
     data.problem ? make("p", { class: "problem" }, data.problem) : "", article);
   article.focus({ preventScroll: true });
   scrollTo(0, 0);
+}
+
+/** The folder that is judged into; a choice where there are several. */
+function setsOf(set) {
+  if (collections.length < 2) return set;
+  const choice = make("select", { "aria-label": "Judge into", onchange: () => {
+    state.set = choice.value;
+    said = [];
+    history.replaceState(null, "", urlOf());
+    next(choice.value);
+  } }, collections.map((name) => make("option", { value: name }, name)));
+  choice.value = set;
+  return choice;
 }
 
 async function verdict(level) {

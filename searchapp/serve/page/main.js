@@ -118,7 +118,7 @@ async function describe() {
     options(one("rerank"), [["", "no"], ...data.rerankers.map((name) => [name, name])], state.rerank);
     one("rerank-label").hidden = !data.rerankers.length;
     showFields(data.fields);
-    await describeJudgements(data.collections);
+    describeJudgements(data.collections);
   } catch (problem) {
     one("notice").replaceChildren(make("p", { class: "problem" }, problem.message));
     if (problem.status === 401) askForToken();
@@ -126,10 +126,10 @@ async function describe() {
   }
 }
 
-async function describeJudgements(names) {
+function describeJudgements(names) {
   document.querySelector("[data-view=judge]").hidden = one("set-label").hidden = !names.length;
   options(one("set"), [["", "nothing"], ...names.map((name) => [name, name])], state.set);
-  setCollections(names.map((name) => ({ name })));
+  setCollections(names);
 }
 
 function options(select, pairs, value) {

@@ -34,8 +34,14 @@ export async function search() {
       if (!signal.aborted) showFailure({ param: "filter" });
       return;
     }
+    if (body.rerank) {
+      const { rerank, ...first } = body; // reranking takes its time: what it starts from is shown before
+      const early = await patiently(() => ask("POST", "/api/search", first, signal), waiting, signal);
+      show(first, early.data, early.milliseconds);
+      clearTimeout(slow);
+      status(`${one("status").textContent}; reranking by ${rerank} …`);
+    }
     const { data, milliseconds } = await patiently(() => ask("POST", "/api/search", body, signal), waiting, signal);
-    if (signal.aborted) return;
     show(body, data, milliseconds);
     remember(state.q);
   } catch (problem) {
