@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.events import TimerHandle
+from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from searchapp.serve.limits import Limits
+from searchapp.serve.problem import ProblemError
 
-HEAD_TOO_LONG = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%s"
-)
-TOO_LONG = (
-    b'{"error":{"message":"the request\'s head is too long","type":"invalid_request_error","param":null,'
-    b'"code":"head_too_long"}}'
-)
 CHECK = 1.0  # seconds between looks at a slow reader
 
 
@@ -62,10 +57,20 @@ class BoundedProtocol(HttpToolsProtocol):
             end = data.find(b"\r\n\r\n")
             self._head_bytes += len(data) if end < 0 else end
             if self._head_bytes > self.limits.header_bytes:
-                self.transport.write(HEAD_TOO_LONG % (len(TOO_LONG), TOO_LONG))
-                self._close()
+                self._refuse(431, "the request's head is too long", "head_too_long")
                 return
         super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what uvicorn finds wrong in the shape that all answers have."""
+        self._refuse(400, f"this is no HTTP request: {msg.rstrip('.').lower()}", "invalid_http")
+
+    def _refuse(self, status: int, message: str, code: str) -> None:
+        body = msgspec.json.encode(ProblemError(status, message, code=code).body())
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+        end = f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write((head + end).encode() + body)
+        self._close()
 
     def on_headers_complete(self) -> None:
         """The head is there."""

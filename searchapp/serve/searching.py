@@ -26,6 +26,7 @@ from searchapp.serve.served import State
 log = logging.getLogger(__name__)
 
 Key = tuple[Any, ...]
+KEPT_BYTES = 64 << 20  # of query vectors
 
 
 @dataclass(eq=False)
@@ -90,9 +91,10 @@ class QueryVectors:
         """Keep them."""
         with self._lock:
             for text, vector, cut in zip(texts, encoding.vectors, encoding.cut.tolist(), strict=True):
-                self._kept[(id(encoder), instruction, text)] = vector, cut
+                self._kept[(id(encoder), instruction, text)] = vector.copy(), cut  # not a view of the whole batch
                 self._kept.move_to_end((id(encoder), instruction, text))
-            while len(self._kept) > self._most:
+            most = min(self._most, KEPT_BYTES // (4 * max(1, encoder.dim)))
+            while len(self._kept) > most:
                 self._kept.popitem(last=False)
 
 

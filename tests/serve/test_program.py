@@ -93,3 +93,36 @@ def test_a_port_in_use_is_said(built: Path) -> None:
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
     assert done.returncode == 2 and "cannot be listened on" in done.stderr
+
+
+def test_no_judgement_is_lost_when_it_is_killed(built: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "judged"
+    folder.mkdir()
+    (folder / "queries.jsonl").write_text(json.dumps({"_id": "q1", "text": "bees"}) + "\n")
+    pool = [json.dumps({"query-id": "q1", "corpus-id": f"d{number}"}) for number in range(1, 61)]
+    (folder / "pool.jsonl").write_text("\n".join(pool) + "\n")
+    program, address = start(str(built), "--judgements", str(folder))
+    answered: list[str] = []
+
+    def judge() -> None:
+        for number in range(1, 61):
+            body = json.dumps({"query": "q1", "document": f"d{number}", "level": 1}).encode()
+            request = urllib.request.Request(
+                f"{address}api/judgements/judged", body, {"content-type": "application/json"}, method="PUT"
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    assert json.load(answer)["level"] == 1
+            except OSError:
+                return
+            answered.append(f"d{number}")
+
+    judging = threading.Thread(target=judge)
+    judging.start()
+    while len(answered) < 20:
+        time.sleep(0.002)
+    program.kill()
+    program.wait()
+    judging.join()
+    kept = {line.split("\t")[1] for line in (folder / "qrels" / "test.tsv").read_text().splitlines()[1:]}
+    assert set(answered) <= kept and len(answered) >= 20
