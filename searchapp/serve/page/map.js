@@ -156,6 +156,7 @@ function render() {
   }, { passive: false });
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
+    tip.hidden = true;
     drag = { x: event.offsetX, y: event.offsetY, moved: false };
     if (isLasso) lasso = [[event.offsetX, event.offsetY]];
   });
