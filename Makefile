@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # FAISS: one of the extras cpu and gpu, never both; gpu where an NVIDIA driver answers.
 FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: demo test test-unit test-slow reproduce results gpu gpu-carry lint format clean
+.PHONY: demo test test-unit test-browser test-slow reproduce results gpu gpu-carry lint format clean
 
 demo: $(VENV)/run
 	$(BIN)/searchapp demo --index indexes/python-stdlib
@@ -16,7 +16,12 @@ test: $(VENV)/dev
 # The tests that need no more than a minute.
 test-unit: $(VENV)/dev
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
-		-m 'not integration and not slow and not gpu'
+		-m 'not integration and not slow and not gpu and not browser'
+
+# The page of `searchapp serve` in Chromium, which is installed where apt can; where it is not to be had they are skipped.
+test-browser: $(VENV)/browser
+	@command -v chromium >/dev/null 2>&1 || apt-get install -y -q chromium >/dev/null 2>&1 || true
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m browser tests/browser
 
 test-slow: $(VENV)/dev
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
@@ -71,6 +76,10 @@ $(VENV)/run: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(FAISS),dev]'
 	@touch $@ $(VENV)/run
+
+$(VENV)/browser: $(VENV)/dev
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[browser]' || echo "Playwright is not to be had"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

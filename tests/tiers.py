@@ -6,7 +6,7 @@ rest of its file is marked ``slow`` where it stands.
 
 from __future__ import annotations
 
-FOLDERS = ("bench", "cli", "device", "serve")
+FOLDERS = ("bench", "browser", "cli", "device", "serve")
 FILES = (
     "test_filesystem.py",
     "test_telemetry.py",

@@ -9,6 +9,7 @@ from searchapp.serve.routes import (
     explain,
     judgements,
     landscape,
+    page,
     rerank,
     search,
     status,
@@ -16,6 +17,7 @@ from searchapp.serve.routes import (
 )
 
 ROUTES: tuple[Route, ...] = (
+    *page.ROUTES,
     *status.ROUTES,
     *search.ROUTES,
     *explain.ROUTES,
