@@ -13,14 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
-from searchapp.serve.app import App
 from searchapp.serve.door import Door
 from searchapp.serve.limits import Limits
-from searchapp.serve.protocol import bounded_protocol
-from searchapp.serve.routes import ROUTES
-from searchapp.serve.run import listen
+from searchapp.serve.run import listen, loop_factory, program_of
 from searchapp.serve.server import Server, Setup
 
 
@@ -113,22 +108,20 @@ def running(
     started = threading.Event()
     held: dict[str, Any] = {}
 
-    async def run(entered: list[Any]) -> None:
-        server = Server(Setup(indexes, rerankers, collections or {}, "cpu", writable, limits), door)
-        config = uvicorn.Config(
-            App(server, ROUTES, entered), http=bounded_protocol(limits), loop="none", ws="none", lifespan="off",
-            log_config=None, access_log=False, timeout_keep_alive=limits.keep_alive_seconds, timeout_graceful_shutdown=2,
-        )  # fmt: skip
-        held["program"], held["server"] = uvicorn.Server(config), server
-        started.set()
-        await held["program"].serve(sockets=[listener])
-        server.stop()
-
-    async def mounted() -> None:
+    async def run() -> None:
         async with AsyncExitStack() as stack:
-            await run([await stack.enter_async_context(mount()) for mount in mounts])
+            entered = [await stack.enter_async_context(mount()) for mount in mounts]
+            server = Server(Setup(indexes, rerankers, collections or {}, "cpu", writable, limits), door)
+            held["server"], held["program"] = server, program_of(server, entered)
+            started.set()
+            await held["program"].serve(sockets=[listener])
+            server.stop()
 
-    thread = threading.Thread(target=lambda: asyncio.run(mounted()), daemon=True)
+    def answer() -> None:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(run())
+
+    thread = threading.Thread(target=answer, daemon=True)
     thread.start()
     assert started.wait(10)
     try:

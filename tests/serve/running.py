@@ -1,28 +1,15 @@
-"""A server in this process, on a port of its own, and requests to it by nothing but the standard library."""
+"""A server in this process, and one connection to it that is kept."""
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from searchapp.serve.door import Door
 from searchapp.serve.limits import Limits
-from searchapp.serve.run import listen, loop_factory, program_of
-from searchapp.serve.server import Server, Setup
-
-
-class Running:
-    """A server that answers, and where."""
-
-    def __init__(self, server: Server, port: int) -> None:
-        self.server, self.port = server, port
-        self.url = f"http://127.0.0.1:{port}"
-        self.requester = Requester(port)
+from tests.serve import local
 
 
 class Requester:
@@ -52,37 +39,20 @@ class Requester:
         self._connection.close()
 
 
+class Running(local.Running):
+    """A server that answers, with a connection to it."""
+
+    def __init__(self, found: local.Running) -> None:
+        super().__init__(found.server, found.port)
+        self.requester = Requester(found.port)
+
+
 @contextmanager
 def serving(
     indexes: dict[str, Path], *, token: str | None = None, rerankers: tuple[str, ...] = (), limits: Limits | None = None
 ) -> Iterator[Running]:
     """Serve indexes until the end of the block."""
-    limits = limits or Limits()
-    listener = listen("127.0.0.1", 0)
-    port = listener.getsockname()[1]
-    started = threading.Event()
-    parts: list = []
-
-    async def run() -> None:
-        server = Server(Setup(indexes, rerankers, limits=limits), Door.of("127.0.0.1", token=token, limits=limits))
-        parts.extend((server, program_of(server)))
-        started.set()
-        await parts[1].serve(sockets=[listener])
-
-    def answer() -> None:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(run())
-
-    thread = threading.Thread(target=answer, daemon=True)
-    thread.start()
-    assert started.wait(10)
-    server, program = parts
-    try:
-        server.load()
-        running = Running(server, port)
+    with local.running(indexes, token=token, rerankers=rerankers, limits=limits) as found:
+        running = Running(found)
         yield running
         running.requester.close()
-    finally:
-        program.should_exit = True
-        thread.join(10)
-        server.stop()
