@@ -122,7 +122,8 @@ def lengths_of(found: np.ndarray) -> np.ndarray:
     """The lengths of float32 vectors (n, dim), above 0 also for one of zeros."""
     lengths: np.ndarray = np.vecdot(found, found)
     lengths += TINY  # which changes none but that of a zero vector
-    return np.sqrt(lengths, lengths)
+    np.sqrt(lengths, lengths)
+    return lengths
 
 
 def _room(size: int) -> np.ndarray:

@@ -40,7 +40,7 @@ class TextColumn:
             raise ValueError("a text is missing")
         begins, ends = self._offsets.take(places).tolist(), self._offsets.take(places + 1).tolist()
         data, size = self._data, len(self._data)
-        found = []
+        found: list[str] = []
         for begin, end in zip(begins, ends, strict=True):
             if not 0 <= begin <= end <= size:
                 place = int(places[len(found)])
