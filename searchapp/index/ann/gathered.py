@@ -58,7 +58,8 @@ class Gathered:
             return self.take(rows)
         else:
             widen(source, wide.reshape(-1))
-        return wide
+        found: np.ndarray = wide
+        return found
 
     def _views(self, count: int) -> tuple[np.ndarray, Any, np.ndarray, Any]:
         """Room for so many rows: as they are stored, what is copied from; as float32, what is copied to."""

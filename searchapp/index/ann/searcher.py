@@ -94,6 +94,7 @@ class AnnIndex:
         """
         faiss = self._faiss
         *outer, inner = layers(self._index)
+        given = queries
         for layer in outer:
             for place in range(layer.chain.size()):
                 queries = layer.chain.at(place).apply(queries)
@@ -102,15 +103,26 @@ class AnnIndex:
             nearest, lists = inner.quantizer.search(queries, inner.nlist)
             there = np.where(lists < 0, 0, counts[lists])
             before = np.cumsum(there, axis=1) - there
-            lists[(before >= least) | (there == 0)] = -1  # FAISS skips these
-            width = max(1, int((lists >= 0).any(axis=0).nonzero()[0].max(initial=0)) + 1)
-            lists, nearest = np.ascontiguousarray(lists[:, :width]), np.ascontiguousarray(nearest[:, :width])
+            if isinstance(inner, faiss.IndexIVFRaBitQFastScan):  # which scores lists given to it wrongly
+                visited = min(int(inner.nlist), int((before < least).sum(1).max(initial=0)))
+                scores, rows = self._index.search(given, k, params=self._visiting(max(1, visited)))
+                return scores, rows
+            lists[(before >= least) | (there == 0)] = -1
+            order = np.argsort(lists < 0, axis=1, kind="stable")[:, : max(1, int((lists >= 0).sum(1).max(initial=0)))]
+            lists, nearest = np.take_along_axis(lists, order, 1), np.take_along_axis(nearest, order, 1)
             scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
             inner.search_preassigned_c(
                 len(queries), faiss.swig_ptr(queries), k, faiss.swig_ptr(lists), faiss.swig_ptr(nearest),
-                faiss.swig_ptr(scores), faiss.swig_ptr(rows), False, faiss.SearchParametersIVF(nprobe=width),
+                faiss.swig_ptr(scores), faiss.swig_ptr(rows), False, faiss.SearchParametersIVF(nprobe=lists.shape[1]),
             )  # fmt: skip
         return scores, rows
+
+    def _visiting(self, lists: int) -> Any:
+        """FAISS's search parameters for a number of inverted lists."""
+        parameters = self._faiss.SearchParametersIVF(nprobe=lists)
+        for _ in layers(self._index)[1:]:
+            parameters = self._faiss.SearchParametersPreTransform(index_params=parameters)
+        return parameters
 
     def _search_parameters(self, allowed: np.ndarray | None) -> Any:
         """FAISS's search parameters for a mask, one for each layer of the index; None without a mask."""
