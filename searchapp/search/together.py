@@ -134,7 +134,7 @@ def _fused(
         both: np.ndarray = weight * (cosines - mean) / deviation + (1 - weight) * points
         return both
 
-    rows = np.union1d(found.dense, found.lexical)
+    rows = _union(found.dense, found.lexical)
     cosines = _placed(rows, found.dense, found.cosines)
     points = _placed(rows, found.lexical, found.points) if last > 0 else _placed(rows, found.lexical, found.points, 0.0)
     no_cosine, no_points = np.isnan(cosines), np.isnan(points)
@@ -160,6 +160,18 @@ def _fused(
         dict(zip(hits.tolist(), cosines[places].tolist(), strict=True)),
         {row: score for row, score in zip(hits.tolist(), points[places].tolist(), strict=True) if score > 0},
     )
+
+
+def _union(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The rows of both, ascending, each once; ``np.union1d`` takes many times as long for so few."""
+    rows = np.concatenate((one, other))
+    rows.sort()
+    if len(rows) < 2:
+        return rows
+    is_new = np.empty(len(rows), dtype=bool)
+    is_new[0] = True
+    np.not_equal(rows[1:], rows[:-1], out=is_new[1:])
+    return rows[is_new]
 
 
 def _placed(rows: np.ndarray, known: np.ndarray, scores: np.ndarray, other: float = np.nan) -> np.ndarray:
