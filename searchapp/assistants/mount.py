@@ -10,7 +10,7 @@ from typing import Any
 from searchapp.assistants.desk import Desk
 from searchapp.assistants.hosted import HostedLibrary
 from searchapp.assistants.tools import Tool, chosen_tools
-from searchapp.serve.exchange import Exchange, Message, Send
+from searchapp.serve.exchange import SAFE, Exchange, Message, Send
 from searchapp.serve.problem import ProblemError
 from searchapp.serve.server import Server
 
@@ -48,7 +48,15 @@ class AssistantsMount:
                 return {"type": "http.request", "body": body, "more_body": False}
             return await exchange.receive()
 
-        await manager.handle_request(exchange.scope, receive, send)
+        async def complete(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in headers}
+                own = [*SAFE, (b"x-request-id", exchange.identifier.encode()), *server.door.cors(exchange.scope)]
+                message = {**message, "headers": [*headers, *(pair for pair in own if pair[0] not in names)]}
+            await send(message)
+
+        await manager.handle_request(exchange.scope, receive, complete)
 
     async def _running(self, server: Server) -> Any:
         async with self._lock:

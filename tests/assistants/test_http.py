@@ -73,7 +73,12 @@ def test_the_client_of_the_sdk_gets_the_answers_of_the_library(served: Running, 
 
 
 def test_the_door_is_before_it(served: Running) -> None:
-    assert served.post("/mcp", LIST, authorized()).status == 200
+    answer = served.post("/mcp", LIST, authorized())
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-request-id"]
     assert served.post("/mcp", LIST, ACCEPT).status == 401
     for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
         assert served.post("/mcp", LIST, authorized(**headers)).status == 403
