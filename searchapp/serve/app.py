@@ -73,7 +73,7 @@ class App:
         if scope["type"] != "http":
             return
         exchange = Exchange(scope, receive, self.server.limits)
-        scope["exchange"], scope["app"], scope["route"] = exchange, self, ""
+        scope["exchange"], scope["app"] = exchange, self
         status = 500
 
         async def counting(message: Any) -> None:
@@ -101,7 +101,7 @@ class App:
             refusal = ProblemError(error.status_code, text.get(error.status_code, error.detail))
             await self.answer(exchange, problem_answer(refusal), counting)
         finally:
-            route = scope["route"] or "none"
+            route = exchange.route or "none"
             self.server.metrics.answered(route, status, time.perf_counter() - exchange.began)
 
     async def answer(self, exchange: Exchange, answer: Answer, send: Send) -> None:
@@ -129,8 +129,8 @@ class _Endpoint:
         self._decoder = None if route.request is None else msgspec.json.Decoder(route.request)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        scope["route"] = self._route.path
         exchange: Exchange = scope["exchange"]
+        exchange.route = self._route.path
         exchange.parameters = dict(scope.get("path_params") or {})
         answer = await self._answered(exchange)
         if answer is not None:

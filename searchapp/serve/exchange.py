@@ -59,7 +59,11 @@ def problem_answer(problem: ProblemError) -> Answer:
 
 
 class Exchange:
-    """A request under way. ``parameters`` are those of its path; ``timing`` are the seconds it spent by step."""
+    """A request under way.
+
+    ``route`` is the path of its route, "" where there is none, and ``parameters`` are those of the path. ``timing`` are
+    the seconds it spent by step.
+    """
 
     def __init__(self, scope: dict[str, Any], receive: Receive, limits: Limits) -> None:
         self.scope = scope
@@ -67,6 +71,7 @@ class Exchange:
         self.limits = limits
         self.ticket = Ticket()
         self.parameters: dict[str, str] = dict(scope.get("path_params") or {})
+        self.route = ""
         self.timing: dict[str, float] = {}
         self.generation: int | None = None
         self.began = time.perf_counter()

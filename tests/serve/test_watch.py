@@ -72,3 +72,10 @@ def test_a_head_without_its_body_is_sent(running: Running, path: str) -> None:
         assert connection.recv(9_999).startswith(b"HTTP/1.1 ")
         connection.sendall(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
         assert b"\r\n\r\n{" in connection.recv(9_999), "head and body come together"
+
+
+def test_a_method_that_is_none_of_a_route_is_counted_without_one(running: Running) -> None:
+    status, _, body = running.requester("PUT", "/api/search", {"query": "bees"})
+    assert (status, body["error"]["message"]) == (405, "PUT is not a method of this route")
+    figures = running.requester("GET", "/metrics")[2].decode()
+    assert 'searchapp_requests_total{code="405",route="none"} 1.0' in figures
