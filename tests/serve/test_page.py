@@ -91,6 +91,7 @@ def test_without_scripts_the_hits_are_those_of_the_api(served: Running) -> None:
     page = Read(served.get(f"/?{urlencode({**query, 'plain': '1'})}").content.decode())
     hits = served.search("bee honey", mode="bm25", k=7, filter="year >= 1995", passages="words")["hits"]
     assert page.texts["h3"] == [hit["title"] for hit in hits]
+    assert [one["value"] for one in page.named("input") if "checked" in one] == ["bm25"]
     words = [hit["text"][start:end] for hit in hits for start, end in hit["passage"]["words"]]
     assert page.texts.get("b", []) == words
     assert not Read(served.get(f"/?{urlencode(query)}").content.decode()).named(

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from searchapp.errors import SearchAppError
+from searchapp.search import MODES
 from searchapp.serve.app import Route
 from searchapp.serve.bodies import HitBody, SearchAnswer, SearchRequest
 from searchapp.serve.exchange import Answer, Exchange
@@ -72,6 +73,7 @@ async def page(server: Server, exchange: Exchange, body: None) -> Answer:
     """The page. Its form has ``plain`` where no JavaScript runs: then, and with no token asked for, also the hits."""
     query = (exchange.query("q") or "").strip()
     filter = exchange.query("filter") or ""
+    mode = exchange.query("mode")
     status, hits = "", ""
     if query and exchange.query("plain") and server.door.token is None:
         try:
@@ -86,6 +88,8 @@ async def page(server: Server, exchange: Exchange, body: None) -> Answer:
         "filter": html.escape(filter),
         "status": html.escape(status),
         "hits": hits,
+        **dict.fromkeys(MODES, ""),
+        mode if mode in MODES else MODES[0]: "checked",
     }
     content = GAP.sub(lambda gap: gaps[gap[1]], TEMPLATE)
     return _sent(exchange, File(content.encode("utf-8", "replace"), TYPES[".html"]), is_kept=not query)
