@@ -89,7 +89,7 @@ class App:
             elif (endpoint := self._exact.get((scope["method"], scope["path"]))) is not None:
                 await endpoint(scope, receive, counting)
             elif (mount := self._mounts.get(scope["path"])) is not None:
-                scope["route"] = mount.path
+                exchange.route = mount.path
                 await mount(self.server, exchange, counting)
             else:
                 await self._router(scope, receive, counting)
