@@ -20,7 +20,7 @@ test-unit: $(VENV)/dev
 
 # The page of `searchapp serve` in Chromium, which is installed where apt can; where it is not to be had they are skipped.
 test-browser: $(VENV)/browser
-	@command -v chromium >/dev/null 2>&1 || apt-get install -y -q chromium >/dev/null 2>&1 || true
+	@command -v chromium >/dev/null 2>&1 || { apt-get update && apt-get install -y chromium; } >/dev/null 2>&1 || true
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m browser tests/browser
 
 test-slow: $(VENV)/dev
@@ -78,8 +78,7 @@ $(VENV)/dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/run
 
 $(VENV)/browser: $(VENV)/dev
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[browser]' || echo "Playwright is not to be had"
-	@touch $@
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[browser]' && touch $@ || echo "Playwright is not to be had"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
