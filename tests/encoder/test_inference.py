@@ -105,11 +105,11 @@ def test_a_kernel_that_ignores_the_lengths_is_found_out(grouped: str, monkeypatc
     """The probe must be able to fail: attention over the whole batch is what transformers' own packing would do."""
     from searchapp.encoder import attention
 
-    def over_all(query, key, value, lengths, scaling):
+    def over_all(query, key, value, lengths, scaling, dropout):
         out = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=scaling, enable_gqa=True)
         return out.transpose(0, 1)
 
-    monkeypatch.setattr(attention, "_by_run", over_all)
+    monkeypatch.setattr(attention, "attend_by_run", over_all)
     assert Encoder.load(grouped).attention == "sdpa"
     with pytest.raises(ModelError, match="mixes texts"):
         Encoder.load(grouped, attention="packed")
