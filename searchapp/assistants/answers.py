@@ -20,8 +20,8 @@ from searchapp.index import Filter
 from searchapp.index.storage.commits import copy_of, numbered
 from searchapp.search import Hit, like
 from searchapp.search.passage import Snippet
+from searchapp.serve.fields import fields_of
 from searchapp.serve.problem import ProblemError
-from searchapp.serve.routes.status import fields_of
 from searchapp.serve.served import State
 
 PASSAGE = 280  # characters of a result's text

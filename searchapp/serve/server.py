@@ -14,6 +14,7 @@ from searchapp.encoder import Encoder
 from searchapp.rerank import Reranker, load_reranker
 from searchapp.serve.admission import Admission
 from searchapp.serve.door import Door
+from searchapp.serve.fields import fields_of
 from searchapp.serve.jobs import Jobs
 from searchapp.serve.judged import Judged
 from searchapp.serve.limits import Limits
@@ -57,7 +58,7 @@ class Server:
         self.admission = Admission(self.limits)
         self.jobs = Jobs(self.thread, setup.device)
         self.judged = {name: Judged(name, folder) for name, folder in setup.collections.items()}
-        self.watcher = Watcher(list(self.served.values()))
+        self.watcher = Watcher(list(self.served.values()), self._count_fields)
         self.loaded = threading.Event()
         self.failure: str | None = None  # why it could not be loaded
         self.draining = False
@@ -89,7 +90,13 @@ class Server:
         self.metrics.built.info({"version": __version__, "model": names, "fingerprint": fingerprint})
         self.watcher.start()
         self.loaded.set()
+        for served in self.served.values():
+            self._count_fields(served)
         log.info("ready: %s", ", ".join(self.served))
+
+    def _count_fields(self, served: Served) -> None:
+        """Count the values of a new state's metadata before the page asks for them."""
+        self.searching.slow.submit(fields_of, served.state)
 
     def _prove(self, encoder: Encoder, seconds: float = PROOF) -> None:
         ticket = Ticket(time.monotonic() + seconds)
