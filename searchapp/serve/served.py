@@ -24,6 +24,7 @@ from searchapp.index.encoder_match import recorded_encoder, require_match
 from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import analyzer_of
 from searchapp.index.storage.commits import numbered
+from searchapp.search import SearchOptions, highlights, prepare, run
 from searchapp.search.likeness import find_row
 from searchapp.serve.metrics import Metrics
 from searchapp.serve.problem import ProblemError
@@ -74,13 +75,15 @@ class State:
         _ = index.columns.names
         if not index.manifest.documents:
             return
-        if self.encoder is not None:
-            _ = index.sampled
-            index.search_vectors(np.ones((1, index.manifest.dim), dtype=np.float32), 1)
-        if self.has_words:
-            _ = self.analyzer
-            index.lexical.search(["warm"], 1)
-        index.rows.read(0)
+        if self.encoder is not None and index.manifest.ann is not None:
+            _ = index.ann
+        dense, words = self.encoder is not None, self.has_words
+        probe = np.ones((1, index.manifest.dim), dtype=np.float32)
+        for mode in [name for name, there in (("dense", dense), ("bm25", words), ("hybrid", dense and words)) if there]:
+            run(index, ["warm"], None if mode == "bm25" else probe, prepare(index, 1, SearchOptions(mode=mode)).plan)
+        text = index.rows.read(0).text
+        if words:
+            highlights(None, self.analyzer, text[:100] or "warm", [text])
 
 
 class Models:

@@ -126,3 +126,25 @@ def test_no_judgement_is_lost_when_it_is_killed(built: Path, tmp_path: Path) -> 
     judging.join()
     kept = {line.split("\t")[1] for line in (folder / "qrels" / "test.tsv").read_text().splitlines()[1:]}
     assert set(answered) <= kept and len(answered) >= 20
+
+
+def test_the_first_search_imports_nothing(built: Path) -> None:
+    """What is imported, opened or counted by a first search is so before the server says that it is ready."""
+    code = """
+import sys
+from pathlib import Path
+from searchapp.search import SearchOptions, highlights, hits_of, prepare, run
+from searchapp.serve.served import Models, Served
+served = Served("notes", Path(sys.argv[1]), Models("cpu"))
+served.open()
+state = served.state
+vectors = state.encoder.encode_queries(["honey bee"])
+before = set(sys.modules)
+for mode in ("dense", "bm25", "hybrid"):
+    plan = prepare(state.index, 5, SearchOptions(mode=mode)).plan
+    hits = hits_of(state.index, run(state.index, ["honey bee"], vectors, plan), 0)
+    highlights(None, state.analyzer, "honey bee", [hit.text for hit in hits])
+print(sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(built)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
