@@ -171,7 +171,7 @@ class DocumentStore:
         if (numbers == first).all():
             return self._read(first, rows - self._bases.item(first))
         found: list[Document | None] = [None] * len(rows)
-        for number in np.unique(numbers).tolist():
+        for number in sorted(set(numbers.tolist())):  # np.unique would import numpy.ma
             places = np.flatnonzero(numbers == number)
             documents = self._read(number, rows[places] - self._bases.item(number))
             for place, document in zip(places.tolist(), documents, strict=True):
