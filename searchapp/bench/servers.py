@@ -94,6 +94,28 @@ def infinity(program: Path, folder: Path, model: str) -> list[str]:
     ]  # fmt: skip
 
 
+def with_older_names(folder: Path) -> Path:
+    """A sentence-transformers folder with the names that versions before 6, as infinity has them, know."""
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    for module in modules:
+        module["type"] = f"sentence_transformers.models.{module['type'].rpartition('.')[2]}"
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**settings, "tokenizer_class": "PreTrainedTokenizerFast"}), encoding="utf-8")
+    (folder / "sentence_bert_config.json").write_text(
+        json.dumps({"max_seq_length": settings.get("model_max_length", 512), "do_lower_case": False}), encoding="utf-8"
+    )
+    pooling = folder / "1_Pooling" / "config.json"
+    if pooling.is_file():
+        known = json.loads(pooling.read_text(encoding="utf-8"))
+        if "pooling_mode" in known:
+            mode = {f"pooling_mode_{known['pooling_mode']}_tokens": True}
+            width = known.get("embedding_dimension", known.get("word_embedding_dimension"))
+            pooling.write_text(json.dumps({"word_embedding_dimension": width, **mode}), encoding="utf-8")
+    return folder
+
+
 @contextmanager
 def started(name: str, words: Sequence[str], threads: int) -> Iterator[Program]:
     """A server, from when it answers until the end of the block. Raises SearchAppError where it does not start."""

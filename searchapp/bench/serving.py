@@ -34,10 +34,12 @@ from searchapp.bench.servers import (
     ours,
     rival,
     started,
+    with_older_names,
 )
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
+    from searchapp.encoder import Encoder
     from searchapp.search import Index
 
 SHARES = (25, 50, 75, 90)  # percent of what it can do at most, at which an open loop asks
@@ -135,10 +137,10 @@ def bench_serve(directory: Path, plan: ServingPlan, notice: Callable[[str], None
         programs = [mine]
         for name in (SENTENCES, INFINITY):
             if name in plan.rivals:
-                exported = export_for_baselines(index.encoder, folder)
+                exported = export_for_baselines(whole_encoder(index), folder)
                 words = rival("embed", str(exported))
                 if name == INFINITY:
-                    words = infinity(plan.infinity or Path(), exported, work.model)
+                    words = infinity(plan.infinity or Path(), with_older_names(exported), work.model)
                 programs.append(stack.enter_context(started(name, words, threads)))
         notice(f"embedding: {', '.join(one.name for one in programs)}")
         one = ServingPlan(clients=(max(plan.clients),), seconds=plan.seconds, rounds=plan.rounds)
@@ -157,6 +159,13 @@ def _check(plan: ServingPlan) -> None:
     check_rivals(plan.rivals, plan.infinity)
     if not plan.modes or not plan.clients or plan.seconds <= 0 or plan.rounds < 1:
         raise SearchAppError("there is nothing to measure; give a mode, a number of clients, seconds and rounds")
+
+
+def whole_encoder(index: Index) -> Encoder:
+    """The encoder of an index run by torch, which can be exported; queries alone may have a lighter one."""
+    from searchapp.index.encoder_match import recorded_encoder
+
+    return recorded_encoder(index.vectors.manifest, index.vectors.snapshot.root, "cpu")
 
 
 def _work(index: Index) -> _Work:

@@ -29,7 +29,8 @@ Handler = Callable[[Server, Exchange, Any], Awaitable[Answer]]
 class Route:
     """A method and a path with the structs of its request and answer; ``long``: it may have many texts.
 
-    ``parameters`` are those of the URL. ``cheap`` ones are answered before the models are loaded, and wait in no queue.
+    ``success`` is the status of an answer that is no problem. ``parameters`` are those of the URL. ``cheap`` ones are
+    answered before the models are loaded, and wait in no queue.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Route:
     parameters: tuple[str, ...] = ()
     long: bool = False
     cheap: bool = False
+    success: int = 200
 
 
 class Mount(Protocol):

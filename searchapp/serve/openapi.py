@@ -58,7 +58,7 @@ def _operation(route: Route, schemas: dict[type, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{route.method.lower()}_{name.replace('.', '_')}",
         "summary": route.summary,
-        "responses": {"200": {"description": "Done.", **_content(route, schemas)}},
+        "responses": {str(route.success): {"description": "Done.", **_content(route, schemas)}},
     }
     for status in REFUSALS if route.request is not None else BODILESS:
         operation["responses"][status] = {

@@ -144,6 +144,11 @@ class Searching:
             if job.encoder is not None and job.inputs:
                 self._vectors.put(job.encoder, job.inputs[0].instruction, search.queries, encoding)
             groups.setdefault(search.key, []).append((search, future))
+        if len(jobs) == 1 and not self._thread.waiting(Lane.QUERY):
+            [group] = groups.values() or [[]]
+            if group and group[0][0].reranker is None and len(group[0][0].queries) == 1:
+                self._run(group)  # nobody waits for the model: one thread less to wake
+                return
         for group in groups.values():
             alone = [pair for pair in group if pair[0].reranker is not None]
             self._start([pair for pair in group if pair[0].reranker is None])

@@ -110,5 +110,5 @@ ROUTES = (
     Route("GET", "/metrics", figures, "Figures in Prometheus' text format.", cheap=True),
     Route("GET", "/openapi.json", describe_api, "This description.", cheap=True),
     Route("GET", "/api/index", describe_index, "What an index is.", answer=IndexAnswer, parameters=("index",)),
-    Route("POST", "/api/reload", reload, "Look for newer states at once."),
+    Route("POST", "/api/reload", reload, "Look for newer states at once.", success=202),
 )
