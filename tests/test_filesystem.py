@@ -62,9 +62,9 @@ def _write(path: Path, documents: list[dict[str, str]]) -> Path:
 
 
 def test_every_module_can_be_imported_without_fcntl_and_resource() -> None:
-    # libraries first: psutil, below transformers' Trainer, wants `resource` on Linux
+    # libraries first: psutil, below transformers' Trainer, wants `resource` on Linux, and the SDK of assistants `fcntl`
     code = (
-        "from transformers import Trainer\n"
+        "from transformers import Trainer\nimport mcp.server.stdio\n"
         + HIDDEN
         + (
             "import pkgutil, importlib, searchapp\n"

@@ -73,7 +73,7 @@ class Tokenization:
         backend.no_truncation()
         backend.no_padding()
         if settings.lower_case:
-            _lower_first(backend)
+            self._backend = _lowering(backend)
         self._from_left = from_left  # which end of a sequence that is too long is cut, where that is done natively
         self._prompts: dict[str, int] = {}  # tokens of each prompt alone
 
@@ -295,18 +295,18 @@ def _within(text: str, item: Wrapped, offsets: np.ndarray) -> tuple[np.ndarray, 
     return places, spans[places]
 
 
-def _lower_first(backend: Any) -> None:
-    """Lower texts before anything else that the tokenizer does to them, unless it does so already."""
+def _lowering(backend: Any) -> Any:
+    """A tokenizer that lowers texts before anything else: this one, if it does so already, else a copy of it."""
     import json
 
-    from tokenizers import normalizers
+    from tokenizers import Tokenizer, normalizers
 
     present = backend.normalizer
     if present is not None:
         content = json.loads(backend.to_str())["normalizer"]
         rules = content["normalizers"] if content["type"] == "Sequence" else [content]
         if any(rule["type"] == "Lowercase" or rule.get("lowercase") for rule in rules):
-            return
+            return backend
     rest = (
         [present[i] for i in range(len(present))]
         if isinstance(present, normalizers.Sequence)
@@ -314,7 +314,9 @@ def _lower_first(backend: Any) -> None:
         if present is not None
         else []
     )
-    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+    made = Tokenizer.from_str(backend.to_str())
+    made.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+    return made
 
 
 def _head(text: str, end: int) -> str:

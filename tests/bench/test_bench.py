@@ -69,7 +69,7 @@ def test_the_command_measures_and_writes_its_section(tmp_path: Path, run) -> Non
     assert found["texts"]["documents"] == 12
     for title, rounds in (("another", 1), (found["model"], 77)):
         again = {**found, "rounds": rounds}
-        write_section(target, title, "searchapp bench encode", summary(again), rows(again), LEGEND, words=2)
+        write_section(target, title, "searchapp bench encode", summary(again), [(rows(again), LEGEND)], words=2)
     written = target.read_text()
     assert written.startswith("# Benchmarks\n")
     assert written.count("\n## ") == 2

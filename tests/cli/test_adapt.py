@@ -20,6 +20,7 @@ from tests.models import make_checkpoint
 from tests.program import Outcome, start
 
 STAGES = r"loading base …\nreading [^\n]+ …\n{} …\n"  # what is said without a terminal
+FORECAST = re.compile(r"(mntp|simcse|supervised): [\d,]+ steps to go, about ")
 ONE_LINE = re.compile(r"searchapp: error: [^\n]+\n")
 SMALL = ("--device", "cpu", "--dtype", "float32", "--batch-size", 8, "--max-length", 16)
 KINDS = {"mntp": ("--text", "text.txt"), "simcse": ("--text", "text.txt"), "supervised": ("--pairs", "pairs.jsonl")}
@@ -52,7 +53,8 @@ def _kept(directory: Path) -> tuple[list[dict[str, float]], bytes]:
 
 def _rest(said: str) -> str:
     """What was said beside the stages that had begun."""
-    return "".join(line for line in said.splitlines(keepends=True) if not line.endswith("…\n"))
+    lines = said.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.endswith("…\n") and not FORECAST.match(line))
 
 
 def _wait(what: Callable[[], bool], alive: Callable[[], bool]) -> None:

@@ -76,7 +76,7 @@ def test_more_like_a_document(run, here: Path) -> None:
         (["--like", "x", "--instruction", "y"], "leave out --instruction"),
         (["a query", "--group", "folder"], "--group 'folder' is unknown; expected file or none"),
         (["no/index", "q"], "no/index does not exist"),
-        (["http://host", "q"], "servers cannot be searched yet"),
+        (["http://127.0.0.1:9", "q"], "http://127.0.0.1:9 cannot be asked"),
     ],
 )
 def test_what_cannot_be_asked(run, here: Path, arguments: list[str], words: str) -> None:

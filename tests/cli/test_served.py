@@ -10,9 +10,23 @@ from pathlib import Path
 
 import pytest
 
+from searchapp.encoder import Encoder
+from searchapp.index import build
+from tests.cli.conftest import DOCUMENTS
 from tests.serve.running import Running, serving
 
 TOKEN = "a-token-of-the-tests"
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Encoder) -> Path:
+    """Its source is gone: a server's files are on another machine, so that no line of them is shown."""
+    root = tmp_path_factory.mktemp("moved")
+    source = root / "docs.jsonl"
+    source.write_text("\n".join(map(json.dumps, DOCUMENTS)))
+    build([str(source)], root / "ix", tiny_encoder)
+    source.unlink()
+    return root / "ix"
 
 
 @pytest.fixture(scope="module")

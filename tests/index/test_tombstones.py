@@ -13,7 +13,7 @@ from searchapp.bench.vectors import Synthetic, array_blocks, index_of
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, build, delete, reindex
 from searchapp.index.ann.files import read_whole
-from searchapp.index.ann.queries import synthetic_queries
+from searchapp.index.ann.queries import read_queries, synthetic_queries
 from searchapp.index.ann.request import Targets
 from searchapp.index.ann.rules import Rule
 from searchapp.index.storage.snapshot import Snapshot
@@ -57,7 +57,10 @@ def true_recall(path: Path, queries: np.ndarray) -> float:
 def test_what_is_measured_is_what_a_user_gets(thinned: Path, made: Synthetic, factory: str) -> None:
     ann = reindex(thinned, factory=factory, targets=Targets(recall=0.5)).ann
     assert ann is not None and ann.rows == ROWS
-    true = true_recall(thinned, made.queries(200))
+    index = VectorIndex.open(thinned)
+    asked = read_queries(index.snapshot.path(index.manifest.probes), DIM)  # what it is measured by, in half precision
+    np.testing.assert_allclose(asked, made.queries(200), atol=5e-4)
+    true = true_recall(thinned, asked)
     assert ann.measured["recall"] == pytest.approx(true, abs=0.002)
     curve = tune(VectorIndex.open(thinned))
     assert curve.current.recall == pytest.approx(true, abs=0.002)
