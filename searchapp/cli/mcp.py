@@ -150,6 +150,4 @@ def _require_sdk() -> None:
     from importlib.util import find_spec
 
     if missing := [name for name in ("mcp", "msgspec", "prometheus_client") if find_spec(name) is None]:
-        raise SearchAppError(
-            f"this needs {', '.join(missing)}, which are not installed; do `pip install 'searchapp[mcp]'`"
-        )
+        raise SearchAppError(f"this needs {', '.join(missing)}: not installed here; do `pip install 'searchapp[mcp]'`")

@@ -103,6 +103,8 @@ def named_folders(given: list[str]) -> dict[str, Path]:
         name = name if equals and "/" not in name else path.resolve().name
         if not path.is_dir():
             raise SearchAppError(f"{path} is no directory; `searchapp evaluate init` makes one to judge in")
+        if not (path / "pool.jsonl").is_file():
+            raise SearchAppError(f"{path} has no pool.jsonl; expected a folder that `searchapp evaluate init` has made")
         if name in found:
             raise SearchAppError(f"two folders are named {name!r}; name them apart, as in {name}2={path}")
         found[name] = path
@@ -115,5 +117,5 @@ def import_extra(extra: str, *modules: str) -> Any:
 
     if missing := [name for name in modules if find_spec(name) is None]:
         raise SearchAppError(
-            f"this needs {', '.join(missing)}, which are not installed; do `pip install 'searchapp[{extra}]'`"
+            f"this needs {', '.join(missing)}: not installed here; do `pip install 'searchapp[{extra}]'`"
         )

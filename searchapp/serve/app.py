@@ -129,6 +129,8 @@ class _Endpoint:
         self._server = server
         self._route = route
         self._decoder = None if route.request is None else msgspec.json.Decoder(route.request)
+        fields = () if route.request is None else msgspec.structs.fields(route.request)
+        self._of_body = [one.encode_name for one in fields if one.encode_name not in route.parameters]
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["exchange"]
@@ -143,9 +145,10 @@ class _Endpoint:
         try:
             return await self._handled(exchange)
         except ProblemError as problem:
+            problem.message = self._server.without_places(problem.message)
             return None if problem.status == 499 else problem_answer(problem)
         except SearchAppError as error:
-            return problem_answer(refused(error))
+            return problem_answer(refused(SearchAppError(self._server.without_places(str(error)))))
         except Exception as error:
             if is_out_of_memory(error):
                 fault = ProblemError(503, "memory ran out; send less at once", code="out_of_memory", retry=1)
@@ -160,6 +163,10 @@ class _Endpoint:
         limits, route = self._server.limits, self._route
         seconds = exchange.start(limits.long_deadline if route.long else limits.deadline)
         body = None
+        if exchange.scope["query_string"]:
+            for name in self._of_body:  # else a write would go to another index than the URL names
+                if exchange.query(name) is not None:
+                    raise ProblemError(400, f"{name} stands in the URL; expected it in the body", param=name)
         if self._decoder is not None:
             body = decoded(
                 await exchange.body(limits.long_body_bytes if route.long else limits.body_bytes), self._decoder

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _is_host(name: str) -> bool:
+    """Whether a Host header can have this name."""
+    try:
+        return bool(ipaddress.ip_address(name.strip("[]")))
+    except ValueError:
+        return re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?", name) is not None
+
+
 @dataclass(frozen=True)
 class Door:
     """``hosts``: names in lower case, without ports, that the Host header may have; ``token``: None asks for none."""
@@ -49,11 +58,17 @@ class Door:
         limits: Limits | None = None,
     ) -> Door:  # fmt: skip
         """The door of a server that listens on ``host``. Raises SearchAppError where that is open to all."""
+        allowed = tuple(allowed)
         names = {*LOOPBACK, *(name.lower().rstrip(".").strip("[]") for name in allowed)}
         if host not in ("0.0.0.0", "::", ""):  # noqa: S104 - every address is no name
             names.add(host.lower().strip("[]"))
         if "*" in names or "*" in set(origins):
             raise SearchAppError("'*' would let every site in; name each host and origin")
+        for name in allowed:
+            if not _is_host(name):
+                raise SearchAppError(
+                    f"--allow-host {name!r} is no name of a host; expected such as search.example.org, without a port"
+                )
         if not is_loopback(host) and token is None:
             raise SearchAppError(
                 f"--host {host} is reached from other machines, and no token is asked for; give --token-file FILE "

@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from searchapp.errors import SearchAppError
 from searchapp.evaluate.judging import LEVELS, Judging
 from searchapp.serve.problem import ProblemError
 
@@ -59,22 +60,28 @@ class Judged:
         """
         if level is not None and level not in LEVELS:
             raise ProblemError(400, f"level is {level}; expected {', '.join(map(str, LEVELS))} or null", param="level")
+        if text is not None and not text.strip():
+            raise ProblemError(400, "text is empty; expected the words of the query", param="text")
         with self._lock:
             judging = self._read()
-            if text is not None:
-                query = query or _named(judging, text)
-                judging.extend((query, document), text)
-            pair = query, document
-            if pair not in judging.pairs:
+            pair = query or (_named(judging, text) if text is not None else ""), document
+            query = pair[0]
+            if text is None and pair not in judging.pairs:
                 raise ProblemError(
                     404, f"the pool has no query {query[:99]!r} with document {document[:99]!r}; give the query's text",
                     param="query",
                 )  # fmt: skip
-            if level is None:
-                judging.retract(pair)
-            else:
-                judging.judge(pair, level)
-                judging.said.clear()
+            try:
+                if text is not None:
+                    judging.extend(pair, text)
+                if level is None:
+                    judging.retract(pair)
+                else:
+                    judging.judge(pair, level)
+            except SearchAppError:
+                self._judging = None  # it has what the folder has not
+                raise
+            judging.said.clear()
             self._stamp = self._stamped()
             left = len(judging.left())
             return Open(pair, judging.queries.get(query, ""), left, judging.judged())
@@ -89,8 +96,10 @@ class Judged:
     def _read(self) -> Judging:
         """The folder as it stands."""
         if self._judging is None or self._stamp != self._stamped():
-            self._stamp = self._stamped()
+            self._judging = None  # not to be taken for the folder where that cannot be read
+            stamp = self._stamped()
             self._judging = Judging.open(self._folder)
+            self._stamp = stamp
         return self._judging
 
     def _stamped(self) -> Stamp:

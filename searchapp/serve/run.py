@@ -40,6 +40,8 @@ def read_token(path: Path) -> str:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
+        if not path.is_file():
+            raise SearchAppError(f"the token file {path} is no file; give one, or a name that is free")
         if path.stat().st_mode & 0o077:
             raise SearchAppError(f"others can read {path}, which holds the token; do `chmod 600 {path}`")
         token = path.read_text(encoding="utf-8").strip()

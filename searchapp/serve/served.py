@@ -186,11 +186,18 @@ class Served:
                 self.failure = f"its directory cannot be read: {error.strerror or error}"
                 return False
             newest = found[0][0] if found else 0
-            if newest <= now.number or newest == self._failed:
+            replaced = newest <= now.number and not now.index.snapshot.in_place  # removed, or built anew
+            if newest == 0:
+                self.failure = "its directory holds no index any more"
+                return False
+            if newest <= now.number and not replaced:
+                self.failure = None
+                return False
+            if newest == self._failed:
                 return False
             try:
                 index = VectorIndex.open(self.root, now.index.device)
-                if index.manifest.number == now.number:  # the newest is damaged, and is passed over
+                if index.manifest.number == now.number and not replaced:  # the newest is damaged, and is passed over
                     raise IndexStoreError("; ".join(index.snapshot.notices) or f"state {newest} cannot be used")
                 model, encoder = now.model, now.encoder
                 try:
@@ -215,7 +222,7 @@ class Served:
         if self._metrics is not None and self.failure != text:
             self._metrics.reload_failures.labels(self.name).inc()
         self.failure = text
-        if not isinstance(error, SearchAppError):
+        if not isinstance(error, SearchAppError | OSError):
             self._failed = newest  # a fault of ours will not go away by itself
         return False
 

@@ -162,6 +162,13 @@ class Server:
             raise ProblemError(404, f"no model is named {base[:100]!r}; there are {names}", param="model")
         return base, there[base], kind == "query"
 
+    def without_places(self, text: str) -> str:
+        """A message in which indexes and folders have their names, not their places on this machine."""
+        places = {str(path): name for name, path in (*self.setup.indexes.items(), *self.setup.collections.items())}
+        for place in sorted(places, key=len, reverse=True):
+            text = text.replace(place, places[place])
+        return text
+
     def stop(self) -> None:
         """End the threads."""
         self.draining = True

@@ -92,7 +92,7 @@ def test_the_words_of_an_index(run, own: Path) -> None:
     refused = run("search", own, "bees", "--hybrid")
     assert (
         refused.code == 2
-        and f"no BM25 part, which --hybrid needs; add it with `searchapp lexical {own}`" in refused.err
+        and f"no BM25 part, which a search by words needs; add it with `searchapp lexical {own}`" in refused.err
     )
     assert "none: no --hybrid" in run("info", own).out
     assert "german stems" in run("lexical", own, "--language", "german").out

@@ -126,7 +126,9 @@ def test_hits_say_where_they_stood(place: Path, tiny_encoder) -> None:
 def test_an_index_without_words_is_refused_before_a_model_is_loaded(place: Path, tiny_encoder) -> None:
     build([str(place / "d.jsonl")], place / "bare", tiny_encoder, lexical=False)
     index = Index.open(place / "bare")
-    with pytest.raises(IndexStoreError, match=r"no BM25 part, which --hybrid needs; add it with `searchapp lexical"):
+    with pytest.raises(
+        IndexStoreError, match=r"no BM25 part, which a search by words needs; add it with `searchapp lexical"
+    ):
         index.search("bees", hybrid=True)
     assert index._encoder is None
     assert index.vectors.manifest.lexical is None

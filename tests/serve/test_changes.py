@@ -6,13 +6,15 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from searchapp.evaluate.judging import Judging
-from searchapp.index import add, compact, delete
+from searchapp.index import add, build, compact, delete
 from searchapp.search import Index
 from searchapp.serve.landscape import landmarks, make_landmarks, placed
 from tests.serve.conftest import write
@@ -107,6 +109,36 @@ def test_a_state_that_is_damaged_leaves_the_old_one_and_says_so(own: Path, tmp_p
         assert answer["generation"] == before and answer["results"][0]["hits"]
         assert "cannot be taken" in answer["notices"][0] and str(own) not in answer["notices"][0]
         assert b'searchapp_reload_failures_total{index="own"} 1.0' in served.get("/metrics").content
+
+
+def test_an_index_that_is_built_anew_in_its_place_is_taken(own: Path, tmp_path: Path, tiny_encoder) -> None:
+    """Its generations begin anew, below or at the number of the state that answers."""
+
+    def waited(what: Callable[[dict], bool]) -> dict:
+        end = time.monotonic() + 20
+        while not what(found := served.get("/api/index").json):
+            assert time.monotonic() < end, found
+            time.sleep(0.02)
+        return found
+
+    with running({"own": own}) as served:
+        served.server.watcher.look_now()
+        before = served.get("/api/index").json
+        own.rename(tmp_path / "away")
+        served.server.watcher.look_now()
+        assert "cannot be read" in waited(lambda found: found["failure"] is not None)["failure"]
+        (tmp_path / "away").rename(own)
+        served.server.watcher.look_now()
+        assert waited(lambda found: found["failure"] is None) == before
+        for count in (3, 5):  # fewer generations, then as many
+            other = tmp_path / f"other{count}"
+            lines = [{"_id": f"o{number}", "text": f"a lighthouse {number}"} for number in range(count)]
+            build([str(write(tmp_path / "other.jsonl", lines))], other, tiny_encoder)
+            shutil.rmtree(own)
+            other.rename(own)
+            served.server.watcher.look_now()
+            waited(lambda found, count=count: found["documents"] == count)
+            assert len(served.search("lighthouse", mode="bm25", k=9)["hits"]) == count
 
 
 def test_nothing_is_ready_before_it_is_loaded(built: Path) -> None:
@@ -243,6 +275,32 @@ def test_judging_a_hit_makes_its_query(built: Path, collection: Path) -> None:
         assert served.get("/api/judgements/mine?text=printing").json == {"query_id": "q3", "levels": {"d3": 1, "d4": 1}}
 
 
+def test_a_folder_that_cannot_be_read_or_written_keeps_what_it_has(built: Path, collection: Path) -> None:
+    """The server says so each time, goes on when it is mended, and shows no judgement that is not on disk."""
+    queries, judged = collection / "queries.jsonl", collection / "qrels" / "test.tsv"
+    whole = queries.read_text()
+    with running({"notes": built}, collections={"mine": collection}) as served:
+        put = partial(served.ask, "PUT", "/api/judgements/mine")
+        (collection / "qrels").write_text("in the way")
+        assert put({"query": "q1", "document": "d1", "level": 2}).status == 409
+        assert served.get("/api/judgements/mine?text=bees").json["levels"] == {}
+        (collection / "qrels").unlink()
+        assert put({"query": "q1", "document": "d1", "level": 1}).status == 200
+        for path, broken in ((queries, "{"), (judged, "broken")):
+            kept = path.read_text()
+            path.write_text(broken)
+            for _ in range(2):
+                assert "problem" in served.get("/api/judgements").json["collections"][0]
+                answer = put({"query": "q1", "document": "d2", "level": 2})
+                assert answer.status == 409 and str(collection) not in answer.content.decode()
+                answer = served.get("/api/judgements/mine?text=bees")
+                assert answer.status in (400, 409) and str(collection) not in answer.content.decode()
+            assert path.read_text() == broken
+            path.write_text(kept)
+        assert served.get("/api/judgements/mine?text=bees").json["levels"] == {"d1": 1}
+    assert queries.read_text() == whole
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -252,6 +310,7 @@ def test_judging_a_hit_makes_its_query(built: Path, collection: Path) -> None:
         ({"query": "q1", "document": "d9", "level": 1}, 404),
         ({"query": "a\tb", "document": "d1", "level": 1, "text": "x"}, 409),
         ({"query": "q1", "document": "d1"}, 400),
+        ({"query": "", "document": "d1", "level": 1, "text": " "}, 400),
     ],
 )
 def test_judgements_that_cannot_be_kept(built: Path, collection: Path, body: dict, status: int) -> None:

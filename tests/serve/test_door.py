@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from searchapp.errors import SearchAppError
+from searchapp.index import build
 from searchapp.serve.door import Door, is_loopback
 from searchapp.serve.limits import Limits
 from searchapp.serve.run import listen, read_token
@@ -174,6 +175,18 @@ def test_beyond_loopback_only_with_a_token(tmp_path: Path) -> None:
         assert Door.of(host, token=TOKEN).token == TOKEN
     for host in ("127.0.0.1", "localhost", "::1", "127.0.0.2"):
         assert is_loopback(host) and Door.of(host).token is None
+    for name in ("search.example.org", "Search.Example.org.", "10.0.0.7", "[::1]", "fe80::1", "nas_1"):
+        assert Door.of("127.0.0.1", allowed=[name])
+    for name in (
+        "",
+        "http://search.example.org",
+        "search.example.org:8000",
+        "*.example.org",
+        "a b",
+        "search.example.org/",
+    ):
+        with pytest.raises(SearchAppError, match="--allow-host .* expected such as search.example.org"):
+            Door.of("127.0.0.1", allowed=[name])
     for wrong in ({"allowed": ["*"]}, {"origins": ["*"]}, {"origins": ["example.org"]}, {"origins": ["http://a/b"]}):
         with pytest.raises(SearchAppError):
             Door.of("127.0.0.1", **wrong)
@@ -188,6 +201,8 @@ def test_token_files(tmp_path: Path) -> None:
     with pytest.raises(SearchAppError, match="others can read"):
         read_token(place)
     place.chmod(0o600)
+    with pytest.raises(SearchAppError, match="is no file"):  # and not: chmod 600 a folder
+        read_token(tmp_path)
     for content in ("", "short", "with blanks in the middle of it", "\xfc" * 20):
         place.write_text(content)
         with pytest.raises(SearchAppError, match="no token"):
@@ -220,6 +235,29 @@ def test_paths_lead_nowhere(served: Running, path: str) -> None:
     answer = served.get(path)
     assert answer.status in (400, 404), answer.content
     assert b"root:" not in answer.content
+
+
+def test_what_belongs_into_the_body_is_refused_in_the_url(served: Running) -> None:
+    """An index that is passed over there would have documents written to the first one."""
+    for method, path, body in (
+        ("PUT", "/api/documents", {"documents": [{"id": "a", "text": "b"}]}),
+        ("DELETE", "/api/documents", {"ids": ["d1"]}),
+        ("POST", "/api/search", {"query": "bee"}),
+    ):
+        answer = served.ask(method, f"{path}?index=notes", body)
+        assert answer.status == 400 and answer.problem["param"] == "index", answer.content
+    assert served.post("/v1/embeddings?api-version=2024-10-21", {"input": "bee"}).status == 200
+
+
+def test_an_index_without_words_is_named_as_it_is_served(built: Path, tmp_path: Path, tiny_encoder) -> None:
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text('{"_id": "a", "text": "bee"}\n')
+    build([str(lines)], tmp_path / "plain", tiny_encoder, lexical=False)
+    with running({"short": tmp_path / "plain"}) as served:
+        for mode in ("bm25", "hybrid"):
+            answer = served.post("/api/search", {"query": "bee", "mode": mode})
+            assert answer.status == 400 and str(tmp_path) not in answer.content.decode(), answer.content
+            assert "short has no BM25 part" in answer.problem["message"] and "--hybrid" not in answer.problem["message"]
 
 
 def test_no_answer_names_a_place_on_this_machine(served: Running, built: Path) -> None:

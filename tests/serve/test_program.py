@@ -72,6 +72,8 @@ def test_it_answers_and_ends_with_what_it_has_begun(built: Path) -> None:
         (["{built}", "--host", "0.0.0.0"], "no token is asked for"),
         (["{built}", "--cors-origin", "*"], "name each host and origin"),
         (["{built}", "--judgements", "nowhere"], "no directory"),
+        (["{built}", "--judgements", "{empty}"], "no pool.jsonl"),
+        (["{built}", "--allow-host", "https://search.example.org/"], "no name of a host"),
         (["{empty}"], "index"),
         (["{built}", "--waiting", "0"], "waiting"),
     ],

@@ -137,7 +137,7 @@ class LexicalIndex:
         manifest, part = snapshot.manifest, snapshot.manifest.lexical
         if part is None:
             raise IndexStoreError(
-                f"{snapshot.root} has no BM25 part, which --hybrid needs; "
+                f"{snapshot.root} has no BM25 part, which a search by words needs; "
                 f"add it with `searchapp lexical {snapshot.root}`"
             )
         if any(segment.documents_file not in part.files for segment in manifest.segments):

@@ -57,6 +57,17 @@ class Snapshot:
         return Snapshot(self.root, manifest, self.notices, self._held)
 
     @property
+    def in_place(self) -> bool:
+        """Whether its directory still has the manifest that is held, rather than none or another one of its name."""
+        if self._held is None:
+            return True
+        now = os.fstat(self._held.fileno())
+        try:
+            return os.path.samestat(now, Path(self._held.name).stat())
+        except OSError:
+            return False
+
+    @property
     def segments(self) -> tuple[Segment, ...]:
         """The segments, in the order of their rows."""
         return self.manifest.segments

@@ -79,9 +79,9 @@ async def page(server: Server, exchange: Exchange, body: None) -> Answer:
         try:
             status, hits = await _searched(server, exchange, query, filter)
         except ProblemError as problem:
-            status = problem.message
+            status = server.without_places(problem.message)
         except SearchAppError as error:
-            status = refused(error).message
+            status = server.without_places(refused(error).message)
     gaps = {
         "title": html.escape(f"{query[:80]} · searchapp" if query else "searchapp"),
         "query": html.escape(query),
