@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import Router
 
-from searchapp.errors import SearchAppError, is_out_of_memory
+from searchapp.errors import IndexStoreError, SearchAppError, is_out_of_memory
 from searchapp.serve.exchange import Answer, Exchange, Receive, Send, decoded, problem_answer, send_answer
 from searchapp.serve.problem import ProblemError, refused
 from searchapp.serve.server import Server
@@ -148,9 +148,13 @@ class _Endpoint:
             problem.message = self._server.without_places(problem.message)
             return None if problem.status == 499 else problem_answer(problem)
         except SearchAppError as error:
+            if isinstance(error, IndexStoreError) and (lost := self._server.lost()) is not None:
+                return problem_answer(lost)
             return problem_answer(refused(SearchAppError(self._server.without_places(str(error)))))
         except Exception as error:
-            if is_out_of_memory(error):
+            if (lost := self._server.lost()) is not None:
+                fault = lost
+            elif is_out_of_memory(error):
                 fault = ProblemError(503, "memory ran out; send less at once", code="out_of_memory", retry=1)
             else:
                 log.exception("request %s failed", exchange.identifier)

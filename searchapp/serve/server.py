@@ -118,6 +118,16 @@ class Server:
                 except Exception as error:
                     raise ProblemError(503, f"the model does not answer: {type(error).__name__}") from error
 
+    def lost(self) -> ProblemError | None:
+        """What to say where the files of an index are gone from under the state that answers; else None."""
+        for one in self.served.values():
+            if one.is_ready and not one.state.index.snapshot.in_place:
+                return ProblemError(
+                    503, f"the files of the index {one.name} are gone; put them back, or build it again", retry=5,
+                    code="index_gone",
+                )  # fmt: skip
+        return None
+
     def state(self, name: str | None) -> State:
         """The state of an index that answers now; without a name: of the only one, or the first.
 

@@ -141,6 +141,24 @@ def test_an_index_that_is_built_anew_in_its_place_is_taken(own: Path, tmp_path: 
             assert len(served.search("lighthouse", mode="bm25", k=9)["hits"]) == count
 
 
+def test_an_index_that_is_removed_is_said_to_be_gone(own: Path) -> None:
+    with running({"own": own}) as served:
+        assert served.search("bee", k=3)["hits"]
+        shutil.rmtree(own)
+        statuses = {}
+        for path, body in (("/api/documents", {"ids": ["d1"]}), ("/api/explain", {"query": "bee", "id": "d1"})):
+            answer = served.post(path, body)
+            statuses[path] = answer.status
+            assert answer.status == 200 or answer.problem["code"] == "index_gone", answer.content
+        for method, path, body in (
+            ("POST", "/api/search", {"query": "never asked before", "k": 3, "passages": "words"}),
+            ("GET", "/api/map", None),
+        ):
+            answer = served.ask(method, path, body)
+            assert answer.status == 200 or answer.problem["code"] == "index_gone", answer.content
+        assert served.post("/api/search", {"query": "bee", "filter": "nokey == 1"}).status == 400
+
+
 def test_nothing_is_ready_before_it_is_loaded(built: Path) -> None:
     with running({"notes": built}, loaded=False) as served:
         assert served.get("/livez").status == 200
