@@ -297,7 +297,7 @@ def test_the_time_of_encoding_covers_every_segment(tmp_path: Path, corpus) -> No
     summary = build([str(corpus(30))], tmp_path / "ix", Slow(), segment_size=10)
     seconds = summary.manifest.build.seconds
     assert seconds["encode"] >= 0.3
-    assert 0.3 <= seconds["encode_wait"] <= seconds["encode"]  # it slept
+    assert 0.29 <= seconds["encode_wait"] <= seconds["encode"]  # it slept; what another thread did then is no waiting
     assert seconds["cpu"] == pytest.approx(seconds["read_cpu"] + seconds["encode_cpu"])
     assert seconds["index_wait"] <= seconds["index"] + seconds.get("reduce", 0.0)
     assert seconds["index_cpu"] > 0
