@@ -168,7 +168,7 @@ def hits_of(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hi
     ]
     scores, stage = last.scores[query, :count].tolist(), last.name
     found = []
-    for number, document in enumerate(index.rows.read_all(rows)):
+    for number, document in enumerate(map(index.rows.read, rows.tolist())):
         places = {}
         for name, at in standing:
             rank, score = at[number]

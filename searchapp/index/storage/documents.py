@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,7 +124,7 @@ class DocumentStore:
     def __init__(self, folder: Path, segments: Sequence[Segment]) -> None:
         self._folder = folder
         self.segments = segments
-        self._bases = np.array([segment.base for segment in segments], dtype=np.int64)
+        self._begins = [segment.base for segment in segments]
         self._open: dict[int, pa.RecordBatch] = {}
         self._texts: dict[int, tuple[TextColumn, ...]] = {}  # all but the typed metadata
         self._columns: dict[tuple[int, str], pa.Array] = {}
@@ -160,31 +161,14 @@ class DocumentStore:
 
     def read(self, row: int) -> Document:
         """The document of a row."""
-        return self.read_all(np.array([row], dtype=np.int64))[0]
-
-    def read_all(self, rows: np.ndarray) -> list[Document]:
-        """The documents of some rows, int64 (n,), in their order; those of one segment are read together."""
-        numbers = self._bases.searchsorted(rows, side="right") - 1
-        if not len(rows):
-            return []
-        first = numbers.item(0)
-        if (numbers == first).all():
-            return self._read(first, rows - self._bases.item(first))
-        found: list[Document | None] = [None] * len(rows)
-        for number in sorted(set(numbers.tolist())):  # np.unique would import numpy.ma
-            places = np.flatnonzero(numbers == number)
-            documents = self._read(number, rows[places] - self._bases.item(number))
-            for place, document in zip(places.tolist(), documents, strict=True):
-                found[place] = document
-        return [document for document in found if document is not None]
-
-    def _read(self, number: int, places: np.ndarray) -> list[Document]:
-        """The documents at some places of a segment."""
+        number = bisect_right(self._begins, row) - 1
         columns = self._texts.get(number)
         if columns is None:
             columns = self._texts[number] = text_columns(self.batch(number), COLUMNS[:4])
+        place = row - self._begins[number]
         try:
-            return list(map(_document, *(column.read_all(places) for column in columns)))
+            identifier, title, text, metadata = columns
+            return _document(identifier.read(place), title.read(place), text.read(place), metadata.read(place))
         except (ValueError, IndexError) as error:
             with self.decoding(number):
                 raise ValueError(error) from error

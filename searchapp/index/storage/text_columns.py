@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -23,30 +21,24 @@ class TextColumn:
         _, offsets, data = column.buffers()
         wide = str(column.type).startswith("large_")
         self._held = column
-        whole = np.frombuffer(offsets or b"", dtype="<i8" if wide else "<i4")
-        self._offsets = whole[column.offset : column.offset + len(column) + 1]
+        width = 8 if wide else 4
+        wanted = (column.offset + len(column) + 1) * width
+        known = memoryview(offsets if offsets is not None else b"").cast("B")
+        self._offsets = known[: min(wanted, len(known) // width * width)].cast("q" if wide else "i")[column.offset :]
         self._data = memoryview(data if data is not None else b"")
+        self._size = len(self._data)
         self._nulls = column.null_count
 
     def read(self, place: int) -> str:
-        """The text at a place from 0. Raises ValueError for one that is damaged."""
-        if place < 0:
-            raise ValueError(f"there is no row {place}")
-        return self.read_all(np.array([place]))[0]
-
-    def read_all(self, places: np.ndarray) -> list[str]:
-        """The texts at some places, int64 (n,), from 0. Raises ValueError where one is damaged."""
+        """The text at a place from 0. Raises ValueError for one that is damaged, IndexError for one beyond the last."""
         if self._nulls:
             raise ValueError("a text is missing")
-        begins, ends = self._offsets.take(places).tolist(), self._offsets.take(places + 1).tolist()
-        data, size = self._data, len(self._data)
-        found: list[str] = []
-        for begin, end in zip(begins, ends, strict=True):
-            if not 0 <= begin <= end <= size:
-                place = int(places[len(found)])
-                raise ValueError(f"row {place} lies at {begin} to {end} of {size} bytes")
-            found.append(str(data[begin:end], "utf-8") if begin < end else "")
-        return found
+        if place < 0:
+            raise ValueError(f"there is no row {place}")
+        begin, end = self._offsets[place], self._offsets[place + 1]
+        if not 0 <= begin <= end <= self._size:
+            raise ValueError(f"row {place} lies at {begin} to {end} of {self._size} bytes")
+        return str(self._data[begin:end], "utf-8") if begin < end else ""
 
 
 def text_columns(batch: pa.RecordBatch, names: Sequence[str]) -> tuple[TextColumn, ...]:
