@@ -306,9 +306,9 @@ def serve(
     """Ask `searchapp serve` and servers as one writes them for the same things, in turn, over the loopback address."""
     from searchapp.bench.serving import ServingPlan, bench_serve
     from searchapp.bench.serving_report import LEGEND, rows, summary
-    from searchapp.cli.serve import import_extra
+    from searchapp.cli.serve import require_extra
 
-    import_extra("serve", "msgspec", "prometheus_client", "starlette", "uvicorn")
+    require_extra("serve", "msgspec", "prometheus_client", "starlette", "uvicorn")
     plan = ServingPlan(
         rivals=tuple(name.strip() for name in asked.rivals.split(",") if name.strip()),
         modes=asked.mode or ServingPlan.modes,

@@ -59,7 +59,7 @@ def serve(
 
     It answers this machine alone unless --host says otherwise, which needs a token.
     """
-    import_extra("serve", "msgspec", "prometheus_client", "starlette", "uvicorn")
+    require_extra("serve", "msgspec", "prometheus_client", "starlette", "uvicorn")
     from searchapp.cli.which import index_and_queries
     from searchapp.serve.door import Door, is_loopback
     from searchapp.serve.names import named_indexes
@@ -111,7 +111,7 @@ def named_folders(given: list[str]) -> dict[str, Path]:
     return found
 
 
-def import_extra(extra: str, *modules: str) -> Any:
+def require_extra(extra: str, *modules: str) -> None:
     """Raise SearchAppError, with the command that installs them, where packages of an extra are missing."""
     from importlib.util import find_spec
 

@@ -154,7 +154,6 @@ def _result(
     state: State, asked: SearchRequest, found: Found, number: int, marked: Sequence[Highlight] | None
 ) -> ResultBody:
     plan = found.search.plan
-    stage = found.stages[-1]
     hits = [
         hit_body(rank, hit, asked, None if marked is None else marked[rank - 1])
         for rank, hit in enumerate(found.hits[number], 1)
@@ -169,7 +168,6 @@ def _result(
     )
     if asked.columns:
         result.columns, result.documents = _columns(state, asked, found, number)
-    _ = stage
     return result
 
 
