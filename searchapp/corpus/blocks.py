@@ -17,7 +17,7 @@ A reader that composes the text itself (of a page, a sheet) ends each block with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -43,6 +43,10 @@ class Block:
     1, without the blank lines. ``level``: of a heading from 1; of a list item how deep it is nested, from 1; of a table
     row 1 where it is the table's header, else 0. ``label``: a heading's or signature's text without marks. ``depth``:
     how many definitions (signatures) it stands in. ``page`` counts from 1, where there are pages.
+
+    ``anchor`` is what a link to the place ends in, such as the ``id`` of an HTML element. ``whole``: it begins a part
+    that is a passage of its own, such as a slide or a message; a passage never reaches over its start. ``where`` is
+    metadata of the place, by the reserved names, such as ``{"slide": 3}``.
     """
 
     kind: BlockKind
@@ -55,6 +59,9 @@ class Block:
     label: str = ""
     depth: int = 0
     page: int | None = None
+    anchor: str = ""
+    whole: bool = False
+    where: Mapping[str, str | int | float | bool] | None = None
 
 
 class Located(NamedTuple):
