@@ -20,13 +20,13 @@ import msgspec
 
 from searchapp.atomic import write_text
 from searchapp.encoder import Encoder
-from searchapp.errors import SearchAppError
+from searchapp.errors import SearchAppError, why_unwritten
 from searchapp.index import add, delete
 from searchapp.index.encoder_match import recorded_backend, recorded_encoder
 from searchapp.serve.bodies import DocumentWrite
 from searchapp.serve.lane_models import LaneEncoder
 from searchapp.serve.model_thread import Lane, ModelThread, Ticket
-from searchapp.serve.problem import ProblemError
+from searchapp.serve.problem import ProblemError, over_http
 from searchapp.serve.served import Served
 from searchapp.user_cache import cache_folder
 
@@ -95,7 +95,9 @@ class Jobs:
     def get(self, identifier: str) -> Job:
         """A job. Raises ProblemError for one that is not known, or not any more."""
         if identifier not in self._jobs:
-            raise ProblemError(404, f"no job is named {identifier[:100]!r}", param="id")
+            raise ProblemError(
+                404, f"no job is named {identifier[:100]!r}; a server knows its own last {KEPT:,} jobs", param="id"
+            )
         return self._jobs[identifier]
 
     def write(self, served: Served, documents: Sequence[DocumentWrite]) -> Job:
@@ -156,10 +158,12 @@ class Jobs:
             served.reload()
             job.state = "done"
         except SearchAppError as error:
-            job.problem = str(error).replace(str(served.root), served.name)
-            job.state = "failed"
+            job.problem, job.state = over_http(str(error).replace(str(served.root), served.name)), "failed"
         except ProblemError as problem:
             job.problem, job.state = problem.message, "failed"
+        except OSError as error:
+            log.exception("job %s failed", job.identifier)
+            job.problem, job.state = f"the documents cannot be kept: {why_unwritten(error)}", "failed"
         except Exception as error:
             log.exception("job %s failed", job.identifier)
             job.problem, job.state = f"a fault of the server: {type(error).__name__}", "failed"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import threading
 import time
@@ -317,6 +319,26 @@ def test_a_folder_that_cannot_be_read_or_written_keeps_what_it_has(built: Path, 
             path.write_text(kept)
         assert served.get("/api/judgements/mine?text=bees").json["levels"] == {"d1": 1}
     assert queries.read_text() == whole
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_why_a_judgement_or_a_document_cannot_be_written_is_said(
+    own: Path, collection: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Room is asked for where there is none, and nowhere else."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("searchapp.evaluate.judging.write_text", fail)
+    monkeypatch.setattr("searchapp.serve.jobs.write_text", fail)
+    with running({"own": own}, collections={"mine": collection}, writable=True) as served:
+        judged = served.ask("PUT", "/api/judgements/mine", {"query": "q1", "document": "d1", "level": 2})
+        pooled = served.ask("PUT", "/api/judgements/mine", {"query": "", "document": "d1", "level": 2, "text": "new"})
+        job = served.ask("PUT", "/api/documents", {"documents": [{"id": "a", "text": "b"}]}).json
+        for said in (judged.problem["message"], pooled.problem["message"], served.done(job)["problem"]):
+            assert os.strerror(number) in said, said
+            assert ("make room" in said) == (number == errno.ENOSPC), said
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from searchapp.serve.app import Route
 from searchapp.serve.bodies import JudgementRequest
 from searchapp.serve.exchange import Answer, Exchange, json_answer
 from searchapp.serve.judged import Judged, Open
-from searchapp.serve.problem import ProblemError
+from searchapp.serve.problem import ProblemError, over_http
 from searchapp.serve.routes.documents import read
 from searchapp.serve.routes.search import bounded
 from searchapp.serve.server import Server
@@ -100,7 +100,7 @@ def _counts(now: Open) -> dict[str, Any]:
 
 
 def _without_path(server: Server, judged: Judged, error: SearchAppError) -> str:
-    return str(error).replace(str(server.setup.collections[judged.name]), judged.name)
+    return over_http(str(error).replace(str(server.setup.collections[judged.name]), judged.name))
 
 
 ROUTES = (
