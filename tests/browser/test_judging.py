@@ -59,6 +59,12 @@ def test_a_pool_is_judged_by_keys(site: Site, new_page: Callable[..., Any]) -> N
     assert "3 judged" in page.inner_text("#judge-counts")
     page.reload()
     assert shown(page) == third  # skipped, and still open
+    found = site.ask("api/judgements/pool/figures")
+    said = [
+        f"{name} {one['nDCG@10']:.2f}" for name, one in zip(("dense", "BM25", "hybrid"), found["figures"], strict=True)
+    ]
+    text = page.inner_text("#judge-figures")
+    assert text.startswith("nDCG@10 over 1 judged query: ") and all(part in text for part in said), text
 
 
 def test_a_judgement_takes_little_time(site: Site, new_page: Callable[..., Any]) -> None:
