@@ -36,6 +36,7 @@ READERS: tuple[tuple[str, str, Reader], ...] = (
     (".rst", "text", read_text),
 )
 STDLIB = "python:stdlib"
+MEMORY = "memory"  # the kind of sources that are no files: see ``searchapp.corpus.memory``
 HINT = "check the file and its permissions"
 _BEIR_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _ACCEPTED = (
@@ -66,6 +67,7 @@ class SourceFile:
     reason: str = ""
     is_cut: bool = False
     _read: Callable[[], Iterator[Record]] = field(default=lambda: iter(()), repr=False)
+    _identity: Callable[[], str] | None = field(default=None, repr=False)
 
     def records(self) -> Iterator[Record]:
         """Stream its records in an order that depends on the content alone; progress never falls and ends at 1.
@@ -75,10 +77,12 @@ class SourceFile:
         return _in_order(self._read(), self.file)
 
     def sha256(self) -> str:
-        """The SHA-256 of its content in hex. ``python:stdlib`` is no file: there, of the interpreter's version.
+        """The SHA-256 of its content in hex; of what is no file, the identity of its source.
 
-        Raises CorpusError where it cannot be read.
+        ``python:stdlib`` has that of the interpreter's version. Raises CorpusError where it cannot be read.
         """
+        if self._identity is not None:
+            return self._identity()
         if self.place is None:
             return hashlib.sha256("\0".join(stdlib_identity()).encode()).hexdigest()
         try:
@@ -132,7 +136,9 @@ class Source:
 
         Raises EmptyFolderError, after the last, where a folder has no text, and CorpusError where a file went away.
         """
-        if self.place is None:
+        if self.kind == MEMORY:
+            yield SourceFile(self.name, self.name, None, f"{MEMORY} 1", 1, _read=self._read, _identity=self.identity)
+        elif self.place is None:
             yield SourceFile(self.name, self.name, None, self.kind, _read=self._read)
         elif self.kind == "folder":
             yield from self._below(self.place, cutter)

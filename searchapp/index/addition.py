@@ -27,6 +27,7 @@ from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.encoder_match import ANOTHER_MODEL, recorded_backend, require_match
 from searchapp.index.extend import extend_index
+from searchapp.index.given import has_given_vectors
 from searchapp.index.intake.changes import NAMED, Changes, nothing_there
 from searchapp.index.intake.files import (
     PENDING_REJECTIONS,
@@ -49,6 +50,7 @@ from searchapp.index.storage.segment import (
     SEGMENT_CHARACTERS,
     SEGMENT_DOCUMENTS,
     Files,
+    as_stored,
     completed,
     encode,
     write_rejections,
@@ -69,7 +71,7 @@ class Added:
     those that the index still has and the sources have no more. After a dry run the state is the old one.
     """
 
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
     added: int
     changed: int
     unchanged: int
@@ -103,7 +105,7 @@ class AddSettings:
 
 
 def add(
-    sources: Sequence[str],
+    sources: Sequence[str | Source],
     path: Path,
     encoder: Encoder,
     settings: AddSettings | None = None,
@@ -148,7 +150,7 @@ def add(
 
 
 def _opened(
-    sources: Sequence[str], path: Path, manifest: Manifest, settings: AddSettings
+    sources: Sequence[str | Source], path: Path, manifest: Manifest, settings: AddSettings
 ) -> tuple[list[Source], list[NamedSource]]:
     """The sources under their names, and those that are to be emptied because they are not there.
 
@@ -159,6 +161,10 @@ def _opened(
     missing: list[NamedSource] = []
     by_path = {source.path: source for source in manifest.sources}
     for number, name in enumerate(sources):
+        if isinstance(name, Source):
+            found.append(name)
+            labels += settings.names[number : number + 1]
+            continue
         known = by_path.get(str(Path(name).resolve()))
         try:
             found.append(open_source(name) if manifest.scheme != SCHEME else _found(name))
@@ -204,6 +210,7 @@ class _AddRun:
         self._writer, self._encoder, self._progress, self._settings = writer, encoder, progress, settings
         self._manifest = start if settings.dry_run else completed(writer, start)
         self._snapshot = Snapshot.of(writer, self._manifest)
+        self._has_given = has_given_vectors(start)
         self._renews = start.scheme != SCHEME and settings.sync
         self._keeps_ledger = start.scheme == SCHEME or self._renews
         self._bases = np.array([segment.base for segment in start.segments], dtype=np.int64)
@@ -293,6 +300,8 @@ class _AddRun:
 
     def _take(self, item: Document | Rejected, reader: FileReader | None) -> int:
         """Sort one record; returns how many characters wait for the encoder because of it."""
+        if isinstance(item, Document) and self._lacks_vector(item):
+            item = Rejected(*item.place, reason="no vector: those of this index come with its documents", id=item.id)
         if isinstance(item, Rejected):
             self._reject(item, reader)
             return 0
@@ -310,20 +319,36 @@ class _AddRun:
         if row is not None:
             self._index.met[row] = True
             self._changes.removed[row] = False
-            if self._index.has(row, hashes, TEXT, METADATA):
+            if self._index.has(row, hashes, TEXT, METADATA) and self._has_vector(self._snapshot, row, item):
                 self._counts["unchanged"] += 1
                 return 0
             self._replaced[row] = True
         self._counts["added" if row is None else "changed"] += 1
-        if staged is not None and self._staged.has(staged, hashes, TEXT, METADATA):
+        if item.vector is None and staged is not None and self._staged.has(staged, hashes, TEXT, METADATA):
             self._staged.met[staged] = True
             self._resumed += 1
             return 0
-        vector = row if row is not None and self._index.has(row, hashes, TEXT) and self._sound(row) else None
-        if vector is None:
-            vector = self._index.same_text(item, hashes[TEXT], self._sound)
+        vector = None
+        if item.vector is None:
+            vector = row if row is not None and self._index.has(row, hashes, TEXT) and self._sound(row) else None
+            if vector is None and not self._has_given:
+                vector = self._index.same_text(item, hashes[TEXT], self._sound)
         self._pending[item.id] = (item, vector)
         return len(item.text) if vector is None else 0
+
+    def _lacks_vector(self, item: Document) -> bool:
+        """Whether no model could embed a document that came without a vector and whose text is not there already."""
+        if not self._has_given or item.vector is not None:
+            return False
+        row = self._index.find(item.id)
+        return row is None or not self._index.has(row, hash_document(item), TEXT)
+
+    def _has_vector(self, snapshot: Snapshot, row: int, item: Document) -> bool:
+        """Whether the stored vector of a row is the one that came with a document; yes where none came."""
+        if item.vector is None:
+            return True
+        given = as_stored([item.vector], self._manifest.dim, item.id)
+        return bool((snapshot.vectors.stored(np.array([row])) == given).all())
 
     def _sound(self, row: int) -> bool:
         """Whether the file of a row's vector is as it was written: a copy would give damage a checksum that holds."""

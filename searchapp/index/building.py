@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source, open_source
-from searchapp.corpus.source import SourceFile
+from searchapp.corpus.source import MEMORY, SourceFile
 from searchapp.corpus.walk import SKIPPED
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
@@ -26,6 +26,7 @@ from searchapp.heap import trim_heap
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.request import AnnRequest, Targets
 from searchapp.index.encoder_match import ANOTHER_MODEL, described, recorded_backend
+from searchapp.index.given import GIVEN
 from searchapp.index.intake.files import (
     PENDING_REJECTIONS,
     SCHEME,
@@ -114,7 +115,7 @@ class BuildSettings:
 
 
 def build(
-    sources: Sequence[str],
+    sources: Sequence[str | Source],
     path: Path,
     encoder: Encoder,
     settings: BuildSettings | None = None,
@@ -125,6 +126,7 @@ def build(
 ) -> BuildSummary:
     """Build an index at ``path``, or go on with an interrupted build of the same sources and model.
 
+    ``sources`` are paths, or sources that were opened, such as those of ``searchapp.corpus.memory``.
     ``changes`` are fields of ``BuildSettings``, over those of ``settings``: ``build(sources, path, encoder, pca=128)``.
     A finished index is left as it is when nothing differs, and only reduced and indexed again when ``pca``, ``factory``
     or ``targets`` do. Raises CorpusError, ModelError or IndexStoreError; what was committed stays. Raises TypeError
@@ -132,7 +134,8 @@ def build(
     """
     settings = replace(settings or BuildSettings(), **changes)
     progress = progress or Silent()
-    opened = named([open_source(source) for source in sources], settings.names)
+    opened = [source if isinstance(source, Source) else open_source(source) for source in sources]
+    opened = named(opened, settings.names)
     request = settings.request
     request.check(encoder.dim)
     with Writer.open(path, disk) as writer:
@@ -168,9 +171,8 @@ def build(
         writer.publish_rejections()
         if settings.lexical:
             add_lexical(writer, settings.analyzer, stage=progress.stage)
-        manifest = build_ann(
-            writer, request, stage=progress.stage, encode=encoder.encode_queries, device=encoder.device
-        )
+        encode_queries = None if encoder.backend.name == GIVEN else encoder.encode_queries
+        manifest = build_ann(writer, request, stage=progress.stage, encode=encode_queries, device=encoder.device)
         files = _counts(Snapshot.of(writer, manifest))
     spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in manifest.build.seconds.items())
     log.info("built %s: %d documents, %d rejected; %s", path, manifest.rows, manifest.build.rejected, spent)
@@ -273,9 +275,13 @@ def _going_on(writer: Writer, encoder: Encoder, plan: Build, sources: Sequence[S
     changed = [new["name"] for old, new in pairs if old["identity"] != new["identity"] or old["kind"] != new["kind"]]
     if changed:
         if manifest.state == "ready":
-            ways = f"`searchapp add {writer.root} {changed[0]}` takes in what changed; or {ways}"
+            ways = f"{_adding(writer.root, changed[0])} takes in what changed; or {ways}"
         raise IndexStoreError(f"{changed[0]} has changed since {writer.root} was begun; {ways}")
     return manifest
+
+
+def _adding(root: Path, source: str) -> str:
+    return "`Index.add`" if source.startswith(f"{MEMORY}:") else f"`searchapp add {root} {source}`"
 
 
 class _BuildRun:
