@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from searchapp.corpus.batch import DocumentBatch, plain_batch
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.parquet import batch_fields, json_value
 from searchapp.corpus.source import MEMORY, Source, checked_label
@@ -26,6 +27,7 @@ from searchapp.errors import CorpusError, reason_of
 
 NAME = "documents"  # of a source in memory, where none is given
 BATCH_ROWS = 1_024
+TOGETHER = 65_536  # plain rows that are taken at once
 EXPECTED = (
     "expected texts, (id, text) pairs, mappings, Documents, a mapping of ids to texts, a pandas or polars DataFrame, "
     "an Arrow table, or a Hugging Face Dataset"
@@ -69,7 +71,8 @@ def memory_source(
     held = _Held(_as_table(documents), _array(vectors), names or FieldNames())
     held.check()
     label = checked_label(label or NAME)
-    return Source(f"{MEMORY}:{label}", MEMORY, label, None, held.records, held.marks)
+    batches = held.batches if held.has_columns else None
+    return Source(f"{MEMORY}:{label}", MEMORY, label, None, held.records, held.marks, batches)
 
 
 def is_documents(value: Any) -> bool:
@@ -95,9 +98,9 @@ class _Held:
             if (columns := _columns(self.documents)) is not None and name not in columns:
                 found = ", ".join(map(str, columns[:20]))
                 raise CorpusError(f"the documents have no column {name!r}; found {found}; name one of them")
-        if self.vectors is not None and isinstance(self.documents, Sized) and len(self.documents) != len(self.vectors):
+        if self.vectors is not None and self.count not in (None, len(self.vectors)):
             raise CorpusError(
-                f"{len(self.vectors):,} vectors for {len(self.documents):,} documents; give one for each, in order"
+                f"{len(self.vectors):,} vectors for {self.count:,} documents; give one for each, in order"
             )
 
     def _renamed(self) -> list[str]:
@@ -129,7 +132,12 @@ class _Held:
     @property
     def count(self) -> int | None:
         """How many there are; None where that is not known."""
-        return len(self.documents) if isinstance(self.documents, Sized) else None
+        given = self.documents
+        if isinstance(given, list) and given and all(map(is_batch, given)):
+            return sum(int(batch.num_rows) for batch in given)
+        if is_batch(given):
+            return int(given.num_rows)
+        return len(given) if isinstance(given, Sized) else None
 
     def records(self) -> Iterator[Record]:
         """The documents in their order. Raises CorpusError where an iterator was read already."""
@@ -144,14 +152,59 @@ class _Held:
         if self.vectors is not None and number != len(self.vectors):
             raise CorpusError(f"{len(self.vectors):,} vectors for {number:,} documents; give one for each, in order")
 
+    @property
+    def has_columns(self) -> bool:
+        """Whether these are rows of Arrow with vectors of their own, which may be taken many at once."""
+        arrow = not isinstance(self.documents, list) and arrow_batches(self.documents) is not None
+        return arrow and not self.is_read_once and (self.vectors is not None or self.names.vector is not None)
+
+    def batches(self) -> Iterator[tuple[DocumentBatch | Document | Rejected, float]]:
+        """The documents in their order, plain ones many at once."""
+        numbered, count, row = Numbered(), max(1, self.count or 1), 0
+        for whole in arrow_batches(self.documents) or ():
+            for begin in range(0, whole.num_rows, TOGETHER):
+                part = whole.slice(begin, TOGETHER)
+                batch = self._plain(part, row)
+                if batch is not None:
+                    row += len(batch)
+                    yield batch, min(1.0, row / count)
+                    continue
+                for small in _sliced(part):
+                    for place, found in enumerate(self._batch(small, row), row):
+                        fields, vector = self._taken(found, place)
+                        yield _document(fields, vector, place + 1, numbered), min(1.0, (place + 1) / count)
+                    row += small.num_rows
+        if self.vectors is not None and row != len(self.vectors):
+            raise CorpusError(f"{len(self.vectors):,} vectors for {row:,} documents; give one for each, in order")
+
+    def _plain(self, batch: Any, row: int) -> DocumentBatch | None:
+        """Rows as columns; None where one of them is not plain."""
+        if self.names.vector is not None:
+            vectors = vector_column(batch, self.names.vector)
+            batch = batch.drop_columns([self.names.vector])
+        elif self.vectors is not None:
+            vectors = np.asarray(self.vectors[row : row + batch.num_rows], dtype=np.float32)
+        if len(vectors) != batch.num_rows:
+            return None
+        columns = dict(zip(known_columns(batch.schema.names), batch.columns, strict=True))
+        if len(columns) < len(batch.schema.names):
+            return None
+        import pyarrow as pa
+
+        return plain_batch(pa.RecordBatch.from_pydict(self.names.apply(columns)), vectors)
+
     def _with_vectors(self) -> Iterator[tuple[Any, Any]]:
         """Each record with its vector, None where it has none."""
         for number, fields in enumerate(self._rows()):
-            vector = self.vectors[number] if self.vectors is not None and number < len(self.vectors) else None
-            if self.names.vector is not None and isinstance(fields, Mapping):
-                fields = dict(fields)
-                vector = fields.pop(self.names.vector, None)
-            yield fields, vector
+            yield self._taken(fields, number)
+
+    def _taken(self, fields: Any, number: int) -> tuple[Any, Any]:
+        """A record without its vector, and that."""
+        vector = self.vectors[number] if self.vectors is not None and number < len(self.vectors) else None
+        if self.names.vector is not None and isinstance(fields, Mapping):
+            fields = dict(fields)
+            vector = fields.pop(self.names.vector, None)
+        return fields, vector
 
     def _rows(self) -> Iterator[Any]:
         """Each record: a mapping under the names that documents have, a Document, or a Rejected."""
@@ -208,7 +261,7 @@ class _Held:
     def _digest(self) -> str:
         if not isinstance(self.documents, Sized):
             return uuid.uuid4().hex
-        digest = hashlib.sha256(repr(self.names).encode())
+        digest = hashlib.blake2b(repr(self.names).encode(), digest_size=32)
         batches = arrow_batches(self.documents)
         if batches is not None:
             for batch in batches:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.delimited import read_csv, read_tsv
 from searchapp.corpus.docstrings import read_stdlib, stdlib_identity
-from searchapp.corpus.document import Record, Rejected
+from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.folder import no_text_files, read_folder, read_text, text_files
 from searchapp.corpus.jsonl import read_jsonl
 from searchapp.corpus.parquet import read_parquet
@@ -68,6 +69,16 @@ class SourceFile:
     is_cut: bool = False
     _read: Callable[[], Iterator[Record]] = field(default=lambda: iter(()), repr=False)
     _identity: Callable[[], str] | None = field(default=None, repr=False)
+    _batches: Callable[[], Iterator[tuple[DocumentBatch | Document | Rejected, float]]] | None = field(
+        default=None, repr=False
+    )
+
+    def items(self) -> Iterator[tuple[DocumentBatch | Document | Rejected, float]]:
+        """``records``, as items with their progress; plain ones with vectors of their own may come many at once."""
+        if self._batches is not None:
+            yield from self._batches()
+        else:
+            yield from ((record.item, record.progress) for record in self.records())
 
     def records(self) -> Iterator[Record]:
         """Stream its records in an order that depends on the content alone; progress never falls and ends at 1.
@@ -105,6 +116,9 @@ class Source:
     place: Path | None = field(repr=False)
     _read: Callable[[], Iterator[Record]] = field(repr=False)
     _marks: Callable[[], Iterable[str]] = field(repr=False)
+    _batches: Callable[[], Iterator[tuple[DocumentBatch | Document | Rejected, float]]] | None = field(
+        default=None, repr=False
+    )
 
     @property
     def is_cut(self) -> bool:
@@ -137,7 +151,10 @@ class Source:
         Raises EmptyFolderError, after the last, where a folder has no text, and CorpusError where a file went away.
         """
         if self.kind == MEMORY:
-            yield SourceFile(self.name, self.name, None, f"{MEMORY} 1", 1, _read=self._read, _identity=self.identity)
+            yield SourceFile(
+                self.name, self.name, None, f"{MEMORY} 1", 1, _read=self._read, _identity=self.identity,
+                _batches=self._batches,
+            )  # fmt: skip
         elif self.place is None:
             yield SourceFile(self.name, self.name, None, self.kind, _read=self._read)
         elif self.kind == "folder":

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.source import find_source, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
@@ -43,7 +44,8 @@ from searchapp.index.intake.names import absolute, named, recorded
 from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
-from searchapp.index.storage.hashes import ID, METADATA, TEXT, hash_document
+from searchapp.index.storage.hashes import ID, METADATA, TEXT, hash_batch, hash_document
+from searchapp.index.storage.ids import have_equal
 from searchapp.index.storage.ledger import write_ledger
 from searchapp.index.storage.manifest import Addition, Manifest, NamedSource, Segment, Staged
 from searchapp.index.storage.segment import (
@@ -53,6 +55,7 @@ from searchapp.index.storage.segment import (
     as_stored,
     completed,
     encode,
+    write_batch,
     write_rejections,
     write_segment,
 )  # fmt: skip
@@ -94,7 +97,8 @@ class AddSettings:
 
     ``sync`` also removes what is gone from them; without ``prune`` it refuses to where that is more than half of what
     the index has of them, or a source is not there at all. ``dry_run`` changes nothing. ``names`` are what the sources
-    are called in ids, none or one for each. ``segment_size`` documents are encoded between two commits.
+    are called in ids, none or one for each. ``segment_size`` documents are encoded between two commits. Without
+    ``fold`` they are not moved into the trained index, however many they are: the next add with it, or a compact, does.
     """
 
     sync: bool = False
@@ -102,6 +106,7 @@ class AddSettings:
     dry_run: bool = False
     names: tuple[str, ...] = ()
     segment_size: int = SEGMENT_DOCUMENTS
+    fold: bool = True
 
 
 def add(
@@ -142,7 +147,7 @@ def add(
         if settings.dry_run:
             return summary
         writer.publish_rejections()
-        folded = extend_index(writer, progress.stage)
+        folded = extend_index(writer, progress.stage) if settings.fold else None
         if folded is not None:
             notices = (*summary.notices, *folded.notices)
             return replace(summary, manifest=folded.manifest, folded=True, notices=notices)
@@ -298,8 +303,35 @@ class _AddRun:
                 "than half would go; none was removed: give --prune if that is meant"
             )
 
-    def _take(self, item: Document | Rejected, reader: FileReader | None) -> int:
-        """Sort one record; returns how many characters wait for the encoder because of it."""
+    def _take_batch(self, batch: DocumentBatch, reader: FileReader | None) -> None:
+        """Write documents that are columns, none of which is here, as a segment; others are taken one by one."""
+        hashes = hash_batch(batch)
+        fresh = not (self._index.may_have(hashes[ID]) or self._staged.may_have(hashes[ID]))
+        fresh = fresh and self._seen.isdisjoint(batch.ids) and self._pending.keys().isdisjoint(batch.ids)
+        if not fresh or reader is None or self._settings.dry_run or have_equal(hashes[ID]):
+            for document in batch.documents():
+                self._take(document, reader)
+            return
+        self._write()
+        reader.accept_all(hashes[ID])
+        if self._settings.sync:
+            self._changes.new_texts.update(hashes[TEXT].tolist())
+        self._counts["added"] += len(batch)
+        segment, files = write_batch(self._writer, batch, hashes, self._manifest.dim, _count(self._segments))
+        self._wrote(segment, files)
+        self._encoded += len(batch)
+        self._progress.advance(len(batch), tokens=0)
+
+    def _wrote(self, segment: Segment, files: Files) -> None:
+        self._segments = (*self._segments, segment)
+        self._staged.append(self._staged_snapshot())
+        self._files.update(files)
+
+    def _take(self, item: Document | Rejected | DocumentBatch, reader: FileReader | None) -> int:
+        """Sort one record, or many; returns how many characters wait for the encoder because of it."""
+        if isinstance(item, DocumentBatch):
+            self._take_batch(item, reader)
+            return 0
         if isinstance(item, Document) and self._lacks_vector(item):
             item = Rejected(*item.place, reason="no vector: those of this index come with its documents", id=item.id)
         if isinstance(item, Rejected):
@@ -388,10 +420,7 @@ class _AddRun:
             vectors[known >= 0] = self._snapshot.vectors.stored(known[known >= 0])
             new = [document for document, row in zip(documents, known, strict=True) if row < 0]
             vectors[known < 0], tokens = encode(self._encoder, new, self._progress)
-            segment, files = write_segment(self._writer, documents, vectors, _count(self._segments))
-            self._segments = (*self._segments, segment)
-            self._staged.append(self._staged_snapshot())
-            self._files.update(files)
+            self._wrote(*write_segment(self._writer, documents, vectors, _count(self._segments)))
             self._tokens += tokens
             self._encoded += len(new)
             self._pending = {}

@@ -161,13 +161,15 @@ class Contents:
         sync: bool = False,
         prune: bool = False,
         dry_run: bool = False,
+        fold: bool = True,
         progress: Progress | bool | None = None,
     ) -> Added:
         """Add documents; one whose id is there takes its place. They are found as soon as it returns.
 
         Documents and their fields are as in ``searchapp.build``, the other options as in ``searchapp add``: ``sync``
-        also removes what the source of this ``name`` had before and has no more. Raises CorpusError, ModelError or
-        IndexStoreError.
+        also removes what the source of this ``name`` had before and has no more. Without ``fold`` they are compared
+        exactly beside the trained index until the next ``compact``, or add with it: for many adds after each other.
+        Raises CorpusError, ModelError or IndexStoreError.
 
         >>> import searchapp, tempfile
         >>> index = searchapp.build({"a": "one"}, tempfile.mkdtemp(), vectors=[[1, 0]])
@@ -182,8 +184,9 @@ class Contents:
         root = self.vectors.snapshot.root
         with shown(progress) as told:
             done = add(
-                given.sources, root, self._document_encoder(), sync=sync, prune=prune, dry_run=dry_run, progress=told
-            )
+                given.sources, root, self._document_encoder(), sync=sync, prune=prune, dry_run=dry_run, fold=fold,
+                progress=told,
+            )  # fmt: skip
         say_rejected(done.rejected, done.reasons, root)
         self.refresh()
         return done

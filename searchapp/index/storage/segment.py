@@ -9,10 +9,11 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, passage_of
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.encoder import Encoder
 from searchapp.errors import IndexStoreError, ModelError
 from searchapp.index.storage.directory import FileEntry
-from searchapp.index.storage.documents import write_documents
+from searchapp.index.storage.documents import write_columns, write_documents
 from searchapp.index.storage.hashes import hash_documents, write_hashes
 from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.snapshot import Snapshot
@@ -23,6 +24,7 @@ from searchapp.unicode import json_bytes
 
 SEGMENT_DOCUMENTS = 8_192
 SEGMENT_CHARACTERS = 32_000_000  # a segment's texts are held in memory until it is committed
+VECTORS_TOGETHER = 4_096  # that are made ready at once
 Files = dict[str, FileEntry]
 
 
@@ -85,6 +87,19 @@ def write_segment(
     with writer.draft("marks") as (hashes, draft, most):
         write_hashes(draft, hash_documents(documents))
     return Segment(rows, stored, base, len(documents), hashes), {**files, **more, **most}
+
+
+def write_batch(writer: Writer, batch: DocumentBatch, hashes: np.ndarray, dim: int, base: int) -> tuple[Segment, Files]:
+    """Write documents that are columns, with their vectors, as a segment; as ``write_segment`` does."""
+    with writer.draft("rows") as (rows, draft, files):
+        write_columns(draft, batch)
+    with writer.draft("vectors") as (stored, draft, more):
+        for begin in range(0, len(batch), VECTORS_TOGETHER):
+            part = batch.vectors[begin : begin + VECTORS_TOGETHER]
+            draft.write(as_stored(part, dim, batch.ids[begin]).tobytes())
+    with writer.draft("marks") as (marks, draft, most):
+        write_hashes(draft, hashes)
+    return Segment(rows, stored, base, len(batch), marks), {**files, **more, **most}
 
 
 def write_rejections(writer: Writer, rejections: Sequence[Rejected]) -> tuple[str, Files]:
