@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.delimited import read_csv, read_tsv
 from searchapp.corpus.docstrings import read_stdlib, stdlib_identity
-from searchapp.corpus.document import Record, Rejected
+from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.folder import no_text_files, read_folder, read_text, text_files
 from searchapp.corpus.jsonl import read_jsonl
 from searchapp.corpus.parquet import read_parquet
@@ -36,6 +37,7 @@ READERS: tuple[tuple[str, str, Reader], ...] = (
     (".rst", "text", read_text),
 )
 STDLIB = "python:stdlib"
+MEMORY = "memory"  # the kind of sources that are no files: see ``searchapp.corpus.memory``
 HINT = "check the file and its permissions"
 _BEIR_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _ACCEPTED = (
@@ -66,6 +68,17 @@ class SourceFile:
     reason: str = ""
     is_cut: bool = False
     _read: Callable[[], Iterator[Record]] = field(default=lambda: iter(()), repr=False)
+    _identity: Callable[[], str] | None = field(default=None, repr=False)
+    _batches: Callable[[], Iterator[tuple[DocumentBatch | Document | Rejected, float]]] | None = field(
+        default=None, repr=False
+    )
+
+    def items(self) -> Iterator[tuple[DocumentBatch | Document | Rejected, float]]:
+        """``records``, as items with their progress; plain ones with vectors of their own may come many at once."""
+        if self._batches is not None:
+            yield from self._batches()
+        else:
+            yield from ((record.item, record.progress) for record in self.records())
 
     def records(self) -> Iterator[Record]:
         """Stream its records in an order that depends on the content alone; progress never falls and ends at 1.
@@ -75,10 +88,12 @@ class SourceFile:
         return _in_order(self._read(), self.file)
 
     def sha256(self) -> str:
-        """The SHA-256 of its content in hex. ``python:stdlib`` is no file: there, of the interpreter's version.
+        """The SHA-256 of its content in hex; of what is no file, the identity of its source.
 
-        Raises CorpusError where it cannot be read.
+        ``python:stdlib`` has that of the interpreter's version. Raises CorpusError where it cannot be read.
         """
+        if self._identity is not None:
+            return self._identity()
         if self.place is None:
             return hashlib.sha256("\0".join(stdlib_identity()).encode()).hexdigest()
         try:
@@ -101,6 +116,9 @@ class Source:
     place: Path | None = field(repr=False)
     _read: Callable[[], Iterator[Record]] = field(repr=False)
     _marks: Callable[[], Iterable[str]] = field(repr=False)
+    _batches: Callable[[], Iterator[tuple[DocumentBatch | Document | Rejected, float]]] | None = field(
+        default=None, repr=False
+    )
 
     @property
     def is_cut(self) -> bool:
@@ -132,7 +150,12 @@ class Source:
 
         Raises EmptyFolderError, after the last, where a folder has no text, and CorpusError where a file went away.
         """
-        if self.place is None:
+        if self.kind == MEMORY:
+            yield SourceFile(
+                self.name, self.name, None, f"{MEMORY} 1", 1, _read=self._read, _identity=self.identity,
+                _batches=self._batches,
+            )  # fmt: skip
+        elif self.place is None:
             yield SourceFile(self.name, self.name, None, self.kind, _read=self._read)
         elif self.kind == "folder":
             yield from self._below(self.place, cutter)
