@@ -10,7 +10,7 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json, seconds_text
-from searchapp.cli.describe import describe_files
+from searchapp.cli.describe import describe_files, describe_notes
 from searchapp.cli.lists import listed
 from searchapp.cli.signatures import command
 from searchapp.cli.wording import DOCUMENTS, FILTER, MODEL, SOURCE_NAME
@@ -137,6 +137,8 @@ def _report(done: Added, index: Path, dry_run: bool) -> None:
     rate = f" ({done.tokens / done.seconds:,.0f} tokens/s)" if done.tokens and done.seconds else ""
     if done.files.walked:
         say(f"files          {describe_files(done.files)}")
+        for line in describe_notes(done.files):
+            say(line)
     say(f"encoded        {plural(done.encoded, 'document')}{rate}")
     if not dry_run:
         fresh = done.manifest.unindexed_rows

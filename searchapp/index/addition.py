@@ -161,7 +161,7 @@ def _opened(
     for number, name in enumerate(sources):
         known = by_path.get(str(Path(name).resolve()))
         try:
-            found.append(open_source(name) if manifest.scheme != SCHEME else _found(name))
+            found.append(_of_first_scheme(name, path) if manifest.scheme != SCHEME else _found(name))
             labels += settings.names[number : number + 1]
         except CorpusError as error:
             if not settings.sync or known is None:
@@ -187,6 +187,14 @@ def _opened(
             )
         return named(found, settings.names), []
     return found, []
+
+
+def _of_first_scheme(name: str, path: Path) -> Source:
+    """A source for an index of the first scheme. Raises CorpusError for a document, which such an index cannot have."""
+    source = open_source(name)
+    if source.is_document:
+        raise CorpusError(f"{name}: {path} has ids of the first scheme, which a document cannot have; build it anew")
+    return source
 
 
 def _found(name: str) -> Source:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source, open_source
-from searchapp.corpus.source import SourceFile
+from searchapp.corpus.source_file import SourceFile
 from searchapp.corpus.walk import SKIPPED
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
@@ -214,7 +214,7 @@ def _has_damaged_caches(writer: Writer) -> bool:
 def _counts(snapshot: Snapshot) -> FileCounts:
     counts = FileCounts()
     for entry in snapshot.ledger():
-        counts.count(entry.outcome, entry.reason)
+        counts.count(entry.outcome, entry.reason, notes=entry.notes)
     return counts
 
 
@@ -310,11 +310,14 @@ class _BuildRun:
         self._fits = (cutter.rule.tokens or 0) <= self._encoder.document_reach
         files = [(source, file) for source in sources for file in source.files(cutter)]
         total, before = max(1, sum(file.size for _, file in files)), 0
+        left = [file for source, file in files if self._ledger.find(source.label, file.path) is None]
+        cutter.readers.expect(file.request for file in left if file.request is not None)
         for number, (source, file) in enumerate(files):
             if self._ledger.find(source.label, file.path) is None:
                 share = (before / total, file.size / total) if total > 1 else (number / len(files), 1 / len(files))
                 self._read(source, file, share)
             before += file.size
+        cutter.readers.close()
         self._tell(1.0)
         empty = not self._pending and not self._manifest.rows
         self._commit(None, state="encoding" if empty else "encoded")
@@ -325,7 +328,8 @@ class _BuildRun:
     def _read(self, source: Source, file: SourceFile, share: tuple[float, float]) -> None:
         """Take in one file; ``share`` is how much of all stands before it, and how much it is."""
         if file.outcome == SKIPPED:
-            self._entries.append(skipped_entry(source, file))
+            if not file.path.endswith("/"):  # a folder that is ignored is no file
+                self._entries.append(skipped_entry(source, file))
             return
         reader = FileReader(source, file)
         partial = self._manifest.build.partial
