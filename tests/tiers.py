@@ -23,6 +23,7 @@ FILES = (
     "client/test_client.py",
     "corpus/test_cut.py",
     "corpus/test_docstrings.py",
+    "corpus/test_documents.py",
     "corpus/test_folder.py",
     "corpus/test_html_blocks.py",
     "corpus/test_isolation.py",

@@ -108,7 +108,7 @@ class Cutter:
         blocks = read_blocks(decoded(lines, file), ending, about)
         ids = _Ids(name)
         # The front matter's own `source` is the user's, as ever.
-        shared = {"source": source, **kept(about.metadata, TEXT), "file": relative or path.name}
+        shared = {"source": source, **kept(about.metadata | about.places, TEXT), "file": relative or path.name}
         for passage in cut(blocks, self.rule, self.measure, about.title):
             fields = {**shared, "id": ids.next(passage), "text": passage.text, "title": passage.title}
             yield Record(validate(RawRecord(fields | text_place(passage), file, passage.line)), lines.progress)

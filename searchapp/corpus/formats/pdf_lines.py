@@ -117,7 +117,7 @@ def _is_garbage(text: str) -> bool:
     odd = sum(
         character == "\ufffd" or unicodedata.category(character) in ("Co", "Cn", "Cc")
         for character in plain
-        if character not in "\t\ufffe" and character > "\x7e" or character < " "
+        if character not in "\t\ufffe" and not " " <= character <= "~"
     )
     return odd > UNREADABLE * len(plain)
 
