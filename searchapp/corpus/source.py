@@ -79,13 +79,19 @@ class Source:
                 yield Record(record.item, min(1.0, (before + record.progress * file.size) / total))
             before += file.size
 
+    def listed(self) -> Iterator[SourceFile]:
+        """The files as ``files`` yields them, without what reads them."""
+        from searchapp.corpus.cut_rule import CutRule, estimate
+
+        return self.files(Cutter(CutRule(), estimate))
+
     def files(self, cutter: Cutter) -> Iterator[SourceFile]:
         """Yield every file of the source without opening it; refused and skipped ones have the reason.
 
         Raises EmptyFolderError, after the last, where a folder has no text, and CorpusError where a file went away.
         """
         if self.place is None:
-            yield SourceFile(self.name, self.name, None, self.kind, _read=self._read)
+            yield SourceFile(self.name, self.name, None, self.kind, label=self.kind, _read=self._read)
         elif self.kind == "folder":
             yield from self._below(self.place, cutter)
         else:
@@ -100,7 +106,7 @@ class Source:
             if self.is_cut:
                 yield cut_file(cutter, BY_NAME[self.format], corpus, (shown, file), self.label, "", size, time)
             else:
-                yield SourceFile(shown, file, corpus, f"{self.kind} 1", size, time, _read=self._read)
+                yield SourceFile(shown, file, corpus, f"{self.kind} 1", size, time, label=self.kind, _read=self._read)
 
     def _below(self, folder: Path, cutter: Cutter) -> Iterator[SourceFile]:
         count = 0

@@ -23,9 +23,10 @@ HINT = "check the file and its permissions"
 class SourceFile:
     """One file of a source. ``path`` is its path within the source, ``file`` its name in messages, ``place`` on disk.
 
-    ``reader`` names the reader and its version: it changes when the same file would give other documents. ``size`` is
-    in bytes, ``mtime_ns`` the time of change. ``outcome`` and ``reason`` are as in ``WalkedFile``. ``request`` is what
-    a process of its own is asked for, if one reads it. ``notes`` count what was left out, once it is read to its end.
+    ``label`` names its format in messages. ``reader`` names the reader and its version: it changes when the same file
+    would give other documents. ``size`` is in bytes, ``mtime_ns`` the time of change. ``outcome`` and ``reason`` are as
+    in ``WalkedFile``. ``request`` is what a process of its own is asked for, if one reads it. ``notes`` count what was
+    left out, once it is read to its end.
     """
 
     path: str
@@ -37,6 +38,7 @@ class SourceFile:
     outcome: str = READ
     reason: str = ""
     is_cut: bool = False
+    label: str = ""
     request: Request | None = None
     notes: dict[str, int] = field(default_factory=dict, compare=False)
     _read: Callable[[], Iterator[Record]] = field(default=lambda: iter(()), repr=False)
@@ -76,7 +78,16 @@ def cut_file(
     else:
         read = partial(cutter.read, request, names[1], source, relative, format, time, notes)
     return SourceFile(
-        *names, path, cutter.reader_of(format), size, time, is_cut=True, request=request, notes=notes, _read=read
+        *names,
+        path,
+        cutter.reader_of(format),
+        size,
+        time,
+        is_cut=True,
+        label=format.label,
+        request=request,
+        notes=notes,
+        _read=read,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source, open_source
+from searchapp.corpus.selection import Selection
 from searchapp.corpus.source_file import SourceFile
 from searchapp.corpus.walk import SKIPPED
 from searchapp.encoder import Encoder
@@ -95,7 +96,8 @@ class BuildSettings:
     ``pca``, ``factory`` and ``targets`` are as in ``AnnRequest``. ``lexical`` counts the words for BM25 as
     ``analyzer`` cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays.
     ``overwrite`` starts again, whatever the directory holds; ``segment_size`` documents are encoded between two
-    commits. ``names`` are what the sources are called in ids, none or one for each.
+    commits. ``names`` are what the sources are called in ids, none or one for each. ``selection`` says which files of
+    folders are read.
     """
 
     pca: int | str | None = None
@@ -106,6 +108,7 @@ class BuildSettings:
     overwrite: bool = False
     segment_size: int = SEGMENT_DOCUMENTS
     names: tuple[str, ...] = ()
+    selection: Selection = Selection()
 
     @property
     def request(self) -> AnnRequest:
@@ -132,7 +135,7 @@ def build(
     """
     settings = replace(settings or BuildSettings(), **changes)
     progress = progress or Silent()
-    opened = named([open_source(source) for source in sources], settings.names)
+    opened = named([open_source(source, selection=settings.selection) for source in sources], settings.names)
     request = settings.request
     request.check(encoder.dim)
     with Writer.open(path, disk) as writer:
