@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.corpus.formats.reading import Unreadable
-from searchapp.unicode import find_surrogate
+from searchapp.corpus.formats.texts import clean
 
 
 def load(path: Path) -> Any:
@@ -29,7 +29,4 @@ def text_of(value: object) -> str:
     """A string, or the strings of a list put together; "" of anything else. Without NUL and halves of characters."""
     if isinstance(value, list):
         value = "".join(item for item in value if isinstance(item, str))
-    if not isinstance(value, str):
-        return ""
-    text = value.replace("\0", "")
-    return text if find_surrogate(text) is None else text.encode("utf-8", "replace").decode()
+    return clean(value) if isinstance(value, str) else ""

@@ -20,9 +20,9 @@ from pathlib import Path
 from searchapp.corpus.blocks import Block, BlockKind, located
 from searchapp.corpus.formats.markup import label_of, tidy
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable, Value
+from searchapp.corpus.formats.texts import decoded
 from searchapp.corpus.formats.xhtml import page_parts
 from searchapp.corpus.plain_blocks import plain_blocks
-from searchapp.unicode import find_surrogate
 
 MIME = "message/rfc822"
 Attached = Callable[[str, bytes], Iterator[Facts | Block]]
@@ -136,7 +136,7 @@ class _Part:
     def body(self, limits: Limits) -> Iterator[tuple[BlockKind, str, int]]:
         """The kind, text and level of each block of a body."""
         data = _payload(self.message)
-        text = _decoded(data, self.message.get_content_charset())
+        text = decoded(data, self.message.get_content_charset())
         if self.message.get_content_subtype() == "html":
             page = page_parts(text.encode(), limits)
             for part in page.parts.take():
@@ -153,7 +153,7 @@ def plain_body(text: str, *, flowed: bool = False) -> Iterator[tuple[BlockKind, 
     Lines that begin with ``>`` are quotes, with the line above that says who wrote them, and all below a line such as
     ``--- Original Message ---``. With ``flowed``, a line that ends with a blank goes on in the next.
     """
-    lines = text.replace("\0", "").splitlines()
+    lines = text.splitlines()
     if flowed:
         lines = _unwrapped(lines)
     own: list[str] = []
@@ -279,17 +279,6 @@ def _parameter(part: email.message.Message, name: str, header: str = "content-ty
         return ""
 
 
-def _decoded(data: bytes, charset: str | None) -> str:
-    """Text by the declared charset; UTF-8, else Latin letters of Windows, where that is unknown or wrong."""
-    for name in (charset, "utf-8"):
-        try:
-            text = data.decode(name or "utf-8")
-        except (LookupError, ValueError):
-            continue
-        return text if find_surrogate(text) is None else text.encode("utf-8", "replace").decode()
-    return data.decode("cp1252", "replace")
-
-
 def _header(value: str) -> str:
     """A header's value: encoded words decoded, eight-bit characters taken for UTF-8 or Latin letters."""
     if not value:
@@ -300,15 +289,15 @@ def _header(value: str) -> str:
             chunks = email.header.decode_header(text)
         except (email.errors.HeaderParseError, ValueError):
             chunks = [(text, None)]
-        text = "".join(_decoded(part, name) if isinstance(part, bytes) else part for part, name in chunks) or text
-    return tidy(text.replace("\0", "")).replace("\n", " ")
+        text = "".join(decoded(part, name) if isinstance(part, bytes) else part for part, name in chunks) or text
+    return tidy(text).replace("\n", " ")
 
 
 def _clean(value: str) -> str:
     """A raw header without the marks of bytes that are no ASCII."""
     if value.isascii():
         return value
-    return _decoded(value.encode("utf-8", "surrogateescape"), None)
+    return decoded(value.encode("utf-8", "surrogateescape"))
 
 
 def _date(value: str) -> str:

@@ -13,6 +13,7 @@ from searchapp.corpus.blocks import BlockKind
 from searchapp.corpus.formats.markup import run, tidy
 from searchapp.corpus.formats.parts import Part, Parts
 from searchapp.corpus.formats.reading import Limits, Unreadable
+from searchapp.corpus.formats.texts import decoded
 
 XHTML = "http://www.w3.org/1999/xhtml"
 _SKIPPED = frozenset("script style template svg object iframe noscript rt rp".split())
@@ -35,7 +36,7 @@ def page_parts(data: bytes, limits: Limits, href: str = "") -> PageParts:
             raise
         page = PageParts(href, limits)
         parser = _Forgiving(page)
-        parser.feed(_decoded(data))
+        parser.feed(decoded(data))
         parser.close()
     page.close()
     return page
@@ -181,10 +182,10 @@ class PageParts:
         if not raw or raw.isspace():
             return
         if self._pre:
-            lines = [line.rstrip() for line in raw.replace("\0", "").splitlines()]
+            lines = [line.rstrip() for line in raw.splitlines()]
             self._put(BlockKind.CODE, "\n".join(lines).strip("\n"))
             return
-        text = tidy(raw.replace("\0", "")) if "\0" in raw else tidy(raw)
+        text = tidy(raw)
         if self._heading:
             self._put(BlockKind.HEADING, text.replace("\n", " "), self._heading)
         elif self._kind == "dt":
@@ -220,13 +221,3 @@ class _Forgiving(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self._page.text(data)
-
-
-def _decoded(data: bytes) -> str:
-    """UTF-8 or UTF-16 by its mark, as books must be in; else Latin letters of Windows."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")

@@ -62,7 +62,7 @@ def test_of_alternatives_the_plain_text_and_of_html_alone_its_blocks(tmp_path: P
         ("She wrote:\nno quote\n", ["T She wrote:\nno quote"]),
         ("a\n-----Original Message-----\nFrom: x\n\nold\n", ["T a", "Q -----Original Message-----\nFrom: x\n\nold"]),
         ("list:\n- one\n- two\n", ["T list:", "L - one", "L - two"]),
-        ("> q1\n\n> q2\na\x00b\n", ["Q > q1\n> q2", "T ab"]),
+        ("> q1\n\n> q2\nab\n", ["Q > q1\n> q2", "T ab"]),
     ],
 )  # fmt: skip
 def test_quotes_are_told_apart(text: str, expected: list[str]) -> None:
