@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source
+from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import find_source, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
@@ -92,7 +93,8 @@ class AddSettings:
 
     ``sync`` also removes what is gone from them; without ``prune`` it refuses to where that is more than half of what
     the index has of them, or a source is not there at all. ``dry_run`` changes nothing. ``names`` are what the sources
-    are called in ids, none or one for each. ``segment_size`` documents are encoded between two commits.
+    are called in ids, none or one for each. ``segment_size`` documents are encoded between two commits. ``selection``
+    says which files of folders are read.
     """
 
     sync: bool = False
@@ -100,6 +102,7 @@ class AddSettings:
     dry_run: bool = False
     names: tuple[str, ...] = ()
     segment_size: int = SEGMENT_DOCUMENTS
+    selection: Selection = Selection()
 
 
 def add(
@@ -161,7 +164,9 @@ def _opened(
     for number, name in enumerate(sources):
         known = by_path.get(str(Path(name).resolve()))
         try:
-            found.append(open_source(name) if manifest.scheme != SCHEME else _found(name))
+            found.append(
+                _of_first_scheme(name, path) if manifest.scheme != SCHEME else _found(name, settings.selection)
+            )
             labels += settings.names[number : number + 1]
         except CorpusError as error:
             if not settings.sync or known is None:
@@ -189,10 +194,18 @@ def _opened(
     return found, []
 
 
-def _found(name: str) -> Source:
+def _of_first_scheme(name: str, path: Path) -> Source:
+    """A source for an index of the first scheme. Raises CorpusError for a document, which such an index cannot have."""
+    source = open_source(name)
+    if source.is_document:
+        raise CorpusError(f"{name}: {path} has ids of the first scheme, which a document cannot have; build it anew")
+    return source
+
+
+def _found(name: str, selection: Selection) -> Source:
     """A source, its first record read where that shows whether it can be read at all; no text is opened."""
-    source = find_source(name)
-    return source if source.kind == "folder" else open_source(name)
+    source = find_source(name, selection=selection)
+    return source if source.kind == "folder" else open_source(name, selection=selection)
 
 
 class _AddRun:
