@@ -84,7 +84,7 @@ def test_a_dry_run_lists_what_would_be_read(run, folder: Path, tmp_path: Path) -
     assert lines[:3] == [str(folder / name) for name in ("broken.pdf", "fox.pdf", "scan.pdf")]
     assert lines[3].startswith("would read     3 files") and lines[3].endswith("3 PDF")
     assert not (tmp_path / "ix").exists()
-    outcome = run("build", folder, "--index", tmp_path / "ix", "--dry-run", "--include", "*.png=word")
+    outcome = run("build", folder, "--index", tmp_path / "ix", "--dry-run", "--include", "*.png=nothing")
     assert outcome.code == 2 and "names no format" in outcome.err
 
 

@@ -29,7 +29,8 @@ class Format:
     ``reader`` is ``module:function``. An ``isolated`` one is a ``reading.Reader`` and runs in a process of its own.
     ``is_cut``: the file is a text that is cut into passages; else a table of records. ``has_lines``: lines that blocks
     count are those of the file. ``signature`` says whether the first bytes are of this format; None where nothing does.
-    ``member`` is a file inside a ZIP file that tells it, or what its member ``mimetype`` says.
+    ``members`` are files inside a ZIP file that tell it, or what its member ``mimetype`` says. ``attaches``: the reader
+    takes a third argument, which reads what is attached.
 
     ``version`` is raised when the same file gives other blocks. ``library`` is the distribution that reads it and
     ``module`` its module, of the extra ``extra``; ``optional``: without it, the standard library does.
@@ -44,7 +45,8 @@ class Format:
     is_cut: bool = True
     has_lines: bool = False
     signature: Callable[[bytes], bool] | None = None
-    member: str = ""
+    members: tuple[str, ...] = ()
+    attaches: bool = False
     version: int = 1
     library: str = ""
     module: str = ""
@@ -89,10 +91,20 @@ def _is_page(head: bytes) -> bool:
 
 
 _HERE = "searchapp.corpus"
+_OOXML = "application/vnd.openxmlformats-officedocument"
+_ODF = "application/vnd.oasis.opendocument"
+_CODE = (
+    ".py .pyi .pyw .js .jsx .mjs .cjs .ts .mts .cts .tsx .java .c .h .cc .cpp .cxx .hpp .hh .hxx .go .rs .cs .rb .php "
+    ".sh .bash"
+).split()
 FORMATS: tuple[Format, ...] = (
     Format("text", "text", "text/plain", (".txt",), "", isolated=False, has_lines=True),
     Format("markdown", "Markdown", "text/markdown", (".md",), "", isolated=False, has_lines=True),
     Format("rst", "reStructuredText", "text/x-rst", (".rst",), "", isolated=False, has_lines=True),
+    Format("org", "Org", "text/org", (".org",), "", isolated=False, has_lines=True),
+    Format("asciidoc", "AsciiDoc", "text/asciidoc", (".adoc", ".asciidoc"), "", isolated=False, has_lines=True),
+    Format("latex", "LaTeX", "text/x-tex", (".tex",), "", isolated=False, has_lines=True),
+    Format("log", "log", "text/plain", (".log",), "", isolated=False, has_lines=True),
     Format(
         "jsonl", "JSONL", "application/jsonl", (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz"),
         f"{_HERE}.jsonl:read_jsonl", isolated=False, is_cut=False,
@@ -116,6 +128,32 @@ FORMATS: tuple[Format, ...] = (
         "html", "HTML", "text/html", (".html", ".htm", ".xhtml"), f"{_HERE}.formats.html:read_html",
         signature=_is_page, library="selectolax", module="selectolax", extra="files", optional=True,
     ),
+    Format(
+        "word", "Word", f"{_OOXML}.wordprocessingml.document", (".docx", ".docm", ".dotx"),
+        f"{_HERE}.formats.docx:read", members=("word/document.xml",),
+    ),
+    Format(
+        "odf", "OpenDocument", f"{_ODF}.text", (".odt", ".ott", ".odp", ".otp"), f"{_HERE}.formats.odf:read",
+        members=(f"{_ODF}.text", f"{_ODF}.text-template", f"{_ODF}.presentation", f"{_ODF}.presentation-template"),
+    ),
+    Format(
+        "slides", "PowerPoint", f"{_OOXML}.presentationml.presentation", (".pptx", ".pptm", ".ppsx"),
+        f"{_HERE}.formats.slides:read", members=("ppt/presentation.xml",),
+    ),
+    Format(
+        "sheet", "spreadsheet", f"{_OOXML}.spreadsheetml.sheet", (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"),
+        f"{_HERE}.formats.sheets:read", members=("xl/workbook.xml", "xl/workbook.bin", f"{_ODF}.spreadsheet"),
+        library="python-calamine", module="python_calamine", extra="files",
+    ),
+    Format("epub", "EPUB", "application/epub+zip", (".epub",), f"{_HERE}.formats.epub:read",
+           members=("application/epub+zip",)),
+    Format("mail", "e-mail", "message/rfc822", (".eml",), f"{_HERE}.formats.mail:read", attaches=True),
+    Format("mbox", "mailbox", "application/mbox", (".mbox",), f"{_HERE}.formats.mbox:read", attaches=True),
+    Format("notebook", "notebook", "application/x-ipynb+json", (".ipynb",), f"{_HERE}.formats.notebook:read"),
+    Format("subtitles", "subtitles", "text/vtt", (".srt", ".vtt"), f"{_HERE}.formats.subtitles:read"),
+    Format("man", "manual page", "text/troff", (".man",), f"{_HERE}.formats.man:read"),
+    Format("code", "source code", "text/plain", (*_CODE,), f"{_HERE}.formats.code:read", has_lines=True,
+           library="tree-sitter", module="tree_sitter", extra="code", optional=True),
 )  # fmt: skip
 BY_NAME = {format.name: format for format in FORMATS}
 BY_ENDING = {ending: format for format in FORMATS for ending in format.endings}
@@ -150,22 +188,19 @@ def recognise(path: Path, named: Format | None) -> Format | None:
     for format in FORMATS:
         if format.signature is not None and format.name not in _WEAK and format.signature(head):
             return format
-    tells = named is None or named.signature is not None or named.member
-    return BY_NAME["html"] if tells and _is_page(head) else named
+    tells = named is None or named.signature is not None or named.members
+    return BY_NAME["html"] if tells and named is not BY_NAME["html"] and _is_page(head) else named
 
 
 def _packed(path: Path, named: Format | None) -> Format | None:
     """The format of a ZIP file by what is in it."""
-    kinds = [format for format in FORMATS if format.member]
-    if not kinds:
-        return named
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
             mime = archive.open("mimetype").read(100).decode("latin-1").strip() if "mimetype" in names else ""
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError):
         return named
-    found = [format for format in kinds if format.member in names or (mime and format.member == mime)]
+    found = [format for format in FORMATS if names.intersection(format.members) or mime in format.members]
     return named if named in found else next(iter(found), named)
 
 
