@@ -16,9 +16,9 @@ from searchapp.assistants.links import address, identifier, parted
 from searchapp.assistants.visible import fitting, one_line, quoted, tokens, visible
 from searchapp.corpus.document import Document
 from searchapp.errors import SearchAppError
-from searchapp.index import Filter
 from searchapp.index.storage.commits import copy_of, numbered
 from searchapp.search import Hit, like
+from searchapp.search.neighbours import neighbours
 from searchapp.search.passage import Snippet
 from searchapp.serve.fields import fields_of
 from searchapp.serve.problem import ProblemError
@@ -29,7 +29,6 @@ TITLE = 120
 PAGE = 6_000  # tokens of a page of results, and of a description
 WHOLE = 18_000  # tokens of a document; hosts cut answers at 25,000
 FIELDS, VALUES, VALUE = 40, 8, 40  # of a description: fields, values of each, characters of a value
-NEIGHBOURS = 2_000  # passages of a file that are looked at for those next to one
 FEWEST = 50  # documents below which nothing is said of how close hits are
 GRAMMAR = (
     'comparisons ==, !=, <, <=, >, >=, in, not in of a field with "text", a number, true, false or [a, list]; and, or, '
@@ -76,7 +75,7 @@ def fetch(call: Call) -> Payload:
     state, row, document = _document(call)
     text, first = document.text, document
     if values["context"]:
-        near = _neighbours(state, row, document, values["context"])
+        near = neighbours(state.index, row, document, values["context"])
         text, first = "\n\n".join(one.text for one in near), near[0]
         notes.append(f"{len(near)} passages of the file." if len(near) > 1 else "It has no neighbours in its file.")
     start = values["start"]
@@ -226,28 +225,6 @@ def _document(call: Call) -> tuple[State, int, Document]:
             f"no document has the id {quoted(document, TITLE)} in generation {state.number} of {name}; {hint}"
         ) from None
     return state, row, state.index.rows.read(row)
-
-
-def _neighbours(state: State, row: int, document: Document, count: int) -> list[Document]:
-    """The passages of a document's file around it, in the order of the file."""
-    file, line = document.metadata.get("file"), document.metadata.get("line")
-    if not isinstance(file, str) or not isinstance(line, int):
-        return [document]
-    rows = state.index.passing(Filter(f"file == {file!r}")).rows
-    at = int(np.searchsorted(rows, row))
-    rows = rows[max(0, at - NEIGHBOURS // 2) : at + NEIGHBOURS // 2]
-    source = document.metadata.get("source")
-    beside = [state.index.rows.read(int(one)) for one in rows.tolist() if one != row]
-    beside = [one for one in beside if one.metadata.get("source") == source]
-    ordered = sorted([document, *beside], key=_standing)
-    place = next(number for number, one in enumerate(ordered) if one.id == document.id)
-    return ordered[max(0, place - count) : place + count + 1]
-
-
-def _standing(document: Document) -> tuple[int, int]:
-    found = (document.metadata.get("line"), document.metadata.get("start"))
-    line, start = (value if isinstance(value, int) else 0 for value in found)
-    return line, start
 
 
 def _notes(library: Library, state: State, hits: Sequence[Hit], filter: str | None, offset: int) -> list[str]:

@@ -13,11 +13,12 @@ from searchapp.cli.console import notice
 from searchapp.cli.describe import report
 from searchapp.cli.hints import say_what_to_ask
 from searchapp.cli.option_fields import option
-from searchapp.cli.options import EncoderOptions, TargetOptions
+from searchapp.cli.options import EncoderOptions, SelectionOptions, TargetOptions
 from searchapp.cli.signatures import command, options_from
-from searchapp.cli.wording import FACTORY, INDEX, OUTPUT, SOURCE_NAME
+from searchapp.cli.wording import DOCUMENTS, FACTORY, INDEX, OUTPUT, SOURCE_NAME
 
 if TYPE_CHECKING:
+    from searchapp.corpus.selection import Selection
     from searchapp.index import BuildSettings
 
 
@@ -40,7 +41,7 @@ class IndexOptions:
         False, "Start again, whatever the directory holds.", OUTPUT, flags=("--overwrite/--no-overwrite",)
     )
 
-    def settings(self) -> BuildSettings:
+    def settings(self, selection: Selection) -> BuildSettings:
         """What the index room is asked for. Raises SearchAppError for what it does not know."""
         from searchapp.index import Analyzer, BuildSettings
 
@@ -53,22 +54,26 @@ class IndexOptions:
             overwrite=self.overwrite,
             segment_size=self.segment_size,
             names=self.name,
+            selection=selection,
         )
 
 
 @command(
     "searchapp build notes/ --index indexes/notes",
+    "searchapp build ~/Documents --index indexes/mine --exclude drafts --dry-run",
     "searchapp build docs.jsonl more.parquet --index indexes/docs --pca 128 --recall 0.95",
     "searchapp build python:stdlib --index indexes/python --model models/mine --device cuda",
 )
 @options_from("encoder", EncoderOptions())
 @options_from("asked", IndexOptions())
+@options_from("chosen", SelectionOptions())
 def build(
     sources: Annotated[
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="JSONL, Parquet, CSV or TSV, a BEIR folder, a folder of .txt, .md or .rst, or python:stdlib.",
+            help="A folder of texts and documents (PDF, HTML …), one of them, JSONL, Parquet, CSV or TSV, a BEIR "
+            "folder, or python:stdlib.",
             show_default=False,
         ),
     ],
@@ -83,15 +88,25 @@ def build(
     ],
     encoder: EncoderOptions,
     asked: IndexOptions,
+    chosen: SelectionOptions,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say which files would be read, and do nothing.", rich_help_panel=DOCUMENTS),
+    ] = False,
 ) -> None:
     """Embed documents and build an index over them. A build that was interrupted goes on where it was."""
+    from searchapp.cli.files import show_files
     from searchapp.cli.progress import Bar
     from searchapp.corpus import open_source
+    from searchapp.corpus.source import find_source
     from searchapp.index import build as build_index
 
-    settings = asked.settings()
+    settings = asked.settings(chosen.selection())
+    if dry_run:
+        show_files([find_source(source, selection=settings.selection) for source in sources])
+        return
     for source in sources:
-        open_source(source)  # a missing file is said before a model is loaded
+        open_source(source, selection=settings.selection)  # a missing file is said before a model is loaded
     loaded = encoder.load(fingerprint=True)
     notice(f"model {encoder.model}: {loaded.description}")
     with Bar() as bar:

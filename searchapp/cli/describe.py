@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from searchapp.cli.console import bytes_text, say, seconds_text
+from searchapp.cli.console import bytes_text, plural, say, seconds_text
 
 if TYPE_CHECKING:
     from searchapp.index import BuildSummary
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 SHOWN = 8  # reasons
+NEEDS = "needs `"  # in the reason why a file is skipped, before the command that installs its reader
+SKIPPED = "skipped"
 
 
 def report(path: Path, summary: BuildSummary) -> None:
@@ -34,6 +36,8 @@ def report(path: Path, summary: BuildSummary) -> None:
     say(f"rejected       {plan.rejected:,}" + (f" ({reasons}); see {path / 'rejected.jsonl'}" if plan.rejected else ""))
     if summary.files.walked:  # an index of the first scheme has no ledger
         say(f"files          {describe_files(summary.files)}")
+        for line in describe_notes(summary.files):
+            say(line)
     for line in describe_cut(manifest):
         say(line)
     describe_index(manifest)
@@ -68,13 +72,32 @@ def describe_files(files: FileCounts) -> str:
     """What became of files, in words: each of them is read, refused or skipped."""
     parts = [f"{files.read:,} read"]
     for name, count in (("refused", files.refused), ("skipped", files.skipped)):
-        common = sorted(files.reasons[name].items(), key=lambda item: -item[1])
+        reasons = files.reasons[name].items()
+        common = sorted((item for item in reasons if NEEDS not in item[0]), key=lambda item: -item[1])
         why = ", ".join(f"{number:,} {reason.removeprefix('no reader for ')}" for reason, number in common[:SHOWN])
         if rest := sum(number for _, number in common[SHOWN:]):
             why += f", {rest:,} others"
+        if lacking := sum(number for reason, number in reasons if NEEDS in reason):
+            why += f"{', ' if why else ''}{lacking:,} without their reader"
         parts.append(f"{count:,} {name}" + (f" ({why})" if why else ""))
     unopened = f"; {files.unopened:,} had not changed" if files.unopened else ""
     return f"{', '.join(parts)}, of {files.walked:,}{unopened}"
+
+
+def describe_notes(files: FileCounts) -> Iterator[str]:
+    """What was left out of files that were read, and what those need that were not."""
+    for reason, count in files.reasons[SKIPPED].items():
+        label, mark, command = reason.partition(f" {NEEDS}")
+        if mark:
+            yield f"needs          {plural(count, f'{label} file')} need{'s' if count == 1 else ''} `{command}"
+    notes = []
+    for name, (count, of) in files.notes.items():
+        noun, _, rest = name.partition(" ")
+        noun = noun if count != 1 else noun.removesuffix("s")
+        whose = "" if noun.startswith("file") else f" of {plural(of, 'file')}"
+        notes.append(f"{count:,} {noun}{whose} {rest}" + (" (scans?)" if rest == "without text" else ""))
+    if notes:
+        yield f"notes          {', '.join(notes)}"
 
 
 def describe_cut(manifest: Manifest) -> Iterator[str]:

@@ -46,6 +46,8 @@ def _target(spot: Spot) -> str:
     if spot.path is None:
         return quote(spot.text, safe=SAFE) if ADDRESS.fullmatch(spot.text) else ""
     path = quote(os.fsencode(spot.path.absolute()))
+    if spot.fragment:
+        return f"file://{_host()}{path}#{quote(spot.fragment, safe=SAFE)}"
     if os.environ.get("TERM_PROGRAM") == "vscode":
         return f"vscode://file{path}" + (f":{spot.line}" if spot.line else "")
     line = f"#{spot.line}" if spot.line and os.environ.get("KITTY_WINDOW_ID") else ""  # others look for such a file

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from searchapp.cli.option_fields import option
-from searchapp.cli.wording import DEVICES, FOLDERS, INDEX, INSTRUCTION, MODEL, OUTPUT
+from searchapp.cli.wording import DEVICES, DOCUMENTS, FOLDERS, INDEX, INSTRUCTION, MODEL, OUTPUT
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
+    from searchapp.corpus.selection import Selection
     from searchapp.encoder import Encoder
     from searchapp.index.ann.request import Targets
 
@@ -100,6 +101,28 @@ class EncoderOptions:
         if (before := loaded.settings.query_instruction) is not None:
             notice(f"queries of {self.model} get {before!r} ({loaded.instruction_origin})")
         return loaded
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """Which files of a folder are read."""
+
+    include: tuple[str, ...] = option(
+        (), "Only files that match, e.g. '*.pdf'; '*.log=text': these too, as this format. Repeat it.", DOCUMENTS
+    )
+    exclude: tuple[str, ...] = option((), "No files and folders that match, e.g. 'drafts'. Repeat it.", DOCUMENTS)
+    ignore: bool = option(
+        True,
+        "Leave out what .gitignore (in a work tree), .ignore and .searchappignore do.",
+        DOCUMENTS,
+        flags=("--ignore/--no-ignore",),
+    )
+
+    def selection(self) -> Selection:
+        """What the corpus room is asked for."""
+        from searchapp.corpus.selection import Selection
+
+        return Selection(self.include, self.exclude, self.ignore)
 
 
 @dataclass(frozen=True)

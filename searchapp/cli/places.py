@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ADDRESS = re.compile(r"https?://\S+")
 TABLES = ("jsonl", "beir", "csv", "tsv")
+PDF = "application/pdf"
 BEIR = ("corpus.jsonl", "corpus.jsonl.gz")
 
 
@@ -22,12 +23,14 @@ BEIR = ("corpus.jsonl", "corpus.jsonl.gz")
 class Spot:
     """A place as it is shown: ``path:line`` as terminals and editors open it, or an address; "" where there is none.
 
-    ``path`` is the file, where it is there, and ``line`` its line.
+    ``path`` is the file, where it is there, and ``line`` its line, or ``fragment`` the place in it as addresses have
+    it: ``page=3``, the name of an anchor.
     """
 
     text: str = ""
     path: Path | None = None
     line: int | None = None
+    fragment: str = ""
 
 
 def spots(manifest: Manifest, hits: Sequence[Hit]) -> list[Spot]:
@@ -43,12 +46,16 @@ def spots(manifest: Manifest, hits: Sequence[Hit]) -> list[Spot]:
 
 
 def _spot(manifest: Manifest, hit: Hit) -> Spot:
-    file, line, page = (hit.metadata.get(key) for key in ("file", "line", "page"))
+    file, line, page, anchor = (hit.metadata.get(key) for key in ("file", "line", "page", "anchor"))
     if isinstance(file, str) and file.strip():
         found = next((path for path in _candidates(manifest, hit, file) if path.is_file()), None)
         shown = file if found is None else _shown(found)
+        if isinstance(page, int) and hit.metadata.get("mime") == PDF:
+            return Spot(f"{shown}#page={page}", found, fragment=f"page={page}")
         if isinstance(page, int):
             return Spot(f"{shown}, page {page}", found)
+        if isinstance(anchor, str) and anchor and line is None:
+            return Spot(f"{shown}#{anchor}", found, fragment=anchor)
         if isinstance(line, int) and not isinstance(line, bool):
             return Spot(f"{shown}:{line}", found, line)
         return Spot(shown, found)

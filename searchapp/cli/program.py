@@ -9,6 +9,7 @@ from searchapp.cli.lazy import Entry, lazy_group
 COMMANDS = {
     "build": Entry("searchapp.cli.build", "build", "Embed documents and build an index over them."),
     "search": Entry("searchapp.cli.search_command", "search", "Search an index."),
+    "show": Entry("searchapp.cli.show", "show", "Print a document of an index, and what stands around it."),
     "add": Entry("searchapp.cli.update", "add", "Add documents to an index; one whose id is there takes its place."),
     "delete": Entry("searchapp.cli.update", "delete", "Delete documents by id, or all whose metadata pass a filter."),
     "compact": Entry(

@@ -10,9 +10,10 @@ import typer
 
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json, seconds_text
-from searchapp.cli.describe import describe_files
+from searchapp.cli.describe import describe_files, describe_notes
 from searchapp.cli.lists import listed
-from searchapp.cli.signatures import command
+from searchapp.cli.options import SelectionOptions
+from searchapp.cli.signatures import command, options_from
 from searchapp.cli.wording import DOCUMENTS, FILTER, MODEL, SOURCE_NAME
 from searchapp.errors import SearchAppError
 
@@ -24,9 +25,11 @@ NAMED = 10  # ids named in a message
 
 @command(
     "searchapp add indexes/notes notes/",
+    "searchapp add indexes/mine ~/Documents --include '*.pdf'",
     "searchapp add indexes/notes notes/ --sync --dry-run",
     "searchapp add indexes/docs new.jsonl --model models/mine --json",
 )
+@options_from("chosen", SelectionOptions())
 def add(
     index: options.Directory,
     sources: Annotated[
@@ -70,6 +73,7 @@ def add(
     ] = None,
     segment_size: options.SegmentSize = 8_192,
     json: options.Json = False,
+    chosen: SelectionOptions = SelectionOptions(),  # noqa: B008 - it is frozen
 ) -> None:
     """Add documents to an index; one whose id is there takes its place. Only new or changed texts are encoded.
 
@@ -85,7 +89,7 @@ def add(
 
     if not sync:
         for source in sources:
-            find_source(source)  # a missing file is said before a model is loaded
+            find_source(source, selection=chosen.selection())  # a missing file is said before a model is loaded
     if prune and not sync:
         raise SearchAppError("--prune goes with --sync, which removes what is gone; give both")
     manifest = VectorIndex.open(index).manifest
@@ -99,7 +103,14 @@ def add(
         encoder = Encoder.load(
             recorded.pop("model"), device=device, dtype=dtype, backend=backend, fingerprint=True, **recorded
         )
-    settings = AddSettings(sync=sync, prune=prune, dry_run=dry_run, names=tuple(name or ()), segment_size=segment_size)
+    settings = AddSettings(
+        sync=sync,
+        prune=prune,
+        dry_run=dry_run,
+        names=tuple(name or ()),
+        segment_size=segment_size,
+        selection=chosen.selection(),
+    )
     with Bar() as bar:
         done = add_to(sources, index, encoder, settings, progress=bar)
     if json:
@@ -137,6 +148,8 @@ def _report(done: Added, index: Path, dry_run: bool) -> None:
     rate = f" ({done.tokens / done.seconds:,.0f} tokens/s)" if done.tokens and done.seconds else ""
     if done.files.walked:
         say(f"files          {describe_files(done.files)}")
+        for line in describe_notes(done.files):
+            say(line)
     say(f"encoded        {plural(done.encoded, 'document')}{rate}")
     if not dry_run:
         fresh = done.manifest.unindexed_rows

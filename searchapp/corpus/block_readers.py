@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+from searchapp.corpus.asciidoc_blocks import asciidoc_blocks
 from searchapp.corpus.blocks import Block, Located, located
 from searchapp.corpus.front_matter import FrontMatter
+from searchapp.corpus.latex_blocks import latex_blocks
+from searchapp.corpus.log_blocks import log_blocks
 from searchapp.corpus.markdown_blocks import markdown_blocks
+from searchapp.corpus.org_blocks import org_blocks
 from searchapp.corpus.plain_blocks import plain_blocks
 from searchapp.corpus.rst_blocks import rst_blocks
 
@@ -15,6 +19,11 @@ BLOCK_READERS: dict[str, Callable[[Iterable[Located]], Iterator[Block]]] = {
     ".txt": plain_blocks,
     ".md": markdown_blocks,
     ".rst": rst_blocks,
+    ".org": org_blocks,
+    ".adoc": asciidoc_blocks,
+    ".asciidoc": asciidoc_blocks,
+    ".tex": latex_blocks,
+    ".log": log_blocks,
 }
 
 

@@ -42,7 +42,8 @@ class Block:
     ``start`` and ``end`` count characters of the decoded text, a line end as one; ``line`` and ``end_line`` count from
     1, without the blank lines. ``level``: of a heading from 1; of a list item how deep it is nested, from 1; of a table
     row 1 where it is the table's header, else 0. ``label``: a heading's or signature's text without marks. ``depth``:
-    how many definitions (signatures) it stands in. ``page`` counts from 1, where there are pages.
+    how many definitions (signatures) it stands in. ``page`` counts from 1, where there are pages;
+    ``end_page`` is where it ends, if that is another.
 
     ``anchor`` is what a link to the place ends in, such as the ``id`` of an HTML element. ``whole``: it begins a part
     that is a passage of its own, such as a slide or a message; a passage never reaches over its start. ``where`` is
@@ -62,6 +63,12 @@ class Block:
     anchor: str = ""
     whole: bool = False
     where: Mapping[str, str | int | float | bool] | None = None
+    end_page: int | None = None
+
+    @property
+    def last_page(self) -> int | None:
+        """The page on which it ends."""
+        return self.page if self.end_page is None else self.end_page
 
 
 class Located(NamedTuple):

@@ -13,6 +13,7 @@ characters and of tokens, its title among them. The title is the path of heading
 The rule, version 2 (version 1 is ``searchapp.corpus.passages``):
 
 1. The text is cut before every heading that follows text. Headings that follow one another stay with what is below.
+   A part that is ``whole``, such as a slide or a message, is cut off from what is before and after it.
 2. A definition (what Sphinx describes: a function, an option) gets a passage of its own; one under 300 characters is
    joined with the next. A passage inside a definition has the definition's name in its path.
 3. What is longer than the budget is cut at the best place: before a definition, a paragraph, a list item or table row,
@@ -32,7 +33,7 @@ How a section is cut depends on that section alone: an edit changes the passages
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from searchapp.corpus.blocks import Block, BlockKind
@@ -44,6 +45,7 @@ from searchapp.corpus.titles import Titles
 JOINED = 300  # characters up to which a definition is joined with the next
 LONG = 3_000  # characters without a heading from which on passages overlap
 OVERLAP = 0.15
+RANGES = frozenset(("rows", "time"))  # of a place: a number or time, or two with a hyphen between
 _INDENT = 64  # blanks at the start of a passage that are kept: more are no indentation
 _SHRINK = (0.97, 0.9, 0.75, 0.5)  # of the characters that should fit, the first, second, … time a passage is too long
 
@@ -55,6 +57,8 @@ class CutPassage:
     ``text`` is the source from ``start`` to ``end`` (characters, a line end as one), behind ``repeated`` characters of
     a table's header. ``start`` lies before the ``end`` of the passage before where the two overlap. ``headings`` are
     the path as it is, ``title`` is what was measured with the text and is to be embedded with it. Lines count from 1.
+    ``page`` and ``end_page`` are those of its first and last block, ``anchor`` and ``where`` those it begins at; what
+    ``where`` says of rows and times reaches to its end.
     """
 
     text: str
@@ -66,6 +70,9 @@ class CutPassage:
     end: int
     page: int | None = None
     repeated: int = 0
+    end_page: int | None = None
+    anchor: str = ""
+    where: Mapping[str, str | int | float | bool] | None = None
 
 
 def cut(
@@ -260,8 +267,9 @@ class _Packer:
         end_line = last.line + last.block.text.count("\n", last.begin, last.stop)
         end = last.start + last.stop - last.begin
         return CutPassage(
-            header + text, scope, title, first.line, end_line, first.start, end, first.block.page, len(header)
-        )
+            header + text, scope, title, first.line, end_line, first.start, end, first.block.page, len(header),
+            last.block.last_page, first.anchor, _span(first, last),
+        )  # fmt: skip
 
     def _room(self, title: str, header: str, text: str) -> bool:
         """Whether a header fits before a text; a row is shown without it rather than cut because of it."""
@@ -294,6 +302,17 @@ class _Packer:
             point = last.begin if begin == last.begin else overlap_point(last.block.text, begin, last.stop)
             if point is not None:
                 self._overlap = last.part(point, last.end)
+
+
+def _span(first: Piece, last: Piece) -> Mapping[str, str | int | float | bool] | None:
+    """Where a passage stands: what its first block says, ranges such as ``rows`` to the end of its last."""
+    if first.where is last.where or not first.where or not last.where:
+        return first.where
+    found = dict(first.where)
+    for name in RANGES & found.keys() & last.where.keys():
+        begin, end = str(found[name]).partition("-")[0], str(last.where[name]).rpartition("-")[2]
+        found[name] = f"{begin}-{end}" if begin != end else found[name]
+    return found
 
 
 def _scope(run: list[Piece]) -> tuple[str, ...]:

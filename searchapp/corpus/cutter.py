@@ -1,33 +1,43 @@
-"""Text files as documents: a rule cuts them into passages, and the id of a passage is made of its content.
+"""Texts and documents as passages: a rule cuts them into passages, and the id of a passage is made of its content.
 
 The id of a passage is the name of its source, the file's place in the source, and ten hexadecimal digits of the SHA-256
 of its headings and text: ``notes/shop.md#1f0c2a9b7e``. The second equal passage of a file ends in ``.2``. So a passage
 that moves keeps its id, and one that changes gets another. Where it stands is metadata: ``line`` and ``end_line`` from
-1, ``start`` and ``end`` in characters of the file from 0.
+1, ``start`` and ``end`` in characters of the file from 0; of a document its page, section, anchor and so on, and
+``start`` and ``end`` in characters of the text that its reader makes of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from searchapp.corpus.block_readers import read_blocks
+from searchapp.corpus.blocks import Block
 from searchapp.corpus.cut import CutPassage, cut
 from searchapp.corpus.cut_rule import LEAST_TOKENS, CutRule, Measure
-from searchapp.corpus.document import Document, Record, Rejected, joined
+from searchapp.corpus.document import Record, Rejected, joined
 from searchapp.corpus.folder import decoded, file_fault, front_matter_of, has_body
+from searchapp.corpus.formats.reading import Facts, Unreadable
+from searchapp.corpus.formats.table import Format
 from searchapp.corpus.front_matter import FrontMatter
+from searchapp.corpus.isolation import Readers, Request
 from searchapp.corpus.lines import Lines
+from searchapp.corpus.places import TEXT, document_place, file_facts, kept, text_place
 from searchapp.corpus.validate import RawRecord, validate
 
 if TYPE_CHECKING:
     import numpy as np
 
 DIGITS = 10
+FIRST = ("text", "markdown", "rst")  # formats whose readers were not told apart when indexes began to record them
+TITLE = 200  # characters of a document's own title
+EMPTY = "empty text"  # why a file without a passage is refused
 
 
 class TokenCounter(Protocol):
@@ -51,6 +61,7 @@ class Cutter:
 
     rule: CutRule
     measure: Measure
+    readers: Readers = field(default_factory=Readers, compare=False, repr=False)  # of documents
 
     @classmethod
     def of(cls, encoder: TokenCounter, rule: CutRule | None = None) -> Cutter:
@@ -64,14 +75,23 @@ class Cutter:
     @property
     def reader(self) -> str:
         """What passages depend on beside the file itself: the version of the reader and the rule, as a short text."""
-        digest = hashlib.sha256(repr(sorted(self.rule.to_json().items())).encode()).hexdigest()[:DIGITS]
-        return f"text {self.rule.version} {digest}"
+        return f"text {self.rule.version} {self._rule_digest}"
 
-    def records(self, path: Path, file: str, source: str, relative: str) -> Iterator[Record]:
+    def reader_of(self, format: Format) -> str:
+        """The same of a file of a format."""
+        return self.reader if format.name in FIRST else f"{format.fingerprint} {self._rule_digest}"
+
+    @property
+    def _rule_digest(self) -> str:
+        return hashlib.sha256(repr(sorted(self.rule.to_json().items())).encode()).hexdigest()[:DIGITS]
+
+    def records(
+        self, path: Path, file: str, source: str, relative: str, format: Format | None = None
+    ) -> Iterator[Record]:
         """Yield the passages of one text file, or one rejection of the whole file.
 
         ``source`` is the name that ids begin with, ``relative`` the file's place in it, empty where the source is the
-        file. Raises CorpusError where the file changes while it is read.
+        file; ``format`` is by default what its name says. Raises CorpusError where the file changes while it is read.
         """
         if fault := file_fault(path, file, relative or path.name):
             yield Record(fault, 1.0)
@@ -85,39 +105,93 @@ class Cutter:
             yield Record(checked, 1.0)
             return
         lines = Lines(path, file, returns=True)
-        blocks = read_blocks(decoded(lines, file), path.suffix.lower(), about)
-        met: Counter[str] = Counter()
+        ending = format.endings[0] if format is not None else path.suffix.lower()
+        blocks = read_blocks(decoded(lines, file), ending, about)
+        ids = _Ids(name)
+        # The front matter's own `source` is the user's, as ever.
+        shared = {"source": source, **kept(about.metadata | about.places, TEXT), "file": relative or path.name}
         for passage in cut(blocks, self.rule, self.measure, about.title):
-            digest = passage_digest(passage.headings, passage.text)
-            met[digest] += 1
-            again = f".{met[digest]}" if met[digest] > 1 else ""
-            item = _document(passage, f"{name}#{digest}{again}", file, relative or path.name, source, about)
-            yield Record(item, lines.progress)
-        if not met:
-            yield Record(Rejected(file=file, line=1, reason="empty text"), 1.0)
+            fields = {**shared, "id": ids.next(passage), "text": passage.text, "title": passage.title}
+            yield Record(validate(RawRecord(fields | text_place(passage), file, passage.line)), lines.progress)
+        if not ids.met:
+            yield Record(Rejected(file=file, line=1, reason=EMPTY), 1.0)
+
+    def read(
+        self,
+        request: Request,
+        file: str,
+        source: str,
+        relative: str,
+        format: Format,
+        time: int,
+        notes: dict[str, int],
+    ) -> Iterator[Record]:
+        """Yield the passages of one document, read by a process of its own, or one rejection of the whole file.
+
+        Arguments are as of ``records``; ``time`` is when the file was changed, in ns. What was left out is counted in
+        ``notes``. A document of many megabytes of text that turns out to be damaged has a rejection behind its last
+        passage.
+        """
+        notes.clear()
+        ids = _Ids(f"{source}/{relative}" if relative else source)
+        name = (relative or request.path.name).rpartition("/")[2]
+        items = self.readers.read(request)
+        done = 0.0
+        try:
+            facts = Facts()
+            first = next(items, None)
+            if isinstance(first, Facts):
+                facts = first
+                notes.update(facts.notes)
+            blocks = _blocks(items if first is None or isinstance(first, Facts) else chain([first], items), notes)
+            shared = {"source": source, **file_facts(facts, format, time), "file": relative or request.path.name}
+            for passage in cut(blocks, self.rule, self.measure, "", _clipped(facts.title) or name):
+                fields = {**shared, "id": ids.next(passage), "text": passage.text, "title": passage.title}
+                fields |= document_place(passage, format)
+                share = passage.page / facts.pages if passage.page and facts.pages else passage.end / (request.size + 1)
+                done = max(done, min(0.99, share))
+                yield Record(validate(RawRecord(fields, file, 1)), done)
+        except Unreadable as error:
+            yield Record(Rejected(file=file, line=1, reason=str(error)), 1.0)
+            return
+        finally:
+            items.close()
+        if not ids.met:
+            without = ", ".join(f"{count:,} {what}" for what, count in notes.items() if "without text" in what)
+            yield Record(Rejected(file=file, line=1, reason=f"{EMPTY}: {without} (a scan?)" if without else EMPTY), 1.0)
+
+
+class _Ids:
+    """The ids of the passages of one file, in their order."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.met: Counter[str] = Counter()
+
+    def next(self, passage: CutPassage) -> str:
+        digest = passage_digest(passage.headings, passage.text)
+        self.met[digest] += 1
+        again = f".{self.met[digest]}" if self.met[digest] > 1 else ""
+        return f"{self._name}#{digest}{again}"
+
+
+def _blocks(items: Iterable[Facts | Block], notes: dict[str, int]) -> Iterator[Block]:
+    """The blocks among what a reader gives; notes of later facts are counted."""
+    for item in items:
+        if isinstance(item, Block):
+            yield item
+        else:
+            for what, count in item.notes.items():
+                notes[what] = notes.get(what, 0) + count
+
+
+def _clipped(title: str) -> str:
+    """A title as it is shown and embedded: one line of at most 200 characters."""
+    title = " ".join(title.split())
+    return title if len(title) <= TITLE else f"{title[: TITLE - 1]}…"
 
 
 def passage_digest(headings: Sequence[str], text: str) -> str:
     """Ten hexadecimal digits of the SHA-256 of a passage's headings and text."""
     content = "\0".join([*headings, "", text])
     return hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
-
-
-def _document(
-    passage: CutPassage, id: str, file: str, relative: str, source: str, about: FrontMatter
-) -> Document | Rejected:
-    page = {} if passage.page is None else {"page": passage.page}
-    fields = {
-        "source": source,  # unless the front matter has one, which is the user's own
-        **about.metadata,
-        "id": id,
-        "text": passage.text,
-        "title": passage.title,
-        "file": relative,
-        "line": passage.line,
-        "end_line": passage.end_line,
-        "start": passage.start,
-        "end": passage.end,
-        **page,
-    }
-    return validate(RawRecord(fields, file, passage.line))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
@@ -50,9 +50,9 @@ def read_folder(folder: Path, name: str) -> Iterator[Record]:
         raise CorpusError(no_text_files(name))
 
 
-def no_text_files(name: str) -> str:
-    """What is said of a folder without a text file."""
-    return f"{name}: no text file in this folder; expected {', '.join(MARKERS)}, or give its other files by name"
+def no_text_files(name: str, endings: Iterable[str] = MARKERS) -> str:
+    """What is said of a folder without a text file; ``endings`` are those that are looked for."""
+    return f"{name}: no text file in this folder; expected {', '.join(endings)}, or give its other files by name"
 
 
 def read_text(path: Path, name: str) -> Iterator[Record]:

@@ -14,6 +14,7 @@ from typing import Any
 from searchapp.corpus.cells import typed
 from searchapp.corpus.headings import MODE_LINE
 
+PLACES = ("file", "line", "end_line")
 _MAX_LINES = 1000
 _MAX_CHARACTERS = 64 * 2**10
 _COMMENT = ("-->",)
@@ -44,11 +45,20 @@ class FrontMatter:
 
         The entries of a field `metadata` that is an object stand beside them, as in a record.
         """
-        own = ("id", "_id", "title", "text", "file", "line", "end_line", "metadata")
+        own = ("id", "_id", "title", "text", "metadata", *PLACES)
+        return {name: value for name, value in self._every.items() if name not in own}
+
+    @property
+    def places(self) -> dict[str, Any]:
+        """Fields that say something of their own by the names of a passage's place, such as `line`."""
+        return {name: value for name, value in self._every.items() if name in PLACES}
+
+    @property
+    def _every(self) -> dict[str, Any]:
         given = self.fields or {}
         nested = given.get("metadata")
         every = {**(nested if isinstance(nested, Mapping) else {}), **given}
-        return {name: value for name, value in every.items() if name not in own and value is not None}
+        return {name: value for name, value in every.items() if value is not None}
 
 
 def front_matter(lines: Iterable[str]) -> FrontMatter | None:

@@ -72,7 +72,7 @@ def memory_source(
     held.check()
     label = checked_label(label or NAME)
     batches = held.batches if held.has_columns else None
-    return Source(f"{MEMORY}:{label}", MEMORY, label, None, held.records, held.marks, batches)
+    return Source(f"{MEMORY}:{label}", MEMORY, label, None, held.records, held.marks, _batches=batches)
 
 
 def is_documents(value: Any) -> bool:

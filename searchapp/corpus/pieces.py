@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ class Piece(NamedTuple):
     """The characters ``begin`` to ``end`` of a block, up to ``stop`` without the blanks at their end.
 
     ``scope``: the headings and definitions it stands under. ``header``: the header of the table it is a row of.
+    ``anchor`` and ``where`` are the block's, else those of the nearest block before it that has them.
     """
 
     block: Block
@@ -35,6 +36,8 @@ class Piece(NamedTuple):
     rank: Rank
     scope: tuple[str, ...]
     header: str
+    anchor: str = ""
+    where: Mapping[str, str | int | float | bool] | None = None
 
     @property
     def start(self) -> int:
@@ -61,9 +64,14 @@ def pieces(blocks: Iterable[Block]) -> Iterator[Piece]:
     headings: list[tuple[int, str]] = []
     path: tuple[str, ...] = ()
     definitions: list[str] = []
-    header = ""
+    header = anchor = ""
+    where: Mapping[str, str | int | float | bool] | None = None
     last: Block | None = None
     for block in blocks:
+        if block.whole:
+            anchor, where = "", None
+        anchor = block.anchor or anchor
+        where = block.where or where
         stop = len(block.text.rstrip())
         if not stop:
             continue
@@ -81,7 +89,7 @@ def pieces(blocks: Iterable[Block]) -> Iterator[Piece]:
         if kind is not BlockKind.TABLE_ROW:
             header = ""
         own = header if not block.level else ""
-        yield Piece(block, 0, len(block.text), stop, block.line, _rank(block, last), scope, own)
+        yield Piece(block, 0, len(block.text), stop, block.line, _rank(block, last), scope, own, anchor, where)
         if kind is BlockKind.TABLE_ROW and block.level:
             header = f"{block.text.rstrip()}\n"
         last = block
@@ -89,7 +97,7 @@ def pieces(blocks: Iterable[Block]) -> Iterator[Piece]:
 
 def _rank(block: Block, last: Block | None) -> Rank:
     kind = block.kind
-    if last is None:
+    if last is None or block.whole:
         return Rank.SECTION
     if last.kind is BlockKind.HEADING:
         return Rank.GLUE

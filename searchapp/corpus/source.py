@@ -1,8 +1,9 @@
-"""Sources: what the user names on the command line, opened as files and records. ``READERS`` lists the kinds."""
+"""Sources: what the user names on the command line, opened as files and records."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,38 +11,21 @@ from pathlib import Path
 
 from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cutter import Cutter
-from searchapp.corpus.delimited import read_csv, read_tsv
 from searchapp.corpus.docstrings import read_stdlib, stdlib_identity
 from searchapp.corpus.document import Document, Record, Rejected
-from searchapp.corpus.folder import no_text_files, read_folder, read_text, text_files
+from searchapp.corpus.folder import no_text_files, read_folder, read_text
+from searchapp.corpus.formats.table import BY_NAME, FORMATS, NEEDS, Format, cut_endings, format_of, recognise
 from searchapp.corpus.jsonl import read_jsonl
-from searchapp.corpus.parquet import read_parquet
-from searchapp.corpus.walk import READ, REFUSED, SKIPPED, walk
+from searchapp.corpus.selection import Selection
+from searchapp.corpus.source_file import SourceFile, cut_file, in_order
+from searchapp.corpus.walk import REFUSED, SKIPPED, walk
 from searchapp.errors import CorpusError
 
-Reader = Callable[[Path, str], Iterator[Record]]
-
-# The dispatch: the first ending that fits decides. A reader takes the path and the name to report it by.
-READERS: tuple[tuple[str, str, Reader], ...] = (
-    (".jsonl", "jsonl", read_jsonl),
-    (".jsonl.gz", "jsonl", read_jsonl),
-    (".ndjson", "jsonl", read_jsonl),
-    (".ndjson.gz", "jsonl", read_jsonl),
-    (".parquet", "parquet", read_parquet),
-    (".csv", "csv", read_csv),
-    (".csv.gz", "csv", read_csv),
-    (".tsv", "tsv", read_tsv),
-    (".tsv.gz", "tsv", read_tsv),
-    (".txt", "text", read_text),
-    (".md", "text", read_text),
-    (".rst", "text", read_text),
-)
 STDLIB = "python:stdlib"
 MEMORY = "memory"  # the kind of sources that are no files: see ``searchapp.corpus.memory``
-HINT = "check the file and its permissions"
 _BEIR_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _ACCEPTED = (
-    f"{', '.join(ending for ending, _, _ in READERS)}, a folder of .txt/.md/.rst files, "
+    f"{', '.join(ending for format in FORMATS for ending in format.endings)}, a folder of such texts and documents, "
     f"a BEIR folder with {_BEIR_FILES[0]}, or {STDLIB}"
 )
 
@@ -51,63 +35,11 @@ class EmptyFolderError(CorpusError):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFile:
-    """One file of a source. ``path`` is its path within the source, ``file`` its name in messages, ``place`` on disk.
-
-    ``reader`` names the reader and its version: it changes when the same file would give other documents. ``size`` is
-    in bytes, ``mtime_ns`` the time of change. ``outcome`` and ``reason`` are as in ``WalkedFile``.
-    """
-
-    path: str
-    file: str
-    place: Path | None
-    reader: str
-    size: int = 0
-    mtime_ns: int = 0
-    outcome: str = READ
-    reason: str = ""
-    is_cut: bool = False
-    _read: Callable[[], Iterator[Record]] = field(default=lambda: iter(()), repr=False)
-    _identity: Callable[[], str] | None = field(default=None, repr=False)
-    _batches: Callable[[], Iterator[tuple[DocumentBatch | Document | Rejected, float]]] | None = field(
-        default=None, repr=False
-    )
-
-    def items(self) -> Iterator[tuple[DocumentBatch | Document | Rejected, float]]:
-        """``records``, as items with their progress; plain ones with vectors of their own may come many at once."""
-        if self._batches is not None:
-            yield from self._batches()
-        else:
-            yield from ((record.item, record.progress) for record in self.records())
-
-    def records(self) -> Iterator[Record]:
-        """Stream its records in an order that depends on the content alone; progress never falls and ends at 1.
-
-        Raises CorpusError, while iterating, where it is damaged or went away; what came before is yielded.
-        """
-        return _in_order(self._read(), self.file)
-
-    def sha256(self) -> str:
-        """The SHA-256 of its content in hex; of what is no file, the identity of its source.
-
-        ``python:stdlib`` has that of the interpreter's version. Raises CorpusError where it cannot be read.
-        """
-        if self._identity is not None:
-            return self._identity()
-        if self.place is None:
-            return hashlib.sha256("\0".join(stdlib_identity()).encode()).hexdigest()
-        try:
-            with self.place.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise CorpusError(f"{self.file}: cannot be read: {error.strerror}; {HINT}") from error
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """A source that was found readable. It can be read any number of times and sent to other processes.
 
     ``name`` is how the user named it, ``label`` its name in ids: that of the folder or file, unless one was given.
+    ``format`` is that of a single file, ``selection`` what is wanted of a folder.
     """
 
     name: str
@@ -116,6 +48,8 @@ class Source:
     place: Path | None = field(repr=False)
     _read: Callable[[], Iterator[Record]] = field(repr=False)
     _marks: Callable[[], Iterable[str]] = field(repr=False)
+    format: str = ""
+    selection: Selection = Selection()
     _batches: Callable[[], Iterator[tuple[DocumentBatch | Document | Rejected, float]]] | None = field(
         default=None, repr=False
     )
@@ -125,6 +59,11 @@ class Source:
         """Whether its files are text, which is cut into passages. The ids of these begin with the label."""
         return self.kind in ("folder", "text")
 
+    @property
+    def is_document(self) -> bool:
+        """Whether it is a single file that is no plain text: it has passages of the second scheme alone."""
+        return bool(self.format) and BY_NAME[self.format].isolated
+
     def records(self, cutter: Cutter | None = None) -> Iterator[Record]:
         """Stream the records in an order that depends on the content alone; progress never falls and ends at 1.
 
@@ -133,7 +72,7 @@ class Source:
         is yielded.
         """
         if cutter is None:
-            yield from _in_order(self._read(), self.name)
+            yield from in_order(self._read(), self.name)
             return
         files = [file for file in self.files(cutter) if file.outcome != SKIPPED]
         total, before = sum(file.size for file in files) or 1, 0
@@ -144,6 +83,12 @@ class Source:
             for record in file.records():
                 yield Record(record.item, min(1.0, (before + record.progress * file.size) / total))
             before += file.size
+
+    def listed(self) -> Iterator[SourceFile]:
+        """The files as ``files`` yields them, without what reads them."""
+        from searchapp.corpus.cut_rule import CutRule, estimate
+
+        return self.files(Cutter(CutRule(), estimate))
 
     def files(self, cutter: Cutter) -> Iterator[SourceFile]:
         """Yield every file of the source without opening it; refused and skipped ones have the reason.
@@ -156,7 +101,7 @@ class Source:
                 _batches=self._batches,
             )  # fmt: skip
         elif self.place is None:
-            yield SourceFile(self.name, self.name, None, self.kind, _read=self._read)
+            yield SourceFile(self.name, self.name, None, self.kind, label=self.kind, _read=self._read)
         elif self.kind == "folder":
             yield from self._below(self.place, cutter)
         else:
@@ -166,32 +111,33 @@ class Source:
                 found = corpus.stat()
             except OSError as error:
                 raise CorpusError(f"{file}: cannot be read: {error.strerror}; was it moved?") from error
-            read = partial(cutter.records, corpus, file, self.label, "") if self.is_cut else self._read
-            reader = cutter.reader if self.is_cut else f"{self.kind} 1"
-            yield SourceFile(
-                corpus.name.encode(errors="backslashreplace").decode(),
-                file,
-                corpus,
-                reader,
-                found.st_size,
-                found.st_mtime_ns,
-                is_cut=self.is_cut,
-                _read=read,
-            )
+            shown = corpus.name.encode(errors="backslashreplace").decode()
+            size, time = found.st_size, found.st_mtime_ns
+            if self.is_cut:
+                yield cut_file(cutter, BY_NAME[self.format], corpus, (shown, file), self.label, "", size, time)
+            else:
+                yield SourceFile(shown, file, corpus, f"{self.kind} 1", size, time, label=self.kind, _read=self._read)
 
     def _below(self, folder: Path, cutter: Cutter) -> Iterator[SourceFile]:
         count = 0
-        for found in walk(folder):
+        lacking: Counter[str] = Counter()
+        for found in walk(folder, self.selection):
             count += found.outcome != SKIPPED
+            lacking[found.reason] += found.outcome == SKIPPED and NEEDS in found.reason
             shown = found.relative.encode(errors="backslashreplace").decode()
             file = str(Path(self.name) / shown) + ("/" if shown.endswith("/") else "")
-            read = partial(cutter.records, found.path, file, self.label, found.relative)
-            yield SourceFile(
-                shown, file, found.path, cutter.reader, found.size, found.mtime_ns, found.outcome, found.reason,
-                is_cut=True, _read=read,
-            )  # fmt: skip
+            if found.format is not None:
+                yield cut_file(
+                    cutter, found.format, found.path, (shown, file), self.label, found.relative, found.size,
+                    found.mtime_ns,
+                )  # fmt: skip
+            else:
+                yield SourceFile(
+                    shown, file, found.path, cutter.reader, found.size, found.mtime_ns, found.outcome, found.reason,
+                    is_cut=True,
+                )  # fmt: skip
         if not count:
-            raise EmptyFolderError(no_text_files(self.name))
+            raise EmptyFolderError(_nothing_below(self.name, +lacking))
 
     def identity(self) -> str:
         """Return a SHA-256 in hex that changes when the content may have: file names, sizes, times of change.
@@ -204,51 +150,48 @@ class Source:
         return digest.hexdigest()
 
 
-def _in_order(records: Iterator[Record], name: str) -> Iterator[Record]:
-    held: Record | None = None
-    reached = 0.0
-    try:
-        for record in records:
-            if held is not None:
-                yield held
-            reached = max(reached, record.progress)
-            held = Record(record.item, reached)
-    except (CorpusError, OSError) as error:
-        if held is not None:
-            yield held
-        if isinstance(error, CorpusError):
-            raise
-        raise CorpusError(f"{name}: cannot be read: {error.strerror}; {HINT}") from error
-    if held is not None:
-        yield Record(held.item, 1.0)
-
-
-def open_source(source: str, label: str | None = None) -> Source:
+def open_source(source: str, label: str | None = None, selection: Selection | None = None) -> Source:
     """Find out what a source is and read its first record, so that a bad source shows before any work is done.
 
-    ``label`` is its name in ids; None: that of the folder or file. Raises CorpusError where it is missing, unreadable,
-    of no known kind, not what its name says, or where the label cannot stand in an id.
+    ``label`` is its name in ids; None: that of the folder or file. ``selection`` says what is wanted of a folder.
+    Raises CorpusError where it is missing, unreadable, of no known kind, not what its name says, or where the label
+    cannot stand in an id.
     """
-    opened = find_source(source, label)
+    opened = find_source(source, label, selection)
     if opened.kind != "folder":
         next(opened.records(), None)
-    elif opened.place is not None and all(found.outcome == SKIPPED for found in walk(opened.place)):
-        raise CorpusError(no_text_files(source))
+    elif opened.place is not None:
+        lacking: Counter[str] = Counter()
+        for found in walk(opened.place, opened.selection):
+            if found.outcome != SKIPPED:
+                return opened
+            lacking[found.reason] += NEEDS in found.reason
+        raise CorpusError(_nothing_below(source, +lacking))
     return opened
 
 
-def find_source(source: str, label: str | None = None) -> Source:
+def _nothing_below(name: str, lacking: Counter[str]) -> str:
+    """What is said of a folder without a file that is read; ``lacking`` counts what its files need."""
+    if not lacking:
+        return no_text_files(name, cut_endings())
+    needs = ", ".join(f"{count:,} of its files: {reason}" for reason, count in lacking.items())
+    return f"{name}: nothing in this folder can be read; {needs}"
+
+
+def find_source(source: str, label: str | None = None, selection: Selection | None = None) -> Source:
     """Find out what a source is, as ``open_source`` does, but without opening a file."""
     if label is not None:
         checked_label(label)
+    if selection is not None:
+        selection.check()
     try:
-        found = _find(source)
+        found = _find(source, selection or Selection())
     except OSError as error:
         raise CorpusError(f"{source}: cannot be read: {error.strerror}; check the path and its permissions") from error
     return found if label is None else replace(found, label=label)
 
 
-def _find(source: str) -> Source:
+def _find(source: str, selection: Selection) -> Source:
     if source == STDLIB:
         return Source(source, "python", source, None, read_stdlib, stdlib_identity)
     path = Path(source)
@@ -257,24 +200,43 @@ def _find(source: str) -> Source:
         shown = source or "(an empty name)"
         raise CorpusError(f"{shown}: no such file or folder; expected {_ACCEPTED}; check the path")
     if path.is_dir():
-        return _folder(path, source)
-    if is_file:
-        for ending, kind, read in READERS:
-            if path.name.lower().endswith(ending):
-                marks = partial(_file_marks, path, (path,))
-                return Source(source, kind, _label(path), path, partial(read, path, source), marks)
+        return _folder(path, source, selection)
+    if is_file and (format := _format_of(path, source, selection)) is not None:
+        marks = partial(_file_marks, path, (path,))
+        if not format.is_cut:
+            return Source(source, format.name, _label(path), path, partial(format.load(), path, source), marks)
+        read = partial(_only_cut if format.isolated else read_text, path, source)
+        return Source(source, "text", _label(path), path, read, marks, format.name)
     found = f"a file ending in {path.suffix or 'nothing'}" if is_file else "neither a file nor a folder"
     raise CorpusError(f"{source}: {found}; expected {_ACCEPTED}; convert it or give another source")
 
 
-def _folder(path: Path, name: str) -> Source:
+def _format_of(path: Path, source: str, selection: Selection) -> Format | None:
+    """The format of a single file: as it was asked for, by its name, or by what it begins with. Raises CorpusError."""
+    named = selection.format(path.name) or format_of(path.name)
+    if named is not None and not named.isolated:
+        return named
+    found = recognise(path, named)
+    if found is not None and not found.is_installed:
+        raise CorpusError(f"{source}: {found.label} needs `{found.command}`")
+    return found
+
+
+def _only_cut(path: Path, name: str) -> Iterator[Record]:
+    """Open a document, which shows whether it may be read. It has no passages of the first scheme."""
+    with path.open("rb"):
+        yield from ()
+
+
+def _folder(path: Path, name: str, selection: Selection) -> Source:
     for file in _BEIR_FILES:
         corpus = path / file
         if corpus.is_file():
             read = partial(read_jsonl, corpus, str(Path(name) / file))
             return Source(name, "beir", _label(path), path, read, partial(_file_marks, path, (corpus,)))
     read = partial(read_folder, path, name)
-    return Source(name, "folder", _label(path), path, read, partial(_file_marks, path, None))
+    marks = partial(_folder_marks, path, selection)
+    return Source(name, "folder", _label(path), path, read, marks, selection=selection)
 
 
 def checked_label(label: str) -> str:
@@ -290,12 +252,19 @@ def _label(path: Path) -> str:
     return name.encode(errors="backslashreplace").decode().replace("#", "_").strip() or "source"
 
 
-def _file_marks(base: Path, files: Iterable[Path] | None) -> Iterator[str]:
-    """Yield name, size and time of change of each file; without files, of the text files below the base."""
-    for path in text_files(base, passing_over=True) if files is None else files:
+def _file_marks(base: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Yield name, size and time of change of each file."""
+    for path in files:
         try:
             stat = path.stat()
         except OSError as error:
             raise CorpusError(f"{path}: cannot be read: {error.strerror}; was it moved?") from error
         name = path.name if path == base else path.relative_to(base).as_posix()
         yield f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}"
+
+
+def _folder_marks(folder: Path, selection: Selection) -> Iterator[str]:
+    """Yield name, size and time of change of each file below a folder that there is a reader for."""
+    for found in walk(folder, selection):
+        if found.format is not None or (found.outcome == REFUSED and found.mtime_ns):  # by its name alone
+            yield f"{found.relative}\0{found.size}\0{found.mtime_ns}"

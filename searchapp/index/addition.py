@@ -23,6 +23,7 @@ import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source
 from searchapp.corpus.batch import DocumentBatch
+from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import find_source, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
@@ -99,6 +100,7 @@ class AddSettings:
     the index has of them, or a source is not there at all. ``dry_run`` changes nothing. ``names`` are what the sources
     are called in ids, none or one for each. ``segment_size`` documents are encoded between two commits. Without
     ``fold`` they are not moved into the trained index, however many they are: the next add with it, or a compact, does.
+    ``selection`` says which files of folders are read.
     """
 
     sync: bool = False
@@ -107,6 +109,7 @@ class AddSettings:
     names: tuple[str, ...] = ()
     segment_size: int = SEGMENT_DOCUMENTS
     fold: bool = True
+    selection: Selection = Selection()
 
 
 def add(
@@ -172,7 +175,9 @@ def _opened(
             continue
         known = by_path.get(str(Path(name).resolve()))
         try:
-            found.append(open_source(name) if manifest.scheme != SCHEME else _found(name))
+            found.append(
+                _of_first_scheme(name, path) if manifest.scheme != SCHEME else _found(name, settings.selection)
+            )
             labels += settings.names[number : number + 1]
         except CorpusError as error:
             if not settings.sync or known is None:
@@ -200,10 +205,18 @@ def _opened(
     return found, []
 
 
-def _found(name: str) -> Source:
+def _of_first_scheme(name: str, path: Path) -> Source:
+    """A source for an index of the first scheme. Raises CorpusError for a document, which such an index cannot have."""
+    source = open_source(name)
+    if source.is_document:
+        raise CorpusError(f"{name}: {path} has ids of the first scheme, which a document cannot have; build it anew")
+    return source
+
+
+def _found(name: str, selection: Selection) -> Source:
     """A source, its first record read where that shows whether it can be read at all; no text is opened."""
-    source = find_source(name)
-    return source if source.kind == "folder" else open_source(name)
+    source = find_source(name, selection=selection)
+    return source if source.kind == "folder" else open_source(name, selection=selection)
 
 
 class _AddRun:

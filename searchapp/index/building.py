@@ -18,7 +18,9 @@ import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source, open_source
 from searchapp.corpus.batch import DocumentBatch
-from searchapp.corpus.source import MEMORY, SourceFile
+from searchapp.corpus.selection import Selection
+from searchapp.corpus.source import MEMORY
+from searchapp.corpus.source_file import SourceFile
 from searchapp.corpus.walk import SKIPPED
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
@@ -98,7 +100,8 @@ class BuildSettings:
     ``pca``, ``factory`` and ``targets`` are as in ``AnnRequest``. ``lexical`` counts the words for BM25 as
     ``analyzer`` cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays.
     ``overwrite`` starts again, whatever the directory holds; ``segment_size`` documents are encoded between two
-    commits. ``names`` are what the sources are called in ids, none or one for each.
+    commits. ``names`` are what the sources are called in ids, none or one for each. ``selection`` says which files of
+    folders are read.
     """
 
     pca: int | str | None = None
@@ -109,6 +112,7 @@ class BuildSettings:
     overwrite: bool = False
     segment_size: int = SEGMENT_DOCUMENTS
     names: tuple[str, ...] = ()
+    selection: Selection = Selection()
 
     @property
     def request(self) -> AnnRequest:
@@ -136,7 +140,10 @@ def build(
     """
     settings = replace(settings or BuildSettings(), **changes)
     progress = progress or Silent()
-    opened = [source if isinstance(source, Source) else open_source(source) for source in sources]
+    opened = [
+        source if isinstance(source, Source) else open_source(source, selection=settings.selection)
+        for source in sources
+    ]
     opened = named(opened, settings.names)
     request = settings.request
     request.check(encoder.dim)
@@ -218,7 +225,7 @@ def _has_damaged_caches(writer: Writer) -> bool:
 def _counts(snapshot: Snapshot) -> FileCounts:
     counts = FileCounts()
     for entry in snapshot.ledger():
-        counts.count(entry.outcome, entry.reason)
+        counts.count(entry.outcome, entry.reason, notes=entry.notes)
     return counts
 
 
@@ -323,11 +330,14 @@ class _BuildRun:
         self._fits = (cutter.rule.tokens or 0) <= self._encoder.document_reach
         files = [(source, file) for source in sources for file in source.files(cutter)]
         total, before = max(1, sum(file.size for _, file in files)), 0
+        left = [file for source, file in files if self._ledger.find(source.label, file.path) is None]
+        cutter.readers.expect(file.request for file in left if file.request is not None)
         for number, (source, file) in enumerate(files):
             if self._ledger.find(source.label, file.path) is None:
                 share = (before / total, file.size / total) if total > 1 else (number / len(files), 1 / len(files))
                 self._read(source, file, share)
             before += file.size
+        cutter.readers.close()
         self._tell(1.0)
         empty = not self._pending and not self._manifest.rows
         self._commit(None, state="encoding" if empty else "encoded")
@@ -338,7 +348,8 @@ class _BuildRun:
     def _read(self, source: Source, file: SourceFile, share: tuple[float, float]) -> None:
         """Take in one file; ``share`` is how much of all stands before it, and how much it is."""
         if file.outcome == SKIPPED:
-            self._entries.append(skipped_entry(source, file))
+            if not file.path.endswith("/"):  # a folder that is ignored is no file
+                self._entries.append(skipped_entry(source, file))
             return
         reader = FileReader(source, file)
         partial = self._manifest.build.partial

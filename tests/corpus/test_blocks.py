@@ -129,6 +129,6 @@ def test_front_matter_is_counted_and_left_out_or_read_as_text() -> None:
 
 
 def test_all_endings_have_a_reader() -> None:
-    assert sorted(BLOCK_READERS) == [".md", ".rst", ".txt"]
+    assert sorted(BLOCK_READERS) == [".adoc", ".asciidoc", ".log", ".md", ".org", ".rst", ".tex", ".txt"]
     for ending in BLOCK_READERS:
         assert blocks_of("", ending) == blocks_of("\n \n", ending) == []

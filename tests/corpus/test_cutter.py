@@ -70,7 +70,7 @@ def test_a_text_that_only_moves_keeps_its_id_and_its_text(tmp_path: Path) -> Non
 
 
 def test_every_file_that_is_walked_is_read_refused_or_skipped(tmp_path: Path) -> None:
-    for name in ("a.md", "b.pdf", "c", "d/e.TXT", "d/f.docx", ".hidden.md", ".git/config", "g.jsonl"):
+    for name in ("a.md", "b.png", "c", "d/e.TXT", "d/f.iso", ".hidden.md", ".git/config", "g.jsonl"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("text")
@@ -82,11 +82,11 @@ def test_every_file_that_is_walked_is_read_refused_or_skipped(tmp_path: Path) ->
     assert found.pop(os.fsdecode(b"caf\xe9.txt")) == ("refused", "the file's name is not valid UTF-8: rename it")
     assert found == {
         "a.md": ("read", ""),
-        "b.pdf": ("skipped", "no reader for .pdf"),
+        "b.png": ("skipped", "no reader for .png"),
         "c": ("skipped", "no reader for names without an ending"),
         "circle": ("skipped", "a link to a folder"),
         "d/e.TXT": ("read", ""),
-        "d/f.docx": ("skipped", "no reader for .docx"),
+        "d/f.iso": ("skipped", "no reader for .iso"),
         "g.jsonl": ("skipped", "no reader for .jsonl"),
         "gone.md": ("refused", "cannot be read: No such file or directory"),
         "pipe.txt": ("skipped", "no regular file"),

@@ -46,7 +46,7 @@ def test_what_is_not_there(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["a.pdf", "a", "a.gz", "a.jsonl.bz2"])
+@pytest.mark.parametrize("name", ["a.png", "a", "a.gz", "a.jsonl.bz2"])
 def test_what_is_of_no_known_kind(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("x")
     with pytest.raises(CorpusError) as caught:
@@ -117,7 +117,7 @@ def test_identity_changes_with_names_sizes_and_times(tmp_path: Path) -> None:
     os.utime(tmp_path / "a.md", ns=(1, 1))
     seen.add(identity())
     assert identity() in seen
-    (tmp_path / "ignored.py").write_text("x")
+    (tmp_path / "ignored.bin").write_text("x")
     assert identity() in seen
     os.utime(tmp_path / "a.md", ns=(1, 2))
     seen.add(identity())

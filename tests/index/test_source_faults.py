@@ -80,7 +80,7 @@ def test_a_folder_that_was_emptied_is_emptied_in_the_index_by_prune_alone(tmp_pa
     build([str(notes)], root, encoder)
     for path in notes.iterdir():
         path.unlink()
-    (notes / "a.pdf").write_text("no text")
+    (notes / "a.png").write_text("no text")
     with pytest.raises(CorpusError, match="no text file"):
         add([str(notes)], root, encoder)
     with pytest.raises(IndexStoreError, match="Nothing was removed .* give --sync --prune"):

@@ -265,15 +265,15 @@ def test_another_time_of_change_alone_changes_nothing(notes: Path, tmp_path: Pat
 
 
 def test_every_file_is_accounted_for(notes: Path, tmp_path: Path) -> None:
-    (notes / "a.pdf").write_bytes(b"%PDF")
-    (notes / "b.docx").write_bytes(b"PK")
+    (notes / "a.png").write_bytes(b"%PDF")
+    (notes / "b.iso").write_bytes(b"PK")
     (notes / "bad.txt").write_bytes(b"\x81\xff not text")
     (notes / "empty.md").write_text("")
     encoder, root = HashEncoder(), tmp_path / "ix"
     done = build([str(notes)], root, encoder)
     files = done.files
     assert (files.walked, files.read, files.refused, files.skipped) == (6, 2, 2, 2)
-    assert dict(files.reasons["skipped"]) == {"no reader for .pdf": 1, "no reader for .docx": 1}
+    assert dict(files.reasons["skipped"]) == {"no reader for .png": 1, "no reader for .iso": 1}
     rejected = [json.loads(line) for line in (root / "rejected.jsonl").read_text().splitlines()]
     assert sorted(Path(line["file"]).name for line in rejected) == ["bad.txt", "empty.md"]
     again = add([str(notes)], root, encoder)

@@ -38,6 +38,8 @@ class Facts:
 
     ``date`` is ISO 8601, ``language`` as declared, ``pages`` their number. ``notes`` count what was left out, such as
     ``{"pages without text": 3}``. ``metadata`` is given to every passage: names of ``docs/how-to`` such as ``from``.
+
+    They come first. A reader that learns more on its way may give facts again: of these the notes alone are taken.
     """
 
     title: str = ""
@@ -76,6 +78,7 @@ class Composer:
         anchor: str = "",
         whole: bool = False,
         where: Mapping[str, Value] | None = None,
+        end_page: int | None = None,
     ) -> Block:
         """The next block. ``text`` has no white space at its ends. Raises Unreadable past the limit of characters."""
         lines = text.count("\n")
@@ -86,5 +89,5 @@ class Composer:
             raise Unreadable(f"more than {self._limits.characters:,} characters of text")
         return Block(
             kind, f"{text}\n\n", line, line + lines, start, self._characters, level, label, depth, page, anchor, whole,
-            where,
+            where, end_page,
         )  # fmt: skip

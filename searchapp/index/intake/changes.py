@@ -10,10 +10,11 @@ import numpy as np
 from searchapp.corpus import Document, Rejected, Source
 from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cutter import Cutter
-from searchapp.corpus.source import EmptyFolderError, SourceFile
+from searchapp.corpus.source import EmptyFolderError
+from searchapp.corpus.source_file import SourceFile
 from searchapp.corpus.walk import READ, REFUSED, SKIPPED
 from searchapp.errors import CorpusError, IndexStoreError
-from searchapp.index.intake.files import EMPTY, FileCounts, FileReader, skipped_entry
+from searchapp.index.intake.files import EMPTY, FileCounts, FileReader, kind_of_reason, skipped_entry
 from searchapp.index.intake.known import KnownDocuments
 from searchapp.index.storage.ids import among
 from searchapp.index.storage.ledger import NO_IDS, LedgerEntry
@@ -49,9 +50,17 @@ class Changes:
         """Yield the records of the files that have to be read; settle every file, and what is gone from the sources."""
         files = [(source, self._listed(source)) for source in sources]
         total, before = max(1, sum(file.size for _, found in files for file in found)), 0
+        self.cutter.readers.expect(
+            file.request
+            for source, found in files
+            for file in found
+            if file.request is not None and self._looks_changed(file, self.ledger.find(source.label, file.path))
+        )
         for source, found in files:
             for file in found:
                 entry = self.ledger.find(source.label, file.path)
+                if file.outcome == SKIPPED and file.path.endswith("/"):
+                    continue  # a folder that is ignored is no file
                 if file.outcome == SKIPPED:
                     self._settle(skipped_entry(source, file), entry, file)
                 elif entry is not None and (same := self._same(file, entry)) is not None:
@@ -65,6 +74,12 @@ class Changes:
                     self._settle(reader.entry(), entry, file)
                 before += file.size
             self._find_missing(source, found)
+        self.cutter.readers.close()
+
+    @staticmethod
+    def _looks_changed(file: SourceFile, entry: LedgerEntry | None) -> bool:
+        """Whether a document will be read, as far as that shows without opening it."""
+        return entry is None or (entry.size, entry.mtime_ns, entry.reader) != (file.size, file.mtime_ns, file.reader)
 
     def _listed(self, source: Source) -> list[SourceFile]:
         """The files of a source. A folder without a text is refused, but where it is to be emptied."""
@@ -101,7 +116,7 @@ class Changes:
         rows = self._index.rows_with(same.ids)
         self._index.met[rows] = True
         self.unchanged += len(rows)
-        self.counts.count(same.outcome, same.reason, unopened=True)
+        self.counts.count(same.outcome, same.reason, unopened=True, notes=same.notes)
         if self._sync and len(same.former):
             self._remove(same.former)
             same = replace(same, former=same.former[:0])
@@ -110,12 +125,12 @@ class Changes:
 
     def _settle(self, after: LedgerEntry, before: LedgerEntry | None, file: SourceFile) -> None:
         """Note what became of a file; passages of a text that it does not have any more are removed."""
-        self.counts.count(after.outcome, after.reason)
+        self.counts.count(after.outcome, after.reason, notes=after.notes)
         stale = after.former
         if before is not None:
             every = before.every
             stale = every[~among(every, after.ids)]
-        if len(stale) and (after.outcome == READ or after.reason in EMPTY):
+        if len(stale) and (after.outcome == READ or kind_of_reason(after.reason) in EMPTY):
             if file.is_cut or self._sync:
                 self._remove(stale)
                 if file.is_cut and after.outcome == READ:  # another text stands in their place
@@ -133,7 +148,8 @@ class Changes:
     def _find_missing(self, source: Source, found: Sequence[SourceFile]) -> None:
         """Look for the files of a source that are in the index and no more in the source."""
         walked = {file.path for file in found}
-        hidden = tuple(file.path for file in found if file.path.endswith("/"))  # folders that cannot be listed
+        closed = (file.path for file in found if file.path.endswith("/") and file.outcome == REFUSED)
+        hidden = tuple(closed)  # folders that cannot be listed
         gone = [entry for entry in self.ledger.of(source.label) if entry.path not in walked]
         gone = [entry for entry in gone if not entry.path.startswith(hidden)] if hidden else gone
         if self._sync:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy as np
 from searchapp.corpus import Document, Rejected, Source, passage_of
 from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cut_rule import CutRule
+from searchapp.corpus.cutter import EMPTY as EMPTY_TEXT
 from searchapp.corpus.cutter import Cutter
-from searchapp.corpus.source import SourceFile
+from searchapp.corpus.source_file import SourceFile
 from searchapp.corpus.walk import READ, REFUSED, SKIPPED
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError
@@ -24,7 +25,7 @@ from searchapp.progress import Progress
 SCHEME = 2  # of the ids that a new index has
 PENDING_REJECTIONS = 20_000  # records, after which they are committed even without a full segment
 NO_RECORDS = "no records"  # why a table without any is refused
-EMPTY = ("empty text", NO_RECORDS)  # reasons why a file that can be read has no document
+EMPTY = (EMPTY_TEXT, NO_RECORDS)  # reasons why a file that can be read has no document
 SAMPLED = 256  # documents of a segment whose tokens are counted to say how much is beyond the encoder's reach
 
 # What numbers must not be left out of, and colons and brackets not end: names in backticks, characters, bytes, UTF-8.
@@ -36,13 +37,15 @@ class FileCounts:
     """What became of the files of a build or add: ``read + refused + skipped`` is ``walked``.
 
     ``unopened`` of those read had not changed since they were read before. ``reasons`` counts why files were refused
-    or skipped, by outcome.
+    or skipped, by outcome. ``notes`` count what was left out of files, such as pages without text: how many, of how
+    many files.
     """
 
     walked: int = 0
     unopened: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, Counter[str]] = field(default_factory=lambda: {REFUSED: Counter(), SKIPPED: Counter()})
+    notes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def read(self) -> int:
@@ -59,8 +62,13 @@ class FileCounts:
         """Files that nothing reads."""
         return self.outcomes[SKIPPED]
 
-    def count(self, outcome: str, reason: str, *, unopened: bool = False) -> None:
+    def count(
+        self, outcome: str, reason: str, *, unopened: bool = False, notes: Mapping[str, int] | None = None
+    ) -> None:
         """Count a file."""
+        for name, number in (notes or {}).items():
+            known, files = self.notes.get(name, (0, 0))
+            self.notes[name] = known + number, files + 1
         self.walked += 1
         self.outcomes[outcome] += 1
         self.unopened += unopened and outcome == READ
@@ -76,6 +84,7 @@ class FileCounts:
             "refused": self.refused,
             "skipped": self.skipped,
             "reasons": {outcome: dict(found) for outcome, found in self.reasons.items()},
+            "notes": {name: {"count": count, "files": files} for name, (count, files) in self.notes.items()},
         }
 
 
@@ -166,7 +175,7 @@ class FileReader:
         outcome, reason = (READ, "") if self._ids and not self._failed else (REFUSED, self.reason or NO_RECORDS)
         return LedgerEntry(
             self.source.label, file.path, file.size, -1 if self._failed else file.mtime_ns, self._sha256, file.reader,
-            outcome, reason, self.rejected, np.array(self._ids, dtype=np.uint64),
+            outcome, reason, self.rejected, np.array(self._ids, dtype=np.uint64), notes=dict(file.notes),
         )  # fmt: skip
 
 

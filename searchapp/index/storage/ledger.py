@@ -7,7 +7,8 @@ that goes on asks it which files are done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ NO_IDS = np.zeros(0, dtype=np.uint64)
 _TEXTS = ("source", "path", "sha256", "reader", "outcome", "reason")
 _NUMBERS = ("size", "mtime_ns", "rejected")
 _LISTS = ("ids", "former")
+_NOTES = "notes"  # a column of indexes with documents
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,8 @@ class LedgerEntry:
     ``size`` in bytes, ``mtime_ns`` the time of change, ``sha256`` of the content ("" where it was not read), ``reader``
     the reader and its version. ``outcome`` is read, refused or skipped, for ``reason``. ``rejected`` counts its
     rejected records; ``ids`` are 64-bit hashes (uint64) of the ids of its documents. ``former`` are hashes of the same
-    kind: of documents that the table no longer has and the index still has.
+    kind: of documents that the table no longer has and the index still has. ``notes`` count what was left out of it,
+    such as pages without text.
     """
 
     source: str
@@ -47,10 +50,12 @@ class LedgerEntry:
     rejected: int = 0
     ids: np.ndarray = field(default_factory=lambda: NO_IDS)
     former: np.ndarray = field(default_factory=lambda: NO_IDS)
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     def equals(self, other: LedgerEntry) -> bool:
         """Whether all fields are equal."""
         same = all(getattr(self, name) == getattr(other, name) for name in (*_TEXTS, *_NUMBERS))
+        same = same and dict(self.notes) == dict(other.notes)
         return same and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _LISTS)
 
     @property
@@ -105,6 +110,8 @@ def write_ledger(draft: ChecksumWriter, entries: Iterable[LedgerEntry]) -> None:
         ends = np.cumsum([0, *map(len, lists)], dtype=np.int64)
         values = pa.array(np.concatenate([NO_IDS, *lists]), pa.uint64())
         columns[name] = pa.LargeListArray.from_arrays(pa.array(ends), values)
+    if any(row.notes for row in rows):
+        columns[_NOTES] = pa.array([json.dumps(dict(row.notes)) if row.notes else "" for row in rows])
     table = pa.table(columns)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
@@ -125,13 +132,15 @@ def read_ledger(folder: Path, names: Sequence[str]) -> Ledger:
             texts = [table.column(column).to_pylist() for column in _TEXTS]
             numbers = [table.column(column).to_pylist() for column in _NUMBERS]
             lists = [_split(table.column(column).combine_chunks()) for column in _LISTS]
+            noted = table.column(_NOTES).to_pylist() if _NOTES in table.column_names else [""] * len(table)
+            notes = [json.loads(text) if text else {} for text in noted]
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise IndexStoreError(
                 f"data/{name} cannot be read as a ledger of files ({error}); "
                 f"mend it with `searchapp verify {folder.parent} --repair`"
             ) from error
-        for values in zip(*texts, *numbers, *lists, strict=True):
-            ledger.put(LedgerEntry(**dict(zip((*_TEXTS, *_NUMBERS, *_LISTS), values, strict=True))))
+        for values in zip(*texts, *numbers, *lists, notes, strict=True):
+            ledger.put(LedgerEntry(**dict(zip((*_TEXTS, *_NUMBERS, *_LISTS, _NOTES), values, strict=True))))
     return ledger
 
 
