@@ -105,9 +105,7 @@ class _Pages:
 
     def _without_heads(self) -> Iterator[tuple[int, str, list[Line]]]:
         """Number, label and lines of each page, without running heads: lines at its edges that pages near it have."""
-        held: deque[tuple[int, str, list[Line], dict[int, tuple[str, ...]]]] = (
-            deque()
-        )
+        held: deque[tuple[int, str, list[Line], dict[int, tuple[str, ...]]]] = deque()
         met: Counter[str] = Counter()
         at = 0  # of the page at hand, among those held
         for number in range(self._count + NEAR):
