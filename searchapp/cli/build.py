@@ -41,7 +41,7 @@ class IndexOptions:
         False, "Start again, whatever the directory holds.", OUTPUT, flags=("--overwrite/--no-overwrite",)
     )
 
-    def settings(self, selection: Selection) -> BuildSettings:
+    def settings(self, selection: Selection | None = None) -> BuildSettings:
         """What the index room is asked for. Raises SearchAppError for what it does not know."""
         from searchapp.index import Analyzer, BuildSettings
 
@@ -54,7 +54,7 @@ class IndexOptions:
             overwrite=self.overwrite,
             segment_size=self.segment_size,
             names=self.name,
-            selection=selection,
+            **({} if selection is None else {"selection": selection}),
         )
 
 
