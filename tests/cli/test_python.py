@@ -37,3 +37,23 @@ def test_what_the_commands_say_of_vectors_that_came_with_their_documents(tmp_pat
     assert said.code == 0 and "1 no vector" in said.out
     said = run("verify", path)
     assert said.code == 0
+
+
+def test_queries_of_a_file_become_a_run(tmp_path: Path, run) -> None:
+    path, out = tmp_path / "x", tmp_path / "out.run"
+    texts = {"a": "bees make honey", "b": "ants dig tunnels"}
+    searchapp.build(texts, path, vectors=[[1, 0], [0, 1]], progress=False)
+    (tmp_path / "q.txt").write_text("honny of bees\n\ntunnels\n")
+    said = run("search", path, "--queries", tmp_path / "q.txt", "--run", out)
+    assert said.code == 0 and "notice: query 1: searched for 'honey'" in said.err and not said.out
+    lines = [line.split() for line in out.read_text().splitlines()]
+    assert [(line[0], line[2], line[3]) for line in lines] == [("1", "a", "1"), ("2", "b", "1")]
+    (tmp_path / "q.jsonl").write_text('{"_id": "q7", "text": "tunnels"}\n')
+    assert run("search", path, "--queries", tmp_path / "q.jsonl", "--run", out).code == 0
+    assert out.read_text().split()[:3] == ["q7", "Q0", "b"]
+    said = run("search", path, "honny", "--literal")
+    assert "searched for" not in said.err and "bees" not in said.out
+    said = run("search", path, "honey", "--queries", tmp_path / "q.txt")
+    assert said.code == 2 and "leave out 'honey'" in said.err
+    said = run("search", path, "--queries", tmp_path / "none.txt")
+    assert said.code == 2 and "none.txt" in said.err
