@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from searchapp.index.storage.manifest import Manifest
 
 
+def _settings(index: Path) -> list[dict[str, Any]]:
+    """What configuration files and variables set, with where each value is from; the last of a name holds."""
+    from searchapp.cli.configuration import Configuration
+    from searchapp.cli.program import app
+
+    found = Configuration(typer.main.get_command(app)).settings([str(index)], every=True)
+    return [{"name": one.name, "value": one.value, "from": one.origin} for one in found]
+
+
 @command("searchapp info indexes/notes", "searchapp info indexes/notes --json")
 def info(index: options.Directory, json: options.Json = False) -> None:
     """Show what an index holds and what made it."""
@@ -53,6 +62,7 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         "generation": manifest.number,
         "format": manifest.format,
         "versions": manifest.versions,
+        "settings": _settings(index),
         "notices": notices,
     }
     if json:
@@ -95,6 +105,8 @@ def info(index: options.Directory, json: options.Json = False) -> None:
             lines["cold"] = cold
     for name, text in lines.items():
         say(f"{name:<12} {text}")
+    for setting in content["settings"]:
+        say(f"{'setting':<12} {setting['name']} = {setting['value']!r} (from {setting['from']})")
     for text in [*(ann.notes if ann else ()), *notices]:
         say(f"{'notice':<12} {text}")
 
