@@ -88,12 +88,18 @@ def build(
     from searchapp.cli.progress import Bar
     from searchapp.corpus import open_source
     from searchapp.index import build as build_index
+    from searchapp.index.exchange import exported_by, exporting_encoder
 
     settings = asked.settings()
     for source in sources:
         open_source(source)  # a missing file is said before a model is loaded
-    loaded = encoder.load(fingerprint=True)
-    notice(f"model {encoder.model}: {loaded.description}")
+    record = exported_by(sources)
+    if record is not None and encoder == EncoderOptions(device=encoder.device):  # no model was named
+        loaded = exporting_encoder(record, encoder.device)
+        notice(f"vectors of {record['encoder']['reference']['model']}, as they were exported")
+    else:
+        loaded = encoder.load(fingerprint=True)
+        notice(f"model {encoder.model}: {loaded.description}")
     with Bar() as bar:
         summary = build_index(sources, index, loaded, settings, progress=bar)
     report(index, summary)

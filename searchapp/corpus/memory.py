@@ -23,6 +23,7 @@ from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.parquet import batch_fields, json_value
 from searchapp.corpus.source import MEMORY, Source, checked_label
 from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, validate
+from searchapp.corpus.vector_column import vector_column
 from searchapp.errors import CorpusError, reason_of
 
 NAME = "documents"  # of a source in memory, where none is given
@@ -396,27 +397,6 @@ def _as_table(documents: Any) -> Any:
         raise CorpusError(
             f"a column of the DataFrame cannot be read ({reason_of(error)}); give it values of one kind"
         ) from error
-
-
-def vector_column(batch: Any, name: str) -> np.ndarray:
-    """The vectors in a column of an Arrow record batch, float32 (rows, dim). Raises CorpusError for another column."""
-    import pyarrow as pa
-
-    column = batch.column(name)
-    kind = column.type
-    is_list = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not is_list or column.null_count or len(column) == 0:
-        raise CorpusError(
-            f"the column {name!r} is {kind} with {column.null_count} nulls; expected a list of numbers a row"
-        )
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    if len(flat) % len(column) or flat.dtype.kind not in "fiu":
-        raise CorpusError(f"the column {name!r} has vectors of several lengths, or no numbers; expected one length")
-    if not pa.types.is_fixed_size_list(kind):
-        lengths = column.value_lengths().to_numpy()
-        if (lengths != lengths[0]).any():
-            raise CorpusError(f"the column {name!r} has vectors of several lengths; expected one length")
-    return np.ascontiguousarray(flat.reshape(len(column), -1), dtype=np.float32)
 
 
 def _is_file(text: str) -> bool:

@@ -14,6 +14,7 @@ from searchapp.errors import IndexStoreError
 from searchapp.index import Analyzer, BuildSettings, VectorIndex
 from searchapp.index import build as build_index
 from searchapp.index.ann.request import Targets
+from searchapp.index.exchange import exported_by, exporting_encoder
 from searchapp.index.given import GivenVectors
 from searchapp.index.storage.segment import SEGMENT_DOCUMENTS
 from searchapp.progress import Progress, shown
@@ -108,4 +109,6 @@ def _encoder(model: str | Encoder | None, given: Given, device: str, vectors: An
                 "give it a list of finite numbers"
             )
         return GivenVectors.encoder(len(given.first.vector))
+    if model is None and (record := exported_by(given.sources)) is not None:
+        return exporting_encoder(record, device)
     return Encoder.load(model or BUNDLED, device=device, fingerprint=True)
