@@ -89,6 +89,7 @@ def build(
     from searchapp.corpus import open_source
     from searchapp.index import build as build_index
     from searchapp.index.exchange import exported_by, exporting_encoder
+    from searchapp.index.history import build_facts, note
 
     settings = asked.settings()
     for source in sources:
@@ -102,6 +103,7 @@ def build(
         notice(f"model {encoder.model}: {loaded.description}")
     with Bar() as bar:
         summary = build_index(sources, index, loaded, settings, progress=bar)
+    note(index, "build", summary.manifest, **build_facts(summary.manifest, summary.encoded))
     report(index, summary)
     if not summary.already_done:
         say_what_to_ask(index)

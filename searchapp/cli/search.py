@@ -133,6 +133,7 @@ class Asked:
     words: tuple[str, ...] = option((), WORDS, "", argument=True, metavar="[INDEX] [QUERY]...")
     like: str | None = option(None, LIKE, SEARCH)
     queries: Path | None = option(None, "A file of queries: one a line, or a queries.jsonl with ids.", SEARCH)
+    log: Path | None = option(None, "Add each query and what it found to this file, as a line of JSON.", OUTPUT)
     run: Path | None = option(None, "Write the hits of all queries to this file, as a TREC run.", OUTPUT)
     device: str = option("auto", DEVICES, MODEL)
     json: bool = option(False, "Write JSON to standard output, and nothing else.", OUTPUT)
@@ -162,16 +163,26 @@ def search(asked: Asked) -> None:
     if not listed and (sys.stdin is None or not sys.stdin.isatty()):
         listed = {str(number): text for number, text in enumerate(_read_queries(), 1)}
     if asked.run is not None:
-        _write_run(opened, listed, request, asked.run)
+        _logged(asked.log, _write_run(opened, listed, request, asked.run))
         return
     if listed:
-        for result in _ask(opened, list(listed.values()), request):
+        results = _ask(opened, list(listed.values()), request)
+        _logged(asked.log, [result.answer for result in results])
+        for result in results:
             result.show(opened, request, asked.json)
         return
-    _prompt(opened, request, asked.json)
+    _prompt(opened, request, asked.json, asked.log)
 
 
-def _write_run(index: Index | ServedIndex, queries: dict[str, str], request: Request, path: Path) -> None:
+def _logged(path: Path | None, answers: Sequence[Answer]) -> None:
+    """Add answers to the log, where there is one."""
+    if path is not None:
+        from searchapp.cli.query_log import append
+
+        append(path, answers)
+
+
+def _write_run(index: Index | ServedIndex, queries: dict[str, str], request: Request, path: Path) -> list[Answer]:
     """Search for all queries, every passage by itself, and write what was found."""
     from searchapp.cli.progress import Bar
     from searchapp.cli.query_files import write_answers
@@ -186,6 +197,7 @@ def _write_run(index: Index | ServedIndex, queries: dict[str, str], request: Req
         for text in answer.notices:
             notice(f"notice: query {number}: {text}")
     write_answers(path, list(queries), answers)
+    return answers
 
 
 def _require_like_alone(asked: QueryOptions, queries: list[str]) -> None:
@@ -240,7 +252,7 @@ def _like(index: Index | ServedIndex, identifier: str, request: Request) -> Resu
     return Result(*answer_groups(ask, 1, request.k)[0], like=identifier)
 
 
-def _prompt(index: Index | ServedIndex, request: Request, json: bool) -> None:
+def _prompt(index: Index | ServedIndex, request: Request, json: bool, log: Path | None = None) -> None:
     from prompt_toolkit import PromptSession
 
     if request.options.filter:
@@ -270,6 +282,7 @@ def _prompt(index: Index | ServedIndex, request: Request, json: bool) -> None:
                 request = _command(line, index, request, last)
             else:
                 last = _ask(index, [line], request)[0]
+                _logged(log, [last.answer])
                 last.show(index, request, json)
         except SearchAppError as error:
             complain(str(error))

@@ -298,23 +298,19 @@ class Numbered:
 
 def _document(fields: Any, vector: Any, number: int, numbered: Numbered) -> Document | Rejected:
     """A record as a document, or why it is none."""
-    if isinstance(fields, Document | Rejected):
-        if isinstance(fields, Document) and fields.vector is None and vector is not None:
-            return _with_vector(fields, vector)
+    if isinstance(fields, Rejected):
         return fields
+    place = (MEMORY, number)
+    if isinstance(fields, Document):
+        place, vector = fields.place if fields.place[0] else place, fields.vector if vector is None else vector
+        metadata = {str(name): json_value(value) for name, value in fields.metadata.items()}
+        fields = {"_id": fields.id, "title": fields.title, "text": fields.text, "metadata": metadata}
     known = None if vector is None else _vector(vector)
     if isinstance(known, str):
         return Rejected(MEMORY, number, known)
     if all(fields.get(name) is None for name in ID_FIELDS):
         fields = {**fields, "id": numbered.of(fields.get("title"), fields.get("text"), number - 1)}
-    return validate(RawRecord(fields, MEMORY, number, known))
-
-
-def _with_vector(document: Document, vector: Any) -> Document | Rejected:
-    known = _vector(vector)
-    if isinstance(known, str):
-        return Rejected(*document.place, reason=known, id=document.id)
-    return Document(document.id, document.text, document.title, document.metadata, document.place, known)
+    return validate(RawRecord(fields, *place, known))
 
 
 def _vector(given: Any) -> np.ndarray | str:
