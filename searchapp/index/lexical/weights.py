@@ -15,7 +15,6 @@ COMMON = 4_096  # documents from which on a term has a bitmap and its highest we
 SHARE = 256  # and at least one document in so many: the bitmap is smaller than the postings
 KEPT = 1_024  # highest weights kept of a common term
 DEPTHS = 8  # of which the k-th highest weight is kept
-OBJECTS = 100  # postings that take as much memory as what every term has: arrays' heads, a dictionary, its name
 ONE = np.uint64(1)
 
 
@@ -78,7 +77,7 @@ class TermWeights:
     def size(self) -> int:
         """How much memory it takes, in postings of 8 bytes."""
         arrays = (self.bitmap, self.before)
-        return OBJECTS + len(self.rows) + sum(array.nbytes for array in arrays if array is not None) // 8
+        return len(self.rows) + sum(array.nbytes for array in arrays if array is not None) // 8
 
     @property
     def lookup_cost(self) -> int:
