@@ -40,5 +40,5 @@ class Limits:
     keep_alive_seconds: int = 5
     batch_texts: int = 64
     slice_seconds: float = 0.05
-    query_vectors: int = 10_000
+    query_vectors: int = 2_000
     map_points: int = 50_000

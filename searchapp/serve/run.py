@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 DRAIN = 30  # seconds for requests under way when the server is told to end
 BACKLOG = 2_048
 TOKEN_BYTES = 32
+M_ARENA_MAX, ARENAS = -8, 2  # of mallopt(3)
 SWITCH = 5e-5  # seconds for which a thread keeps the interpreter's lock where another one waits for it
 COLLECTED = 50_000  # new objects that are looked through at once; answers in the making are a few thousand
 
@@ -94,8 +95,19 @@ def serve(
     ``said`` hears what a person wants to know: that the models are loaded. ``mounts`` are entered in the event loop and
     answer beside the routes. Raises SearchAppError where an index or a model cannot be loaded.
     """
+    share_memory()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_mounted(setup, door, listener, said or (lambda _: None), mounts))
+
+
+def share_memory() -> None:
+    """Let the threads to come share two arenas of glibc's, where each would have its own with what it once needed."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with suppress(AttributeError, OSError):  # another C library has none
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 def tune_interpreter() -> None:

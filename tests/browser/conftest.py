@@ -58,11 +58,16 @@ class Site:
         return {(query, document): int(level) for query, document, level in lines}
 
 
+def chromium_program() -> str | None:
+    """The path of Chromium, or Chrome."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """Chromium under Playwright; skipped with the reason where one of them is missing."""
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed; do `make test-browser`")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = chromium_program()
     if program is None:
         pytest.skip("there is no Chromium; install it, as with `apt-get install chromium`")
     with api.sync_playwright() as playwright:

@@ -9,10 +9,28 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from tests.browser.conftest import Site, Watch, has_hits, searched, settled, settling, titles, until
+from tests.browser.conftest import (
+    SWITCHES,
+    Site,
+    Watch,
+    chromium_program,
+    has_hits,
+    searched,
+    settled,
+    settling,
+    titles,
+    until,
+)
 from tests.browser.corpora import PAYLOADS, hostile
 
 pytestmark = pytest.mark.browser
+JSON = {"content-type": "application/json"}
+ATTACKS = [
+    ("/", {}), ("/page/main.js", {}), ("/api/index", {}), ("/api/map", {}), ("/api/documents/bees", {}), ("/metrics", {}), ("/livez", {}),
+    ("/openapi.json", {}), ("/api/judgements/pool/next", {}), ("/api/search", {"method": "POST", "headers": JSON, "body": '{"query": "honey"}'}),
+    ("/v1/embeddings", {"method": "POST", "headers": JSON, "body": '{"input": "honey"}'}),
+    ("/api/judgements/pool", {"method": "PUT", "headers": JSON, "body": '{"query": "q1", "document": "bees", "level": 2}'}),
+]  # fmt: skip
 
 
 def asked_for(url: str) -> dict[str, str]:
@@ -149,3 +167,24 @@ def test_while_the_models_load_it_waits(new_page: Callable[..., Any], watch: Wat
         served.server.load()
         searched(page)
         assert len(titles(page)) == 10
+
+
+def test_a_name_that_leads_here_from_elsewhere_gets_nothing(chromium: Any, site: Site) -> None:
+    """DNS rebinding: a page of another name, once that name resolves to this machine, is of one origin with the server."""
+    port = urlsplit(site.address).port
+    with chromium.browser_type.launch(
+        executable_path=chromium_program(), args=[*SWITCHES, "--host-resolver-rules=MAP evil.example 127.0.0.1"]
+    ) as browser:
+        page = browser.new_page(bypass_csp=True)  # as a page that was there before has no policy of this server
+        answer = page.goto(f"http://evil.example:{port}/?q=honey")
+        assert answer.status == 403 and answer.json()["error"]["code"] == "host"
+        assert "Keeping bees" not in page.content()
+        for path, options in ATTACKS:
+            found = page.evaluate(
+                "async ([path, options]) => { const answer = await fetch(path, options);"
+                " return [answer.status, await answer.text()] }",
+                [path, options],
+            )
+            assert found[0] == 403 and "not one this server is known by" in found[1], (path, found)
+        own = browser.new_page()
+        assert own.goto(site.address).status == 200  # the same server, by its own name

@@ -156,6 +156,17 @@ def test_one_batch_is_many_queries(full, monkeypatch) -> None:
         assert np.array_equal(index.lexical.search([query], 20)[1][0], together[1][number])
 
 
+def test_words_that_no_document_has_are_not_kept(full) -> None:
+    """Queries bring new ones without end."""
+    index = VectorIndex.open(full[0])
+    index.lexical.search(["bees honey"], 20)
+    kept = len(index.lexical._kept)
+    assert kept > 0
+    for number in range(50):
+        index.lexical.search([f"bees qq{number}zz"], 20)
+    assert len(index.lexical._kept) == kept
+
+
 def test_equal_scores_stand_in_row_order_at_the_cut_too(tmp_path: Path, hash_encoder) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"_id": f"d{n}", "text": f"bees {n}"}) for n in range(50)))
     build([str(tmp_path / "a.jsonl")], tmp_path / "ix", hash_encoder, segment_size=20)

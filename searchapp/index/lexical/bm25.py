@@ -246,7 +246,8 @@ class LexicalIndex:
         made = dict(zip(lacking, map(self._weighed, *self._postings(lacking)), strict=True))
         with self._lock:
             for term, weights in made.items():
-                if term not in self._kept:  # another thread may have been faster
+                # Another thread may have been faster; and of words that no document has there is no end.
+                if len(weights) and term not in self._kept:
                     self._kept[term] = weights
                     self._held += weights.size
             while self._held > HELD and len(self._kept) > 1:
