@@ -71,7 +71,7 @@ def read(path: Path, limits: Limits) -> Iterator[Facts | Block]:
     """Yield the title of a manual page, such as ``ls(1)``, then its blocks; an option is a definition."""
     data = _unpacked(path.read_bytes(), limits)
     if not is_page(data[:65_536]):
-        raise Unreadable("damaged: no manual page (has no .TH or .Dd)")
+        raise Unreadable("no manual page (has no .TH or .Dd)")
     page = _Page()
     for line in decoded(data).splitlines():
         page.read(line)

@@ -89,6 +89,7 @@ def _is_page(head: bytes) -> bool:
 
 
 _HERE = "searchapp.corpus"
+_OOXML, _ODF = "application/vnd.openxmlformats-officedocument", "application/vnd.oasis.opendocument"
 FORMATS: tuple[Format, ...] = (
     Format("text", "text", "text/plain", (".txt",), "", isolated=False, has_lines=True),
     Format("markdown", "Markdown", "text/markdown", (".md",), "", isolated=False, has_lines=True),
@@ -115,6 +116,57 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "html", "HTML", "text/html", (".html", ".htm", ".xhtml"), f"{_HERE}.formats.html:read_html",
         signature=_is_page, library="selectolax", module="selectolax", extra="files", optional=True,
+    ),
+    Format("org", "Org", "text/org", (".org",), "", isolated=False, has_lines=True),
+    Format("asciidoc", "AsciiDoc", "text/asciidoc", (".adoc", ".asciidoc"), "", isolated=False, has_lines=True),
+    Format("latex", "LaTeX", "text/x-tex", (".tex",), "", isolated=False, has_lines=True),
+    Format("log", "log", "text/plain", (".log",), "", isolated=False, has_lines=True),
+    Format(
+        "docx", "Word", f"{_OOXML}.wordprocessingml.document", (".docx", ".docm", ".dotx", ".dotm"),
+        f"{_HERE}.formats.docx:read", member="word/document.xml",
+    ),
+    Format(
+        "pptx", "PowerPoint", f"{_OOXML}.presentationml.presentation",
+        (".pptx", ".pptm", ".potx", ".potm", ".ppsx", ".ppsm"), f"{_HERE}.formats.slides:read",
+        member="ppt/presentation.xml",
+    ),
+    Format(
+        "xlsx", "Excel", f"{_OOXML}.spreadsheetml.sheet", (".xlsx", ".xlsm", ".xltx", ".xltm", ".xlsb", ".xls"),
+        f"{_HERE}.formats.sheets:read", member="xl/workbook.xml", library="python-calamine", module="python_calamine",
+        extra="files",
+    ),
+    Format(
+        "odt", "OpenDocument text", f"{_ODF}.text", (".odt", ".ott", ".fodt"), f"{_HERE}.formats.odf:read",
+        member=f"{_ODF}.text",
+    ),
+    Format(
+        "odp", "OpenDocument presentation", f"{_ODF}.presentation", (".odp", ".otp", ".fodp"),
+        f"{_HERE}.formats.odf:read", member=f"{_ODF}.presentation",
+    ),
+    Format(
+        "ods", "OpenDocument sheet", f"{_ODF}.spreadsheet", (".ods",), f"{_HERE}.formats.sheets:read",
+        member=f"{_ODF}.spreadsheet", library="python-calamine", module="python_calamine", extra="files",
+    ),
+    Format(
+        "epub", "EPUB", "application/epub+zip", (".epub",), f"{_HERE}.formats.epub:read", member="application/epub+zip"
+    ),
+    Format("eml", "e-mail", "message/rfc822", (".eml",), f"{_HERE}.formats.mail:read"),
+    Format("mbox", "mailbox", "application/mbox", (".mbox", ".mbx"), f"{_HERE}.formats.mbox:read"),
+    Format("ipynb", "notebook", "application/x-ipynb+json", (".ipynb",), f"{_HERE}.formats.notebook:read"),
+    Format("subtitles", "subtitles", "text/vtt", (".srt", ".vtt"), f"{_HERE}.formats.subtitles:read"),
+    Format(
+        "man", "manual page", "text/troff",
+        (".man", *(f".{section}{packed}" for section in range(1, 10) for packed in ("", ".gz"))),
+        f"{_HERE}.formats.man:read",
+    ),
+    Format(
+        "code", "source code", "text/x-source",
+        (
+            ".py", ".pyi", ".pyw", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".tsx", ".java", ".c", ".h",
+            ".cc", ".cpp", ".cxx", ".hpp", ".hh", ".hxx", ".go", ".rs", ".cs", ".rb", ".php", ".sh", ".bash",
+        ),
+        f"{_HERE}.formats.code:read", has_lines=True, library="tree-sitter", module="tree_sitter", extra="code",
+        optional=True,
     ),
 )  # fmt: skip
 BY_NAME = {format.name: format for format in FORMATS}

@@ -1,0 +1,61 @@
+"""Files that are inside others: held in memory and read by the reader of their own format."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any, cast
+
+from searchapp.corpus.block_readers import BLOCK_READERS, read_blocks
+from searchapp.corpus.blocks import Block
+from searchapp.corpus.formats.reading import Facts, Limits, Unreadable
+from searchapp.corpus.formats.table import format_of, recognise
+from searchapp.corpus.formats.texts import decoded
+
+UNREAD = "attachments without a reader"
+REFUSED = "attachments that could not be read"
+
+
+class Held(io.BytesIO):
+    """Bytes with a name, which readers take for a path: a process that reads may write no file."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        super().__init__(data)
+        self.name = PurePosixPath(name.replace("\\", "/")).name
+
+    @property
+    def suffix(self) -> str:
+        """The ending of its name, with its dot."""
+        return PurePosixPath(self.name).suffix
+
+    def open(self, mode: str = "rb") -> io.BytesIO:
+        """The bytes as a stream of its own."""
+        return io.BytesIO(self.getvalue())
+
+    def read_bytes(self) -> bytes:
+        """The bytes."""
+        return self.getvalue()
+
+    def stat(self) -> Any:
+        """Its size, as ``st_size``."""
+        return SimpleNamespace(st_size=len(self.getvalue()))
+
+
+def read_held(name: str, data: bytes, limits: Limits) -> Iterator[Facts | Block]:
+    """Yield what the reader of a file's format makes of it; where there is none or it fails, notes that say so."""
+    held = cast(Path, Held(name, data))
+    format = format_of(held.name)
+    format = recognise(held, format) if format is not None else None
+    if format is None or not format.is_cut or not format.is_installed:
+        yield Facts(notes={UNREAD: 1})
+        return
+    try:
+        if format.isolated:
+            yield from format.load()(held, limits)
+        elif (ending := format.endings[0]) in BLOCK_READERS:
+            yield Facts()
+            yield from read_blocks(enumerate(decoded(data).splitlines(keepends=True), 1), ending)
+    except Unreadable:
+        yield Facts(notes={REFUSED: 1})
