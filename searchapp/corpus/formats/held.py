@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, cast
 
 from searchapp.corpus.block_readers import BLOCK_READERS, read_blocks
-from searchapp.corpus.blocks import Block
-from searchapp.corpus.formats.reading import Facts, Limits, Unreadable
+from searchapp.corpus.blocks import Block, BlockKind
+from searchapp.corpus.formats.markup import label_of
+from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable, Value
 from searchapp.corpus.formats.table import format_of, recognise
 from searchapp.corpus.formats.texts import decoded
 
-UNREAD = "attachments without a reader"
-REFUSED = "attachments that could not be read"
+UNREAD, REFUSED = "attachments without a reader", "attachments that could not be read"
 
 
 class Held(io.BytesIO):
@@ -43,13 +43,41 @@ class Held(io.BytesIO):
         return SimpleNamespace(st_size=len(self.getvalue()))
 
 
-def read_held(name: str, data: bytes, limits: Limits) -> Iterator[Facts | Block]:
+def enclosed(
+    items: Iterable[Facts | Block], name: str, composer: Composer, place: Mapping[str, Value], level: int = 1
+) -> Iterator[Facts | Block]:
+    """Yield what a reader made of a file as a part of the file around it: below a heading that is its name.
+
+    ``level`` is that of the heading; its own headings stand below it. ``place`` is put to where its blocks stand; what
+    it tells of itself with every passage (``Facts.metadata``) as well. Of its facts the notes are kept.
+    """
+    headed = False
+    for item in items:
+        if isinstance(item, Facts):
+            if item.notes:
+                yield Facts(notes=item.notes)
+            place = {**item.metadata, **place}
+            continue
+        if not headed:
+            yield composer.block(BlockKind.HEADING, name, level=level, label=label_of(name), whole=True, where=place)
+            headed = True
+        deeper = item.level + level if item.kind is BlockKind.HEADING else item.level
+        if text := item.text.rstrip():
+            yield composer.block(
+                item.kind, text, level=deeper, label=item.label, depth=item.depth, page=item.page, anchor=item.anchor,
+                whole=item.whole, where={**(item.where or {}), **place}, end_page=item.end_page,
+            )  # fmt: skip
+
+
+def read_held(
+    name: str, data: bytes, limits: Limits, unread: str = UNREAD, refused: str = REFUSED
+) -> Iterator[Facts | Block]:
     """Yield what the reader of a file's format makes of it; where there is none or it fails, notes that say so."""
     held = cast(Path, Held(name, data))
     format = format_of(held.name)
     format = recognise(held, format) if format is not None else None
     if format is None or not format.is_cut or not format.is_installed:
-        yield Facts(notes={UNREAD: 1})
+        yield Facts(notes={unread: 1})
         return
     try:
         if format.isolated:
@@ -58,4 +86,4 @@ def read_held(name: str, data: bytes, limits: Limits) -> Iterator[Facts | Block]
             yield Facts()
             yield from read_blocks(enumerate(decoded(data).splitlines(keepends=True), 1), ending)
     except Unreadable:
-        yield Facts(notes={REFUSED: 1})
+        yield Facts(notes={refused: 1})

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from searchapp.corpus.blocks import Block, BlockKind, located
-from searchapp.corpus.formats.held import read_held
+from searchapp.corpus.formats.held import enclosed, read_held
 from searchapp.corpus.formats.markup import label_of, tidy
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable, Value
 from searchapp.corpus.formats.texts import decoded
@@ -253,22 +253,7 @@ def _enclosed(
         return
     if attached is None or not part.name:
         return
-    headed = False
-    for item in attached(part.name, _payload(part.message)):
-        if isinstance(item, Facts):
-            if item.notes:
-                yield Facts(notes=item.notes)
-            continue
-        if not headed:
-            yield composer.block(
-                BlockKind.HEADING, part.name, level=2, label=label_of(part.name), whole=True, where=place
-            )
-            headed = True
-        deeper = item.level + 2 if item.kind is BlockKind.HEADING else item.level
-        yield composer.block(
-            item.kind, item.text.rstrip(), level=deeper, label=item.label, depth=item.depth, page=item.page,
-            whole=item.whole, where={**(item.where or {}), **place},
-        )  # fmt: skip
+    yield from enclosed(attached(part.name, _payload(part.message)), part.name, composer, place, 2)
 
 
 def _payload(part: email.message.Message) -> bytes:

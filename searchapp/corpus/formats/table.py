@@ -168,6 +168,10 @@ FORMATS: tuple[Format, ...] = (
         f"{_HERE}.formats.code:read", has_lines=True, library="tree-sitter", module="tree_sitter", extra="code",
         optional=True,
     ),
+    # Without an ending: read where they are asked for, as by --include '*.zip=archive'.
+    Format("archive", "archive", "application/zip", (), f"{_HERE}.formats.archives:read"),
+    Format("slack", "Slack export", "application/zip", (), f"{_HERE}.formats.chats:read_slack", member="channels.json"),
+    Format("discord", "Discord export", "application/json", (), f"{_HERE}.formats.chats:read_discord"),
 )  # fmt: skip
 BY_NAME = {format.name: format for format in FORMATS}
 BY_ENDING = {ending: format for format in FORMATS for ending in format.endings}
