@@ -50,6 +50,7 @@ FILES = (
     "index/test_build.py",
     "index/test_choice.py",
     "index/test_clusters.py",
+    "index/test_documents.py",
     "index/test_faults.py",
     "index/test_filter_numbers.py",
     "index/test_gpu.py",

@@ -58,8 +58,21 @@ def show(
             say(style(plain(f"{name}: {value}"), DIM))
     for number, one in enumerate(near):
         say()
-        text = "\n".join(map(plain, one.text.split("\n")))
-        say(text if number == at else style(text, DIM))
+        text = one.text
+        if number < at:
+            text = text[: len(text) - _shared(one, near[number + 1])]
+        elif number > at:
+            text = text[_shared(near[number - 1], one) :]
+        for line in text.split("\n"):
+            say(plain(line) if number == at or not line else style(plain(line), DIM))
+
+
+def _shared(first: Document, second: Document) -> int:
+    """How many characters the second passage repeats of the first."""
+    end, start = first.metadata.get("end"), second.metadata.get("start")
+    if not isinstance(end, int) or not isinstance(start, int):
+        return 0
+    return min(max(0, end - start), len(first.text), len(second.text))
 
 
 def _content(document: Document) -> dict[str, Any]:

@@ -29,6 +29,7 @@ AHEAD = 12_000_000  # bytes of lines that are read and not taken
 WHOLE = 8_000_000  # bytes of lines of a file that wait for its end
 TEXT = 200_000_000  # bytes of lines of one file
 FILES = 500  # that one process reads
+STARVED = 4  # times the seconds of a file that are waited for while its process wants to work
 IDLE = 20.0  # seconds without a request after which the process ends
 _CHUNK = 1 << 18
 _LARGE = 200_000  # kilobytes of a process that died: its parser will have asked for more than it got
@@ -46,8 +47,11 @@ class Request:
 
     @property
     def seconds(self) -> float:
-        """How long it may take: 10 s and 2 s a megabyte, at most 300 s."""
-        return min(300.0, 10.0 + 2.0 * self.size / 1_000_000)
+        """How long the process may work on it: 15 s and 4 s a megabyte, at most 300 s.
+
+        Well made PDF files have up to 700 pages a megabyte, of which 200 are read in a second.
+        """
+        return min(300.0, 15.0 + 4.0 * self.size / 1_000_000)
 
     def line(self) -> bytes:
         """The request as the process reads it."""
@@ -248,15 +252,18 @@ class _Process:
         """The lines of one file. Afterwards ``reason`` says why it could not be read, "" where it could."""
         self.reason, self.was_killed = "", False
         process = self._sent(request)
-        waited, taken, limit = 0.0, 0, request.seconds
+        waited, taken, limit, most = 0.0, 0, request.seconds, request.seconds
         ready = select.poll()
         output = process.stdout.fileno() if process.stdout is not None else -1
         ready.register(output, select.POLLIN | select.POLLHUP)
         parts: list[bytes] = []  # of a line that is not complete
         while True:
             began = time.monotonic()
-            found = os.read(output, _CHUNK) if ready.poll(1_000 * max(0.0, limit - waited)) else None
+            found = os.read(output, _CHUNK) if ready.poll(1_000 * max(0.0, most - waited)) else None
             waited += time.monotonic() - began  # the time that it was waited for, not that it waited for us
+            if found is None and most < STARVED * limit and _is_running(process.pid):
+                most += limit  # others have the processor; the system ends it when it has worked for so long
+                continue
             taken += len(found or b"")
             if found is None or taken > TEXT:
                 self.end()
@@ -352,6 +359,14 @@ class _Process:
                 except BrokenPipeError:
                     pass
         return process.returncode, resident
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process works or could: not one that waits for a disk, a pipe or a peer."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"R"
+    except (OSError, IndexError):
+        return False
 
 
 def _too_long(limit: float) -> str:

@@ -53,10 +53,9 @@ def _read(path: Path, name: str) -> Iterator[Facts | Block]:
     found = recognise(path, named) or named
     if not found.is_installed:
         raise Unreadable(f"it is {found.label}, which needs `{found.command}`")
-    note = {} if found is named else {f"files are {found.label} though named as {named.label}": 1}
     yield from found.load()(path, Limits())
-    if note:
-        yield Facts(notes=note)
+    if found is not named:
+        yield Facts(notes={f"files are {found.label} though named as {named.label}": 1})
 
 
 def _reason(error: Exception) -> str:

@@ -163,6 +163,58 @@ def test_metadata_that_a_passage_takes_itself_is_kept_under_another_name(tmp_pat
     )
 
 
+def test_every_format_is_read_by_its_reader_with_its_places(tmp_path: Path, cutter: Cutter) -> None:
+    from email.message import EmailMessage
+
+    import docx
+    import openpyxl
+    import pptx
+
+    word = docx.Document()
+    word.add_heading("Bees", 1)
+    word.add_paragraph("They fly.")
+    word.save(str(tmp_path / "a.docx"))
+    show = pptx.Presentation()
+    for name in ("One", "Two"):
+        slide = show.slides.add_slide(show.slide_layouts[5])
+        slide.shapes.title.text = name
+    show.save(str(tmp_path / "b.pptx"))
+    book = openpyxl.Workbook()
+    for row in (("name", "weight"), ("bee", 1), ("wasp", 2)):
+        book.active.append(row)
+    book.save(str(tmp_path / "c.xlsx"))
+    mail = EmailMessage()
+    mail["Subject"], mail["From"], mail["To"], mail["Message-ID"] = "Honey", "a@x.org", "b@x.org", "<1@x.org>"
+    mail.set_content("It is ready.")
+    for name in ("a.docx", "b.pptx"):
+        mail.add_attachment((tmp_path / name).read_bytes(), maintype="application", subtype="x", filename=name)
+    mail.add_attachment(b"no pdf", maintype="application", subtype="pdf", filename="bad.pdf")
+    mail.add_attachment(b"x", maintype="image", subtype="png", filename="p.png")
+    (tmp_path / "d.eml").write_bytes(mail.as_bytes())
+    (tmp_path / "e.py").write_text('def sting(victim):\n    """Hurt somebody."""\n    return victim\n')
+    (tmp_path / "f.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nBzz.\n")
+    (tmp_path / "g.tex").write_text("\\section{Wax}\nCandles.\n")
+    (tmp_path / "h.org").write_text("* Pollen\nYellow.\n")
+    source, places, notes = find_source(str(tmp_path)), {}, {}
+    for file in source.files(cutter):
+        for record in file.records():
+            assert isinstance(record.item, Document), record.item
+            places.setdefault(file.path, []).append((record.item.text, record.item.metadata))
+        notes |= file.notes
+    found = {name: [place for _, place in items] for name, items in places.items()}
+    text = {name: " ".join(one for one, _ in items) for name, items in places.items()}
+    assert found["a.docx"][0]["section"] == "Bees" and "They fly." in text["a.docx"]
+    assert [place["slide"] for place in found["b.pptx"]] == [1, 2]
+    assert found["c.xlsx"][0]["rows"] and "bee" in text["c.xlsx"]
+    letter = found["d.eml"][0]
+    assert (letter["from"], letter["to"], letter["message_id"]) == ("a@x.org", "b@x.org", "1@x.org")
+    assert "It is ready." in text["d.eml"] and "They fly." in text["d.eml"] and "Two" in text["d.eml"]
+    assert notes == {"attachments not read": 2}
+    assert found["e.py"][0]["line"] == 1 and found["e.py"][0]["symbol"] == "sting"
+    assert "time" in found["f.srt"][0] and "Bzz." in text["f.srt"]
+    assert found["g.tex"][0]["line"] == 1 and found["h.org"][0]["line"] == 1
+
+
 def _parts() -> Iterator[Block]:
     compose = Composer(Limits()).block
     for number in range(3):

@@ -106,7 +106,7 @@ def test_memory_stays_small(tmp_path: Path) -> None:
     assert peak < 2**20
 
 
-@pytest.mark.parametrize("names", [[], ["a.png"], [".a.md"]])
+@pytest.mark.parametrize("names", [[], ["a.bin"], [".a.md"]])
 def test_a_folder_without_text_is_an_error(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         (tmp_path / name).write_text("x")

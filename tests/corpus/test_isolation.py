@@ -145,7 +145,7 @@ def test_a_file_that_takes_too_long_is_refused(
 
 
 def test_seconds_grow_with_the_file() -> None:
-    assert [Request(Path("a"), "pdf", size).seconds for size in (0, 5_000_000, 10**9)] == [10.0, 20.0, 300.0]
+    assert [Request(Path("a"), "pdf", size).seconds for size in (0, 5_000_000, 10**9)] == [15.0, 35.0, 300.0]
 
 
 def test_a_bomb_is_refused_and_the_next_file_is_read(tmp_path: Path, readers: Readers) -> None:
@@ -164,8 +164,8 @@ def test_a_page_of_300_mb_of_text_is_read_or_refused_in_time(tmp_path: Path, rea
     try:
         list(readers.read(Request(tmp_path / "bomb.pdf", "pdf", 800_000)))
     except Unreadable as error:
-        assert "1 GB" in str(error) or "took more than 12 s" in str(error)
-    assert time.monotonic() - began < 30
+        assert "1 GB" in str(error) or "took more than 18 s" in str(error)
+    assert time.monotonic() - began < 60
     assert texts(readers, Request(tmp_path / "good.pdf", "pdf")) == ["good"]
 
 

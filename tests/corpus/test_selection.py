@@ -64,17 +64,17 @@ def test_gitignore_counts_in_a_work_tree_alone_and_the_others_anywhere(tmp_path:
 
 def test_include_and_exclude(tmp_path: Path) -> None:
     make(tmp_path, {})
-    (tmp_path / "server.rsc").write_text("one\n\ntwo\n")
+    (tmp_path / "server.out").write_text("one\n\ntwo\n")
     chosen = outcomes(tmp_path, Selection(include=("*.md",), exclude=("deep", "/build/*")))
     assert {name for name, said in chosen.items() if said == READ} == {"a.md", "root.md", "sp ace.md"}
     assert chosen["b.txt"] == chosen["deep/"] == LEFT_OUT
-    added = outcomes(tmp_path, Selection(include=("*.rsc=text",)))
-    assert added["server.rsc"] == added["a.md"] == READ
-    assert outcomes(tmp_path)["server.rsc"] == "no reader for .rsc"
-    both = outcomes(tmp_path, Selection(include=("*.rsc=text", "*.html")))
-    assert {name for name, said in both.items() if said == READ} == {"c.html", "server.rsc"}
-    with pytest.raises(CorpusError, match="'\\*.rsc=word' names no format; expected one of text, markdown"):
-        open_source(str(tmp_path), selection=Selection(include=("*.rsc=word",)))
+    added = outcomes(tmp_path, Selection(include=("*.out=text",)))
+    assert added["server.out"] == added["a.md"] == READ
+    assert outcomes(tmp_path)["server.out"] == "no reader for .out"
+    both = outcomes(tmp_path, Selection(include=("*.out=text", "*.html")))
+    assert {name for name, said in both.items() if said == READ} == {"c.html", "server.out"}
+    with pytest.raises(CorpusError, match="'\\*.out=nothing' names no format; expected one of text, markdown"):
+        open_source(str(tmp_path), selection=Selection(include=("*.out=nothing",)))
 
 
 def test_what_is_chosen_is_part_of_what_a_source_is(tmp_path: Path) -> None:

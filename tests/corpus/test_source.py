@@ -117,7 +117,7 @@ def test_identity_changes_with_names_sizes_and_times(tmp_path: Path) -> None:
     os.utime(tmp_path / "a.md", ns=(1, 1))
     seen.add(identity())
     assert identity() in seen
-    (tmp_path / "ignored.xyz").write_text("x")
+    (tmp_path / "ignored.bin").write_text("x")
     assert identity() in seen
     os.utime(tmp_path / "a.md", ns=(1, 2))
     seen.add(identity())

@@ -26,7 +26,7 @@ from searchapp.errors import reason_of
 ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz")
 DEEPEST = 3  # archives in one another
 MOST_BYTES = 256 << 20  # of one file in an archive
-UNREAD, REFUSED = "files in archives without a reader", "files in archives that could not be read"
+UNREAD = "files in archives not read"
 _STREAMS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
     ".gz": lambda stream: cast(IO[bytes], gzip.GzipFile(fileobj=stream)),
     ".bz2": lambda stream: bz2.BZ2File(stream),
@@ -52,14 +52,14 @@ def read(path: Path, limits: Limits) -> Iterator[Facts | Block]:
         place = f"{outer}!/{name}"
         if PurePosixPath(name).suffix.lower() in ARCHIVES and not _is_packed_text(name):
             if len(waiting) >= DEEPEST:
-                yield Facts(notes={REFUSED: 1})
+                yield Facts(notes={UNREAD: 1})
                 continue
             waiting.append((place, _attempted(members(cast(Path, Held(name, data)), limits, budget))))
             continue
         shown = place.partition("!/")[2]
-        yield from enclosed(read_held(name, data, limits, UNREAD, REFUSED), shown, composer, {"archive": place})
+        yield from enclosed(read_held(name, data, limits, UNREAD), shown, composer, {"archive": place})
     if budget.refused:
-        yield Facts(notes={REFUSED: budget.refused})
+        yield Facts(notes={UNREAD: budget.refused})
 
 
 def _is_packed_text(name: str) -> bool:

@@ -15,7 +15,7 @@ from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable
 from searchapp.corpus.formats.table import format_of, recognise
 from searchapp.corpus.formats.texts import decoded
 
-UNREAD, REFUSED = "attachments without a reader", "attachments that could not be read"
+ATTACHMENTS = "attachments not read"
 
 
 class Held(io.BytesIO):
@@ -69,10 +69,8 @@ def enclosed(
             )  # fmt: skip
 
 
-def read_held(
-    name: str, data: bytes, limits: Limits, unread: str = UNREAD, refused: str = REFUSED
-) -> Iterator[Facts | Block]:
-    """Yield what the reader of a file's format makes of it; where there is none or it fails, notes that say so."""
+def read_held(name: str, data: bytes, limits: Limits, unread: str = ATTACHMENTS) -> Iterator[Facts | Block]:
+    """Yield what the reader of a file's format makes of it; where there is none or it fails, a note, ``unread``."""
     held = cast(Path, Held(name, data))
     format = format_of(held.name)
     format = recognise(held, format) if format is not None else None
@@ -86,4 +84,4 @@ def read_held(
             yield Facts()
             yield from read_blocks(enumerate(decoded(data).splitlines(keepends=True), 1), ending)
     except Unreadable:
-        yield Facts(notes={refused: 1})
+        yield Facts(notes={unread: 1})

@@ -64,12 +64,17 @@ def page(text: str, limits: Limits, *, plain: bool = False) -> Iterator[Facts | 
 
 def is_excessive(data: bytes) -> bool:
     """Whether elements are nested, or a tag is filled, as no page of people has it."""
-    if len(data) < 40_000:
+    if len(data) < 20_000:
         return False
-    if max(map(len, data.split(b">"))) > LONG_TAG and re.search(rb"<[a-zA-Z][^<>]{%d}" % LONG_TAG, data):
+    if (
+        len(data) > LONG_TAG
+        and max(map(len, data.split(b">"))) > LONG_TAG
+        and re.search(rb"<[a-zA-Z][^<>]{%d}" % LONG_TAG, data)
+    ):
         return True
-    if data.count(b"<") - 2 * data.count(b"</") < DEPTH // 2 and len(data) < 400_000:
-        return False  # nearly all that begins ends, in a page too short for much more
+    ended = data.split(b"</")
+    if data.count(b"<") - 2 * len(ended) < DEPTH // 2 and max(part.count(b"<") for part in ended) < DEPTH // 2:
+        return False  # nearly all that begins ends, and not much begins in one go
     depth = most = 0
     for match in _TAG.finditer(data):
         if match[2].lower() in _VOID:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 MAIN = ("main", '[role="main"]', "article", "#content", "#main", "#main-content", "#bodyContent", ".document")
+_ANY_MAIN = ", ".join(MAIN)
 SHARE = 0.4
 # What may stand inside of a paragraph and is none of its text; whole elements of DROPPED are passed by on the way.
 NOISE = "script, style, noscript, template, button, select, textarea, .headerlink, .viewcode-link, .viewcode-back, "
@@ -85,6 +86,8 @@ def _main(tree: LexborHTMLParser) -> LexborNode | None:
     body = tree.body
     if body is None:
         return tree.root
+    if tree.css_first(_ANY_MAIN) is None:
+        return body
     whole = len(body.text())
     for selector in MAIN:
         found = tree.css(selector)

@@ -85,8 +85,7 @@ class _Pages:
             sample.append(lines)
         headings = by_fonts(sample)
         headings.outline = outline
-        for number, lines in self._without_heads():
-            label = self._document.get_page_label(number)
+        for number, label, lines in self._without_heads():
             where = {"page_label": label} if label and label != str(number + 1) else None
             self._paragraphs.page(number + 1, where, lines, headings.find(number, lines))
             yield from self._paragraphs.take()
@@ -104,9 +103,9 @@ class _Pages:
         except pdfium.PdfiumError:
             return [], "damaged"
 
-    def _without_heads(self) -> Iterator[tuple[int, list[Line]]]:
-        """The lines of each page without running heads: lines at its edges that pages near it have too."""
-        held: deque[tuple[int, list[Line], set[str]]] = deque()  # the page at hand, and those near it
+    def _without_heads(self) -> Iterator[tuple[int, str, list[Line]]]:
+        """Number, label and lines of each page, without running heads: lines at its edges that pages near it have."""
+        held: deque[tuple[int, str, list[Line], dict[int, tuple[str, ...]]]] = deque()
         met: Counter[str] = Counter()
         at = 0  # of the page at hand, among those held
         for number in range(self._count + NEAR):
@@ -114,29 +113,30 @@ class _Pages:
                 lines, fault = self._lines(number)
                 if fault:
                     self._notes[{"text": WITHOUT_TEXT, "font": UNREADABLE_FONT}.get(fault, DAMAGED)] += 1
-                keys = {key for line in _edges(lines) for key in self._keys(line, number)}
-                held.append((number, lines, keys))
-                met.update(keys)
+                label = self._document.get_page_label(number)
+                keys = {id(line): _keys(line, (str(number + 1), label)) for line in _edges(lines)}
+                held.append((number, label, lines, keys))
+                met.update({key for some in keys.values() for key in some})
             if number < NEAR:
                 continue
-            here, lines, _ = held[at]
-            edges = {id(line) for line in _edges(lines) if any(met[key] >= REPEATED for key in self._keys(line, here))}
-            yield here, [line for line in lines if id(line) not in edges]
+            here, label, lines, keys = held[at]
+            heads = {line for line, some in keys.items() if any(met[key] >= REPEATED for key in some)}
+            yield here, label, [line for line in lines if id(line) not in heads]
             if at == NEAR:
-                met.subtract(held.popleft()[2])
+                met.subtract({key for some in held.popleft()[3].values() for key in some})
             else:
                 at += 1
 
-    def _keys(self, line: Line, number: int) -> tuple[str, ...]:
-        """What running heads of pages have in common: the line itself, or that it begins or ends with its number."""
-        words = line.text.split()
-        names = (str(number + 1), self._document.get_page_label(number))
-        if len(words) > 1 and len(line.text) < LONGEST_HEAD:
-            if words[-1] in names:
-                return line.key, "… #"
-            if words[0] in names:
-                return line.key, "# …"
-        return (line.key,)
+
+def _keys(line: Line, names: tuple[str, str]) -> tuple[str, ...]:
+    """What running heads of pages have in common: the line itself, or that it begins or ends with the page's name."""
+    words = line.text.split()
+    if len(words) > 1 and len(line.text) < LONGEST_HEAD:
+        if words[-1] in names:
+            return line.key, "… #"
+        if words[0] in names:
+            return line.key, "# …"
+    return (line.key,)
 
 
 def _edges(lines: list[Line]) -> list[Line]:

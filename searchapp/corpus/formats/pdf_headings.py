@@ -105,7 +105,8 @@ def by_fonts(pages: Iterable[Sequence[Line]]) -> Headings:
 
 
 def _by_outline(entries: Iterable[Entry], lines: Sequence[Line]) -> list[Found]:
-    names = [_bare(line.text) for line in lines]
+    entries = list(entries)
+    names = [_bare(line.text) for line in lines] if entries else []
     found: list[Found] = []
     taken = 0
     for entry in entries:

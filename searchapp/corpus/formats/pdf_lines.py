@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 UNREADABLE = 0.2  # share of a page's characters without meaning from which on its font has no Unicode map
 _JOINED = re.compile("\ufffe(?=([A-Z0-9])?)")  # where PDFium has joined a word that a line end had cut
+# Characters without meaning: controls, private ones, those that stand for what could not be told.
+_ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufffd\U000f0000-\U0010ffff]")
 _LEADERS = re.compile(r"(?:[.·…_] ?){5,}")
 _BLANKS = re.compile(r"[ \t\xa0]+")
 _FIXED = re.compile(r"mono|courier|typewriter|cmtt|consol|code|[a-z]tt\d", re.IGNORECASE)
@@ -75,7 +76,7 @@ class PageReader:
         raw, box = self._raw, self._box
         left, right, bottom, top = box
         # PDFium counts in UTF-16; beyond the first plane the places are counted on the way.
-        wide = any(character > "\uffff" for character in text)
+        wide = not text.isascii() and _units(text) > len(text)
         place = 0
         for part in text.split("\r\n"):
             shown = _shown(part)
@@ -111,16 +112,9 @@ def _shown(text: str) -> str:
 
 def _is_garbage(text: str) -> bool:
     """Whether a page's characters have no meaning: its fonts name none."""
-    plain = text.replace("\r\n", "")
-    if not plain or (plain.isascii() and plain.isprintable()):
-        return False
-    odd = sum(
-        character == "\ufffd" or unicodedata.category(character) in ("Co", "Cn", "Cc")
-        for character in plain
-        if character not in "\t\ufffe" and not " " <= character <= "~"
-    )
-    return odd > UNREADABLE * len(plain)
+    return len(_ODD.findall(text)) > UNREADABLE * len(text.replace("\r\n", ""))
 
 
 def _units(text: str) -> int:
-    return len(text) + sum(character > "\uffff" for character in text)
+    """How long a text is in UTF-16."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2

@@ -29,7 +29,7 @@ class Format:
     ``reader`` is ``module:function``. An ``isolated`` one is a ``reading.Reader`` and runs in a process of its own.
     ``is_cut``: the file is a text that is cut into passages; else a table of records. ``has_lines``: lines that blocks
     count are those of the file. ``signature`` says whether the first bytes are of this format; None where nothing does.
-    ``member`` is a file inside a ZIP file that tells it, or what its member ``mimetype`` says.
+    ``members`` are files inside a ZIP file that tell it, or what its member ``mimetype`` says.
 
     ``version`` is raised when the same file gives other blocks. ``library`` is the distribution that reads it and
     ``module`` its module, of the extra ``extra``; ``optional``: without it, the standard library does.
@@ -44,7 +44,7 @@ class Format:
     is_cut: bool = True
     has_lines: bool = False
     signature: Callable[[bytes], bool] | None = None
-    member: str = ""
+    members: tuple[str, ...] = ()
     version: int = 1
     library: str = ""
     module: str = ""
@@ -89,11 +89,20 @@ def _is_page(head: bytes) -> bool:
 
 
 _HERE = "searchapp.corpus"
-_OOXML, _ODF = "application/vnd.openxmlformats-officedocument", "application/vnd.oasis.opendocument"
+_OOXML = "application/vnd.openxmlformats-officedocument"
+_ODF = "application/vnd.oasis.opendocument"
+_CODE = (
+    ".py .pyi .pyw .js .jsx .mjs .cjs .ts .mts .cts .tsx .java .c .h .cc .cpp .cxx .hpp .hh .hxx .go .rs .cs .rb .php "
+    ".sh .bash"
+).split()
 FORMATS: tuple[Format, ...] = (
     Format("text", "text", "text/plain", (".txt",), "", isolated=False, has_lines=True),
     Format("markdown", "Markdown", "text/markdown", (".md",), "", isolated=False, has_lines=True),
     Format("rst", "reStructuredText", "text/x-rst", (".rst",), "", isolated=False, has_lines=True),
+    Format("org", "Org", "text/org", (".org",), "", isolated=False, has_lines=True),
+    Format("asciidoc", "AsciiDoc", "text/asciidoc", (".adoc", ".asciidoc"), "", isolated=False, has_lines=True),
+    Format("latex", "LaTeX", "text/x-tex", (".tex",), "", isolated=False, has_lines=True),
+    Format("log", "log", "text/plain", (".log",), "", isolated=False, has_lines=True),
     Format(
         "jsonl", "JSONL", "application/jsonl", (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz"),
         f"{_HERE}.jsonl:read_jsonl", isolated=False, is_cut=False,
@@ -117,60 +126,39 @@ FORMATS: tuple[Format, ...] = (
         "html", "HTML", "text/html", (".html", ".htm", ".xhtml"), f"{_HERE}.formats.html:read_html",
         signature=_is_page, library="selectolax", module="selectolax", extra="files", optional=True,
     ),
-    Format("org", "Org", "text/org", (".org",), "", isolated=False, has_lines=True),
-    Format("asciidoc", "AsciiDoc", "text/asciidoc", (".adoc", ".asciidoc"), "", isolated=False, has_lines=True),
-    Format("latex", "LaTeX", "text/x-tex", (".tex",), "", isolated=False, has_lines=True),
-    Format("log", "log", "text/plain", (".log",), "", isolated=False, has_lines=True),
     Format(
-        "docx", "Word", f"{_OOXML}.wordprocessingml.document", (".docx", ".docm", ".dotx", ".dotm"),
-        f"{_HERE}.formats.docx:read", member="word/document.xml",
+        "word", "Word", f"{_OOXML}.wordprocessingml.document", (".docx", ".docm", ".dotx", ".dotm"),
+        f"{_HERE}.formats.docx:read", members=("word/document.xml",),
     ),
     Format(
-        "pptx", "PowerPoint", f"{_OOXML}.presentationml.presentation",
-        (".pptx", ".pptm", ".potx", ".potm", ".ppsx", ".ppsm"), f"{_HERE}.formats.slides:read",
-        member="ppt/presentation.xml",
+        "odf", "OpenDocument", f"{_ODF}.text", (".odt", ".ott", ".odp", ".otp", ".fodt", ".fodp"),
+        f"{_HERE}.formats.odf:read",
+        members=(f"{_ODF}.text", f"{_ODF}.text-template", f"{_ODF}.presentation", f"{_ODF}.presentation-template"),
     ),
     Format(
-        "xlsx", "Excel", f"{_OOXML}.spreadsheetml.sheet", (".xlsx", ".xlsm", ".xltx", ".xltm", ".xlsb", ".xls"),
-        f"{_HERE}.formats.sheets:read", member="xl/workbook.xml", library="python-calamine", module="python_calamine",
-        extra="files",
+        "slides", "PowerPoint", f"{_OOXML}.presentationml.presentation", (".pptx", ".pptm", ".ppsx", ".potx"),
+        f"{_HERE}.formats.slides:read", members=("ppt/presentation.xml",),
     ),
     Format(
-        "odt", "OpenDocument text", f"{_ODF}.text", (".odt", ".ott", ".fodt"), f"{_HERE}.formats.odf:read",
-        member=f"{_ODF}.text",
+        "sheet", "spreadsheet", f"{_OOXML}.spreadsheetml.sheet", (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"),
+        f"{_HERE}.formats.sheets:read", members=("xl/workbook.xml", "xl/workbook.bin", f"{_ODF}.spreadsheet"),
+        library="python-calamine", module="python_calamine", extra="files",
     ),
-    Format(
-        "odp", "OpenDocument presentation", f"{_ODF}.presentation", (".odp", ".otp", ".fodp"),
-        f"{_HERE}.formats.odf:read", member=f"{_ODF}.presentation",
-    ),
-    Format(
-        "ods", "OpenDocument sheet", f"{_ODF}.spreadsheet", (".ods",), f"{_HERE}.formats.sheets:read",
-        member=f"{_ODF}.spreadsheet", library="python-calamine", module="python_calamine", extra="files",
-    ),
-    Format(
-        "epub", "EPUB", "application/epub+zip", (".epub",), f"{_HERE}.formats.epub:read", member="application/epub+zip"
-    ),
-    Format("eml", "e-mail", "message/rfc822", (".eml",), f"{_HERE}.formats.mail:read"),
-    Format("mbox", "mailbox", "application/mbox", (".mbox", ".mbx"), f"{_HERE}.formats.mbox:read"),
-    Format("ipynb", "notebook", "application/x-ipynb+json", (".ipynb",), f"{_HERE}.formats.notebook:read"),
+    Format("epub", "EPUB", "application/epub+zip", (".epub",), f"{_HERE}.formats.epub:read",
+           members=("application/epub+zip",)),
+    Format("mail", "e-mail", "message/rfc822", (".eml",), f"{_HERE}.formats.mail:read"),
+    Format("mbox", "mailbox", "application/mbox", (".mbox",), f"{_HERE}.formats.mbox:read"),
+    Format("notebook", "notebook", "application/x-ipynb+json", (".ipynb",), f"{_HERE}.formats.notebook:read"),
     Format("subtitles", "subtitles", "text/vtt", (".srt", ".vtt"), f"{_HERE}.formats.subtitles:read"),
-    Format(
-        "man", "manual page", "text/troff",
-        (".man", *(f".{section}{packed}" for section in range(1, 10) for packed in ("", ".gz"))),
-        f"{_HERE}.formats.man:read",
-    ),
-    Format(
-        "code", "source code", "text/x-source",
-        (
-            ".py", ".pyi", ".pyw", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".tsx", ".java", ".c", ".h",
-            ".cc", ".cpp", ".cxx", ".hpp", ".hh", ".hxx", ".go", ".rs", ".cs", ".rb", ".php", ".sh", ".bash",
-        ),
-        f"{_HERE}.formats.code:read", has_lines=True, library="tree-sitter", module="tree_sitter", extra="code",
-        optional=True,
-    ),
+    # The pages as they are installed; an ending such as .1 alone says too little.
+    Format("man", "manual page", "text/troff", (".man", *(f".{section}.gz" for section in range(1, 9))),
+           f"{_HERE}.formats.man:read"),
+    Format("code", "source code", "text/plain", (*_CODE,), f"{_HERE}.formats.code:read", has_lines=True,
+           library="tree-sitter", module="tree_sitter", extra="code", optional=True),
     # Without an ending: read where they are asked for, as by --include '*.zip=archive'.
     Format("archive", "archive", "application/zip", (), f"{_HERE}.formats.archives:read"),
-    Format("slack", "Slack export", "application/zip", (), f"{_HERE}.formats.chats:read_slack", member="channels.json"),
+    Format("slack", "Slack export", "application/zip", (), f"{_HERE}.formats.chats:read_slack",
+           members=("channels.json",)),
     Format("discord", "Discord export", "application/json", (), f"{_HERE}.formats.chats:read_discord"),
 )  # fmt: skip
 BY_NAME = {format.name: format for format in FORMATS}
@@ -206,22 +194,19 @@ def recognise(path: Path, named: Format | None) -> Format | None:
     for format in FORMATS:
         if format.signature is not None and format.name not in _WEAK and format.signature(head):
             return format
-    tells = named is None or named.signature is not None or named.member
-    return BY_NAME["html"] if tells and _is_page(head) else named
+    tells = named is None or named.signature is not None or named.members
+    return BY_NAME["html"] if tells and named is not BY_NAME["html"] and _is_page(head) else named
 
 
 def _packed(path: Path, named: Format | None) -> Format | None:
     """The format of a ZIP file by what is in it."""
-    kinds = [format for format in FORMATS if format.member]
-    if not kinds:
-        return named
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
             mime = archive.open("mimetype").read(100).decode("latin-1").strip() if "mimetype" in names else ""
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError):
         return named
-    found = [format for format in kinds if format.member in names or (mime and format.member == mime)]
+    found = [format for format in FORMATS if names.intersection(format.members) or mime in format.members]
     return named if named in found else next(iter(found), named)
 
 
