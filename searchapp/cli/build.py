@@ -98,6 +98,8 @@ def build(
     from searchapp.corpus import open_source
     from searchapp.corpus.source import find_source
     from searchapp.index import build as build_index
+    from searchapp.index.exchange import exported_by, exporting_encoder
+    from searchapp.index.history import build_facts, note
 
     settings = asked.settings()
     if dry_run:
@@ -105,10 +107,16 @@ def build(
         return
     for source in sources:
         open_source(source, selection=settings.selection)  # a missing file is said before a model is loaded
-    loaded = encoder.load(fingerprint=True)
-    notice(f"model {encoder.model}: {loaded.description}")
+    record = exported_by(sources)
+    if record is not None and encoder == EncoderOptions(device=encoder.device):  # no model was named
+        loaded = exporting_encoder(record, encoder.device)
+        notice(f"vectors of {record['encoder']['reference']['model']}, as they were exported")
+    else:
+        loaded = encoder.load(fingerprint=True)
+        notice(f"model {encoder.model}: {loaded.description}")
     with Bar() as bar:
         summary = build_index(sources, index, loaded, settings, progress=bar)
+    note(index, "build", summary.manifest, **build_facts(summary.manifest, summary.encoded))
     report(index, summary)
     if not summary.already_done:
         say_what_to_ask(index)

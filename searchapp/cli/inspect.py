@@ -11,16 +11,57 @@ from searchapp.cli import options
 from searchapp.cli.console import bytes_text, notice, plural, say, say_json
 from searchapp.cli.describe import describe, describe_cold
 from searchapp.cli.signatures import command
-from searchapp.cli.wording import INDEX
+from searchapp.cli.wording import INDEX, OUTPUT
 
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
     from searchapp.index.storage.manifest import Manifest
 
 
+def _show_history(index: Path, json: bool) -> None:
+    """What was done to an index, a line each."""
+    from searchapp.errors import SearchAppError
+    from searchapp.index import Snapshot
+    from searchapp.index.history import read
+
+    Snapshot.open(index)
+    events = read(index)
+    if json:
+        for event in events:
+            say_json({"at": event.at, "what": event.what, **event.facts})
+        return
+    if not events:
+        raise SearchAppError(f"{index} has no history: it was made by an older searchapp, or nothing was done since")
+    for event in events:
+        counts = [
+            f"{name} {value:,}" for name, value in event.facts.items() if isinstance(value, int | float) and value
+        ]
+        versions = event.facts.get("versions", {})
+        made = f"searchapp {versions['searchapp']}" if "searchapp" in versions else ""
+        say(f"{event.at}  {event.what:<8} {', '.join(counts)}  {made}")
+
+
+def _settings(index: Path) -> list[dict[str, Any]]:
+    """What configuration files and variables set, with where each value is from; the last of a name holds."""
+    from searchapp.cli.configuration import Configuration
+    from searchapp.cli.program import app
+
+    found = Configuration(typer.main.get_command(app)).settings([str(index)], every=True)
+    return [{"name": one.name, "value": one.value, "from": one.origin} for one in found]
+
+
 @command("searchapp info indexes/notes", "searchapp info indexes/notes --json")
-def info(index: options.Directory, json: options.Json = False) -> None:
+def info(
+    index: options.Directory,
+    history: Annotated[
+        bool, typer.Option("--history", help="Show what was done to it, and when.", rich_help_panel=OUTPUT)
+    ] = False,
+    json: options.Json = False,
+) -> None:
     """Show what an index holds and what made it."""
+    if history:
+        _show_history(index, json)
+        return
     from searchapp.index import Snapshot
     from searchapp.index.drift import drift_notice
     from searchapp.index.given import has_given_vectors
@@ -53,6 +94,7 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         "generation": manifest.number,
         "format": manifest.format,
         "versions": manifest.versions,
+        "settings": _settings(index),
         "notices": notices,
     }
     if json:
@@ -95,6 +137,8 @@ def info(index: options.Directory, json: options.Json = False) -> None:
             lines["cold"] = cold
     for name, text in lines.items():
         say(f"{name:<12} {text}")
+    for setting in content["settings"]:
+        say(f"{'setting':<12} {setting['name']} = {setting['value']!r} (from {setting['from']})")
     for text in [*(ann.notes if ann else ()), *notices]:
         say(f"{'notice':<12} {text}")
 

@@ -11,6 +11,7 @@ import shlex
 import sys
 from typing import Any
 
+from searchapp.cli.configuration import Configuration, is_configured
 from searchapp.cli.console import OutputClosedError, accept_all_characters, complain, flush, flush_output
 from searchapp.cli.plain_arguments import plain_arguments
 from searchapp.cli.verbosity import verbosity
@@ -66,7 +67,7 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 def _searched(arguments: list[str]) -> bool:
     """Search, where the arguments are plain ones of ``search``: typer takes longer to be imported than it takes."""
-    if arguments[:1] != ["search"] or COMPLETION in os.environ:
+    if arguments[:1] != ["search"] or COMPLETION in os.environ or is_configured(arguments):
         return False
     from searchapp.cli.search import Asked, search
 
@@ -85,7 +86,18 @@ def _program(arguments: list[str]) -> int:
 
     try:
         program = add_message_options(typer.main.get_command(app))
-        result: Any = program(arguments or ["--help"], prog_name="searchapp", standalone_mode=False)
+        configuration = Configuration(program)
+        defaults = configuration.defaults(arguments) if arguments and is_configured(arguments) else {}
+        result: Any = program(
+            arguments or ["--help"], prog_name="searchapp", standalone_mode=False, default_map=defaults
+        )
+    except typer.TyperException as error:
+        setting = configuration.blamed(arguments, getattr(error, "param", None))
+        if setting is None:
+            raise
+        raise SearchAppError(
+            f"{setting.origin}: {setting.name} is {setting.value!r}; {error.format_message().rstrip('.')}"
+        ) from error
     except typer.Abort:
         return INTERRUPTED
     return result if isinstance(result, int) else 0

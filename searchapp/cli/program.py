@@ -53,6 +53,11 @@ COMMANDS = {
         "export",
         "Merge a model with its adapters into a checkpoint for sentence-transformers and for searchapp.",
     ),
+    "export-index": Entry(
+        "searchapp.cli.export_index",
+        "export_index",
+        "Write the documents and vectors of an index to a file that other programs read, and `build` without encoding.",
+    ),
     "models": Entry(
         "searchapp.cli.models",
         "models",

@@ -58,6 +58,9 @@ class QueryOptions:
     filter: str | None = option(None, FILTER, SEARCH)
     candidates: int | None = option(None, CANDIDATES, SEARCH, min=0)
     instruction: str | None = option(None, INSTRUCTION, SEARCH)
+    literal: bool = option(
+        False, "Search for a query as it stands: quotes say nothing, and no misspelt word is put right.", SEARCH
+    )
     fusing: FusionOptions = FusionOptions()
     reranking: RerankOptions = RerankOptions()
     passages: bool = option(True, "Show the passage that fits best, not the beginning.", OUTPUT)
@@ -83,6 +86,7 @@ class QueryOptions:
                 filter=self.filter,
                 candidates=self.candidates,
                 instruction=self.instruction,
+                literal=self.literal,
                 mode=mode,
                 hybrid=fusion if mode == "hybrid" else None,
                 rerank=reranker_of(index, self.reranking, device),
@@ -113,6 +117,8 @@ class Result:
 
     def show(self, index: Index | ServedIndex, request: Request, json: bool) -> None:
         """Print it."""
+        for text in self.answer.notices:
+            notice(f"notice: {text}")
         if json:
             show_json(self.answer, self.groups, self.like)
         else:
@@ -126,6 +132,9 @@ class Asked:
     query: QueryOptions = QueryOptions()
     words: tuple[str, ...] = option((), WORDS, "", argument=True, metavar="[INDEX] [QUERY]...")
     like: str | None = option(None, LIKE, SEARCH)
+    queries: Path | None = option(None, "A file of queries: one a line, or a queries.jsonl with ids.", SEARCH)
+    log: Path | None = option(None, "Add each query and what it found to this file, as a line of JSON.", OUTPUT)
+    run: Path | None = option(None, "Write the hits of all queries to this file, as a TREC run.", OUTPUT)
     device: str = option("auto", DEVICES, MODEL)
     json: bool = option(False, "Write JSON to standard output, and nothing else.", OUTPUT)
 
@@ -137,6 +146,13 @@ def search(asked: Asked) -> None:
         _require_like_alone(asked.query, queries)
     if not is_named:
         notice(f"index {index}")
+    if asked.queries is not None and queries:
+        raise SearchAppError(f"--queries has the queries; leave out {queries[0]!r}")
+    listed = {str(number): text for number, text in enumerate(queries, 1)}
+    if asked.queries is not None:
+        from searchapp.cli.query_files import queries_in
+
+        listed = queries_in(asked.queries)
     opened = open_searchable(index, asked.device, asked.query.token_file)
     for text in opened.vectors.snapshot.notices:
         notice(f"notice: {text}")
@@ -144,13 +160,44 @@ def search(asked: Asked) -> None:
     if asked.like is not None:
         _like(opened, asked.like, request).show(opened, request, asked.json)
         return
-    if not queries and (sys.stdin is None or not sys.stdin.isatty()):
-        queries = _read_queries()
-    if queries:
-        for result in _ask(opened, queries, request):
+    if not listed and (sys.stdin is None or not sys.stdin.isatty()):
+        listed = {str(number): text for number, text in enumerate(_read_queries(), 1)}
+    if asked.run is not None:
+        _logged(asked.log, _write_run(opened, listed, request, asked.run))
+        return
+    if listed:
+        results = _ask(opened, list(listed.values()), request)
+        _logged(asked.log, [result.answer for result in results])
+        for result in results:
             result.show(opened, request, asked.json)
         return
-    _prompt(opened, request, asked.json)
+    _prompt(opened, request, asked.json, asked.log)
+
+
+def _logged(path: Path | None, answers: Sequence[Answer]) -> None:
+    """Add answers to the log, where there is one."""
+    if path is not None:
+        from searchapp.cli.query_log import append
+
+        append(path, answers)
+
+
+def _write_run(index: Index | ServedIndex, queries: dict[str, str], request: Request, path: Path) -> list[Answer]:
+    """Search for all queries, every passage by itself, and write what was found."""
+    from searchapp.cli.progress import Bar
+    from searchapp.cli.query_files import write_answers
+    from searchapp.evaluate.retrieval import check_writable
+
+    if not queries:
+        raise SearchAppError("--run writes the hits of queries, and there are none; give --queries FILE")
+    check_writable(path)
+    with Bar(keep=False) as bar:
+        answers = index.answer(list(queries.values()), request.k, request.options, progress=bar)
+    for number, answer in zip(queries, answers, strict=True):
+        for text in answer.notices:
+            notice(f"notice: query {number}: {text}")
+    write_answers(path, list(queries), answers)
+    return answers
 
 
 def _require_like_alone(asked: QueryOptions, queries: list[str]) -> None:
@@ -205,7 +252,7 @@ def _like(index: Index | ServedIndex, identifier: str, request: Request) -> Resu
     return Result(*answer_groups(ask, 1, request.k)[0], like=identifier)
 
 
-def _prompt(index: Index | ServedIndex, request: Request, json: bool) -> None:
+def _prompt(index: Index | ServedIndex, request: Request, json: bool, log: Path | None = None) -> None:
     from prompt_toolkit import PromptSession
 
     if request.options.filter:
@@ -235,6 +282,7 @@ def _prompt(index: Index | ServedIndex, request: Request, json: bool) -> None:
                 request = _command(line, index, request, last)
             else:
                 last = _ask(index, [line], request)[0]
+                _logged(log, [last.answer])
                 last.show(index, request, json)
         except SearchAppError as error:
             complain(str(error))

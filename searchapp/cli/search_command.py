@@ -13,6 +13,7 @@ from searchapp.cli.signatures import command, options_from
     "searchapp search indexes/notes 'kill a child process' -k 5 --mode dense",
     "searchapp search http://127.0.0.1:8000/notes 'kill a child process'",
     "searchapp search indexes/notes --like notes/todo.md#1a2b3c4d5e",
+    "searchapp search indexes/notes --queries queries.txt --run notes.run",
     "searchapp search indexes/notes --filter 'year >= 2020' --json < queries.txt",
 )
 @options_from("asked", Asked())

@@ -86,6 +86,7 @@ def add(
     from searchapp.index import AddSettings, VectorIndex, recorded_encoder
     from searchapp.index import add as add_to
     from searchapp.index.encoder_match import recorded_backend
+    from searchapp.index.history import add_facts, note
 
     if not sync:
         for source in sources:
@@ -113,6 +114,7 @@ def add(
     )
     with Bar() as bar:
         done = add_to(sources, index, encoder, settings, progress=bar)
+    note(index, "add", done.manifest, **add_facts(done))
     if json:
         say_json(_as_json(done, dry_run))
         return
@@ -198,11 +200,13 @@ def delete(
 ) -> None:
     """Delete documents by id, or all whose metadata pass a filter. They are gone from every search at once."""
     from searchapp.index import delete as delete_from
+    from searchapp.index.history import note
 
     wanted = [*(ids or []), *(more or []), *_ids_in(ids_from)]
     if not wanted and not filter:
         raise SearchAppError("nothing to delete is named; give --id ID..., --ids-from FILE or --filter EXPR")
     done = delete_from(index, wanted, filter=filter)
+    note(index, "delete", done.manifest, deleted=done.deleted)
     if json:
         say_json({"deleted": done.deleted, "unknown": done.unknown, "documents": done.manifest.documents})
     if done.unknown and not done.deleted:
@@ -228,9 +232,11 @@ def compact(index: options.Directory, json: options.Json = False) -> None:
     """Drop what was deleted from an index, fold in what was added, and train it again. No document is encoded."""
     from searchapp.cli.progress import Bar
     from searchapp.index import compact as compact_index
+    from searchapp.index.history import note
 
     with Bar() as bar:
         done = compact_index(index, progress=bar)
+    note(index, "compact", done.manifest, removed=done.removed, folded=done.folded)
     manifest = done.manifest
     size = sum(entry.size for entry in manifest.files.values())
     if json:

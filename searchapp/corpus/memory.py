@@ -23,6 +23,7 @@ from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.parquet import batch_fields, json_value
 from searchapp.corpus.source import MEMORY, Source, checked_label
 from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, validate
+from searchapp.corpus.vector_column import vector_column
 from searchapp.errors import CorpusError, reason_of
 
 NAME = "documents"  # of a source in memory, where none is given
@@ -297,23 +298,19 @@ class Numbered:
 
 def _document(fields: Any, vector: Any, number: int, numbered: Numbered) -> Document | Rejected:
     """A record as a document, or why it is none."""
-    if isinstance(fields, Document | Rejected):
-        if isinstance(fields, Document) and fields.vector is None and vector is not None:
-            return _with_vector(fields, vector)
+    if isinstance(fields, Rejected):
         return fields
+    place = (MEMORY, number)
+    if isinstance(fields, Document):
+        place, vector = fields.place if fields.place[0] else place, fields.vector if vector is None else vector
+        metadata = {str(name): json_value(value) for name, value in fields.metadata.items()}
+        fields = {"_id": fields.id, "title": fields.title, "text": fields.text, "metadata": metadata}
     known = None if vector is None else _vector(vector)
     if isinstance(known, str):
         return Rejected(MEMORY, number, known)
     if all(fields.get(name) is None for name in ID_FIELDS):
         fields = {**fields, "id": numbered.of(fields.get("title"), fields.get("text"), number - 1)}
-    return validate(RawRecord(fields, MEMORY, number, known))
-
-
-def _with_vector(document: Document, vector: Any) -> Document | Rejected:
-    known = _vector(vector)
-    if isinstance(known, str):
-        return Rejected(*document.place, reason=known, id=document.id)
-    return Document(document.id, document.text, document.title, document.metadata, document.place, known)
+    return validate(RawRecord(fields, *place, known))
 
 
 def _vector(given: Any) -> np.ndarray | str:
@@ -396,27 +393,6 @@ def _as_table(documents: Any) -> Any:
         raise CorpusError(
             f"a column of the DataFrame cannot be read ({reason_of(error)}); give it values of one kind"
         ) from error
-
-
-def vector_column(batch: Any, name: str) -> np.ndarray:
-    """The vectors in a column of an Arrow record batch, float32 (rows, dim). Raises CorpusError for another column."""
-    import pyarrow as pa
-
-    column = batch.column(name)
-    kind = column.type
-    is_list = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not is_list or column.null_count or len(column) == 0:
-        raise CorpusError(
-            f"the column {name!r} is {kind} with {column.null_count} nulls; expected a list of numbers a row"
-        )
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    if len(flat) % len(column) or flat.dtype.kind not in "fiu":
-        raise CorpusError(f"the column {name!r} has vectors of several lengths, or no numbers; expected one length")
-    if not pa.types.is_fixed_size_list(kind):
-        lengths = column.value_lengths().to_numpy()
-        if (lengths != lengths[0]).any():
-            raise CorpusError(f"the column {name!r} has vectors of several lengths; expected one length")
-    return np.ascontiguousarray(flat.reshape(len(column), -1), dtype=np.float32)
 
 
 def _is_file(text: str) -> bool:

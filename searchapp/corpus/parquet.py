@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import decimal
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, require_columns, validate
+from searchapp.corpus.vector_column import VECTOR, exported, vector_column
 from searchapp.errors import CorpusError
 
 _BATCH_ROWS = 256
@@ -50,8 +52,10 @@ def read_parquet(path: Path, file: str) -> Iterator[Record]:
             names = known_columns(table.schema_arrow.names)
             require_columns(names, file)
             total = table.metadata.num_rows
+            has_vectors = exported(table.schema_arrow) is not None
             for batch in table.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
-                for item in _items(_microseconds(batch.rename_columns(names)), file, row):
+                read = _exported_items if has_vectors else _items
+                for item in read(_microseconds(batch.rename_columns(names)), file, row):
                     row += 1
                     yield Record(item, row / total)
     except (pa.ArrowException, OSError) as error:
@@ -81,6 +85,21 @@ def json_value(value: Any) -> Any:
 def _items(batch: Any, file: str, before: int) -> Iterator[Document | Rejected]:
     for place, found in enumerate(_fields(batch, file, before)):
         yield found if isinstance(found, Rejected) else validate(RawRecord(found, file, before + place + 1))
+
+
+def _exported_items(batch: Any, file: str, before: int) -> Iterator[Document | Rejected]:
+    """The rows of a file of `searchapp export-index`: with their vectors, and metadata as JSON."""
+    vectors = vector_column(batch, VECTOR)
+    for place, found in enumerate(_fields(batch.drop_columns([VECTOR]), file, before)):
+        if isinstance(found, Rejected):
+            yield found
+            continue
+        try:
+            fields = {**found, "metadata": json.loads(found.get("metadata", "{}"))}
+        except (TypeError, ValueError):
+            yield Rejected(file, before + place + 1, "`metadata` is no JSON")
+            continue
+        yield validate(RawRecord(fields, file, before + place + 1, vectors[place]))
 
 
 def _fields(batch: Any, file: str, before: int) -> Iterator[Mapping[str, Any] | Rejected]:

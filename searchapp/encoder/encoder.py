@@ -32,6 +32,7 @@ from searchapp.unicode import find_surrogate
 
 if TYPE_CHECKING:
     from searchapp.encoder.cache import VectorCache
+    from searchapp.encoder.sentence import SentenceEncoder
     from searchapp.encoder.workers import EncoderPool
 
 log = logging.getLogger(__name__)
@@ -233,6 +234,13 @@ class Encoder:
     def encode_documents(self, texts: str | Sequence[str]) -> np.ndarray:
         """Embed documents; they get no instruction unless the checkpoint itself has one for them. Unit rows."""
         return self.encode(texts, self.settings.document_instruction)
+
+    @property
+    def sentence_transformer(self) -> SentenceEncoder:
+        """The encoder with the methods of sentence-transformers' class, for what expects one of these."""
+        from searchapp.encoder.sentence import SentenceEncoder
+
+        return SentenceEncoder(self)
 
     def encode_tokens(
         self,

@@ -84,11 +84,15 @@ def draw(
 
 
 def read_queries(path: Path) -> list[Query]:
-    """Read queries: ``queries.jsonl`` with ids, or a text file with one a line, numbered from 1.
+    """Read queries: ``queries.jsonl`` with ids, a log of `searchapp search --log`, or a text file with one a line.
+
+    Lines are numbered from 1; a query that a log has several times counts once.
 
     Raises EvaluationError where there is none, or a line is malformed.
     """
-    if path.is_dir() or path.name.endswith((".jsonl", ".jsonl.gz")):
+    if (logged := _logged(path)) is not None:
+        found = [Query(f"q{number}", text) for number, text in enumerate(logged, 1)]
+    elif path.is_dir() or path.name.endswith((".jsonl", ".jsonl.gz")):
         found = [Query(name, text) for name, text in read_query_texts(path).items()]
     else:
         try:
@@ -100,6 +104,24 @@ def read_queries(path: Path) -> list[Query]:
         what = "no query" if empty is None else f"query {empty!r} without text"
         raise EvaluationError(f"{path}: found {what}, expected one question a line, or a queries.jsonl")
     return found
+
+
+def _logged(path: Path) -> list[str] | None:
+    """The queries of a log, each once; None for a file that is none."""
+    if path.is_dir():
+        return None
+    found: dict[str, None] = {}
+    for number, (_, line) in enumerate(read_lines(path)):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if not isinstance(entry, dict) or not {"at", "query", "hits"} <= entry.keys():
+            if number == 0:
+                return None
+            raise EvaluationError(f"{path}: line {number + 1} is no query of a log, as those before; remove it")
+        found[str(entry["query"])] = None
+    return list(found) or None
 
 
 def _known_items(

@@ -28,6 +28,7 @@ from searchapp.corpus.source import find_source, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.encoder_match import ANOTHER_MODEL, recorded_backend, require_match
+from searchapp.index.exchange import require_same_maker
 from searchapp.index.extend import extend_index
 from searchapp.index.given import has_given_vectors
 from searchapp.index.intake.changes import NAMED, Changes, nothing_there
@@ -144,6 +145,7 @@ def add(
                 f"{ANOTHER_MODEL.format(root=path)}"
             )
         opened, missing = _opened(sources, path, manifest, settings)
+        require_same_maker(opened, encoder)
         summary = _AddRun(writer, manifest, encoder, settings, progress).add(opened, missing)
         counts = summary.added, summary.changed, summary.unchanged, summary.rejected
         log.info("%s: %d added, %d changed, %d unchanged, %d rejected, in %.1f s", path, *counts, summary.seconds)

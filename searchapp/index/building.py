@@ -29,6 +29,7 @@ from searchapp.heap import trim_heap
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.request import AnnRequest, Targets
 from searchapp.index.encoder_match import ANOTHER_MODEL, described, recorded_backend
+from searchapp.index.exchange import require_same_maker
 from searchapp.index.given import GIVEN
 from searchapp.index.intake.files import (
     PENDING_REJECTIONS,
@@ -147,6 +148,7 @@ def build(
     opened = named(opened, settings.names)
     request = settings.request
     request.check(encoder.dim)
+    require_same_maker(opened, encoder)
     with Writer.open(path, disk) as writer:
         plan = Build(
             tuple(

@@ -178,6 +178,7 @@ class Contents:
         """
         from searchapp.corpus.memory import FieldNames
         from searchapp.index import add
+        from searchapp.index.history import add_facts, note
         from searchapp.search.given_documents import Given, say_rejected
 
         given = Given.of(documents, vectors, FieldNames(id, title, text), name)
@@ -187,6 +188,7 @@ class Contents:
                 given.sources, root, self._document_encoder(), sync=sync, prune=prune, dry_run=dry_run, fold=fold,
                 progress=told,
             )  # fmt: skip
+        note(root, "add", done.manifest, **add_facts(done))
         say_rejected(done.rejected, done.reasons, root)
         self.refresh()
         return done
@@ -202,8 +204,10 @@ class Contents:
         (1, 1)
         """
         from searchapp.index import delete
+        from searchapp.index.history import note
 
         done = delete(self.vectors.snapshot.root, _ids(ids), filter=filter)
+        note(self.vectors.snapshot.root, "delete", done.manifest, deleted=done.deleted)
         self.refresh()
         return done
 
@@ -217,9 +221,11 @@ class Contents:
         1
         """
         from searchapp.index import compact
+        from searchapp.index.history import note
 
         with shown(progress) as told:
             done = compact(self.vectors.snapshot.root, progress=told)
+        note(self.vectors.snapshot.root, "compact", done.manifest, removed=done.removed, folded=done.folded)
         self.refresh()
         return done
 

@@ -14,7 +14,9 @@ from searchapp.errors import IndexStoreError
 from searchapp.index import Analyzer, BuildSettings, VectorIndex
 from searchapp.index import build as build_index
 from searchapp.index.ann.request import Targets
+from searchapp.index.exchange import exported_by, exporting_encoder
 from searchapp.index.given import GivenVectors
+from searchapp.index.history import build_facts, note
 from searchapp.index.storage.segment import SEGMENT_DOCUMENTS
 from searchapp.progress import Progress, shown
 from searchapp.search.given_documents import Given, say_rejected
@@ -91,6 +93,7 @@ def build(
     encoder = _encoder(model, given, device, vectors)
     with shown(progress) as told:
         done = build_index(given.sources, Path(path), encoder, settings, progress=told)
+    note(Path(path), "build", done.manifest, **build_facts(done.manifest, done.encoded))
     say_rejected(done.manifest.build.rejected, done.manifest.build.reasons, Path(path))
     return Index(VectorIndex.open(path, device if device.startswith("cuda") else "cpu"), encoder, device)
 
@@ -108,4 +111,6 @@ def _encoder(model: str | Encoder | None, given: Given, device: str, vectors: An
                 "give it a list of finite numbers"
             )
         return GivenVectors.encoder(len(given.first.vector))
+    if model is None and (record := exported_by(given.sources)) is not None:
+        return exporting_encoder(record, device)
     return Encoder.load(model or BUNDLED, device=device, fingerprint=True)

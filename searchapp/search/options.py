@@ -25,7 +25,8 @@ class SearchOptions:
     mode hybrid, or True for that mode as the index was tuned, else by default; False is the mode dense.
     ``filter`` is an expression on metadata (see ``searchapp.index.filter``), ``candidates`` the number of rows to
     rescore, ``instruction`` what the encoder puts before each query. ``rerank`` is a reranker, or the model to load one
-    from (see ``searchapp.rerank``), for the best ``rerank_depth`` hits.
+    from (see ``searchapp.rerank``), for the best ``rerank_depth`` hits. ``literal`` searches for queries as they stand:
+    words in double quotes need not occur, and no misspelt word is put right (see ``searchapp.search.typed``).
     """
 
     filter: str | None = None
@@ -35,6 +36,7 @@ class SearchOptions:
     rerank: str | Reranker | None = None
     rerank_depth: int = RERANKED
     mode: str = "auto"
+    literal: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from searchapp.search.mode import meaning
 from searchapp.search.options import SearchOptions, prepare, require_texts, require_unicode
 from searchapp.search.pipeline import run
 from searchapp.search.ranking import Stage
+from searchapp.search.typed import Typed, understood
 
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
@@ -116,18 +117,29 @@ class Index(Contents):
             plan = replace(plan, reranker=self._reranker(asked.rerank))
         encoder = self.encoder if plan.dense and vectors is None else None  # loaded before the clock starts
         began = time.perf_counter()
+        literal = asked.literal or isinstance(queries, np.ndarray)
+        typed = [
+            understood(index, text, plan.filter, lexical=plan.fusion is not None, literal=literal) for text in texts
+        ]
         if encoder is not None:
-            vectors = encoder.encode_queries(texts, asked.instruction)
+            vectors = encoder.encode_queries([one.text for one in typed], asked.instruction)
         encoded = time.perf_counter()
-        stages = run(index, texts, vectors, plan, progress)
-        hits = [hits_of(index, stages, number) for number in range(len(texts))]
-        spent = sum(stage.seconds for stage in stages if stage.name == "reranked")
+        hits: dict[int, tuple[Hit, ...]] = {}
+        spent = 0.0
+        for numbers in _alike(typed):
+            words, those = [typed[number].words for number in numbers], None if vectors is None else vectors[numbers]
+            stages = run(index, words, those, replace(plan, filter=typed[numbers[0]].filter), progress)
+            hits |= {number: hits_of(index, stages, place) for place, number in enumerate(numbers)}
+            spent += sum(stage.seconds for stage in stages if stage.name == "reranked")
+            for stage in stages:
+                log.debug("%s: %d queries in %.1f ms", stage.name, len(words), 1000 * stage.seconds)
         searched = time.perf_counter() - encoded - spent
-        for stage in stages:
-            log.debug("%s: %d queries in %.1f ms", stage.name, len(texts), 1000 * stage.seconds)
         said = prepared.meaning if plan.reranker is None else meaning("", None, plan.reranker.name)
         times = encoded - began, searched, spent
-        return [Answer(*pair, *times, prepared.mode, said) for pair in zip(texts, hits, strict=True)]
+        return [
+            Answer(text, hits[number], *times, prepared.mode, said, typed[number].notices)
+            for number, text in enumerate(texts)
+        ]
 
     def _reranker(self, given: str | Reranker) -> Reranker:
         if not isinstance(given, str):
@@ -160,6 +172,14 @@ def hits_of(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hi
                 places[name] = Place(rank, score)
         found.append(Hit(document.id, scores[number], document.title, document.text, document.metadata, stage, places))
     return tuple(found)
+
+
+def _alike(typed: Sequence[Typed]) -> list[list[int]]:
+    """The numbers of the queries, those together that are searched among the same documents."""
+    groups: dict[str, list[int]] = {}
+    for number, one in enumerate(typed):
+        groups.setdefault(one.filter.expression if one.filter is not None else "", []).append(number)
+    return list(groups.values())
 
 
 def _require_no_words(asked: SearchOptions) -> None:

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,6 +24,8 @@ Body = TypeVar("Body")
 
 JSON = b"application/json"
 DISCARDED = 4  # times the bytes of a body that are read, where it is too long
+PREFIX = secrets.token_hex(4)  # of this process; numbers cost less than chance for each request
+NUMBERS = count()
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SAFE = [
     (b"x-content-type-options", b"nosniff"),
@@ -76,7 +79,7 @@ class Exchange:
         self.generation: int | None = None
         self.began = time.perf_counter()
         asked = self.header(b"x-request-id") or ""
-        self.identifier = asked if IDENTIFIER.fullmatch(asked) else secrets.token_hex(8)
+        self.identifier = asked if IDENTIFIER.fullmatch(asked) else f"{PREFIX}{next(NUMBERS):08x}"
 
     @property
     def client(self) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 DRAIN = 30  # seconds for requests under way when the server is told to end
 BACKLOG = 2_048
 TOKEN_BYTES = 32
+SWITCH = 5e-5  # seconds for which a thread keeps the interpreter's lock where another one waits for it
+COLLECTED = 50_000  # new objects that are looked through at once; answers in the making are a few thousand
 
 
 def read_token(path: Path) -> str:
@@ -94,6 +98,19 @@ def serve(
         runner.run(_mounted(setup, door, listener, said or (lambda _: None), mounts))
 
 
+def tune_interpreter() -> None:
+    """Set what suits a process that answers requests while a thread of it runs a model.
+
+    What is loaded is left out of garbage collection, and it is collected when more has come than a batch of answers
+    makes. The model's thread gives the interpreter's lock away at each product of matrices and must have it back soon,
+    not when a thread that reads hits has had it for 5 ms.
+    """
+    sys.setswitchinterval(SWITCH)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECTED)
+
+
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """What makes the event loop: uvloop, which takes a third of asyncio's time, where there is one."""
     try:
@@ -142,6 +159,7 @@ async def _serve(
     def load() -> None:
         try:
             server.load()
+            tune_interpreter()
             said("ready")
         except BaseException as error:
             failure.append(error)

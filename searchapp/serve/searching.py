@@ -49,8 +49,7 @@ class Search:
         """What is equal for searches that can be made together."""
         plan = self.plan
         expression = None if plan.filter is None else plan.filter.expression
-        fusion = None if plan.fusion is None else repr(plan.fusion)
-        return id(self.state), plan.k, plan.candidates, fusion, plan.dense, expression
+        return id(self.state), plan.k, plan.candidates, plan.fusion, plan.dense, expression
 
 
 @dataclass(frozen=True)

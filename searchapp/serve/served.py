@@ -24,13 +24,15 @@ from searchapp.index.encoder_match import recorded_encoder, require_match
 from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import analyzer_of
 from searchapp.index.storage.commits import numbered
-from searchapp.search import SearchOptions, highlights, prepare, run
+from searchapp.search import Prepared, SearchOptions, highlights, prepare, run
 from searchapp.search.likeness import known_row, near_ids
 from searchapp.serve.metrics import Metrics
 from searchapp.serve.problem import ProblemError
 
 log = logging.getLogger(__name__)
 
+PLANS = 1_000  # that are kept of a state,
+SHORT = 200  # those with a filter of so many characters at most
 POLL = 1.0  # seconds between looks at a directory
 
 
@@ -47,6 +49,22 @@ class State:
     def number(self) -> int:
         """The generation."""
         return self.index.manifest.number
+
+    @cached_property
+    def _prepared(self) -> dict[tuple[int, SearchOptions], Prepared]:
+        return {}
+
+    def prepared(self, k: int, asked: SearchOptions) -> Prepared:
+        """``prepare`` for this state; what was asked before is kept. Raises SearchAppError."""
+        if len(asked.filter or "") > SHORT:
+            return prepare(self.index, k, asked)
+        known = self._prepared
+        if (found := known.get((k, asked))) is None:
+            found = prepare(self.index, k, asked)
+            if len(known) >= PLANS:
+                known.clear()
+            known[k, asked] = found
+        return found
 
     @cached_property
     def has_words(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -37,3 +38,60 @@ def test_what_the_commands_say_of_vectors_that_came_with_their_documents(tmp_pat
     assert said.code == 0 and "1 no vector" in said.out
     said = run("verify", path)
     assert said.code == 0
+
+
+def test_queries_of_a_file_become_a_run(tmp_path: Path, run) -> None:
+    path, out = tmp_path / "x", tmp_path / "out.run"
+    texts = {"a": "bees make honey", "b": "ants dig tunnels"}
+    searchapp.build(texts, path, vectors=[[1, 0], [0, 1]], progress=False)
+    (tmp_path / "q.txt").write_text("honny of bees\n\ntunnels\n")
+    said = run("search", path, "--queries", tmp_path / "q.txt", "--run", out)
+    assert said.code == 0 and "notice: query 1: searched for 'honey'" in said.err and not said.out
+    lines = [line.split() for line in out.read_text().splitlines()]
+    assert [(line[0], line[2], line[3]) for line in lines] == [("1", "a", "1"), ("2", "b", "1")]
+    (tmp_path / "q.jsonl").write_text('{"_id": "q7", "text": "tunnels"}\n')
+    assert run("search", path, "--queries", tmp_path / "q.jsonl", "--run", out).code == 0
+    assert out.read_text().split()[:3] == ["q7", "Q0", "b"]
+    said = run("search", path, "honny", "--literal")
+    assert "searched for" not in said.err and "bees" not in said.out
+    said = run("search", path, "honey", "--queries", tmp_path / "q.txt")
+    assert said.code == 2 and "leave out 'honey'" in said.err
+    said = run("search", path, "--queries", tmp_path / "none.txt")
+    assert said.code == 2 and "none.txt" in said.err
+
+
+def test_what_was_done_is_told(tmp_path: Path, run) -> None:
+    path = tmp_path / "x"
+    texts = {"a": "bees make honey", "b": "ants dig tunnels", "c": "wasps"}
+    index = searchapp.build(texts, path, vectors=[[1, 0], [0, 1], [1, 1]], progress=False)
+    searchapp.build(texts, path, vectors=[[1, 0], [0, 1], [1, 1]], progress=False)  # which does nothing
+    index.add({"d": "a spider"}, vectors=[[1, 2]])
+    assert run("delete", path, "--id", "a").code == 0 and run("compact", path).code == 0
+    said = run("info", path, "--history", "--json")
+    events = [json.loads(line) for line in said.out.splitlines()]
+    assert [event["what"] for event in events] == ["build", "add", "delete", "compact"]
+    assert [event["documents"] for event in events] == [3, 4, 3, 3]
+    assert events[1]["added"] == 1 and events[2]["deleted"] == 1 and events[0]["seconds"] > 0
+    assert all(event["versions"]["searchapp"] for event in events)
+    assert [line.split()[1] for line in run("info", path, "--history").out.splitlines()] == [
+        "build", "add", "delete", "compact"
+    ]  # fmt: skip
+    (path / "history.jsonl").write_text("no json\n")
+    assert run("info", path, "--history").code == 2 and run("verify", path).code == 0
+
+
+def test_a_log_of_queries_becomes_a_collection(tmp_path: Path, run, tiny_model: Path) -> None:
+    path, log = tmp_path / "x", tmp_path / "queries.log"
+    texts = {name: f"{word} make honey in the {name}" for name, word in zip("abcdef", ["bees"] * 6, strict=True)}
+    searchapp.build(texts, path, model=str(tiny_model), progress=False)
+    assert run("search", path, "bees and honey", "--log", log, "--mode", "bm25", "-k", 2).code == 0
+    assert run("search", path, "honey", "bees and honey", "--log", log, "--mode", "bm25").code == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["query"] for line in lines] == ["bees and honey", "honey", "bees and honey"]
+    assert len(lines[0]["hits"]) == 2 and lines[0]["mode"] == "bm25" and lines[0]["milliseconds"] >= 0
+    said = run("evaluate", "init", tmp_path / "mine", path, "--queries", log)
+    assert said.code == 0, said.err
+    asked = [json.loads(line)["text"] for line in (tmp_path / "mine" / "queries.jsonl").read_text().splitlines()]
+    assert asked == ["bees and honey", "honey"]
+    said = run("search", path, "honey", "--mode", "bm25", "--log", tmp_path / "no" / "log")
+    assert said.code == 2 and "cannot be written" in said.err

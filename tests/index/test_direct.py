@@ -87,6 +87,28 @@ def test_rows_that_are_gone_and_rows_beside_are_met_directly(tmp_path: Path, mad
     assert VectorIndex.open(tmp_path / "ix")._direct is None  # too many candidates would be gone
 
 
+def test_several_queries_at_once_meet_no_row_that_is_gone(tmp_path: Path, made: Synthetic, rows: np.ndarray) -> None:
+    """Where FAISS compares exactly: the ranking of NumPy over what is there, equal ones in the order they stand in."""
+    queries = np.concatenate([made.queries(40), rows[[7, 8]]])
+    index = open_at(tmp_path / "ix", rows, made.queries(100), "Flat")
+    gone = {str(row) for row in index.search_vectors(queries[:30], 4)[1].ravel()}
+    delete(tmp_path / "ix", sorted(gone))
+    thinned = VectorIndex.open(tmp_path / "ix")
+    assert thinned._direct is not None and thinned.alive is not None
+    stored = thinned.vectors.gather(np.arange(ROWS)).astype(np.float64)
+    exact = np.where(thinned.alive, queries.astype(np.float64) @ stored.T, -np.inf)
+    for k in (1, 10, 60, thinned.manifest.documents):
+        found = thinned._direct.many(queries, k, 0)
+        assert found is not None and (k > 10 or found[2][:30].mean() > 0.8)  # not left to the general search
+        scores, ranked = thinned.search_vectors(queries, k)
+        assert np.allclose(scores, np.take_along_axis(exact, ranked, 1), atol=2e-6)
+        assert (np.sort(exact, axis=1)[:, ::-1][:, :k] <= scores + 2e-6).all()
+        assert (np.sort(ranked, axis=1)[:, 1:] != np.sort(ranked, axis=1)[:, :-1]).all()
+    _, (ranked,) = thinned.search_vectors(queries[40:41], 30)
+    copies = [row for row in ranked.tolist() if 100 <= row < 140]
+    assert len(copies) > 20 and copies == sorted(copies)
+
+
 @pytest.mark.parametrize("torch", [True, False])
 def test_fp16_is_widened_exactly(monkeypatch: pytest.MonkeyPatch, torch: bool) -> None:
     if torch:

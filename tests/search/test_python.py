@@ -64,6 +64,20 @@ def test_every_form_gives_the_documents_of_the_file(form: str, tmp_path: Path, f
     assert contents(index) == from_file
 
 
+def test_documents_are_looked_at_like_records(tmp_path: Path) -> None:
+    documents = [
+        Document(
+            "a", "one", "", {"day": pd.Timestamp("2026-01-02"), "metadata": {"x": 1}, "text": "t", "n": np.int64(3)}
+        ),
+        Document("b", "two", "", {"what": object}),
+        Document("", "three"),
+    ]
+    index = searchapp.build(documents, tmp_path / "x", model=HashEncoder())
+    assert [document.id for document in index] == ["a", "b"]
+    kept = dict(next(iter(index)).metadata)
+    assert kept == {"day": "2026-01-02T00:00:00", "metadata": {"x": 1}, "text": "t", "n": 3}
+
+
 def test_three_lines_from_a_frame_to_hits(tmp_path: Path) -> None:
     frame = pd.DataFrame({"text": WORDS})
     index = searchapp.build(frame, tmp_path / "x", model=HashEncoder())

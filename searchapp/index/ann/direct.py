@@ -19,7 +19,7 @@ from searchapp.index.ann.faiss_lib import import_faiss
 from searchapp.index.ann.gathered import Gathered
 from searchapp.index.ann.pca import Pca
 from searchapp.index.ann.rescore import SPARE, TIE, cosines, exact_scores, ordered
-from searchapp.index.ann.searcher import AnnIndex
+from searchapp.index.ann.searcher import SMALL_BATCH, AnnIndex
 from searchapp.index.storage.vectors import Vectors, unit
 
 FOLDED = 1_024  # dimensions up to which a rotation is folded into the reduction; its matrix then stays in the cache
@@ -98,9 +98,13 @@ class DirectSearch:
 
         None where FAISS cannot compare candidates itself: then nothing is gained.
         """
-        if self._refined is None or self._beside is not None:
+        if self._beside is not None:
             return None
         queries = unit(np.array(queries, dtype=np.float32, order="C"))
+        if self._exact:
+            return self._many_cosines(queries, k)
+        if self._refined is None:
+            return None
         asked, parameters = self._plan(k + SPARE, depth)
         scores, rows = self._refined.search(queries, asked, params=parameters)
         left = np.full(len(queries), -np.inf) if asked == self._covered else scores[:, -1] + ROUNDED
@@ -109,6 +113,37 @@ class DirectSearch:
             rows[(rows >= 0) & ~self._alive[rows]] = -1
         found = ordered(exact_scores(self._vectors, queries, rows), rows, k)
         return *found, (left < found[0][:, -1] - TIE) & (found[1][:, -1] >= 0)
+
+    def _many_cosines(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """``_by_cosines`` of several unit queries: some rows more are asked for than left out by a mask.
+
+        FAISS compares with a mask one query after the other, and without one several with each vector that it reads.
+        """
+        asked, _ = self._counts(k + SPARE, k + SPARE)
+        turned = queries if self._matrix is None else queries @ self._matrix
+        scores, rows = self._several(np.ascontiguousarray(turned), asked)
+        if self._alive is not None:
+            gone = (rows < 0) | ~self._alive[rows]
+            order = np.argsort(gone, axis=1, kind="stable")  # those that are there, as they stood, then the others
+            scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+            rows[np.take_along_axis(gone, order, 1)] = -1
+        seen = min(k + 1, self._documents)  # a hit more than is wanted, which must not be nearly tied with the last
+        if rows.shape[1] < seen:
+            return None
+        apart = scores[:, : seen - 1] - scores[:, 1:seen] >= TIE
+        return scores[:, :k], rows[:, :k], apart.all(axis=1) & (rows[:, seen - 1] >= 0)
+
+    def _several(self, queries: np.ndarray, asked: int) -> Found:
+        """What FAISS finds for several queries; on one thread where they are few."""
+        faiss = self._faiss
+        before = faiss.omp_get_max_threads()
+        if before > 1 and len(queries) < SMALL_BATCH:
+            faiss.omp_set_num_threads(1)
+        try:
+            scores, rows = self._index.search(queries, asked)
+        finally:
+            faiss.omp_set_num_threads(before)
+        return scores, rows
 
     def _by_cosines(self, query: np.ndarray, k: int) -> Found | None:
         """Where FAISS compares all its vectors exactly: more than k rows, none of them nearly tied."""

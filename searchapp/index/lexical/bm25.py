@@ -186,6 +186,25 @@ class LexicalIndex:
             total += found[word]
         return total
 
+    def known(self, terms: Sequence[str]) -> np.ndarray:
+        """Which of these terms some segment holds, bool (n,); a term of deleted documents alone counts."""
+        hashes = np.array([term_hash(term) for term in terms], dtype=np.uint64)
+        found = np.zeros(len(terms), dtype=bool)
+        for postings in self._files:
+            found |= postings.holds(hashes)
+        return found
+
+    def rows_of(self, term: str) -> np.ndarray:
+        """The rows that hold a term, int32, ascending."""
+        return self._weight(term)[0]
+
+    def texts(self, rows: np.ndarray) -> Iterator[str]:
+        """Title and text of rows, as their words were counted."""
+        documents = self._snapshot.documents
+        for row in rows.tolist():
+            document = documents.read(row)
+            yield joined(document.title, document.text)
+
     def contributions(self, query: str, row: int) -> list[tuple[str, float]]:
         """Each term of the query with what it adds to the score of a row, in the order of the query."""
         counted: dict[str, float] = {}

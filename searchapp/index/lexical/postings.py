@@ -105,6 +105,13 @@ class Postings:
             np.all((counted == self.lengths) | (self.lengths > MOST) & (counted < self.lengths))
         )
 
+    def holds(self, hashes: np.ndarray) -> np.ndarray:
+        """Which terms stand here, of those with these hashes (uint64): bool."""
+        if len(self._hashes) == 0:
+            return np.zeros(len(hashes), dtype=bool)
+        found: np.ndarray = self._hashes.take(self._hashes.searchsorted(hashes), mode="clip") == hashes
+        return found
+
     def find(self, hashes: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
         """The terms that stand here, of those with these hashes (uint64).
 

@@ -24,6 +24,7 @@ from searchapp.unicode import json_bytes
 
 SEGMENT_DOCUMENTS = 8_192
 SEGMENT_CHARACTERS = 32_000_000  # a segment's texts are held in memory until it is committed
+NEARLY = 2e-3  # how far the squared length of a stored vector is from 1, at most
 VECTORS_TOGETHER = 4_096  # that are made ready at once
 Files = dict[str, FileEntry]
 
@@ -72,8 +73,15 @@ def as_stored(vectors: Sequence[np.ndarray | None] | np.ndarray, dim: int, first
         )
     wide = np.array(vectors, dtype=np.float32).reshape(len(vectors), dim)
     largest = np.abs(wide).max(axis=1, initial=0.0, keepdims=True)
+    with np.errstate(over="ignore"):
+        is_stored = np.abs(np.vecdot(wide, wide) - 1) < NEARLY
+    kept = wide[is_stored].astype("<f2")
+    same = (kept == wide[is_stored]).all(axis=1)  # those that were exported stay, bit by bit
+    is_stored[is_stored] = same
     wide /= np.where(largest > 0, largest, 1)  # so that no square is beyond what float32 holds
-    return unit(wide).astype("<f2")
+    made: np.ndarray = unit(wide).astype("<f2")
+    made[is_stored] = kept[same]
+    return made
 
 
 def write_segment(

@@ -26,6 +26,7 @@ from searchapp.index.storage.manifest import Manifest
 from searchapp.index.storage.manifest_json import dump
 
 REJECTED = "rejected.jsonl"
+HISTORY = "history.jsonl"  # see ``searchapp.index.history``
 DATA_NAME = re.compile(r"[a-z]+-[0-9a-f]{32}")
 TEMPORARY_NAME = re.compile(r"tmp-[0-9a-f]{32}")
 
@@ -217,7 +218,9 @@ def _is_ours(root: Path) -> bool:
         if path.name == "data" and path.is_dir():
             if not all(DATA_NAME.fullmatch(item.name) for item in path.iterdir()):
                 return False
-        elif path.name not in ("LOCK", "LOCK" + LOCK_BESIDE, REJECTED) and not TEMPORARY_NAME.fullmatch(path.name):
+        elif path.name not in ("LOCK", "LOCK" + LOCK_BESIDE, REJECTED, HISTORY) and not TEMPORARY_NAME.fullmatch(
+            path.name
+        ):
             return False
     return True
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from msgspec import UNSET
 
 from searchapp.errors import SearchAppError
 from searchapp.index import Filter
-from searchapp.search import Fusion, Highlight, Hit, SearchOptions, Stage, highlights, prepare
+from searchapp.search import Fusion, Highlight, Hit, SearchOptions, Stage, highlights
 from searchapp.search.mode import meaning
 from searchapp.search.options import require_texts
 from searchapp.serve.app import Route
@@ -108,7 +108,7 @@ def searched(server: Server, state: State, queries: list[str], asked: Any, excha
             hybrid=hybrid,
             rerank_depth=asked.rerank_depth,
         )
-        prepared = prepare(state.index, getattr(asked, "k", 1), options)
+        prepared = state.prepared(getattr(asked, "k", 1), options)
     except SearchAppError as error:
         raise refused(error) from None
     reranker = None if asked.rerank is None else server.reranker(asked.rerank)
@@ -173,7 +173,7 @@ def _result(
 
 def hit_body(rank: int, hit: Hit, asked: SearchRequest | None = None, marked: Highlight | None = None) -> HitBody:
     """A hit as it goes over the wire."""
-    metadata = dict(hit.metadata)
+    metadata = cast(dict[str, Any], hit.metadata)
     if asked is not None and asked.fields is not None:
         metadata = {name: metadata[name] for name in asked.fields if name in metadata}
     passage = None
@@ -194,7 +194,7 @@ def hit_body(rank: int, hit: Hit, asked: SearchRequest | None = None, marked: Hi
         hit.title,
         hit.text if asked is None or asked.text else None,
         metadata,
-        {name: PlaceBody(place.rank, place.score) for name, place in hit.places.items()},
+        cast(dict[str, PlaceBody], hit.places),  # which have the same fields
         passage,
     )
 

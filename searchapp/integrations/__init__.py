@@ -1,0 +1,1 @@
+"""Indexes in the shapes that other programs expect: LangChain, LlamaIndex, Haystack."""

@@ -1,0 +1,172 @@
+"""Misspelt words of a query: the nearest words that the index knows, for BM25.
+
+An index keeps hashes of its terms, not the words. So the words within one edit of the unknown one are made (Norvig,
+"How to Write a Spelling Corrector": a letter left out, put in, replaced, or two that changed places) and looked for;
+within two edits, where one finds none. Of those found, the one is meant whose best document answers the other words of
+the query best.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from searchapp.encoder.checkpoint import BUNDLED
+from searchapp.index.lexical.bm25 import LexicalIndex
+from searchapp.index.lexical.words import folded
+
+LEAST = 3  # letters of a word that is looked at: shorter ones have too many neighbours
+LEAST_TWICE = 8  # letters of one that may be two edits away
+MOST = 3  # words of a query that are looked at
+LOOKED_AT = 20_000  # documents with a word, at most, among which the best is looked for
+NEARBY = 30  # documents that are read to tell how a word is written
+LATIN = "abcdefghijklmnopqrstuvwxyz"
+ALPHABETS = {
+    "LATIN": LATIN + "àáâãäåæçèéêëìíîïñòóôõöøœùúûüýÿßąćęłńśźżčďěňřšťůžğış",
+    "CYRILLIC": "абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґ",
+    "GREEK": "αβγδεζηθικλμνξοπρστυφχψωάέήίόύώ",
+}
+
+
+@dataclass(frozen=True)
+class Respelt:
+    """A query for BM25, and the words of it that were replaced: as they were typed, and as they were meant."""
+
+    query: str
+    words: tuple[tuple[str, str], ...] = ()
+
+
+def respelt(lexical: LexicalIndex, query: str) -> Respelt:
+    """A query with each word that the index does not know replaced by the nearest one that it does; else unchanged."""
+    analyzer = lexical.analyzer
+    words = list(dict.fromkeys(WORDS.findall(query)))
+    terms = {word: analyzer.query_terms(word) for word in words}
+    single = {word: found[0] for word, found in terms.items() if len(found) == 1}
+    known = dict(zip(single, lexical.known(list(single.values())), strict=True))
+    unknown = [word for word in single if not known[word] and _is_looked_at(word, query)]
+    replaced: list[tuple[str, str]] = []
+    for word in unknown[:MOST]:
+        rest = " ".join(other for other in words if other != word and known.get(other))
+        meant = _nearest(lexical, word, rest)
+        if meant is not None:
+            query = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", meant, query)
+            replaced.append((word, meant))
+    return Respelt(query, tuple(replaced))
+
+
+WORDS = re.compile(r"[^\W_]+")
+
+
+def _is_looked_at(word: str, query: str) -> bool:
+    """Whether a word may be misspelt: names with digits or with capitals inside are written so on purpose."""
+    is_name = not word[1:].islower() and not query.isupper()
+    if len(word) < LEAST or not word.isalpha() or is_name or _alphabet(folded(word)) is None:
+        return False
+    return not _is_common(word)
+
+
+@cache
+def _common() -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
+
+
+def _is_common(word: str) -> bool:
+    """Whether a word is a token of the bundled model: it is no misspelling then, only rare where it was looked for."""
+    return any(_common().token_to_id(f"Ġ{spelt}") is not None for spelt in (word, word.lower()))
+
+
+def _alphabet(word: str) -> str | None:
+    """The letters that words of its script are written with; None for a script that is not known here."""
+    if word.isascii():
+        return LATIN
+    return ALPHABETS.get(unicodedata.name(word[0], "").partition(" ")[0])
+
+
+def edits(words: Iterable[str], alphabet: str) -> Iterator[str]:
+    """The words that are one edit away from these, some of them more than once.
+
+    >>> {"honey", "hone", "hnoey"} <= set(edits(["honey", "honeye"], "abc"))
+    True
+    """
+    for word in words:
+        for place in range(len(word) + 1):
+            head, tail = word[:place], word[place:]
+            if tail:
+                yield head + tail[1:]
+                yield from (head + letter + tail[1:] for letter in alphabet)
+            if len(tail) > 1:
+                yield head + tail[1] + tail[0] + tail[2:]
+            yield from (head + letter + tail for letter in alphabet)
+
+
+def _nearest(lexical: LexicalIndex, word: str, rest: str) -> str | None:
+    """The word that is meant by one that is not known; None where no word is near."""
+    typed = folded(word)
+    alphabet = _alphabet(typed) or LATIN
+    once = dict.fromkeys(edits([typed], alphabet))
+    found = _written(lexical, _known(lexical, once), typed, 1)
+    if not found and len(typed) >= LEAST_TWICE:
+        twice = (near for near in edits(once, alphabet) if near[:1] == typed[0])  # few people miss the first letter
+        found = _written(lexical, _known(lexical, dict.fromkeys(twice)), typed, 2)
+    if not found:
+        return None
+    scored = {term: _support(lexical, term, rest) for term in found}
+    return found[max(scored, key=lambda one: (scored[one], one))]
+
+
+def _known(lexical: LexicalIndex, words: Iterable[str]) -> list[str]:
+    """Terms of the index that some of these words have."""
+    words = [word for word in words if len(word) > 1 and not lexical.analyzer.is_stopped(word)]
+    terms = list(dict.fromkeys(lexical.analyzer.stems(words)))
+    return [term for term, known in zip(terms, lexical.known(terms), strict=True) if known]
+
+
+def _written(lexical: LexicalIndex, terms: Iterable[str], typed: str, most: int) -> dict[str, str]:
+    """Those terms of which documents have a word within ``most`` edits of what was typed, with that word."""
+    found = {}
+    for term in terms:
+        word = _as_written(lexical, term, typed)
+        if word is not None and _distance(word, typed) <= most:
+            found[term] = word
+    return found
+
+
+def _support(lexical: LexicalIndex, term: str, rest: str) -> tuple[float, int]:
+    """How well the best document with a term answers the rest of the query, and how many documents have the term."""
+    rows = lexical.rows_of(term)
+    if not rest:
+        return 0.0, len(rows)
+    scores = lexical.scores(rest, rows[:LOOKED_AT].astype(np.int64))
+    return float(scores.max(initial=0.0)), len(rows)
+
+
+def _as_written(lexical: LexicalIndex, term: str, typed: str) -> str | None:
+    """The word nearest to what was typed, of those that stand for a term in some documents that have it."""
+    written: dict[str, int] = {}
+    for text in lexical.texts(lexical.rows_of(term)[:NEARBY]):
+        words = [word for word in set(lexical.analyzer.words(text)) if abs(len(word) - len(typed)) <= 2]
+        for word, stem in zip(words, lexical.analyzer.stems(words), strict=True):
+            if stem == term:
+                written[word] = written.get(word, 0) + 1
+    return min(written, key=lambda word: (_distance(word, typed), -written[word], word), default=None)
+
+
+def _distance(one: str, other: str) -> int:
+    """Letters put in, left out or replaced, or that changed places with their neighbour (optimal string alignment)."""
+    above, row = [0] * (len(other) + 1), list(range(len(other) + 1))
+    for number, letter in enumerate(one, 1):
+        last, above, row = above, row, [number]
+        for place, second in enumerate(other, 1):
+            least = min(above[place] + 1, row[place - 1] + 1, above[place - 1] + (letter != second))
+            if number > 1 and place > 1 and letter == other[place - 2] and one[number - 2] == second:
+                least = min(least, last[place - 2] + 1)
+            row.append(least)
+    return row[-1]

@@ -1,0 +1,107 @@
+"""Queries as people type them: quotes, misspelt words, and what stays as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import searchapp
+from searchapp.search import Index
+from searchapp.search.spelling import _distance, edits, respelt
+
+TEXTS = {
+    "a": "The worker bees of a hive make honey out of nectar",
+    "b": "Honey is made by bees, and make no mistake: it is sweet",
+    "c": 'Call print("hello world") to greet the microenvironment',
+    "d": "A hello to the world of ants and their colonies",
+    "e": "Пчёлы делают мёд из нектара",
+}
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return searchapp.build(TEXTS, tmp_path_factory.mktemp("typed") / "x", vectors=np.eye(5), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("query", "found", "said"),
+    [
+        ('who will "make honey"', ["a"], 'only documents with "make honey" as it stands'),
+        ('"hello world"', ["c"], 'only documents with "hello world"'),
+        ('"HELLO, world"', ["c"], 'only documents with "HELLO, world"'),
+        ('"hello" "colonies"', ["d"], 'only documents with "hello" and "colonies"'),
+        ('"honey make"', ["a", "b"], 'no document has "honey make" as it stands; searched without the quotes'),
+        ("make honey", ["a", "b"], None),
+        ('a 5" screen of honey', ["a", "b"], None),  # one quote is none
+        ("honey AND NOT (bees) -sweet title:hive*", ["a", "b"], None),  # no other sign is an operator
+    ],
+)
+def test_quotes(index: Index, query: str, found: list[str], said: str | None) -> None:
+    [answer] = index.answer([query], mode="bm25")
+    assert sorted(hit.id for hit in answer.hits) == found
+    assert [notice for notice in answer.notices if "quotes" in notice or "only" in notice] == (
+        [] if said is None else [notice for notice in answer.notices if notice.startswith(said)]
+    )
+    assert said is None or answer.notices
+
+
+def test_quotes_hold_for_vectors_too_and_beside_a_filter_and_other_queries(tmp_path: Path) -> None:
+    rows = [{"id": key, "text": text, "n": number} for number, (key, text) in enumerate(TEXTS.items())]
+    index = searchapp.build(rows, tmp_path / "x", vectors=np.eye(5), progress=False)
+    queries = ['"honey"', "ants", '"honey" again', "honey"]
+    answers = index.answer(queries, vectors=np.eye(5)[[3, 3, 3, 0]], mode="hybrid", filter="n >= 1")
+    assert [answer.query for answer in answers] == queries
+    assert [{hit.id for hit in answer.hits} for answer in answers] == [{"b"}, {"b", "c", "d", "e"}, {"b"}, set("bcde")]
+    [literal] = index.answer(['"make honey"'], mode="bm25", literal=True)
+    assert {hit.id for hit in literal.hits} == {"a", "b"} and not literal.notices
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("honny from becs", "honey from bees"),
+        ("microenviroment", "microenvironment"),
+        ("micronvironmnet", "microenvironment"),  # two edits of a long word
+        ("ntecar", "ntecar"),  # two edits of a short one
+        ("нектрa", "нектрa"),
+        ("делаютт", "делают"),
+        ("HONNY", "honey"),
+        ("Honny, please", "honey, please"),
+        ("h0nny ComYMV BeEs", "h0nny ComYMV BeEs"),  # names are written so on purpose
+        ("hney", "honey"),
+        ("table", "table"),  # a word as good as any, which no document has
+        ("make honey out of nectar", "make honey out of nectar"),
+    ],
+)
+def test_misspelt_words(index: Index, typed: str, meant: str) -> None:
+    assert respelt(index.vectors.lexical, typed).query == meant
+
+
+def test_what_was_searched_for_is_said(index: Index) -> None:
+    [answer] = index.answer(["honny of wrker"], mode="bm25")
+    assert answer.query == "honny of wrker"
+    assert answer.notices == ("searched for 'honey', 'worker': 'honny', 'wrker' are in no document",)
+    assert answer.hits[0].id == "a"
+
+
+def test_of_words_equally_near_the_one_that_goes_with_the_others_is_meant(tmp_path: Path) -> None:
+    texts = ["a fast zebre runs over the grass", "grey zebru and cattle in the stable", *["zebre"] * 3]
+    index = searchapp.build(texts, tmp_path / "x", vectors=np.ones((5, 2)), progress=False)
+    assert respelt(index.vectors.lexical, "zebrw stable").query == "zebru stable"
+    assert respelt(index.vectors.lexical, "zebrw grass").query == "zebre grass"
+    assert respelt(index.vectors.lexical, "zebrw").query == "zebre"  # which more documents have
+
+
+def test_edits_are_those_of_one_distance() -> None:
+    near = set(edits(["abc"], "abcd"))
+    assert near == {word for word in _words("abcd", 4) if _distance(word, "abc") == 1} | {"abc"}
+
+
+def _words(alphabet: str, most: int) -> list[str]:
+    words, last = [""], [""]
+    for _ in range(most):
+        last = [word + letter for word in last for letter in alphabet]
+        words += last
+    return words
