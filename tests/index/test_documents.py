@@ -10,11 +10,13 @@ import pytest
 
 from searchapp.corpus import isolation
 from searchapp.corpus.selection import Selection
-from searchapp.index import VectorIndex
+from searchapp.errors import IndexStoreError
+from searchapp.index import VectorIndex, building
 from searchapp.index.storage.snapshot import Snapshot
 from tests.corpus.pdfs import write_pages, write_scan
 from tests.index.conftest import HashEncoder
 from tests.index.handed import add, build
+from tests.index.test_build import Stop
 
 
 def texts(root: Path) -> list[str]:
@@ -70,6 +72,30 @@ def test_another_version_of_a_reader_reads_again(docs: Path, tmp_path: Path, mon
     monkeypatch.setattr(table, "_release", lambda _: "999")
     done = add([str(docs)], root, encoder)
     assert (done.files.unopened, done.encoded, done.unchanged) == (1, 0, 8)  # the note, and equal passages
+
+
+def test_a_build_does_not_go_on_with_another_version_of_a_reader(
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from searchapp.corpus.formats import table
+
+    commit = building._BuildRun._commit
+
+    def stopping(self: building._BuildRun, *arguments: object) -> None:
+        commit(self, *arguments)
+        raise Stop
+
+    monkeypatch.setattr(building._BuildRun, "_commit", stopping)
+    with pytest.raises(Stop):
+        build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3)
+    monkeypatch.undo()
+    monkeypatch.setattr(table, "_release", lambda _: "999")
+    with pytest.raises(
+        IndexStoreError, match=r"0.html was read by html 1 selectolax [\d.]+; here is html 1 selectolax 999"
+    ):
+        build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3)
+    monkeypatch.undo()
+    assert build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3).files.read == 8
 
 
 def test_a_build_goes_on_whenever_its_reader_is_killed(
