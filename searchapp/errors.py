@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class SearchAppError(Exception):
     """The user's input, options or surroundings are wrong; the command line prints the message and exits with 2."""
@@ -33,6 +35,16 @@ def reason_of(error: BaseException) -> str:
         return error.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error of the system says that the disk, or the user's part of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def why_unwritten(error: BaseException) -> str:
+    """Why a file could not be written, with what helps: room where the disk is full, else another look at the path."""
+    return f"{reason_of(error)}; {'make room' if is_disk_full(error) else 'check the path and its permissions'}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

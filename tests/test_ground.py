@@ -12,7 +12,7 @@ from pkgutil import iter_modules
 import pytest
 
 from searchapp.atomic import atomic_directory, atomic_write, write_text
-from searchapp.errors import reason_of
+from searchapp.errors import is_disk_full, reason_of, why_unwritten
 from searchapp.provenance import package_versions
 from searchapp.unicode import find_surrogate
 
@@ -130,3 +130,12 @@ def test_names_of_a_room_come_from_its_modules(room: str) -> None:
         assert not inspect.ismodule(getattr(package, name))
     with pytest.raises(AttributeError, match=f"module 'searchapp.{room}' has no attribute 'nothing'"):
         _ = package.nothing
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EIO])
+def test_room_is_asked_for_where_the_disk_is_full_only(number: int) -> None:
+    error = OSError(number, os.strerror(number))
+    assert is_disk_full(error) == (number in (errno.ENOSPC, errno.EDQUOT))
+    said = why_unwritten(error)
+    assert said.startswith(os.strerror(number))
+    assert ("make room" in said) == is_disk_full(error) != ("permissions" in said)

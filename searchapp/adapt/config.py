@@ -74,13 +74,14 @@ class TrainingConfig:
         flags=("--gradient-checkpointing/--no-gradient-checkpointing",),
     )
     save_steps: int = _setting(100, "Steps between checkpoints.", OUTPUT)
+    keep_checkpoints: int = _setting(2, "How many of the newest checkpoints are kept; 0: all.", OUTPUT)
     seed: int = _setting(42, "Decides first weights, order and dropout.")
     tensorboard: bool = _setting(False, "Write TensorBoard events too.", OUTPUT)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "max_length", "lora_r", "lora_alpha", "save_steps"):
             _whole(self, name, least=1)
-        for name in ("schedule_steps", "warmup_steps", "chunk", "seed"):
+        for name in ("schedule_steps", "warmup_steps", "chunk", "keep_checkpoints", "seed"):
             _whole(self, name, least=0)
         if self.seed > GREATEST_SEED:
             raise AdaptError(f"seed is {self.seed}; expected a whole number of at most {GREATEST_SEED}")

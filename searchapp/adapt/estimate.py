@@ -17,7 +17,7 @@ from typing import Any
 from searchapp.adapt.config import StageConfig
 from searchapp.adapt.memory import TrainingNeed, longest, require_memory, step_of, training_precision
 from searchapp.adapt.recipe.recipe import Recipe, RecipeStage
-from searchapp.encoder.checkpoint import Checkpoint, locate
+from searchapp.encoder.checkpoint import Checkpoint, is_shipped, locate
 from searchapp.encoder.devices import choose_device, cpu_has_bfloat16
 from searchapp.encoder.free_memory import free_memory
 from searchapp.encoder.shape import Shape, read_shape
@@ -48,7 +48,7 @@ def estimate(recipe: Recipe, *, free: int | None = None) -> list[Estimate]:
 
     ``free`` bytes, in place of what the device has. A stage that does not fit is not timed. Nothing is fetched.
     """
-    if any(name != "bundled" and not Path(name).expanduser().is_dir() for name in (recipe.base, *recipe.adapters)):
+    if not all(is_shipped(name) or Path(name).expanduser().is_dir() for name in (recipe.base, *recipe.adapters)):
         return []
     try:
         checkpoint = locate(recipe.base, list(recipe.adapters))

@@ -20,7 +20,7 @@ from searchapp.adapt.memory import training_precision
 from searchapp.adapt.packed import PackedBatch, Pooled, pack_texts
 from searchapp.encoder.attention import NAME
 from searchapp.encoder.batching import pad
-from searchapp.encoder.checkpoint import Checkpoint, locate
+from searchapp.encoder.checkpoint import Checkpoint, is_shipped, locate
 from searchapp.encoder.devices import choose_device, cpu_has_bfloat16
 from searchapp.encoder.gguf import is_gguf
 from searchapp.encoder.gguf.model import read_head
@@ -292,7 +292,7 @@ def _reference(checkpoint: Checkpoint) -> str:
                 f"could not be loaded again; merge them first: searchapp export {checkpoint.name} --adapter … --to DIR"
             )
     place = Path(name).expanduser()
-    return str(place.resolve()) if name != "bundled" and place.exists() else name
+    return str(place.resolve()) if not is_shipped(name) and place.exists() else name
 
 
 def _parts(checkpoint: Checkpoint) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import shutil
@@ -21,7 +20,7 @@ from searchapp.adapt.run_record import RECORD, RunRecord, describe_run, find_rec
 from searchapp.encoder.checkpoint import locate
 from searchapp.encoder.devices import choose_device
 from searchapp.encoder.free_memory import free_memory
-from searchapp.errors import AdaptError, is_out_of_memory, reason_of
+from searchapp.errors import AdaptError, is_disk_full, is_out_of_memory, reason_of
 from searchapp.heap import freed_memory_returned
 from searchapp.progress import Progress, Silent
 
@@ -114,7 +113,7 @@ def _begin(to: Path, wanted: dict[str, Any], *, fresh: bool) -> None:
         if fresh and env_rank() == 0:
             write_record(to, wanted | {"state": "running", "history": []})
     except OSError as error:
-        if error.errno == errno.ENOSPC:  # the command line has its own message for a full disk
+        if is_disk_full(error):  # the command line has its own message for a full disk
             raise
         raise AdaptError(
             f"{to} cannot be written to ({reason_of(error)}); give a directory where a run can be kept"

@@ -20,7 +20,12 @@ from searchapp.unicode import json_bytes
 
 RECORD = "run.json"
 PACKAGES = ("searchapp", "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "numpy")
-WITHOUT_EFFECT = ("device", "tensorboard", "save_steps")  # settings that do not change what is learned
+WITHOUT_EFFECT = (
+    "device",
+    "tensorboard",
+    "save_steps",
+    "keep_checkpoints",
+)  # settings that do not change what is learned
 
 
 @dataclass(frozen=True)

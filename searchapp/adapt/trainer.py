@@ -138,7 +138,7 @@ def trainer_arguments(training: TrainingConfig, checkpoints: Path, board: Path) 
         logging_steps=10,
         logging_nan_inf_filter=False,
         save_steps=training.save_steps,
-        save_total_limit=2,
+        save_total_limit=training.keep_checkpoints or None,
         ignore_data_skip=True,
         remove_unused_columns=False,
         report_to=["tensorboard"] if training.tensorboard else [],

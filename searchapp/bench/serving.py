@@ -72,7 +72,7 @@ class _Work:
     """Queries and texts without end, none twice."""
 
     model: str
-    words: list[str]
+    words: np.ndarray
     texts: list[str]
     _numbers: Iterator[int] = field(default_factory=count)
 
@@ -176,7 +176,9 @@ def _work(index: Index) -> _Work:
     if len(words) < WORDS[1]:
         raise SearchAppError("the index has too few words to make queries of; give one of more documents")
     return _Work(
-        Path(index.vectors.manifest.encoder["reference"]["model"]).name, words, [text for text in texts if text]
+        Path(index.vectors.manifest.encoder["reference"]["model"]).name,
+        np.array(words),
+        [text for text in texts if text],
     )
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from searchapp.errors import SearchAppError
+from searchapp.errors import SearchAppError, is_disk_full, reason_of
 
 NOTICES = "searchapp.cli"  # the logger of what the program itself says
 # Our own codes travel as surrogates, which no document can hold: `say` alone makes escapes, so none comes from a text.
@@ -82,7 +82,8 @@ def _writing() -> Iterator[None]:
         raise OutputClosedError from error
     except OSError as error:
         raise SearchAppError(
-            f"standard output cannot be written: {error.strerror or error}; send it where there is room"
+            f"standard output cannot be written: {reason_of(error)}; "
+            f"send it {'where there is room' if is_disk_full(error) else 'to a file, or somewhere else'}"
         ) from error
 
 

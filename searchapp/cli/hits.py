@@ -156,6 +156,7 @@ def _snippets(index: Index, answer: Answer, passages: bool, columns: int) -> lis
     """The lines shown of each hit: the passage that fits best, marked; or the beginning, where no model is asked."""
     from searchapp.cli.snippet import snippet
     from searchapp.index import Analyzer
+    from searchapp.index.given import has_given_vectors
     from searchapp.index.lexical.bm25 import analyzer_of
     from searchapp.search import highlights
     from searchapp.search.highlight import beginnings
@@ -164,7 +165,9 @@ def _snippets(index: Index, answer: Answer, passages: bool, columns: int) -> lis
     part = index.vectors.manifest.lexical
     analyzer = analyzer_of(part) if part is not None else Analyzer()
     if passages and answer.query:
-        encoder = None if answer.mode == "bm25" else index.encoder  # no model is loaded for what was found without
+        # no model is loaded for what was found without one
+        without = answer.mode == "bm25" or has_given_vectors(index.vectors.manifest)
+        encoder = None if without else index.encoder
         marked = highlights(encoder, analyzer, answer.query, texts)
     else:
         marked = beginnings(analyzer, answer.query, texts)

@@ -23,6 +23,7 @@ def info(index: options.Directory, json: options.Json = False) -> None:
     """Show what an index holds and what made it."""
     from searchapp.index import Snapshot
     from searchapp.index.drift import drift_notice
+    from searchapp.index.given import has_given_vectors
     from searchapp.index.storage.manifest_json import to_json
 
     snapshot = Snapshot.open(index)
@@ -75,7 +76,9 @@ def info(index: options.Directory, json: options.Json = False) -> None:
         "passages": _passages(manifest),
         **_updates(manifest),
         "model": model,
-        "encoder": f"{settings['pooling']} pooling, {lengths}, {attention}, {manifest.encoder['dtype']}",
+        "encoder": f"{settings['pooling']} pooling, {lengths}, {attention}, {manifest.encoder['dtype']}"
+        if not has_given_vectors(manifest)
+        else "no model: it is asked by vectors, or by words",
         **_runs(content["queries"]),
         **_instructions(manifest),
         "fingerprint": manifest.encoder["fingerprint"]["sha256"][:16],

@@ -6,7 +6,6 @@ Exit codes: 0 done; 2 the input or the options are wrong (one line on standard e
 
 from __future__ import annotations
 
-import errno
 import os
 import shlex
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 from searchapp.cli.console import OutputClosedError, accept_all_characters, complain, flush, flush_output
 from searchapp.cli.plain_arguments import plain_arguments
 from searchapp.cli.verbosity import verbosity
-from searchapp.errors import SearchAppError, is_out_of_memory, reason_of
+from searchapp.errors import SearchAppError, is_disk_full, is_out_of_memory, reason_of
 
 INTERRUPTED = 130
 COMPLETION = "_SEARCHAPP_COMPLETE"  # the environment variable by which a shell asks typer what can follow
@@ -100,7 +99,7 @@ def _failed(error: Exception, debug: bool) -> int:
             complain(str(error), shown)
         case _ if (found := _wrong_option(error)) is not None:
             complain(found, shown)
-        case OSError(errno=errno.ENOSPC):
+        case OSError() if is_disk_full(error):
             place = error.filename or "the device written to"
             complain(f"no space is left on {place}; make room and run it again", shown)
         case _ if is_out_of_memory(error):

@@ -50,6 +50,9 @@ class EncoderOptions:
     adapter: tuple[str, ...] = option(
         (), "A LoRA adapter to merge; repeat it for several, in order.", MODEL, flags=("--adapter", "-a")
     )
+    base: str | None = option(
+        None, "What an adapter given as --model is put on; default: what it names.", MODEL, default="the adapter's own"
+    )
     pooling: str | None = option(
         None, "mean, weighted_mean, eos_token, last_token or bos_token; default: the model's own.", MODEL
     )
@@ -80,6 +83,7 @@ class EncoderOptions:
         loaded = Encoder.load(
             self.model,
             adapters=self.adapter,
+            base=self.base,
             pooling=self.pooling,
             max_length=self.max_length,
             document_max_length=self.document_max_length,

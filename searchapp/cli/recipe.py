@@ -229,7 +229,7 @@ def _rows(recipe: Recipe) -> list[list[str]]:
         values["schedule_steps"] = values["schedule_steps"] or values["steps"]
         if not values.get("teacher"):
             values |= {"teacher_weight": None, "teacher_scale": None}
-    hidden = ("device", "attention", "save_steps", "tensorboard")
+    hidden = ("device", "attention", "save_steps", "keep_checkpoints", "tensorboard")
     names = [name for name in dict.fromkeys(name for values in every for name in values) if name not in hidden]
     for name in names:
         cells = [_cell(values.get(name)) for values in every]

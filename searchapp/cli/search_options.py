@@ -47,7 +47,7 @@ class FusionOptions:
         Raises SearchAppError for options that contradict each other or an index without words.
         """
         from searchapp.search.fusion import DEFAULT
-        from searchapp.search.mode import require_known
+        from searchapp.search.mode import best_mode, require_known
 
         require_known(self.mode)
         mode = self.mode
@@ -56,7 +56,7 @@ class FusionOptions:
                 raise SearchAppError(f"--hybrid and --mode {mode} contradict each other; leave one of them out")
             mode = "hybrid"
         if mode == "auto":
-            mode = "hybrid" if index is None or index.manifest.lexical is not None else "dense"
+            mode = "hybrid" if index is None else best_mode(index.manifest)
         fusion = replace(self, hybrid=mode == "hybrid").of(index, DEFAULT)
         if mode == "bm25" and index is not None:
             _ = index.lexical  # an index without words is refused before a model is loaded

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 JOINER = " "
 
@@ -15,6 +18,8 @@ class Document:
 
     ``metadata`` holds JSON values only. Title and text are not both blank (see ``validate``): many collections have
     documents of which only the title is known. ``place`` is the file and line it was read from; it is not stored.
+    ``vector`` float32 (dim,) is what stands for it in place of what a model makes of its text; None: nothing does. A
+    document with one may be without title and text.
     """
 
     id: str
@@ -22,6 +27,7 @@ class Document:
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     place: tuple[str, int] = field(default=("", 0), compare=False, repr=False)
+    vector: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ FILES = 500  # that one process reads
 STARVED = 4  # times the seconds of a file that are waited for while its process wants to work
 IDLE = 20.0  # seconds without a request after which the process ends
 _CHUNK = 1 << 18
+_LOOK = 0.02  # seconds between two looks at the memory of a process that reads
 _LARGE = 200_000  # kilobytes of a process that died: its parser will have asked for more than it got
 _CRASHES = ("SIGABRT", "SIGTRAP", "SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGSYS")
 _END = b'{"spent"'  # how the last line of a file begins
@@ -250,6 +251,7 @@ class _Process:
     def __init__(self) -> None:
         self._running: subprocess.Popen[bytes] | None = None
         self._files = 0
+        self._resident = 0  # kilobytes it was seen to have, at most
         self.reason = ""  # why the last file could not be read
         self.was_killed = False  # by somebody else
 
@@ -264,7 +266,7 @@ class _Process:
         parts: list[bytes] = []  # of a line that is not complete
         while True:
             began = time.monotonic()
-            found = os.read(output, _CHUNK) if ready.poll(1_000 * max(0.0, most - waited)) else None
+            found = os.read(output, _CHUNK) if self._is_ready(ready, process.pid, most - waited) else None
             waited += time.monotonic() - began  # the time that it was waited for, not that it waited for us
             if found is None and most < STARVED * limit and _is_running(process.pid):
                 most += limit  # others have the processor; the system ends it when it has worked for so long
@@ -288,6 +290,20 @@ class _Process:
                     return
                 yield line
 
+    def _is_ready(self, ready: select.poll, pid: int, seconds: float) -> bool:
+        """Whether there is something to read within the time; meanwhile the memory of the process is looked at.
+
+        What the system says of it afterwards is no use: a process inherits what the one that started it had.
+        """
+        until = time.monotonic() + max(0.0, seconds)
+        while True:
+            left = until - time.monotonic()
+            if ready.poll(1_000 * max(0.0, min(left, _LOOK))):
+                return True
+            self._resident = max(self._resident, _resident(pid))
+            if left <= 0:
+                return False
+
     def _sent(self, request: Request) -> subprocess.Popen[bytes]:
         """The process, with the request sent to it; another one where it died since its last file."""
         for _ in range(2):
@@ -305,7 +321,7 @@ class _Process:
         raise OSError("the process that reads documents ends at once")
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._files = 0
+        self._files = self._resident = 0
         self._running = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-P", "-m", "searchapp.corpus.worker"],
             stdin=subprocess.PIPE,
@@ -324,13 +340,13 @@ class _Process:
 
     def _died(self, limit: float) -> str:
         """Why a process ended in the middle of a file."""
-        code, resident = self._reap()
+        code = self._reap()
         if code < 0:
             name = signal.Signals(-code).name
             if name == "SIGXCPU":
                 return _too_long(limit)
             if name in _CRASHES:
-                return NO_MEMORY if resident > _LARGE else f"its parser crashed ({name})"
+                return NO_MEMORY if self._resident > _LARGE else f"its parser crashed ({name})"
             self.was_killed = True
             return f"its reader was killed ({name}); is memory short?"
         return f"its parser ended the process (exit code {code})"
@@ -346,24 +362,19 @@ class _Process:
         self.kill()
         self._reap()
 
-    def _reap(self) -> tuple[int, int]:
-        """Wait for the process; its exit code, or minus the signal, and the most memory it had, in kilobytes."""
+    def _reap(self) -> int:
+        """Wait for the process; its exit code, or minus the signal."""
         process, self._running = self._running, None
         if process is None:
-            return 0, 0
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            resident = usage.ru_maxrss
-        except ChildProcessError:  # somebody waited for all children
-            process.returncode, resident = -signal.SIGKILL, 0
+            return 0
+        code = process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 try:
                     stream.close()
                 except BrokenPipeError:
                     pass
-        return process.returncode, resident
+        return code
 
 
 def _is_running(pid: int) -> bool:
@@ -372,6 +383,14 @@ def _is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"R"
     except (OSError, IndexError):
         return False
+
+
+def _resident(pid: int) -> int:
+    """The memory that a process has, in kilobytes; 0 where that cannot be told."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _too_long(limit: float) -> str:

@@ -63,7 +63,27 @@ def read_parquet(path: Path, file: str) -> Iterator[Record]:
         raise CorpusError(f"{file}: cannot be read as Parquet ({reason}); expected a Parquet file") from error
 
 
+def batch_fields(batch: Any, file: str, before: int = 0) -> Iterator[Mapping[str, Any] | Rejected]:
+    """Yield the fields of each row of an Arrow record batch, as ``read_parquet`` makes them.
+
+    ``before`` rows came first. A row with a value that cannot be read is a rejection.
+    """
+    yield from _fields(_microseconds(batch), file, before)
+
+
+def json_value(value: Any) -> Any:
+    """A value of Python, NumPy or pandas as a JSON value, by the rules of ``read_parquet``."""
+    if hasattr(value, "item") and type(value).__module__ == "numpy" and not hasattr(value, "__len__"):
+        value = value.item()
+    return _json_value(value)
+
+
 def _items(batch: Any, file: str, before: int) -> Iterator[Document | Rejected]:
+    for place, found in enumerate(_fields(batch, file, before)):
+        yield found if isinstance(found, Rejected) else validate(RawRecord(found, file, before + place + 1))
+
+
+def _fields(batch: Any, file: str, before: int) -> Iterator[Mapping[str, Any] | Rejected]:
     try:
         rows = batch.to_pylist()
     except (ValueError, OverflowError):
@@ -73,14 +93,12 @@ def _items(batch: Any, file: str, before: int) -> Iterator[Document | Rejected]:
         line = before + place + 1
         try:
             found = fields if fields is not None else batch.slice(place, 1).to_pylist()[0]
-            known = {name: _field(name, value) for name, value in found.items() if value is not None}
+            yield {name: _field(name, value) for name, value in found.items() if value is not None}
         except UnicodeDecodeError as error:
             at = f"{error.reason} at byte {error.start + 1}"
             yield Rejected(file=file, line=line, reason=f"invalid UTF-8: {at}; if it is bytes, write it as text")
         except (ValueError, OverflowError) as error:
             yield Rejected(file=file, line=line, reason=f"a value that cannot be read: {error}")
-        else:
-            yield validate(RawRecord(known, file, line))
 
 
 def _microseconds(batch: Any) -> Any:

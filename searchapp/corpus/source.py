@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.docstrings import read_stdlib, stdlib_identity
-from searchapp.corpus.document import Record, Rejected
+from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.folder import no_text_files, read_folder, read_text
 from searchapp.corpus.formats.table import BY_NAME, FORMATS, NEEDS, Format, cut_endings, format_of, recognise
 from searchapp.corpus.jsonl import read_jsonl
@@ -22,6 +23,7 @@ from searchapp.corpus.walk import REFUSED, SKIPPED, walk
 from searchapp.errors import CorpusError
 
 STDLIB = "python:stdlib"
+MEMORY = "memory"  # the kind of sources that are no files: see ``searchapp.corpus.memory``
 _BEIR_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _ACCEPTED = (
     f"{', '.join(ending for format in FORMATS for ending in format.endings)}, a folder of such texts and documents, "
@@ -49,6 +51,9 @@ class Source:
     _marks: Callable[[], Iterable[str]] = field(repr=False)
     format: str = ""
     selection: Selection = Selection()
+    _batches: Callable[[], Iterator[tuple[DocumentBatch | Document | Rejected, float]]] | None = field(
+        default=None, repr=False
+    )
 
     @property
     def is_cut(self) -> bool:
@@ -91,7 +96,12 @@ class Source:
 
         Raises EmptyFolderError, after the last, where a folder has no text, and CorpusError where a file went away.
         """
-        if self.place is None:
+        if self.kind == MEMORY:
+            yield SourceFile(
+                self.name, self.name, None, f"{MEMORY} 1", 1, _read=self._read, _identity=self.identity,
+                _batches=self._batches,
+            )  # fmt: skip
+        elif self.place is None:
             yield SourceFile(self.name, self.name, None, self.kind, label=self.kind, _read=self._read)
         elif self.kind == "folder":
             yield from self._below(self.place, cutter)

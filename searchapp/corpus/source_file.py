@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.docstrings import stdlib_identity
-from searchapp.corpus.document import Record
+from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.formats.table import Format
 from searchapp.corpus.isolation import Request
 from searchapp.corpus.walk import READ
@@ -42,6 +43,17 @@ class SourceFile:
     request: Request | None = None
     notes: dict[str, int] = field(default_factory=dict, compare=False)
     _read: Callable[[], Iterator[Record]] = field(default=lambda: iter(()), repr=False)
+    _identity: Callable[[], str] | None = field(default=None, repr=False)
+    _batches: Callable[[], Iterator[tuple[DocumentBatch | Document | Rejected, float]]] | None = field(
+        default=None, repr=False
+    )
+
+    def items(self) -> Iterator[tuple[DocumentBatch | Document | Rejected, float]]:
+        """``records``, as items with their progress; plain ones with vectors of their own may come many at once."""
+        if self._batches is not None:
+            yield from self._batches()
+        else:
+            yield from ((record.item, record.progress) for record in self.records())
 
     def records(self) -> Iterator[Record]:
         """Stream its records in an order that depends on the content alone; progress never falls and ends at 1.
@@ -51,10 +63,12 @@ class SourceFile:
         return in_order(self._read(), self.file)
 
     def sha256(self) -> str:
-        """The SHA-256 of its content in hex. ``python:stdlib`` is no file: there, of the interpreter's version.
+        """The SHA-256 of its content in hex; of what is no file, the identity of its source.
 
-        Raises CorpusError where it cannot be read.
+        ``python:stdlib`` has that of the interpreter's version. Raises CorpusError where it cannot be read.
         """
+        if self._identity is not None:
+            return self._identity()
         if self.place is None:
             return hashlib.sha256("\0".join(stdlib_identity()).encode()).hexdigest()
         try:

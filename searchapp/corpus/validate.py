@@ -7,10 +7,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from searchapp.corpus.document import Document, Rejected
 from searchapp.errors import CorpusError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_CHARACTERS = 1_000_000
 ID_FIELDS = ("_id", "id")  # the first that is there and not null is the id
@@ -20,11 +23,12 @@ _ISO_2022 = re.compile(r"\x1b\$(?:[@AB]|[()*][A-Z@])")
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """What a reader found at one place: fields by name, not checked yet."""
+    """What a reader found at one place: fields by name, not checked yet, and the vector that came with them."""
 
     fields: Mapping[str, Any]
     file: str
     line: int
+    vector: np.ndarray | None = None
 
 
 def validate(record_item: RawRecord) -> Document | Rejected:
@@ -32,21 +36,24 @@ def validate(record_item: RawRecord) -> Document | Rejected:
 
     The id is `_id`, or else `id`; an integer becomes a string. A missing or null title is the empty title. Every other
     field is metadata; the entries of a field `metadata` that is an object stand beside them (a field of the record wins
-    over an entry of the same name). Raises nothing.
+    over an entry of the same name). What comes with a vector needs no text. Raises nothing.
     """
     fields = record_item.fields
+    if record_item.vector is not None and fields.get("text") is None:
+        fields = {**fields, "text": ""}
     key = next((name for name in ID_FIELDS if fields.get(name) is not None), None)
     raw_id = fields[key] if key else None
     title = fields.get("title")
     title = "" if title is None else title
     metadata = _metadata(fields, key)
     id_fault = _id_fault(key, raw_id)
-    fault = id_fault or _text_fault(fields, title) or _metadata_fault(metadata)
+    needs_text = record_item.vector is None
+    fault = id_fault or _text_fault(fields, title, needs_text) or _metadata_fault(metadata)
     if fault:
         known = None if id_fault else str(raw_id)
         return Rejected(file=record_item.file, line=record_item.line, reason=fault, id=known)
     place = (record_item.file, record_item.line)
-    return Document(id=str(raw_id), text=fields["text"], title=title, metadata=metadata, place=place)
+    return Document(str(raw_id), fields["text"], title, metadata, place, record_item.vector)
 
 
 def require_columns(columns: Iterable[str], file: str) -> None:
@@ -111,14 +118,14 @@ def _id_fault(key: str | None, value: Any) -> str | None:
     return None
 
 
-def _text_fault(fields: Mapping[str, Any], title: Any) -> str | None:
+def _text_fault(fields: Mapping[str, Any], title: Any, needs_text: bool = True) -> str | None:
     if "text" not in fields:
         return "no `text` field"
     text = fields["text"]
     for name, value in (("text", text), ("title", title)):
         if not isinstance(value, str):
             return f"`{name}` is {_name(value)}, expected a string"
-    if not text.strip() and not title.strip():
+    if needs_text and not text.strip() and not title.strip():
         return "empty text"
     length = len(text) + len(title)
     if length > MAX_CHARACTERS:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.corpus.front_matter import front_matter
-from searchapp.encoder.checkpoint import BUNDLED, PICKLES
+from searchapp.encoder.checkpoint import BUNDLED, PICKLES, SHIPPED, shipped_names
 from searchapp.encoder.gguf_header import read_gguf_header
 from searchapp.encoder.json_files import read_json
 from searchapp.encoder.st_folder import body, modules
@@ -54,11 +54,12 @@ class FoundModel:
 
 
 def find_models(folders: Iterable[str | Path] = ()) -> list[FoundModel]:
-    """The shipped model, then those in the hub's cache, then those in ``folders``, each by name.
+    """The shipped models, then those in the hub's cache, then those in ``folders``, each by name.
 
     Raises ModelError for a folder that is not there.
     """
     found = [_folder(BUNDLED, "bundled", "shipped")]
+    found += [_folder(SHIPPED / name, name, "shipped") for name in shipped_names() if name != "bundled"]
     found += sorted(_cached(hub_cache()), key=lambda model: model.name.lower())
     for folder in folders:
         place = Path(folder).expanduser()

@@ -7,6 +7,7 @@ configuration and an adapter but no base weights, ``…-supervised`` an adapter 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +17,8 @@ from searchapp.encoder.json_files import read_json, refuse_pointer
 from searchapp.encoder.st_folder import body
 from searchapp.errors import ModelError, reason_of
 
-BUNDLED = Path(__file__).resolve().parent.parent / "models" / "bundled"
+SHIPPED = Path(__file__).resolve().parent.parent / "models"  # folders that `--model` takes by their names
+BUNDLED = SHIPPED / "bundled"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 FETCHED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
@@ -27,8 +29,8 @@ class Checkpoint:
 
     ``weights`` holds config.json and safetensors, or is a GGUF file; ``adapters`` are merged in order; ``tokenizer``
     holds the tokenizer, or is that file. ``settings`` is the directory the user named, or that of the file;
-    ``base_name`` is the name the base model was published
-    under, "" when nothing records it. ``extra_adapters`` are the adapters as the user named them.
+    ``base_name`` is the name the base model was published under, "" when nothing records it. ``extra_adapters`` are the
+    adapters, and ``base`` what they are put on, as the user named them.
     """
 
     name: str
@@ -38,10 +40,21 @@ class Checkpoint:
     settings: Path
     base_name: str
     extra_adapters: tuple[str, ...] = ()
+    base: str | None = None
+
+
+def shipped_names() -> tuple[str, ...]:
+    """The names of the models that come with searchapp; ``bundled`` is whole, the others are adapters."""
+    return tuple(sorted(path.name for path in SHIPPED.iterdir() if path.is_dir() and not path.name.startswith("_")))
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a name means a model that comes with searchapp, whatever lies in the working directory."""
+    return name in shipped_names()
 
 
 def resolve(name: str, near: Path | None = None) -> tuple[Path, str]:
-    """Find the local directory of a path, of ``bundled`` or of a hub id; return it with its hub id ("" if local).
+    """Find the local directory of a path, a shipped name or a hub id; return it with its hub id ("" if local).
 
     A GGUF file stands for itself.
 
@@ -49,8 +62,8 @@ def resolve(name: str, near: Path | None = None) -> tuple[Path, str]:
     are looked for beside it and beside its parent, so that a set of checkpoints can be moved as one tree; of an
     absolute path that is gone, the last name beside it.
     """
-    if name == "bundled":
-        return BUNDLED, ""
+    if is_shipped(name):
+        return SHIPPED / name, ""
     places = [Path(name).expanduser()]
     if near is not None:
         beside, given = near.absolute().parent, Path(name)
@@ -84,11 +97,17 @@ def _fetch(name: str) -> Path:
         ) from error
 
 
-def locate(name: str, adapters: list[str] | None = None) -> Checkpoint:
-    """Follow a model name and the adapters to put on it to the directories that hold their parts."""
+def locate(name: str, adapters: list[str] | None = None, base: str | None = None) -> Checkpoint:
+    """Follow a model name and the adapters to put on it to the directories that hold their parts.
+
+    ``base`` takes the place of the model that the lowest adapter names as its own. Raises ModelError, also for a base
+    that is given for a model which is no adapter.
+    """
     directory, hub_id = resolve(name)
     inner = body(directory)
-    weights, chain, base_name = _follow(inner, hub_id)
+    weights, chain, base_name = _follow(inner, hub_id, base)
+    if base is not None and not chain:
+        raise ModelError(f"--base {base} is what an adapter is put on, and {name} has weights of its own; leave it out")
     extra = [resolve(adapter)[0] for adapter in adapters or []]
     for adapter in extra:
         if not (adapter / "adapter_config.json").exists():
@@ -100,10 +119,10 @@ def locate(name: str, adapters: list[str] | None = None) -> Checkpoint:
     for place in {directory, weights, tokenizer, *chain, *extra}:
         _require_whole(place)
     settings = directory.parent if is_gguf(directory) else directory
-    return Checkpoint(name, weights, (*chain, *extra), tokenizer, settings, base_name, tuple(adapters or ()))
+    return Checkpoint(name, weights, (*chain, *extra), tokenizer, settings, base_name, tuple(adapters or ()), base)
 
 
-def _follow(directory: Path, hub_id: str, depth: int = 0) -> tuple[Path, list[Path], str]:
+def _follow(directory: Path, hub_id: str, instead: str | None = None, depth: int = 0) -> tuple[Path, list[Path], str]:
     """Return (directory of base weights, adapters from the base up, published name of the base)."""
     if depth > 8:
         raise ModelError(f"{directory}: adapters refer to each other in a circle; set base_model_name_or_path")
@@ -117,18 +136,34 @@ def _follow(directory: Path, hub_id: str, depth: int = 0) -> tuple[Path, list[Pa
         base = read_json(directory / "adapter_config.json").get("base_model_name_or_path")
         if not base:
             raise ModelError(f"{directory}/adapter_config.json names no base_model_name_or_path; add it")
-        try:
-            place, base_id = resolve(str(base), near=directory)
-        except ModelError as error:
-            raise ModelError(
-                f"adapter {directory} needs its base, which its adapter_config.json names as base_model_name_or_path "
-                f"{str(base)!r}: {error}"
-            ) from error
-        weights, chain, base_name = _follow(place, base_id, depth + 1)
+        place, base_id = _base(directory, str(base), instead)
+        weights, chain, base_name = _follow(place, base_id, instead, depth + 1)
         return weights, [*chain, directory], str(config.get("_name_or_path") or base_name or base)
     if (file := find_gguf(directory)) is not None:
         return file, [], name
     refuse(directory, config)
+
+
+def _base(adapter: Path, named: str, instead: str | None) -> tuple[Path, str]:
+    """What an adapter is put on, as ``resolve`` gives it: ``instead``, unless the adapter names another adapter."""
+    if instead is not None:
+        with contextlib.suppress(ModelError):
+            place, hub_id = resolve(named, near=adapter)
+            if (place / "adapter_config.json").exists():
+                return place, hub_id
+        return resolve(instead)
+    try:
+        return resolve(named, near=adapter)
+    except ModelError as error:
+        if adapter.parent == SHIPPED:
+            raise ModelError(
+                f"{adapter.name} is an adapter of {named}, which is not here: fetch it with `hf download {named}`, or "
+                "give its folder or its GGUF file with --base"
+            ) from error
+        raise ModelError(
+            f"adapter {adapter} needs its base, which its adapter_config.json names as base_model_name_or_path "
+            f"{named!r}: {error}; or give one with --base"
+        ) from error
 
 
 def _is_adapter_only(directory: Path) -> bool:

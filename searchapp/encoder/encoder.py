@@ -16,7 +16,7 @@ import numpy as np
 
 from searchapp.encoder.attention import NAME as PACKED
 from searchapp.encoder.backend import Backend, TorchBackend
-from searchapp.encoder.checkpoint import Checkpoint, locate
+from searchapp.encoder.checkpoint import Checkpoint, is_shipped, locate
 from searchapp.encoder.fingerprint import fingerprint, tokenizer_digest
 from searchapp.encoder.head import read_head
 from searchapp.encoder.inference import embed, embed_tokens, prefetch
@@ -99,7 +99,10 @@ class Encoder:
 
         began = time.perf_counter()
         refuse_unknown(options, LoadOptions.__annotations__, "Encoder.load")
-        checkpoint = locate(str(model), [str(adapter) for adapter in options.get("adapters") or []])
+        base = options.get("base")
+        checkpoint = locate(
+            str(model), [str(adapter) for adapter in options.get("adapters") or []], None if base is None else str(base)
+        )
         parts = choose_parts(checkpoint, options)
         encoder = cls(
             parts.model,
@@ -168,7 +171,8 @@ class Encoder:
     def reference(self) -> dict[str, Any]:
         """Arguments for ``Encoder.load`` that bring this encoder back, local paths made absolute."""
         adapters = [_absolute(adapter) for adapter in self.checkpoint.extra_adapters]
-        return {"model": _absolute(self.checkpoint.name), "adapters": adapters, **self.options}
+        base = {} if self.checkpoint.base is None else {"base": _absolute(self.checkpoint.base)}
+        return {"model": _absolute(self.checkpoint.name), "adapters": adapters, **base, **self.options}
 
     @property
     def document_reach(self) -> int:
@@ -381,9 +385,9 @@ def _inputs(texts: Iterable[str], instructions: Iterable[str | None]) -> Iterato
 
 
 def _absolute(name: str) -> str:
-    """A local directory as an absolute path; a hub id and ``bundled`` as they are."""
+    """A local directory as an absolute path; a hub id and a shipped name as they are."""
     place = Path(name).expanduser()
-    return str(place.resolve()) if name != "bundled" and place.exists() else name
+    return str(place.resolve()) if not is_shipped(name) and place.exists() else name
 
 
 def _refuse_surrogates(text: str, what: str) -> None:

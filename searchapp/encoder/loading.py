@@ -9,6 +9,7 @@ from typing import Any
 
 from searchapp.encoder import attention as packing
 from searchapp.encoder.adapters import merge
+from searchapp.encoder.base_weights import require_base
 from searchapp.encoder.checkpoint import Checkpoint, raw_config, refuse
 from searchapp.encoder.devices import choose_dtype
 from searchapp.encoder.gguf import is_gguf
@@ -183,6 +184,8 @@ def load_model(
 
 def _placed(model: Any, checkpoint: Checkpoint, device: str) -> Any:
     """The model with its adapters merged, on its device, for inference."""
+    if checkpoint.adapters:
+        require_base(checkpoint.adapters[0], model)
     for adapter in checkpoint.adapters:
         model = merge(model, adapter)
     try:

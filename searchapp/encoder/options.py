@@ -12,6 +12,8 @@ class LoadOptions(TypedDict, total=False):
     """Keywords of ``Encoder.load``; one that is None counts as not given.
 
     - ``adapters``: LoRA adapters (directories or hub ids) that are merged into the model, in order.
+    - ``base``: what the model is put on, where it is an adapter: a directory, a GGUF file or a hub id, in place of the
+      one that it names itself.
     - ``pooling``, ``max_length``, ``document_max_length`` (tokens), ``pool_instruction``, ``bidirectional``: in place
       of what the checkpoint's own settings say (``encoder.json``, ``llm2vec_config.json`` or a sentence-transformers
       folder), else mean, 512, 400, false and true; see ``searchapp.encoder.settings.Settings``.
@@ -29,6 +31,7 @@ class LoadOptions(TypedDict, total=False):
     """
 
     adapters: Sequence[str] | None
+    base: str | Path | None
     pooling: str | None
     max_length: int | None
     document_max_length: int | None

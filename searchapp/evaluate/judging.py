@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from searchapp.atomic import write_text
-from searchapp.errors import EvaluationError, reason_of
+from searchapp.errors import EvaluationError, why_unwritten
 from searchapp.evaluate.collection import Qrels, read_qrels, read_query_texts
 from searchapp.evaluate.run import read_lines
 
@@ -149,7 +149,7 @@ class Judging:
             if not self.qrels:
                 self.file.unlink()
         except OSError as error:
-            raise EvaluationError(f"{self.file} cannot be written: {error.strerror or error}; make room") from error
+            raise EvaluationError(f"{self.file} cannot be written: {why_unwritten(error)}") from error
 
     def _lines(self) -> Iterator[str]:
         yield "query-id\tcorpus-id\tscore\n"
@@ -166,4 +166,4 @@ def _append(path: Path, record: dict[str, str]) -> None:
             before += "\n"
         write_text(path, before + json.dumps(record, ensure_ascii=False) + "\n", sync=True)
     except (OSError, UnicodeError) as error:
-        raise EvaluationError(f"{path} cannot be written: {reason_of(error)}; make room") from error
+        raise EvaluationError(f"{path} cannot be written: {why_unwritten(error)}") from error

@@ -22,12 +22,14 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import find_source, open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.encoder_match import ANOTHER_MODEL, recorded_backend, require_match
 from searchapp.index.extend import extend_index
+from searchapp.index.given import has_given_vectors
 from searchapp.index.intake.changes import NAMED, Changes, nothing_there
 from searchapp.index.intake.files import (
     PENDING_REJECTIONS,
@@ -43,15 +45,18 @@ from searchapp.index.intake.names import absolute, named, recorded
 from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
-from searchapp.index.storage.hashes import ID, METADATA, TEXT, hash_document
+from searchapp.index.storage.hashes import ID, METADATA, TEXT, hash_batch, hash_document
+from searchapp.index.storage.ids import have_equal
 from searchapp.index.storage.ledger import write_ledger
 from searchapp.index.storage.manifest import Addition, Manifest, NamedSource, Segment, Staged
 from searchapp.index.storage.segment import (
     SEGMENT_CHARACTERS,
     SEGMENT_DOCUMENTS,
     Files,
+    as_stored,
     completed,
     encode,
+    write_batch,
     write_rejections,
     write_segment,
 )  # fmt: skip
@@ -70,7 +75,7 @@ class Added:
     those that the index still has and the sources have no more. After a dry run the state is the old one.
     """
 
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
     added: int
     changed: int
     unchanged: int
@@ -93,8 +98,9 @@ class AddSettings:
 
     ``sync`` also removes what is gone from them; without ``prune`` it refuses to where that is more than half of what
     the index has of them, or a source is not there at all. ``dry_run`` changes nothing. ``names`` are what the sources
-    are called in ids, none or one for each. ``segment_size`` documents are encoded between two commits. ``selection``
-    says which files of folders are read.
+    are called in ids, none or one for each. ``segment_size`` documents are encoded between two commits. Without
+    ``fold`` they are not moved into the trained index, however many they are: the next add with it, or a compact, does.
+    ``selection`` says which files of folders are read.
     """
 
     sync: bool = False
@@ -102,11 +108,12 @@ class AddSettings:
     dry_run: bool = False
     names: tuple[str, ...] = ()
     segment_size: int = SEGMENT_DOCUMENTS
+    fold: bool = True
     selection: Selection = Selection()
 
 
 def add(
-    sources: Sequence[str],
+    sources: Sequence[str | Source],
     path: Path,
     encoder: Encoder,
     settings: AddSettings | None = None,
@@ -143,7 +150,7 @@ def add(
         if settings.dry_run:
             return summary
         writer.publish_rejections()
-        folded = extend_index(writer, progress.stage)
+        folded = extend_index(writer, progress.stage) if settings.fold else None
         if folded is not None:
             notices = (*summary.notices, *folded.notices)
             return replace(summary, manifest=folded.manifest, folded=True, notices=notices)
@@ -151,7 +158,7 @@ def add(
 
 
 def _opened(
-    sources: Sequence[str], path: Path, manifest: Manifest, settings: AddSettings
+    sources: Sequence[str | Source], path: Path, manifest: Manifest, settings: AddSettings
 ) -> tuple[list[Source], list[NamedSource]]:
     """The sources under their names, and those that are to be emptied because they are not there.
 
@@ -162,6 +169,10 @@ def _opened(
     missing: list[NamedSource] = []
     by_path = {source.path: source for source in manifest.sources}
     for number, name in enumerate(sources):
+        if isinstance(name, Source):
+            found.append(name)
+            labels += settings.names[number : number + 1]
+            continue
         known = by_path.get(str(Path(name).resolve()))
         try:
             found.append(
@@ -217,6 +228,7 @@ class _AddRun:
         self._writer, self._encoder, self._progress, self._settings = writer, encoder, progress, settings
         self._manifest = start if settings.dry_run else completed(writer, start)
         self._snapshot = Snapshot.of(writer, self._manifest)
+        self._has_given = has_given_vectors(start)
         self._renews = start.scheme != SCHEME and settings.sync
         self._keeps_ledger = start.scheme == SCHEME or self._renews
         self._bases = np.array([segment.base for segment in start.segments], dtype=np.int64)
@@ -304,8 +316,37 @@ class _AddRun:
                 "than half would go; none was removed: give --prune if that is meant"
             )
 
-    def _take(self, item: Document | Rejected, reader: FileReader | None) -> int:
-        """Sort one record; returns how many characters wait for the encoder because of it."""
+    def _take_batch(self, batch: DocumentBatch, reader: FileReader | None) -> None:
+        """Write documents that are columns, none of which is here, as a segment; others are taken one by one."""
+        hashes = hash_batch(batch)
+        fresh = not (self._index.may_have(hashes[ID]) or self._staged.may_have(hashes[ID]))
+        fresh = fresh and self._seen.isdisjoint(batch.ids) and self._pending.keys().isdisjoint(batch.ids)
+        if not fresh or reader is None or self._settings.dry_run or have_equal(hashes[ID]):
+            for document in batch.documents():
+                self._take(document, reader)
+            return
+        self._write()
+        reader.accept_all(hashes[ID])
+        if self._settings.sync:
+            self._changes.new_texts.update(hashes[TEXT].tolist())
+        self._counts["added"] += len(batch)
+        segment, files = write_batch(self._writer, batch, hashes, self._manifest.dim, _count(self._segments))
+        self._wrote(segment, files)
+        self._encoded += len(batch)
+        self._progress.advance(len(batch), tokens=0)
+
+    def _wrote(self, segment: Segment, files: Files) -> None:
+        self._segments = (*self._segments, segment)
+        self._staged.append(self._staged_snapshot())
+        self._files.update(files)
+
+    def _take(self, item: Document | Rejected | DocumentBatch, reader: FileReader | None) -> int:
+        """Sort one record, or many; returns how many characters wait for the encoder because of it."""
+        if isinstance(item, DocumentBatch):
+            self._take_batch(item, reader)
+            return 0
+        if isinstance(item, Document) and self._lacks_vector(item):
+            item = Rejected(*item.place, reason="no vector: those of this index come with its documents", id=item.id)
         if isinstance(item, Rejected):
             self._reject(item, reader)
             return 0
@@ -323,20 +364,36 @@ class _AddRun:
         if row is not None:
             self._index.met[row] = True
             self._changes.removed[row] = False
-            if self._index.has(row, hashes, TEXT, METADATA):
+            if self._index.has(row, hashes, TEXT, METADATA) and self._has_vector(self._snapshot, row, item):
                 self._counts["unchanged"] += 1
                 return 0
             self._replaced[row] = True
         self._counts["added" if row is None else "changed"] += 1
-        if staged is not None and self._staged.has(staged, hashes, TEXT, METADATA):
+        if item.vector is None and staged is not None and self._staged.has(staged, hashes, TEXT, METADATA):
             self._staged.met[staged] = True
             self._resumed += 1
             return 0
-        vector = row if row is not None and self._index.has(row, hashes, TEXT) and self._sound(row) else None
-        if vector is None:
-            vector = self._index.same_text(item, hashes[TEXT], self._sound)
+        vector = None
+        if item.vector is None:
+            vector = row if row is not None and self._index.has(row, hashes, TEXT) and self._sound(row) else None
+            if vector is None and not self._has_given:
+                vector = self._index.same_text(item, hashes[TEXT], self._sound)
         self._pending[item.id] = (item, vector)
         return len(item.text) if vector is None else 0
+
+    def _lacks_vector(self, item: Document) -> bool:
+        """Whether no model could embed a document that came without a vector and whose text is not there already."""
+        if not self._has_given or item.vector is not None:
+            return False
+        row = self._index.find(item.id)
+        return row is None or not self._index.has(row, hash_document(item), TEXT)
+
+    def _has_vector(self, snapshot: Snapshot, row: int, item: Document) -> bool:
+        """Whether the stored vector of a row is the one that came with a document; yes where none came."""
+        if item.vector is None:
+            return True
+        given = as_stored([item.vector], self._manifest.dim, item.id)
+        return bool((snapshot.vectors.stored(np.array([row])) == given).all())
 
     def _sound(self, row: int) -> bool:
         """Whether the file of a row's vector is as it was written: a copy would give damage a checksum that holds."""
@@ -376,10 +433,7 @@ class _AddRun:
             vectors[known >= 0] = self._snapshot.vectors.stored(known[known >= 0])
             new = [document for document, row in zip(documents, known, strict=True) if row < 0]
             vectors[known < 0], tokens = encode(self._encoder, new, self._progress)
-            segment, files = write_segment(self._writer, documents, vectors, _count(self._segments))
-            self._segments = (*self._segments, segment)
-            self._staged.append(self._staged_snapshot())
-            self._files.update(files)
+            self._wrote(*write_segment(self._writer, documents, vectors, _count(self._segments)))
             self._tokens += tokens
             self._encoded += len(new)
             self._pending = {}

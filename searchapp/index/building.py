@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source, open_source
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.selection import Selection
+from searchapp.corpus.source import MEMORY
 from searchapp.corpus.source_file import SourceFile
 from searchapp.corpus.walk import READ, SKIPPED
 from searchapp.encoder import Encoder
@@ -27,6 +29,7 @@ from searchapp.heap import trim_heap
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.request import AnnRequest, Targets
 from searchapp.index.encoder_match import ANOTHER_MODEL, described, recorded_backend
+from searchapp.index.given import GIVEN
 from searchapp.index.intake.files import (
     PENDING_REJECTIONS,
     SCHEME,
@@ -43,14 +46,15 @@ from searchapp.index.intake.spent import Spent
 from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import add_lexical
 from searchapp.index.storage.directory import Disk, FileEntry
-from searchapp.index.storage.hashes import ID
-from searchapp.index.storage.ids import IdTable, digest
+from searchapp.index.storage.hashes import ID, hash_batch
+from searchapp.index.storage.ids import IdTable, digest, have_equal
 from searchapp.index.storage.ledger import LedgerEntry, write_ledger
 from searchapp.index.storage.manifest import Build, Manifest, Partial
 from searchapp.index.storage.segment import (
     SEGMENT_CHARACTERS,
     SEGMENT_DOCUMENTS,
     encode,
+    write_batch,
     write_rejections,
     write_segment,
 )
@@ -117,7 +121,7 @@ class BuildSettings:
 
 
 def build(
-    sources: Sequence[str],
+    sources: Sequence[str | Source],
     path: Path,
     encoder: Encoder,
     settings: BuildSettings | None = None,
@@ -128,6 +132,7 @@ def build(
 ) -> BuildSummary:
     """Build an index at ``path``, or go on with an interrupted build of the same sources and model.
 
+    ``sources`` are paths, or sources that were opened, such as those of ``searchapp.corpus.memory``.
     ``changes`` are fields of ``BuildSettings``, over those of ``settings``: ``build(sources, path, encoder, pca=128)``.
     A finished index is left as it is when nothing differs, and only reduced and indexed again when ``pca``, ``factory``
     or ``targets`` do. Raises CorpusError, ModelError or IndexStoreError; what was committed stays. Raises TypeError
@@ -135,7 +140,11 @@ def build(
     """
     settings = replace(settings or BuildSettings(), **changes)
     progress = progress or Silent()
-    opened = named([open_source(source, selection=settings.selection) for source in sources], settings.names)
+    opened = [
+        source if isinstance(source, Source) else open_source(source, selection=settings.selection)
+        for source in sources
+    ]
+    opened = named(opened, settings.names)
     request = settings.request
     request.check(encoder.dim)
     with Writer.open(path, disk) as writer:
@@ -171,9 +180,8 @@ def build(
         writer.publish_rejections()
         if settings.lexical:
             add_lexical(writer, settings.analyzer, stage=progress.stage)
-        manifest = build_ann(
-            writer, request, stage=progress.stage, encode=encoder.encode_queries, device=encoder.device
-        )
+        encode_queries = None if encoder.backend.name == GIVEN else encoder.encode_queries
+        manifest = build_ann(writer, request, stage=progress.stage, encode=encode_queries, device=encoder.device)
         files = _counts(Snapshot.of(writer, manifest))
     spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in manifest.build.seconds.items())
     log.info("built %s: %d documents, %d rejected; %s", path, manifest.rows, manifest.build.rejected, spent)
@@ -276,9 +284,18 @@ def _going_on(writer: Writer, encoder: Encoder, plan: Build, sources: Sequence[S
     changed = [new["name"] for old, new in pairs if old["identity"] != new["identity"] or old["kind"] != new["kind"]]
     if changed:
         if manifest.state == "ready":
-            ways = f"`searchapp add {writer.root} {changed[0]}` takes in what changed; or {ways}"
+            ways = f"{_adding(writer.root, changed[0])} takes in what changed; or {ways}"
         raise IndexStoreError(f"{changed[0]} has changed since {writer.root} was begun; {ways}")
     return manifest
+
+
+def _partial(reader: FileReader, less: int = 0) -> Partial:
+    """How far a file was read, but for its last records."""
+    return Partial(reader.source.label, reader.file.path, reader.records - less, reader.rejected, reader.reason)
+
+
+def _adding(root: Path, source: str) -> str:
+    return "`Index.add`" if source.startswith(f"{MEMORY}:") else f"`searchapp add {root} {source}`"
 
 
 class _BuildRun:
@@ -350,23 +367,47 @@ class _BuildRun:
             done = sum(len(entry.ids) for entry in self._ledger)  # the documents behind these are this file's
             reader.go_on(partial, self._snapshot.hashes()[ID][done:])
         for found, fraction in reader.read():
-            self._consumed += 1
-            item = self._checked(found)
-            if isinstance(item, Rejected):
-                reader.reject(item)
-                self._reasons[kind_of_reason(item.reason)] += 1
-                self._rejections.append(item)
-            else:
-                reader.accept(digest(item.id))
-                self._ids.add(item.id, self._manifest.rows + len(self._pending))
-                self._pending.append(item)
-                self._uncut.append(not (file.is_cut and self._fits))
-                self._characters += len(item.text)
+            if isinstance(found, DocumentBatch):
+                self._take_batch(found, reader)
+                self._tell(share[0] + share[1] * fraction)
+                continue
+            self._take(found, reader)
             full = len(self._pending) >= self._size or self._characters >= SEGMENT_CHARACTERS
             if full or len(self._rejections) >= PENDING_REJECTIONS:
                 self._tell(share[0] + share[1] * fraction)
-                self._commit(Partial(source.label, file.path, reader.records, reader.rejected, reader.reason))
+                self._commit(_partial(reader))
         self._entries.append(reader.entry())
+
+    def _take(self, found: Document | Rejected, reader: FileReader) -> None:
+        """Take in one record."""
+        self._consumed += 1
+        item = self._checked(found)
+        if isinstance(item, Rejected):
+            reader.reject(item)
+            self._reasons[kind_of_reason(item.reason)] += 1
+            self._rejections.append(item)
+        else:
+            reader.accept(digest(item.id))
+            self._ids.add(item.id, self._manifest.rows + len(self._pending))
+            self._pending.append(item)
+            self._uncut.append(not (reader.file.is_cut and self._fits))
+            self._characters += len(item.text)
+
+    def _take_batch(self, batch: DocumentBatch, reader: FileReader) -> None:
+        """Write documents that are columns as a segment; one by one where an id may be taken."""
+        hashes = hash_batch(batch)
+        if self._ids.may_have(hashes[ID]) or have_equal(hashes[ID]):
+            for document in batch.documents():
+                self._take(document, reader)
+            self._commit(_partial(reader))
+            return
+        if self._pending or self._rejections:
+            self._commit(_partial(reader, len(batch)))
+        self._ids.extend(hashes[ID], self._manifest.rows + np.arange(len(batch)))
+        self._consumed += len(batch)
+        reader.accept_all(hashes[ID])
+        self._commit(_partial(reader), batch=(batch, hashes))
+        self._progress.advance(len(batch), tokens=0)
 
     def _tell(self, fraction: float) -> None:
         expect(self._progress, self._manifest.rows + len(self._pending), fraction, self._reasons.total())
@@ -391,8 +432,13 @@ class _BuildRun:
             return item
         return Rejected(*item.place, reason=f"duplicate id: document {row + 1} of this index has it", id=item.id)
 
-    def _commit(self, partial: Partial | None, state: str = "encoding") -> None:
-        """Encode the pending documents into a segment and publish it with how far the sources were read."""
+    def _commit(
+        self, partial: Partial | None, state: str = "encoding", *, batch: tuple[DocumentBatch, np.ndarray] | None = None
+    ) -> None:
+        """Encode the pending documents into a segment and publish it with how far the sources were read.
+
+        With a ``batch`` and its hashes, for which nothing may be pending, that is the segment.
+        """
         manifest, segments, rejections, tokens = self._manifest, self._manifest.segments, self._manifest.rejections, 0
         files: dict[str, FileEntry] = {}
         reach = manifest.build.reach + sampled_reach(self._encoder, self._pending, self._uncut)
@@ -400,6 +446,9 @@ class _BuildRun:
             with self._spent.encoding():
                 vectors, tokens = encode(self._encoder, self._pending, self._progress)
             segment, files = write_segment(self._writer, self._pending, vectors, manifest.rows)
+            segments = (*segments, segment)
+        if batch is not None:
+            segment, files = write_batch(self._writer, *batch, manifest.dim, manifest.rows)
             segments = (*segments, segment)
         if self._rejections:
             name, more = write_rejections(self._writer, self._rejections)
@@ -426,7 +475,7 @@ class _BuildRun:
         )
         changed = manifest.with_files(
             state=state,
-            rows=manifest.rows + len(self._pending),
+            rows=manifest.rows + len(self._pending if batch is None else batch[0]),
             segments=segments,
             rejections=rejections,
             build=build,

@@ -5,7 +5,7 @@ It is one commit: an interrupted one leaves the state before it. No document is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ MERGED_BYTES = 64_000_000  # of documents that are held in memory to be put toge
 class Compacted:
     """The new state, the rows that went, those that were folded in, the segments before, and what there is to say."""
 
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
     removed: int
     folded: int
     segments: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from searchapp.unicode import find_surrogate
 class Deleted:
     """The new state, how many documents are gone with it, and the ids asked for that no document has."""
 
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
     deleted: int
     unknown: tuple[str, ...]
 

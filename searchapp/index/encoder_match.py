@@ -10,6 +10,7 @@ from searchapp.corpus.document import JOINER
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing, renewal
 from searchapp.errors import ModelError
+from searchapp.index.given import GivenVectors, has_given_vectors
 from searchapp.index.storage.manifest import Manifest
 
 ANOTHER_MODEL = "to give it another model: `searchapp reembed {root} --model …`"
@@ -37,9 +38,13 @@ def makes_the_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def recorded_encoder(manifest: Manifest, root: Path, device: str = "auto", *, backend: str = "torch") -> Encoder:
     """Load the encoder recorded in an index. Raises ModelError when it is gone or no longer the same.
 
+    An index whose vectors came with its documents has one that embeds nothing.
+
     Its query instruction is the one the index was made with, nothing included. Any ``backend`` may ask an index;
     documents are encoded by ``recorded_backend``, so that all of them are alike.
     """
+    if has_given_vectors(manifest):
+        return GivenVectors.encoder(manifest.dim)
     reference = dict(manifest.encoder["reference"])
     reference.pop("query_instruction", None)  # the settings have it too
     model, dtype = reference.pop("model"), manifest.encoder["dtype"]

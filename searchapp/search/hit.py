@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from searchapp.html_table import html_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,23 @@ class Hit:
     places: Mapping[str, Place] = field(default_factory=dict)
 
 
+class Hits(list[Hit]):
+    """Hits, best first, as a list that notebooks show as a table; ``pandas.DataFrame(hits)`` takes it.
+
+    >>> Hits([Hit("a", 0.5, "", "some text")])._repr_html_()  # doctest: +ELLIPSIS
+    '<table><tr><th></th><th>score</th><th>id</th>...<td>some text</td><td></td></tr></table>'
+    """
+
+    def _repr_html_(self) -> str:
+        return _as_html(self)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The hits of one query, best first, and the seconds its batch took to encode, to search and to rerank.
 
     ``mode`` is how it was answered: dense, bm25 or hybrid. ``meaning`` says in words what the hits' scores are.
+    ``notices`` say where something else was searched for than what the query says.
     """
 
     query: str
@@ -53,3 +67,13 @@ class Answer:
     rerank_seconds: float = 0.0
     mode: str = "dense"
     meaning: str = "cosine"
+    notices: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return _as_html(self.hits)
+
+
+def _as_html(hits: Sequence[Hit]) -> str:
+    head = ("", "score", "id", "title", "text", "metadata")
+    rows = ((rank, hit.score, hit.id, hit.title, hit.text, hit.metadata) for rank, hit in enumerate(hits, 1))
+    return html_table(head, rows)

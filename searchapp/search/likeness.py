@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -27,6 +28,23 @@ def known_row(index: VectorIndex, identifier: str) -> int | None:
             if (index.alive is None or index.alive[row]) and index.rows.read(row).id == identifier:
                 return int(row)
     return None
+
+
+def rows_of(index: VectorIndex, identifiers: Sequence[str]) -> np.ndarray:
+    """The rows of the documents with these ids, int64. Raises SearchAppError for one that none has."""
+    if len(identifiers) == 1:
+        return np.array([find_row(index, identifiers[0])], dtype=np.int64)
+    hashes = index.snapshot.hashes()[ID]
+    there = np.arange(len(hashes)) if index.alive is None else np.flatnonzero(index.alive)
+    order = there[np.argsort(hashes[there], kind="stable")]
+    ranked = hashes[order]
+    rows = np.empty(len(identifiers), dtype=np.int64)
+    for number, identifier in enumerate(identifiers):
+        key = np.uint64(digest(identifier)) if find_surrogate(identifier) is None else np.uint64(0)
+        begin, end = np.searchsorted(ranked, key, side="left"), np.searchsorted(ranked, key, side="right")
+        found = [int(row) for row in order[begin:end] if index.rows.read(int(row)).id == identifier]
+        rows[number] = found[0] if found else find_row(index, identifier)
+    return rows
 
 
 def find_row(index: VectorIndex, identifier: str) -> int:

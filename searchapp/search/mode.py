@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex
+from searchapp.index.given import has_given_vectors
+from searchapp.index.storage.manifest import Manifest
 from searchapp.search.fusion import DEFAULT, Fusion, stored_fusion
 
 MODES = ("auto", "dense", "bm25", "hybrid")
@@ -19,11 +21,21 @@ def chosen(index: VectorIndex, mode: str = "auto", hybrid: bool | Fusion | None 
     """
     mode = wanted(mode, hybrid)
     if mode == "auto":
-        mode = "hybrid" if index.manifest.lexical is not None else "dense"
+        mode = best_mode(index.manifest)
     if mode == "dense":
         return mode, None
     lexical = index.lexical  # an index without words is refused here, before a model is loaded
     return mode, hybrid if isinstance(hybrid, Fusion) else stored_fusion(lexical.part) or DEFAULT
+
+
+def best_mode(manifest: Manifest) -> str:
+    """The mode of queries in words where none is asked for: hybrid where there are words, else dense.
+
+    Without a model that embeds a query: bm25.
+    """
+    if manifest.lexical is None:
+        return "dense"
+    return "bm25" if has_given_vectors(manifest) else "hybrid"
 
 
 def wanted(mode: str, hybrid: bool | Fusion | None) -> str:

@@ -6,95 +6,61 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from searchapp.encoder import Encoder
 from searchapp.errors import SearchAppError
 from searchapp.index import VectorIndex
-from searchapp.index.encoder_match import recorded_encoder, require_match
 from searchapp.progress import Progress
-from searchapp.search.hit import Answer, Hit, Place
+from searchapp.search.contents import Contents
+from searchapp.search.hit import Answer, Hit, Hits, Place
 from searchapp.search.mode import meaning
 from searchapp.search.options import SearchOptions, prepare, require_texts, require_unicode
 from searchapp.search.pipeline import run
 from searchapp.search.ranking import Stage
 
 if TYPE_CHECKING:
+    from searchapp.encoder import Encoder
     from searchapp.rerank import Reranker
 
 log = logging.getLogger(__name__)
 
 
-class Index:
+class Index(Contents):
     """A finished index and its encoder, which is loaded when the first query comes.
 
     Safe to share between threads: every request sees one state of the index from its first step to its last, also
-    while another thread calls ``refresh``.
+    while another thread calls ``refresh``. What it holds and how it is changed: ``searchapp.search.contents``.
     """
 
     def __init__(self, vectors: VectorIndex, encoder: Encoder | None = None, device: str = "auto") -> None:
-        self.vectors = vectors
-        self._encoder = encoder
-        self._device = device
+        super().__init__(vectors, encoder, device)
         self._rerankers: dict[str, Reranker] = {}
-        self._loading = RLock()  # models are loaded by one thread, the others wait for it
-        if encoder is not None:
-            require_match(vectors.manifest, vectors.snapshot.root, encoder)
-
-    @classmethod
-    def open(cls, path: str | Path, *, encoder: Encoder | None = None, device: str = "auto") -> Index:
-        """Open an index directory; ``encoder`` replaces the recorded one and must have made the same vectors.
-
-        Raises IndexStoreError for a directory that is no finished index, ModelError for an encoder that differs.
-        """
-        return cls(VectorIndex.open(path, device if device.startswith("cuda") else "cpu"), encoder, device)
-
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder recorded in the index. Raises ModelError when it is gone or no longer the same."""
-        with self._loading:
-            if self._encoder is None:
-                snapshot = self.vectors.snapshot
-                self._encoder = recorded_encoder(snapshot.manifest, snapshot.root, self._device, backend="auto")
-            return self._encoder
-
-    def refresh(self) -> bool:
-        """Move on to the newest state of the directory; says whether there was one. The encoder is kept.
-
-        Until then this object sees the state it was opened on, whatever writers do. Raises ModelError when the index
-        was built again by another encoder.
-        """
-        newest = VectorIndex.open(self.vectors.snapshot.root, self.vectors.device)
-        if newest.manifest.number == self.vectors.manifest.number:
-            return False
-        with self._loading:
-            if self._encoder is not None:
-                require_match(newest.manifest, newest.snapshot.root, self._encoder)
-            if newest.manifest.number > self.vectors.manifest.number:  # not when another thread was faster
-                self.vectors = newest
-        return True
 
     @overload
-    def search(self, query: str, k: int = ..., **options: Any) -> list[Hit]: ...
+    def search(self, query: str, k: int = ..., **options: Any) -> Hits: ...
     @overload
-    def search(self, query: list[str], k: int = ..., **options: Any) -> list[list[Hit]]: ...
+    def search(self, query: list[str], k: int = ..., **options: Any) -> list[Hits]: ...
     @overload
-    def search(self, query: np.ndarray, k: int = ..., **options: Any) -> list[Hit] | list[list[Hit]]: ...
-    def search(self, query: str | list[str] | np.ndarray, k: int = 10, **options: Any) -> list[Hit] | list[list[Hit]]:
+    def search(self, query: np.ndarray, k: int = ..., **options: Any) -> Hits | list[Hits]: ...
+    def search(self, query: str | list[str] | np.ndarray, k: int = 10, **options: Any) -> Hits | list[Hits]:
         """Return the k best hits of a query, or such a list for each of several; options as ``answer`` takes them.
 
         A query may be a vector (dim,), and several an array (n, dim), of the encoder that made the index: no model is
         loaded then.
+
+        >>> import searchapp, tempfile
+        >>> texts = {"a": "bees make honey", "b": "ants dig tunnels"}
+        >>> index = searchapp.build(texts, tempfile.mkdtemp(), vectors=[[1, 0], [0, 1]], progress=False)
+        >>> [hit.id for hit in index.search("tunnels of ants", k=1)]
+        ['b']
         """
         single = isinstance(query, str) or (isinstance(query, np.ndarray) and query.ndim == 1)
         queries: Sequence[str] | np.ndarray = [query] if isinstance(query, str) else query
         if isinstance(queries, np.ndarray):
             queries = np.atleast_2d(queries)
-        hits = [list(answer.hits) for answer in self.answer(queries, k, **options)]
+        hits = [Hits(answer.hits) for answer in self.answer(queries, k, **options)]
         return hits[0] if single else hits
 
     def answer(
@@ -103,6 +69,7 @@ class Index:
         k: int = 10,
         options: SearchOptions | None = None,
         *,
+        vectors: Any = None,
         progress: Progress | None = None,
         **changes: Any,
     ) -> list[Answer]:
@@ -112,21 +79,38 @@ class Index:
         ``progress`` hears of the pairs a reranker has scored. Raises SearchAppError for an empty query, for text that
         is not valid Unicode, and for numbers out of range; TypeError for a change that is no field. Queries may be
         vectors (n, dim) as well, which say nothing to BM25 nor to a reranker; their answers have "" for a query.
+        ``vectors`` (n, dim), or (dim,) of a single query, stand beside queries in words in place of those that the
+        encoder would make of them. Where no model made the index, and no vector is given, the mode auto is bm25.
+
+        >>> import searchapp, tempfile
+        >>> texts = {"a": "bees make honey", "b": "ants dig tunnels"}
+        >>> index = searchapp.build(texts, tempfile.mkdtemp(), vectors=[[1, 0], [0, 1]], progress=False)
+        >>> [answer] = index.answer(["honey"], vectors=[1, 0], mode="hybrid")
+        >>> answer.mode, answer.hits[0].id
+        ('hybrid', 'a')
         """
         asked = options or SearchOptions()
         if changes:
             asked = replace(asked, **changes)
-        vectors: np.ndarray | None = None
+        mode = asked.mode
         if isinstance(queries, np.ndarray):
-            _require_vectors(queries, asked)
-            vectors, texts = queries, [""] * len(queries)
+            if vectors is not None:
+                raise SearchAppError(
+                    "the queries are vectors already; leave `vectors` out, or give the queries in words"
+                )
+            _require_no_words(asked)
+            vectors, texts, mode = queries, [""] * len(queries), "dense"
         else:
             texts = list(queries)
             require_texts(texts)
+        if vectors is not None:
+            vectors = _checked_vectors(vectors, len(texts))
+            if mode == "auto" and asked.hybrid is None and self.vectors.manifest.lexical is not None:
+                mode = "hybrid"
         if asked.instruction is not None:
             require_unicode("instruction", asked.instruction)
         index = self.vectors  # the one state that this request sees, whatever a refresh in another thread does
-        prepared = prepare(index, k, asked, mode=asked.mode if vectors is None else "dense")
+        prepared = prepare(index, k, asked, mode=mode)
         plan = prepared.plan
         if asked.rerank is not None:
             plan = replace(plan, reranker=self._reranker(asked.rerank))
@@ -178,12 +162,23 @@ def hits_of(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hi
     return tuple(found)
 
 
-def _require_vectors(queries: np.ndarray, asked: SearchOptions) -> None:
+def _require_no_words(asked: SearchOptions) -> None:
     if asked.hybrid or asked.rerank is not None or asked.mode not in ("auto", "dense"):
-        raise SearchAppError("queries given as vectors have no words; leave out mode, hybrid and rerank, or give texts")
-    if queries.ndim != 2 or queries.dtype.kind not in "fiu":
         raise SearchAppError(
-            f"the query is an array {queries.shape} of {queries.dtype}; expected numbers (dim,), or (n, dim) for many"
+            "queries given as vectors have no words; leave out mode, hybrid and rerank, or give texts, with the "
+            "vectors beside them as `vectors`"
         )
-    if not np.isfinite(queries).all():
+
+
+def _checked_vectors(given: Any, count: int) -> np.ndarray:
+    """Vectors of queries as an array (count, dim). Raises SearchAppError for what is none."""
+    vectors = np.asarray(given)
+    if vectors.ndim == 1 and count == 1:
+        vectors = vectors[None]
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or len(vectors) != count:
+        raise SearchAppError(
+            f"the query is an array {vectors.shape} of {vectors.dtype}; expected numbers (dim,), or (n, dim) for many"
+        )
+    if not np.isfinite(vectors).all():
         raise SearchAppError("a query vector holds what is no number; expected finite numbers")
+    return vectors

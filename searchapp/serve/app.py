@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import Router
 
-from searchapp.errors import IndexStoreError, SearchAppError, is_out_of_memory
+from searchapp.errors import IndexStoreError, SearchAppError, is_disk_full, is_out_of_memory
 from searchapp.serve.exchange import Answer, Exchange, Receive, Send, decoded, problem_answer, send_answer
 from searchapp.serve.problem import ProblemError, refused
 from searchapp.serve.server import Server
@@ -99,7 +99,10 @@ class App:
             self.server.metrics.rejected.labels(problem.code or str(problem.status)).inc()
             await self.answer(exchange, problem_answer(problem), counting)
         except HTTPException as error:
-            text = {404: "there is no such route", 405: f"{scope['method']} is not a method of this route"}
+            text = {
+                404: "there is no such route; GET /openapi.json lists them",
+                405: f"{scope['method']} is not a method of this route",
+            }
             refusal = ProblemError(error.status_code, text.get(error.status_code, error.detail))
             await self.answer(exchange, problem_answer(refusal), counting)
         finally:
@@ -156,6 +159,9 @@ class _Endpoint:
                 fault = lost
             elif is_out_of_memory(error):
                 fault = ProblemError(503, "memory ran out; send less at once", code="out_of_memory", retry=1)
+            elif is_disk_full(error):
+                log.exception("request %s failed", exchange.identifier)
+                fault = ProblemError(500, "the disk of the server is full; make room there", code="disk_full")
             else:
                 log.exception("request %s failed", exchange.identifier)
                 fault = ProblemError(

@@ -20,13 +20,13 @@ import msgspec
 
 from searchapp.atomic import write_text
 from searchapp.encoder import Encoder
-from searchapp.errors import SearchAppError
+from searchapp.errors import SearchAppError, reason_of, why_unwritten
 from searchapp.index import add, delete
 from searchapp.index.encoder_match import recorded_backend, recorded_encoder
 from searchapp.serve.bodies import DocumentWrite
 from searchapp.serve.lane_models import LaneEncoder
 from searchapp.serve.model_thread import Lane, ModelThread, Ticket
-from searchapp.serve.problem import ProblemError
+from searchapp.serve.problem import ProblemError, over_http
 from searchapp.serve.served import Served
 from searchapp.user_cache import cache_folder
 
@@ -90,12 +90,14 @@ class Jobs:
         self._pool = ThreadPoolExecutor(1, "write")
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._lock = threading.Lock()
-        self._encoders: dict[str, Encoder] = {}  # that write, by index, where another one searches
+        self._encoders: dict[str, tuple[Any, Encoder]] = {}  # that write, by index, where another one searches
 
     def get(self, identifier: str) -> Job:
         """A job. Raises ProblemError for one that is not known, or not any more."""
         if identifier not in self._jobs:
-            raise ProblemError(404, f"no job is named {identifier[:100]!r}", param="id")
+            raise ProblemError(
+                404, f"no job is named {identifier[:100]!r}; a server knows its own last {KEPT:,} jobs", param="id"
+            )
         return self._jobs[identifier]
 
     def write(self, served: Served, documents: Sequence[DocumentWrite]) -> Job:
@@ -137,6 +139,18 @@ class Jobs:
 
         return self._start("delete", served, work)
 
+    def warm(self, served: Served) -> None:
+        """Load what writes to an index, in the background, so that the first job does not wait for it."""
+        self._pool.submit(self._warm, served)
+
+    def _warm(self, served: Served) -> None:
+        try:
+            encoder = self._writer_of(served)
+            if encoder is not served.state.encoder:
+                LaneEncoder(self._thread, Lane.BACKGROUND, encoder, Ticket()).encode_documents(["warm"])
+        except Exception as error:
+            log.warning("%s: what writes to it is not loaded yet: %s", served.name, reason_of(error))  # a job says it
+
     def _start(self, kind: str, served: Served, work: Callable[[Job], dict[str, Any]]) -> Job:
         job = Job(secrets.token_hex(8), kind, served.name)
         with self._lock:
@@ -156,10 +170,12 @@ class Jobs:
             served.reload()
             job.state = "done"
         except SearchAppError as error:
-            job.problem = str(error).replace(str(served.root), served.name)
-            job.state = "failed"
+            job.problem, job.state = over_http(str(error).replace(str(served.root), served.name)), "failed"
         except ProblemError as problem:
             job.problem, job.state = problem.message, "failed"
+        except OSError as error:
+            log.exception("job %s failed", job.identifier)
+            job.problem, job.state = f"the documents cannot be kept: {why_unwritten(error)}", "failed"
         except Exception as error:
             log.exception("job %s failed", job.identifier)
             job.problem, job.state = f"a fault of the server: {type(error).__name__}", "failed"
@@ -172,9 +188,11 @@ class Jobs:
         backend = recorded_backend(manifest)
         if state.encoder is not None and state.encoder.backend.name == backend:
             return state.encoder
-        if served.name not in self._encoders:
-            self._encoders[served.name] = recorded_encoder(manifest, served.root, self._device, backend=backend)
-        return self._encoders[served.name]
+        recorded, encoder = self._encoders.get(served.name, (None, None))
+        if encoder is None or recorded != manifest.encoder:  # an index that is built anew may have another one
+            encoder = recorded_encoder(manifest, served.root, self._device, backend=backend)
+            self._encoders[served.name] = manifest.encoder, encoder
+        return encoder
 
     def _spool(self, root: Path) -> Path:
         """Where documents of an index wait to be read: always the same file, as it is recorded as their source."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from searchapp.errors import SearchAppError
 from searchapp.evaluate.judging import LEVELS, Judging
+from searchapp.serve.judged_figures import JudgedFigures
 from searchapp.serve.problem import ProblemError
 
 Stamp = tuple[tuple[int, int, int], ...]
@@ -36,6 +37,7 @@ class Judged:
         self._lock = threading.Lock()
         self._judging: Judging | None = None
         self._stamp: Stamp = ()
+        self.figures = JudgedFigures()
 
     def next(self, after: tuple[str, str] | None = None) -> Open:
         """The next pair to judge: the first of those left, or the first after another one, from the end to the start.
@@ -92,6 +94,12 @@ class Judged:
             judging = self._read()
             found = next((name for name, other in judging.queries.items() if other == text), "")
             return found, dict(judging.qrels.get(found, {}))
+
+    def all(self) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+        """The texts of the queries by id, and all judgements: copies, which later ones do not change."""
+        with self._lock:
+            judging = self._read()
+            return dict(judging.queries), {query: dict(levels) for query, levels in judging.qrels.items()}
 
     def _read(self) -> Judging:
         """The folder as it stands."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from searchapp.errors import SearchAppError
 
+COMMAND = re.compile(r"`searchapp [^`]+`")
 TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -41,9 +44,21 @@ class ProblemError(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
+def over_http(text: str) -> str:
+    """A message of the library for a client, who has no command line here.
+
+    Options lose their dashes, as they are fields; a command is for whoever runs the server.
+    """
+    first, *others = text.removeprefix("--").split("; ")
+    commands = [command for part in others for command in COMMAND.findall(part)]
+    kept = [part for part in others if not COMMAND.search(part)]
+    advice = [f"whoever runs the server can do {', '.join(commands)}"] if commands else []
+    return "; ".join([first, *kept, *advice])
+
+
 def refused(error: SearchAppError, param: str | None = None) -> ProblemError:
     """What the library says of a value, as an answer: 400 with its own line."""
-    text = str(error).removeprefix("--")  # names of options are those of the command line
+    text = over_http(str(error))
     if param is None and text.startswith("filter "):
         param = "filter"
     return ProblemError(400, text, param=param)

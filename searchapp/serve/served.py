@@ -25,7 +25,7 @@ from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import analyzer_of
 from searchapp.index.storage.commits import numbered
 from searchapp.search import SearchOptions, highlights, prepare, run
-from searchapp.search.likeness import find_row
+from searchapp.search.likeness import known_row, near_ids
 from searchapp.serve.metrics import Metrics
 from searchapp.serve.problem import ProblemError
 
@@ -61,13 +61,14 @@ class State:
 
     def row(self, identifier: str) -> int:
         """The row of a document. Raises ProblemError, with ids like it, where there is none."""
-        try:
-            return find_row(self.index, identifier)
-        except SearchAppError as error:
-            near = str(error).partition("; ")[2]
+        row = known_row(self.index, identifier)
+        if row is None:
+            near = near_ids(self.index, identifier)
+            advice = f"near it: {', '.join(near)}" if near else "POST /api/search gives hits with their ids"
             raise ProblemError(
-                404, f"no document has the id {identifier!r} in generation {self.number}; {near}", param="id"
-            ) from None
+                404, f"no document has the id {identifier!r} in generation {self.number}; {advice}", param="id"
+            )
+        return row
 
     def warm(self) -> None:
         """Open and touch everything a search needs, so that the first one is as fast as the others."""

@@ -92,6 +92,8 @@ class Server:
         self.loaded.set()
         for served in self.served.values():
             self._count_fields(served)
+            if self.setup.writable:
+                self.jobs.warm(served)
         log.info("ready: %s", ", ".join(self.served))
 
     def _count_fields(self, served: Served) -> None:

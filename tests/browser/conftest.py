@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def new_page(chromium: Any, site: Site, watch: Watch) -> Iterator[Callable[..., 
         context = chromium.new_context(viewport=size, color_scheme="dark" if dark else "light", **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         page.on("console", lambda message: message.type in ("error", "warning") and watch.messages.append(message.text))
         page.on("pageerror", lambda error: watch.messages.append(f"raised {error}"))
         page.on("dialog", lambda dialog: (watch.messages.append(f"dialog {dialog.message}"), dialog.dismiss()))
@@ -153,7 +154,7 @@ def _note(url: str, hosts: set[str], watch: Watch) -> None:
         watch.elsewhere.append(url)
 
 
-def until(page: Any, expression: str, arg: Any = None, seconds: float = 15) -> None:
+def until(page: Any, expression: str, arg: Any = None, seconds: float = 30) -> None:
     """Wait until an expression is true in the page. Its policy forbids what Playwright's own waiting does: eval."""
     end = time.monotonic() + seconds
     while not page.evaluate(expression, arg):
@@ -166,9 +167,37 @@ def titles(page: Any) -> list[str]:
     return page.locator("#results .hits h3").all_inner_texts()
 
 
+def settled(page: Any, beyond: int = 0) -> None:
+    """Wait until the page has begun something (more than ``beyond`` requests) and has the answer to all it asked for.
+
+    Enough by itself for a page that was just opened or loaded anew: its counts begin at 0. What is done in a page that
+    stands there already goes into ``settling``, since what is waited for may be true before it.
+    """
+    until(
+        page,
+        "beyond => { const { begun, ended } = document.documentElement.dataset; return begun > beyond && begun === ended; }",
+        arg=beyond,
+    )
+
+
+@contextmanager
+def settling(page: Any) -> Iterator[None]:
+    """Do in the block what makes the page ask the server; the block ends when all of it is answered and shown."""
+    settled(page)
+    begun = page.evaluate("Number(document.documentElement.dataset.begun)")
+    yield
+    settled(page, begun)
+
+
 def searched(page: Any) -> None:
-    """Wait until the hits are there."""
-    until(page, "/hits? .*in \\d+ ms/.test(document.getElementById('status').textContent)")
+    """Wait for the hits of a page that was just opened or loaded anew."""
+    settled(page)
+    has_hits(page)
+
+
+def has_hits(page: Any) -> None:
+    """The page says how many hits it shows."""
+    assert re.search(r"hits? .*in \d+ ms", page.inner_text("#status")), page.inner_text("body")[:400]
 
 
 @pytest.fixture(scope="session")

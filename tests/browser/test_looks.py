@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import NARROW, WIDE, Site, searched
+from tests.browser.conftest import NARROW, WIDE, Site, searched, settled, settling
 
 pytestmark = pytest.mark.browser
 
@@ -20,17 +20,22 @@ def violations(page: Any) -> list[str]:
 
 def open_all(page: Any) -> None:
     """Open everything of the first hit."""
-    for name in ("Expand", "Why", "More like this"):
-        page.locator("article").first.get_by_role("button", name=name, exact=True).click()
-    page.locator("article .steps").wait_for()
-    page.get_by_role("button", name="What its words do").click()
-    page.locator(".effects").wait_for()
+    page.locator("article").first.get_by_role("button", name="Expand", exact=True).click()
+    for name in ("Why", "More like this", "What its words do"):
+        with settling(page):
+            page.locator("article").first.get_by_role("button", name=name, exact=True).click()
+    assert page.locator("article .steps, article .titles, article .effects").count() == 3
     page.locator("#timing summary").click()
 
 
 def open_table(page: Any) -> None:
     page.locator(".table summary").click()
     page.locator(".table tbody tr").first.wait_for()
+
+
+def open_first(page: Any) -> None:
+    with settling(page):
+        page.locator(".columns section:not([hidden]) button").first.click()
 
 
 SCREENS: dict[str, tuple[dict[str, str], str, Callable[[Any], None] | None]] = {
@@ -43,7 +48,7 @@ SCREENS: dict[str, tuple[dict[str, str], str, Callable[[Any], None] | None]] = {
     "map": ({"q": "honey", "view": "map"}, "canvas", open_table),
     "judge": ({"view": "judge", "set": "pool"}, "#judge article", None),
     "help": ({"q": "honey"}, ".hits", lambda page: page.click("#help-open")),
-    "dialog": ({"q": "honey", "view": "columns"}, ".columns button", lambda page: page.locator(".columns section:not([hidden]) button").first.click()),
+    "dialog": ({"q": "honey", "view": "columns"}, ".columns button", lambda page: open_first(page)),
 }  # fmt: skip
 
 
@@ -51,8 +56,8 @@ def visit(page: Any, site: Site, name: str) -> None:
     """Show a screen."""
     state, ready, step = SCREENS[name]
     page.goto(site.url(**state))
-    page.locator(ready).first.wait_for(state="attached")
-    page.locator("#fields fieldset").first.wait_for(state="attached")
+    settled(page)
+    assert page.locator(ready).count() and page.locator("#fields fieldset").count(), name
     if step:
         step(page)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Site
+from tests.browser.conftest import Site, settled, settling
 
 pytestmark = pytest.mark.browser
 MARGIN = 24
@@ -16,7 +16,7 @@ MARGIN = 24
 
 def test_an_area_lists_the_documents_that_lie_in_it(site: Site, new_page: Callable[..., Any]) -> None:
     page = new_page(site.url(q="honey", view="map"))
-    page.locator("canvas").wait_for()
+    settled(page)  # what comes above the map moves it
     found = site.ask("api/map")
     box = page.locator("canvas").bounding_box()
     places = {
@@ -41,7 +41,7 @@ def test_an_area_lists_the_documents_that_lie_in_it(site: Site, new_page: Callab
 
 def test_hits_are_lit_and_first_in_the_table(site: Site, new_page: Callable[..., Any]) -> None:
     page = new_page(site.url(q="honey", view="map", k=10))
-    page.locator("canvas").wait_for()
+    settled(page)  # what comes above the map moves it
     lit = page.evaluate("""() => {
         const canvas = document.querySelector("canvas");
         const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -58,5 +58,6 @@ def test_hits_are_lit_and_first_in_the_table(site: Site, new_page: Callable[...,
     assert rows.nth(0).locator("td").first.inner_text() == "1"
     assert rows.nth(0).locator("button").inner_text() == hits[0]["title"]
     assert rows.count() == len(site.ask("api/map")["ids"])
-    rows.nth(0).locator("button").click()
-    page.locator("dialog article").wait_for()
+    with settling(page):
+        rows.nth(0).locator("button").click()
+    assert page.locator("dialog article").is_visible()

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from tests.browser.conftest import Site, Watch, searched, titles, until
+from tests.browser.conftest import Site, Watch, has_hits, searched, settled, settling, titles, until
 from tests.browser.corpora import PAYLOADS, hostile
 
 pytestmark = pytest.mark.browser
@@ -40,31 +40,33 @@ def test_documents_run_nothing(site: Site, new_page: Callable[..., Any]) -> None
     searched(page)
     assert set(titles(page)) == {payload.strip() for payload in PAYLOADS}
     unharmed(page)
-    page.locator("#fields fieldset").first.wait_for()
-    page.locator("#fields .values button").first.click()
-    searched(page)
+    with settling(page):
+        page.locator("#fields .values button").first.click()
+    has_hits(page)
     unharmed(page)
     page.goto(site.url(q="bee honey hive", index="hostile", k=25))
     searched(page)
-    for name in ("Expand", "Why", "More like this"):
-        page.locator("article").first.get_by_role("button", name=name, exact=True).click()
-    page.locator("article .steps").wait_for()
-    page.locator("article .titles button").first.wait_for()
-    page.get_by_role("button", name="What its words do").click()
-    page.locator(".effects").wait_for()
+    page.locator("article").first.get_by_role("button", name="Expand", exact=True).click()
+    for name in ("Why", "More like this", "What its words do"):
+        with settling(page):
+            page.locator("article").first.get_by_role("button", name=name, exact=True).click()
+    assert page.locator("article .steps, article .titles, article .effects").count() == 3
     unharmed(page)
-    page.locator("article .titles button").first.click()
-    page.locator("dialog article .text").wait_for()
+    with settling(page):
+        page.locator("article .titles button").first.click()
+    assert page.locator("dialog article .text").is_visible()
     unharmed(page)
     page.goto(site.url(q="bee honey hive", index="hostile", view="columns"))
+    settled(page)
     page.locator(".columns button").first.hover()
     unharmed(page)
     page.goto(site.url(q="bee honey hive", index="hostile", view="map"))
+    settled(page)
     page.locator(".table summary").click()
     page.locator(".table tbody tr").first.wait_for()
     unharmed(page)
     page.goto(site.url(view="judge", index="hostile", set="attack"))
-    page.locator("#judge article").wait_for()
+    settled(page)
     assert page.locator("#judge h3").inner_text() == hostile()[0]["title"]
     unharmed(page)
 
@@ -127,9 +129,12 @@ def test_the_token_comes_by_the_fragment_and_stays_in_the_tab(
         searched(page)
         watch.expected.append("status of 401")
         other = new_page(f"{served.url}/?{urlencode({'q': 'honey'})}")
+        settled(other)
+        assert other.get_by_label("Token").count() == 1
         other.get_by_label("Token").fill(secret)
-        other.keyboard.press("Enter")
-        searched(other)
+        with settling(other):
+            other.keyboard.press("Enter")
+        has_hits(other)
         plain = new_page(f"{served.url}/?{urlencode({'q': 'honey'})}", java_script_enabled=False)
         assert titles(plain) == []
 

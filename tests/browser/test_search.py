@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import NARROW, Site, searched, titles, until
+from tests.browser.conftest import NARROW, Site, has_hits, searched, settled, settling, titles, until
 from tests.browser.corpora import NOTES
 
 pytestmark = pytest.mark.browser
@@ -26,8 +26,9 @@ def test_a_search_by_keys_alone(site: Site, new_page: Callable[..., Any]) -> Non
     expected = site.search("honey from bees")
     assert focus(page) == "q"
     page.keyboard.type("honey from bees")
-    page.keyboard.press("Enter")
-    searched(page)
+    with settling(page):
+        page.keyboard.press("Enter")
+    has_hits(page)
     assert page.locator("#results .hits article").count() == 10
     names = [hit["title"] for hit in expected["hits"]]
     assert [title[:40] for title in titles(page)] == [name[:40] for name in names]
@@ -40,15 +41,18 @@ def test_a_search_by_keys_alone(site: Site, new_page: Callable[..., Any]) -> Non
     page.keyboard.press("x")
     article = page.locator("article").first
     assert article.locator(".text").inner_text() == expected["hits"][0]["text"]
-    page.keyboard.press("y")
-    article.locator(".steps").wait_for()
-    page.keyboard.press("l")
-    article.locator(".titles").wait_for()
+    with settling(page):
+        page.keyboard.press("y")
+    assert article.locator(".steps").is_visible()
+    with settling(page):
+        page.keyboard.press("l")
+    assert article.locator(".titles").is_visible()
     page.keyboard.press("/")
     assert focus(page) == "q"
     page.keyboard.type("storm at sea")  # what stood there was selected
-    page.keyboard.press("Enter")
-    until(page, "document.querySelector('#results h3')?.textContent === 'Storms at sea'")
+    with settling(page):
+        page.keyboard.press("Enter")
+    assert titles(page)[0] == "Storms at sea"
     page.keyboard.press("ArrowUp")
     assert page.input_value("#q") == "honey from bees"
     page.keyboard.press("ArrowDown")
@@ -94,13 +98,17 @@ def test_the_words_that_are_bold_are_those_the_server_names(site: Site, new_page
 def test_the_url_says_all_and_shows_the_same_again(site: Site, new_page: Callable[..., Any]) -> None:
     page = new_page(site.address)
     page.fill("#q", "water")
-    page.keyboard.press("Enter")
-    searched(page)
-    page.get_by_label("Dense").check(force=True)
-    page.locator("#k").select_option("25")
+    with settling(page):
+        page.keyboard.press("Enter")
+    has_hits(page)
+    with settling(page):
+        page.get_by_label("Dense").check(force=True)
+    with settling(page):
+        page.locator("#k").select_option("25")
     page.locator("#filter-open").click()
-    page.locator("#fields").get_by_role("button", name="craft").click()
-    until(page, "/among/.test(document.getElementById('status').textContent)")
+    with settling(page):
+        page.locator("#fields").get_by_role("button", name="craft").click()
+    assert "among" in page.inner_text("#status")
     shown = titles(page)
     assert shown == [hit["title"] for hit in site.search("water", mode="dense", k=25, filter='kind == "craft"')["hits"]]
     other = new_page(page.url)
@@ -109,49 +117,68 @@ def test_the_url_says_all_and_shows_the_same_again(site: Site, new_page: Callabl
     assert other.get_by_label("Dense").is_checked()
     assert other.locator("#k").input_value() == "25"
     assert other.locator("#chips li").all_inner_texts() == ['kind == "craft" ×']
-    page.go_back()
-    until(page, "!/among/.test(document.getElementById('status').textContent)")
+    with settling(page):
+        page.go_back()
+    has_hits(page)
+    assert "among" not in page.inner_text("#status")
     assert page.locator("#chips li").count() == 0
     assert page.locator("#k").input_value() == "25"
 
 
 def test_no_hits_and_a_filter_that_is_wrong(site: Site, new_page: Callable[..., Any]) -> None:
     page = new_page(site.url(q="qqzzx", mode="bm25"))
-    page.locator(".empty").wait_for()
+    settled(page)
+    assert page.locator(".empty").is_visible()
     assert page.inner_text("#status").startswith("No hits in")
     assert "No document has a word of the query" in page.inner_text("#results")
     page = new_page(site.url(q="honey", filter="year >= and"))
-    page.locator(".wrong em").wait_for()
+    settled(page)
     assert page.locator(".wrong em").inner_text() == "and"
     assert page.get_attribute("#filter-text", "aria-invalid") == "true"
-    page.fill("#filter-text", "year >= 1995")
-    until(page, "/pass/.test(document.getElementById('filter-state').textContent)")
+    with settling(page):
+        page.fill("#filter-text", "year >= 1995")
     passing = site.ask("api/filter", {"filter": "year >= 1995"})
     assert page.inner_text("#filter-state") == f"{passing['count']} of {passing['total']} documents pass."
-    page.fill("#filter-text", "yaer >= 1995")
-    page.locator(".wrong em").wait_for()
+    with settling(page):
+        page.fill("#filter-text", "yaer >= 1995")
     assert page.locator(".wrong em").inner_text() == "yaer"
 
 
 def test_filters_are_put_together_of_values_and_ranges(site: Site, new_page: Callable[..., Any]) -> None:
     page = new_page(site.url(q="honey", filter='year == 1990 or kind == "trade"'))
     searched(page)
-    page.locator("#fields fieldset").first.wait_for()
-    page.locator("#fields").get_by_role("button", name="true").click()
-    until(page, "/done/.test(document.getElementById('filter-text').value)")
+    with settling(page):
+        page.locator("#fields").get_by_role("button", name="true").click()
     assert page.input_value("#filter-text") == '(year == 1990 or kind == "trade") and done == true'
     page.get_by_label("year, at most").fill("2000")
-    page.keyboard.press("Tab")
-    until(page, "/<= 2000/.test(document.getElementById('filter-text').value)")
-    page.get_by_role("button", name="Remove the filter done == true").click()
-    until(page, "!/done/.test(document.getElementById('filter-text').value)")
+    with settling(page):
+        page.keyboard.press("Tab")
+    assert page.input_value("#filter-text").endswith(" and done == true and year <= 2000")
+    with settling(page):
+        page.get_by_role("button", name="Remove the filter done == true").click()
     assert page.input_value("#filter-text") == '(year == 1990 or kind == "trade") and year <= 2000'
     assert site.ask("api/filter", {"filter": page.input_value("#filter-text")})["valid"]
 
 
+def test_what_is_typed_as_a_filter_stays_when_the_fields_come(site: Site, new_page: Callable[..., Any]) -> None:
+    page = new_page()
+    held = []
+    page.route("**/api/index*", lambda route: held.append(route))
+    page.goto(site.url(q="honey", filter="year >="))
+    page.locator(".wrong em").wait_for()
+    page.fill("#filter-text", "year >= 1995")
+    until(page, "/pass/.test(document.getElementById('filter-state').textContent)")
+    (asked,) = held
+    asked.continue_()
+    settled(page)
+    assert page.locator("#fields fieldset").count() > 0
+    assert page.input_value("#filter-text") == "year >= 1995"
+    assert "pass" in page.inner_text("#filter-state")
+
+
 def test_columns_are_the_stages_and_join_a_document(site: Site, new_page: Callable[..., Any]) -> None:
     page = new_page(site.url(q="honey from bees", view="columns", rerank="bundled"))
-    until(page, "document.querySelectorAll('.columns section').length === 4")
+    settled(page)
     columns = site.search("honey from bees", columns=True, rerank="bundled")["columns"]
     sections = page.locator(".columns section")
     assert sections.locator("h3").all_inner_texts() == ["dense", "BM25", "hybrid", "reranked"]
@@ -170,20 +197,20 @@ def test_columns_are_the_stages_and_join_a_document(site: Site, new_page: Callab
     sections.first.locator("[data-document=bees]").focus()
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.dataset.document") == "bees"
-    page.keyboard.press("Enter")
-    page.locator("dialog article .text").wait_for()
+    with settling(page):
+        page.keyboard.press("Enter")
     assert page.locator("dialog .text").inner_text() == NOTES["bees"][1]
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.dataset.document") == "bees"
 
 
 def test_hits_come_before_they_are_reranked(site: Site, new_page: Callable[..., Any]) -> None:
-    page = new_page(site.url(q="honey", rerank="bundled"))
-    until(page, "performance.getEntriesByName('search-shown').length === 2")
-    asked = page.evaluate(
-        "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('/api/search')).length"
-    )
-    assert asked == 2
+    page = new_page()
+    searches = []
+    page.on("request", lambda request: searches.append(request) if request.url.endswith("/api/search") else None)
+    page.goto(site.url(q="honey", rerank="bundled"))
+    searched(page)
+    assert page.evaluate("performance.getEntriesByName('search-shown').length") == 2 == len(searches)
     assert page.inner_text(".meaning") == "Score: score of the reranker bundled"
     assert titles(page)[0] == site.search("honey", rerank="bundled")["hits"][0]["title"]
 
@@ -204,21 +231,21 @@ def test_why_and_why_not(site: Site, new_page: Callable[..., Any], watch: Any) -
     page = new_page(site.url(q="honey from bees", k=10))
     searched(page)
     page.get_by_label("Why not another one").fill("rust")
-    page.keyboard.press("Enter")
-    page.locator("#whynot .steps").wait_for()
+    with settling(page):
+        page.keyboard.press("Enter")
     told = site.ask("api/explain", {"query": "honey from bees", "id": "rust"})
     assert f"rank {told['metrics']['rank']['value']} of {len(NOTES) + 2}" in page.inner_text("#whynot .why")
     terms = page.locator("#whynot .terms th").all_inner_texts()
     assert terms == [one["term"] for one in told["terms"]]
-    page.locator("article").first.get_by_role("button", name="Why", exact=True).click()
-    page.locator("article").get_by_role("button", name="What its words do").click()
-    page.locator("article .effects").wait_for()
+    for name in ("Why", "What its words do"):
+        with settling(page):
+            page.locator("article").first.get_by_role("button", name=name, exact=True).click()
     first = site.search("honey from bees")["hits"][0]
     assert page.locator(".effects").inner_text().split() == f"{first['title']} {first['text']}".split()
     watch.expected.append("status of 404")
     page.get_by_label("Why not another one").fill("nobody")
-    page.keyboard.press("Enter")
-    page.locator("#whynot .problem").wait_for()
+    with settling(page):
+        page.keyboard.press("Enter")
     assert "nobody" in page.inner_text("#whynot .problem")
 
 
@@ -256,14 +283,13 @@ def test_the_time_is_told_apart(site: Site, new_page: Callable[..., Any]) -> Non
 
 def test_first_hits_come_soon_after_enter(site: Site, new_page: Callable[..., Any]) -> None:
     page = new_page(site.address)
-    page.locator(".about").wait_for()
+    settled(page)
     spent = []
     for query in ("honey", "boats in spring", "a black ink", "bread on a stone", "how iron rusts", "candles"):
         page.fill("#q", query)
-        page.keyboard.press("Enter")
-        until(page, "query => new URLSearchParams(location.search).get('q') === query && "
-                               "performance.getEntriesByName('search-shown').length === "
-                               "performance.getEntriesByName('search-asked').length", arg=query)  # fmt: skip
+        with settling(page):
+            page.keyboard.press("Enter")
+        has_hits(page)
         spent.append(page.evaluate(
             "['search-shown', 'search-asked'].map((name) => performance.getEntriesByName(name).at(-1).startTime)"
             ".reduce((shown, asked) => shown - asked)"))  # fmt: skip

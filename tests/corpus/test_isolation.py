@@ -201,3 +201,22 @@ def test_the_process_is_light() -> None:
         "raise SystemExit(str(bad) if bad else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_what_the_caller_has_in_memory_is_not_counted_as_the_readers(tmp_path: Path) -> None:
+    """A process inherits the record of what the one that started it had; a program with a model has more than 300 MB."""
+    program = (
+        "import sys; from pathlib import Path; from searchapp.corpus import isolation\n"
+        "held = bytearray(400 << 20)\n"
+        "started = []\n"
+        "start = isolation._Process._start\n"
+        "isolation._Process._start = lambda self: started.append(1) or start(self)\n"
+        "readers = isolation.Readers()\n"
+        "for path in sys.argv[1:]:\n"
+        "    list(readers.read(isolation.Request(Path(path), 'html', 1)))\n"
+        "readers.close()\n"
+        "print(len(started))\n"
+    )
+    files = [str(page(tmp_path / f"{number}.html", "text").path) for number in range(3)]
+    done = subprocess.run([sys.executable, "-c", program, *files], capture_output=True, text=True, check=False)
+    assert done.stdout == "1\n", done.stderr

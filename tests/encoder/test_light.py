@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,16 @@ def test_other_shapes_and_stored_precisions(tmp_path, tokenizer, dtype, changes)
 def test_long_texts_in_blocks_are_the_same(tiny_model, monkeypatch):
     monkeypatch.setattr(llama, "ROOM", 64)
     same(*both(tiny_model))
+
+
+@pytest.mark.parametrize("room", [1 << 24, 64])
+def test_texts_of_one_length_are_the_same_together_as_alone(tiny_model, monkeypatch, room):
+    monkeypatch.setattr("searchapp.encoder.light.llama.ROOM", room)
+    light = Encoder.load(str(tiny_model), backend="numpy")
+    texts = [" and ".join(words) for words in permutations(("bees", "a river of stone", "wax"))] + ["honey", "bees"]
+    together = light.encode(texts)
+    assert len({len(item.ids) for item in light.tokenize(light.inputs(texts))}) < len(texts)
+    np.testing.assert_allclose(together, np.concatenate([light.encode([text]) for text in texts]), atol=2e-6)
 
 
 @pytest.mark.parametrize("asked", ["causal", "attention", "adapter"])

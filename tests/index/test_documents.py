@@ -14,9 +14,10 @@ from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, building
 from searchapp.index.storage.snapshot import Snapshot
 from tests.corpus.pdfs import write_pages, write_scan
+from tests.index import handed
 from tests.index.conftest import HashEncoder
 from tests.index.handed import add, build
-from tests.index.test_build import Stop
+from tests.index.test_build import Stop, StoppingDisk
 
 
 def texts(root: Path) -> list[str]:
@@ -113,6 +114,22 @@ def test_a_build_goes_on_whenever_its_reader_is_killed(
     monkeypatch.setattr(isolation._Process, "lines", killed)
     done = build([str(docs)], root, HashEncoder())
     assert done.files.refused == 0 and texts(root) == texts(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("step", [12, 25, 33])
+def test_a_build_that_stops_anywhere_becomes_what_it_would_have_been(
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    build([str(docs)], tmp_path / "whole", HashEncoder(), segment_size=3)
+    monkeypatch.setattr(handed, "make_disk", lambda: StoppingDisk(step))
+    with pytest.raises(Stop):
+        build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3)
+    monkeypatch.undo()
+    build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3)
+    rows = [
+        [VectorIndex.open(root).rows.read(row) for row in range(8)] for root in (tmp_path / "ix", tmp_path / "whole")
+    ]
+    assert rows[0] == rows[1]
 
 
 def test_what_is_ignored_since_is_missing_and_goes_with_sync(docs: Path, tmp_path: Path) -> None:

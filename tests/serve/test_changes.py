@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import threading
 import time
@@ -14,7 +16,9 @@ import numpy as np
 import pytest
 
 from searchapp.evaluate.judging import Judging
+from searchapp.evaluate.metrics import score
 from searchapp.index import add, build, compact, delete
+from searchapp.index.encoder_match import recorded_encoder
 from searchapp.search import Index
 from searchapp.serve.landscape import landmarks, make_landmarks, placed
 from tests.serve.conftest import write
@@ -263,7 +267,8 @@ def collection(tmp_path: Path) -> Path:
 
 def test_judging(built: Path, collection: Path) -> None:
     with running({"notes": built}, collections={"mine": collection}) as served:
-        assert served.get("/api/judgements").json["collections"] == [{"name": "mine", "left": 6, "judged": 0}]
+        (found,) = served.get("/api/judgements").json["collections"]
+        assert found == {"name": "mine", "left": 6, "judged": 0, "queries": 0, "figures": []}
         first = served.get("/api/judgements/mine/next").json
         assert (first["query"], first["query_id"], first["document"]["id"]) == ("bees", "q1", "d1")
         assert first["document"]["text"]
@@ -280,6 +285,37 @@ def test_judging(built: Path, collection: Path) -> None:
         assert Judging.open(collection).qrels == {"q1": {"d1": 2, "d2": 0}, "q2": {"d1": 1}}
         served.ask("PUT", "/api/judgements/mine", {"query": "q1", "document": "d1", "level": None})
         assert "d1" not in Judging.open(collection).qrels["q1"]
+
+
+def test_figures_of_the_judgements_so_far_are_those_of_evaluate(built: Path, collection: Path, tiny_encoder) -> None:
+    library = Index.open(built, encoder=tiny_encoder)
+    with running({"notes": built}, collections={"mine": collection}) as served:
+        for query, text in (("q1", "bees"), ("q2", "boats")):
+            for mode in ("dense", "bm25", "hybrid"):
+                for number, hit in enumerate(library.search(text, 6, mode=mode)[1::2]):
+                    body = {"query": query, "document": hit.id, "level": number % 3, "text": text}
+                    assert served.ask("PUT", "/api/judgements/mine", body).status == 200
+            qrels = Judging.open(collection).qrels
+            found = served.get("/api/judgements/mine/figures").json
+            assert found["queries"] == len(qrels)
+            assert [one["mode"] for one in found["figures"]] == ["dense", "bm25", "hybrid"]
+            for one in found["figures"]:
+                ran = {
+                    name: {hit.id: -float(rank) for rank, hit in enumerate(library.search(asked, 10, mode=one["mode"]))}
+                    for name, asked in (("q1", "bees"), ("q2", "boats"))
+                    if name in qrels
+                }
+                scores = score(ran, qrels, ("nDCG@10", "Unjudged@10"))
+                expected = scores.estimate("nDCG@10")
+                assert (one["nDCG@10"], one["low"], one["high"]) == pytest.approx(
+                    (expected.value, expected.low, expected.high), abs=1e-6
+                )
+                assert one["judged"] == pytest.approx(1 - scores.estimate("Unjudged@10").value)
+        (listed,) = served.get("/api/judgements").json["collections"]
+        assert listed["figures"] == found["figures"]
+        assert served.get("/api/judgements/other/figures").status == 404
+        (collection / "qrels" / "test.tsv").write_text("broken")
+        assert served.get("/api/judgements/mine/figures").status == 409
 
 
 def test_judging_a_hit_makes_its_query(built: Path, collection: Path) -> None:
@@ -317,6 +353,26 @@ def test_a_folder_that_cannot_be_read_or_written_keeps_what_it_has(built: Path, 
             path.write_text(kept)
         assert served.get("/api/judgements/mine?text=bees").json["levels"] == {"d1": 1}
     assert queries.read_text() == whole
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_why_a_judgement_or_a_document_cannot_be_written_is_said(
+    own: Path, collection: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Room is asked for where there is none, and nowhere else."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("searchapp.evaluate.judging.write_text", fail)
+    monkeypatch.setattr("searchapp.serve.jobs.write_text", fail)
+    with running({"own": own}, collections={"mine": collection}, writable=True) as served:
+        judged = served.ask("PUT", "/api/judgements/mine", {"query": "q1", "document": "d1", "level": 2})
+        pooled = served.ask("PUT", "/api/judgements/mine", {"query": "", "document": "d1", "level": 2, "text": "new"})
+        job = served.ask("PUT", "/api/documents", {"documents": [{"id": "a", "text": "b"}]}).json
+        for said in (judged.problem["message"], pooled.problem["message"], served.done(job)["problem"]):
+            assert os.strerror(number) in said, said
+            assert ("make room" in said) == (number == errno.ENOSPC), said
 
 
 @pytest.mark.parametrize(
@@ -371,6 +427,25 @@ def test_documents_are_written_and_deleted(own: Path, tiny_encoder) -> None:
         events = served.get(f"/api/jobs/{filtered['id']}/events")
         assert events.headers["content-type"] == "text/event-stream"
         assert events.content.startswith(b"event: end\ndata: {") and events.content.endswith(b"}\n\n")
+
+
+def test_what_writes_is_loaded_before_it_is_asked_for(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Path] = []
+
+    def load(manifest, root, device, backend):
+        loaded.append(root)
+        return recorded_encoder(manifest, root, device, backend=backend)
+
+    monkeypatch.setattr("searchapp.serve.jobs.recorded_encoder", load)
+    with running({"own": own}, writable=True) as served:
+        assert served.server.index("own").state.encoder.backend.name != "torch"  # which searches, and does not write
+        end = time.monotonic() + 20
+        while not loaded:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        body = {"documents": [{"id": "w", "text": "a lighthouse"}]}
+        done = served.done(served.ask("PUT", "/api/documents", body).json)
+        assert done["state"] == "done" and loaded == [own], done
 
 
 def test_documents_that_come_move_no_other_on_the_map(own: Path, tmp_path: Path, tiny_encoder) -> None:

@@ -258,6 +258,30 @@ def test_an_index_without_words_is_named_as_it_is_served(built: Path, tmp_path: 
             answer = served.post("/api/search", {"query": "bee", "mode": mode})
             assert answer.status == 400 and str(tmp_path) not in answer.content.decode(), answer.content
             assert "short has no BM25 part" in answer.problem["message"] and "--hybrid" not in answer.problem["message"]
+            assert "whoever runs the server can do `searchapp lexical short`" in answer.problem["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "advice"),
+    [
+        ("GET", "/api/documents/qqqqqq", None, "POST /api/search"),
+        ("POST", "/api/explain", {"query": "bee", "id": "qqqqqq"}, "POST /api/search"),
+        ("POST", "/rerank", {"query": "bee", "ids": ["qqqqqq"]}, "POST /api/search"),
+        ("GET", "/api/documents/d1x", None, "near it: d1"),
+        ("GET", "/api/nothing", None, "/openapi.json"),
+        ("GET", "/page/nothing.js", None, "the page itself is at /"),
+        ("GET", "/api/index?index=x", None, "there are notes"),
+        ("GET", "/api/jobs/x", None, "its own last"),
+        ("POST", "/v1/embeddings", {"input": "a", "model": "gpt-4"}, "there are "),
+    ],
+)
+def test_what_is_not_there_is_answered_with_advice_for_a_client(
+    served: Running, method: str, path: str, body: dict | None, advice: str
+) -> None:
+    answer = served.ask(method, path, body)
+    assert answer.status == 404, answer.content
+    said = answer.problem["message"]
+    assert advice in said and "`searchapp" not in said and "--" not in said
 
 
 def test_no_answer_names_a_place_on_this_machine(served: Running, built: Path) -> None:

@@ -12,7 +12,7 @@ from searchapp.adapt import run
 from searchapp.adapt.config import StageConfig, SupervisedConfig
 from searchapp.adapt.data import PairFile, TrainingPair, read_pairs, read_texts
 from searchapp.adapt.run_record import RunRecord
-from searchapp.encoder.checkpoint import refuse
+from searchapp.encoder.checkpoint import is_shipped, refuse
 from searchapp.encoder.json_files import read_json
 from searchapp.errors import AdaptError, SearchAppError, reason_of
 from searchapp.progress import Progress
@@ -140,8 +140,8 @@ def describe_model(name: str) -> str:
     Raises AdaptError for a path that is not there, ModelError for a directory that holds no model.
     """
     expected = "expected a model's directory, a hub id, or `bundled`"
-    if name == "bundled":
-        return "the bundled model"
+    if is_shipped(name):
+        return "the bundled model" if name == "bundled" else "an adapter that comes with searchapp"
     path = Path(name)
     if not path.exists():
         if HUB_ID.fullmatch(name):

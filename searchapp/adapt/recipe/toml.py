@@ -31,6 +31,7 @@ from typing import Any
 from searchapp.adapt.config import STAGES, StageConfig, flat, make_stage, unknown
 from searchapp.adapt.data import PairFile
 from searchapp.adapt.recipe.recipe import BASE, Recipe, RecipeError, RecipeStage, find_problems
+from searchapp.encoder.checkpoint import is_shipped
 from searchapp.errors import AdaptError, reason_of
 
 SHIPPED = Path(__file__).resolve().parent
@@ -273,7 +274,7 @@ class _Reader:
         return beside if not _is_there(path) and _is_there(beside) else path
 
     def _model(self, name: str) -> str:
-        if name in ("", "bundled"):
+        if not name or is_shipped(name):
             return name
         found = self._find(name)
         return str(found) if _is_there(found) and found.is_dir() else name

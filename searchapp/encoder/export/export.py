@@ -286,8 +286,10 @@ def _write_model(draft: Path, encoder: Encoder) -> None:
     try:
         with quiet():
             encoder.model.save_pretrained(draft)
-    except Exception as error:  # safetensors has an error of its own for a full disk
-        raise ModelError(f"the merged weights cannot be written: {explain(error)}; check the room on disk") from error
+    except Exception as error:  # safetensors has an error of its own, which says only in words that the disk is full
+        raise ModelError(
+            f"the merged weights cannot be written: {explain(error)}; check the directory and the room on its disk"
+        ) from error
     found = read_json(draft / "config.json")
     if encoder.settings.bidirectional and found.get("is_causal") is not False:
         _write_json(draft / "config.json", {**found, "is_causal": False})

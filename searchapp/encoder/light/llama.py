@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -21,6 +22,7 @@ ROOM = 1 << 24  # attention scores held at a time; a long text is gone through i
 NORMS = ("input_layernorm", "post_attention_layernorm")
 ATTENTION = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 MLP = ("mlp.gate_proj", "mlp.up_proj")
+Run = tuple[int, int, int]  # neighbouring sequences of one length: the first token, how many sequences, their length
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,14 @@ class Llama:
     def __call__(self, ids: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
         """Last hidden states float32 (tokens, width) of sequences laid end to end, which do not see one another."""
         states = widen(self._embeddings[ids])
-        ends = np.cumsum(lengths)
+        runs = _runs(lengths, ROOM // self.config.heads)
         cosines, sines = self._rotations(lengths)
         with (
             threads_for(2.0 * self.config.parameters * len(ids)),
             np.errstate(over="ignore"),  # of exp in the gate, where the value behind it is 0
         ):
             for layer in self._layers:
-                states += self._attend(layer, self._normed(states, layer.attention_norm), ends, cosines, sines)
+                states += self._attend(layer, self._normed(states, layer.attention_norm), runs, cosines, sines)
                 states += self._mlp(layer, self._normed(states, layer.mlp_norm))
         return self._normed(states, self._norm)
 
@@ -80,7 +82,7 @@ class Llama:
         return np.cos(angles)[:, None], np.sin(angles)[:, None]
 
     def _attend(
-        self, layer: Layer, normed: np.ndarray, ends: np.ndarray, cosines: np.ndarray, sines: np.ndarray
+        self, layer: Layer, normed: np.ndarray, runs: Sequence[Run], cosines: np.ndarray, sines: np.ndarray
     ) -> np.ndarray:
         config = self.config
         heads, shared = config.heads, config.shared
@@ -91,10 +93,10 @@ class Llama:
         left[:], right[:] = low, high
         turned[:, :heads] *= np.float32(config.head**-0.5)
         mixed = np.empty((len(normed), heads, config.head), dtype=np.float32)
-        begin = 0
-        for end in ends.tolist():
-            _mix(joined[begin:end], mixed[begin:end], heads, shared)
-            begin = end
+        for begin, count, length in runs:
+            place = slice(begin, begin + count * length)
+            shape = (count, length, -1, config.head)
+            _mix(joined[place].reshape(shape), mixed[place].reshape(shape), heads, shared)
         out: np.ndarray = mixed.reshape(len(normed), -1) @ layer.out.T
         return out
 
@@ -111,20 +113,41 @@ class Llama:
         return out
 
 
+def _runs(lengths: Sequence[int], most: int) -> list[Run]:
+    """Neighbours of one length together, so that one operation does for all of them what it would do for each.
+
+    At most ``most`` products of positions in a run, unless one sequence has more.
+    """
+    runs: list[Run] = []
+    begin = 0
+    for length, neighbours in groupby(lengths):
+        left = sum(1 for _ in neighbours)
+        while left:
+            count = max(1, min(left, most // length**2))
+            runs.append((begin, count, length))
+            begin += count * length
+            left -= count
+    return runs
+
+
 def _mix(joined: np.ndarray, mixed: np.ndarray, heads: int, shared: int) -> None:
-    """Softmax attention within one sequence, (length, heads + 2 shared, head) → ``mixed`` (length, heads, head)."""
-    length, size = len(joined), joined.shape[2]
-    keys = joined[:, heads : heads + shared].transpose(1, 2, 0)[:, None]  # (shared, 1, head, length)
-    values = joined[:, heads + shared :].transpose(1, 0, 2)[:, None]
-    step = max(1, ROOM // (heads * length))
+    """Softmax attention within each of ``count`` sequences of one length.
+
+    ``joined`` (count, length, heads + 2 shared, head) → ``mixed`` (count, length, heads, head).
+    """
+    count, length, _, size = joined.shape
+    keys = joined[:, :, heads : heads + shared].transpose(0, 2, 3, 1)[:, :, None]  # (count, shared, 1, head, length)
+    values = joined[:, :, heads + shared :].transpose(0, 2, 1, 3)[:, :, None]
+    step = length if count > 1 else max(1, ROOM // (heads * length))
     for begin in range(0, length, step):
-        asking = joined[begin : begin + step, :heads]
-        grouped = asking.reshape(len(asking), shared, heads // shared, size).transpose(1, 2, 0, 3)
-        scores = grouped @ keys  # (shared, heads / shared, asking, length)
+        asking = joined[:, begin : begin + step, :heads]
+        grouped = asking.reshape(count, -1, shared, heads // shared, size).transpose(0, 2, 3, 1, 4)
+        scores = grouped @ keys  # (count, shared, heads / shared, asking, length)
         scores -= scores.max(axis=-1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=-1, keepdims=True)
-        mixed[begin : begin + step] = (scores @ values).transpose(2, 0, 1, 3).reshape(len(asking), heads, size)
+        found = (scores @ values).transpose(0, 3, 1, 2, 4)
+        mixed[:, begin : begin + step] = found.reshape(count, -1, heads, size)
 
 
 def _layer(found: Mapping[str, np.ndarray], prefix: str) -> Layer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from searchapp.encoder.checkpoint import Checkpoint, locate, raw_config, weight_files
+from searchapp.encoder.checkpoint import SHIPPED, Checkpoint, is_shipped, locate, raw_config, weight_files
 from searchapp.encoder.devices import DTYPES
 from searchapp.encoder.gguf import is_gguf
 from searchapp.encoder.light.llama import Llama
@@ -49,9 +49,10 @@ def light_refusal(model: str, options: LoadOptions) -> str | None:
     None where it is not known: the model is gone, or would have to be fetched.
     """
     try:
-        if model != "bundled" and not Path(model).expanduser().exists():
+        place = SHIPPED / model if is_shipped(model) else Path(model).expanduser()
+        if not place.exists():
             return None
-        if options.get("adapters") or (Path(model).expanduser() / "adapter_config.json").exists():
+        if options.get("adapters") or (place / "adapter_config.json").exists():
             raise NotLightError(ADAPTERS)  # before it is looked for what they adapt
         light_parts(locate(model), options)
     except NotLightError as error:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.source import EmptyFolderError
 from searchapp.corpus.source_file import SourceFile
@@ -15,6 +16,7 @@ from searchapp.corpus.walk import READ, REFUSED, SKIPPED
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.intake.files import EMPTY, FileCounts, FileReader, kind_of_reason, skipped_entry
 from searchapp.index.intake.known import KnownDocuments
+from searchapp.index.storage.ids import among
 from searchapp.index.storage.ledger import NO_IDS, LedgerEntry
 from searchapp.index.storage.manifest import NamedSource
 from searchapp.index.storage.snapshot import Snapshot
@@ -42,7 +44,9 @@ class Changes:
         self._entries: list[LedgerEntry] = []  # new and changed ones
         self._dropped: list[LedgerEntry] = []
 
-    def read(self, sources: Sequence[Source]) -> Iterator[tuple[float, Document | Rejected, FileReader | None]]:
+    def read(
+        self, sources: Sequence[Source]
+    ) -> Iterator[tuple[float, Document | Rejected | DocumentBatch, FileReader | None]]:
         """Yield the records of the files that have to be read; settle every file, and what is gone from the sources."""
         files = [(source, self._listed(source)) for source in sources]
         total, before = max(1, sum(file.size for _, found in files for file in found)), 0
@@ -124,7 +128,8 @@ class Changes:
         self.counts.count(after.outcome, after.reason, notes=after.notes)
         stale = after.former
         if before is not None:
-            stale = np.setdiff1d(before.every, after.ids)
+            every = before.every
+            stale = every[~among(every, after.ids)]
         if len(stale) and (after.outcome == READ or kind_of_reason(after.reason) in EMPTY):
             if file.is_cut or self._sync:
                 self._remove(stale)

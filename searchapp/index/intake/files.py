@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, Source, passage_of
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cut_rule import CutRule
 from searchapp.corpus.cutter import EMPTY as EMPTY_TEXT
 from searchapp.corpus.cutter import Cutter
@@ -117,7 +118,7 @@ class FileReader:
         self._skip, self._ids = partial.records, before.tolist()
         self.rejected, self.reason = partial.rejected, partial.reason
 
-    def read(self) -> Iterator[tuple[Document | Rejected, float]]:
+    def read(self) -> Iterator[tuple[Document | Rejected | DocumentBatch, float]]:
         """Yield what the file holds and the share of it that is read, without what an earlier run has read.
 
         A text file that cannot be read, or not to its end, is one rejection; any other raises CorpusError.
@@ -127,15 +128,29 @@ class FileReader:
             return
         try:
             self._sha256 = self.file.sha256()
-            for record in self.file.records():
+            for item, progress in self.file.items():
+                if isinstance(item, DocumentBatch):
+                    yield from self._batch(item, progress)
+                    continue
                 self.records += 1
                 if self.records > self._skip:
-                    yield record.item, record.progress
+                    yield item, progress
         except CorpusError as error:
             if not self.file.is_cut:
                 raise
             self._failed = True
             yield self._refused(str(error).removeprefix(f"{self.file.file}: ")), 1.0
+
+    def _batch(self, batch: DocumentBatch, progress: float) -> Iterator[tuple[Document | DocumentBatch, float]]:
+        """Yield documents that are columns; those behind what an earlier run has read, one by one."""
+        if self.records >= self._skip:
+            self.records += len(batch)
+            yield batch, progress
+            return
+        for document in batch.documents():
+            self.records += 1
+            if self.records > self._skip:
+                yield document, progress
 
     def _refused(self, reason: str) -> Rejected:
         self.records += 1
@@ -144,6 +159,10 @@ class FileReader:
     def accept(self, identifier: int) -> None:
         """Note a document that became a part of the index, by the hash of its id."""
         self._ids.append(identifier)
+
+    def accept_all(self, identifiers: np.ndarray) -> None:
+        """Note many documents that did, by the hashes of their ids (uint64)."""
+        self._ids.extend(identifiers.tolist())
 
     def reject(self, item: Rejected) -> None:
         """Note a record that did not."""

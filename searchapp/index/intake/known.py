@@ -29,6 +29,10 @@ class KnownDocuments:
         """The row that has an id, or None."""
         return self._ids.find(identifier)
 
+    def may_have(self, hashes: np.ndarray) -> bool:
+        """Whether one of these hashes of ids (uint64) is that of a document here."""
+        return self._ids.may_have(hashes)
+
     def has(self, row: int | None, hashes: tuple[int, int, int], *parts: int) -> bool:
         """Whether these parts of a document (by hash) equal those of a row."""
         return row is not None and all(int(self._hashes[part][row]) == hashes[part] for part in parts)

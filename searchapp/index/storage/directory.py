@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from searchapp import filesystem
-from searchapp.errors import IndexStoreError
+from searchapp.errors import IndexStoreError, is_disk_full
 from searchapp.unicode import find_surrogate
 
 
@@ -104,7 +104,7 @@ def reaching(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if is_disk_full(error) or error.errno == errno.EFBIG:
             raise IndexStoreError(
                 f"no space left for {path} ({reason}); what was committed is safe: "
                 "free some space and run the same command again"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.document import Document
 from searchapp.errors import IndexStoreError
 from searchapp.filesystem import allow_open_files
@@ -44,6 +45,33 @@ def write_documents(draft: ChecksumWriter, documents: Sequence[Document]) -> Non
         "fields": _columns(documents),
     }
     write_batches(draft, [pa.record_batch(columns)])
+
+
+def write_columns(draft: ChecksumWriter, batch: DocumentBatch) -> None:
+    """Write documents that are columns already, as ``write_documents`` writes them."""
+    import pyarrow as pa
+
+    empty = pa.array([""], pa.large_string()).take(pa.array(np.zeros(len(batch), dtype=np.int64)))
+    named = {f"{_kind_of_column(column)}:{key}": column for key, column in batch.metadata.items()}
+    fields = pa.array([{}] * len(batch), pa.struct([]))
+    if named:
+        fields = pa.StructArray.from_arrays([named[name] for name in sorted(named)], names=sorted(named))
+    columns = {
+        "id": batch.id_column,
+        "title": empty if batch.titles is None else batch.titles,
+        "text": empty if batch.texts is None else batch.texts,
+        "metadata": pa.array(batch.json(), pa.large_string()),
+        "fields": fields,
+    }
+    write_batches(draft, [pa.record_batch(columns)])
+
+
+def _kind_of_column(column: pa.Array) -> str:
+    import pyarrow as pa
+
+    if pa.types.is_boolean(column.type):
+        return "flag"
+    return "text" if pa.types.is_string(column.type) else "number"
 
 
 def write_batches(draft: ChecksumWriter, batches: Sequence[pa.RecordBatch]) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.document import Document
 from searchapp.errors import IndexStoreError
 from searchapp.index.storage.directory import ChecksumWriter
 from searchapp.index.storage.documents import DocumentStore
-from searchapp.index.storage.ids import digest
+from searchapp.index.storage.ids import digest, digests
 
 ID, TEXT, METADATA = range(3)
 
@@ -35,6 +36,21 @@ def write_hashes(draft: ChecksumWriter, hashes: np.ndarray) -> None:
 def hash_documents(documents: Sequence[Document]) -> np.ndarray:
     """The hashes of several documents, uint64 (3, documents)."""
     return np.array([hash_document(document) for document in documents], dtype=np.uint64).reshape(-1, 3).T
+
+
+def hash_batch(batch: DocumentBatch) -> np.ndarray:
+    """``hash_documents`` of documents that are columns, uint64 (3, documents)."""
+    metadata = ["{}"] if not batch.metadata else batch.json(sorted_keys=True)
+    if batch.titles is None and batch.texts is None:
+        texts = ["\0"]
+    elif batch.titles is None:
+        texts = ["\0" + text for text in batch.column("text")]
+    else:
+        texts = list(map("\0".join, zip(batch.column("title"), batch.column("text"), strict=True)))
+    found = np.empty((3, len(batch)), dtype=np.uint64)
+    for part, values in enumerate((batch.ids, texts, metadata)):
+        found[part] = digests(values)  # a single one is that of all
+    return found
 
 
 def read_hashes(folder: Path, rows: DocumentStore, numbers: Iterable[int]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -11,6 +11,31 @@ import numpy as np
 def digest(text: str) -> int:
     """The first 64 bits of a text's blake2b."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "little")
+
+
+def digests(texts: Iterable[str]) -> np.ndarray:
+    """``digest`` of each text, uint64 (n,)."""
+    make, texts = hashlib.blake2b, list(texts)
+    distinct = dict.fromkeys(texts)
+    if 2 * len(distinct) <= len(texts):  # as metadata often are
+        found = dict(zip(distinct, digests(distinct).tolist(), strict=True))
+        return np.fromiter(map(found.__getitem__, texts), dtype=np.uint64, count=len(texts))
+    return np.frombuffer(b"".join([make(text.encode(), digest_size=8).digest() for text in texts]), dtype="<u8")
+
+
+def have_equal(hashes: np.ndarray) -> bool:
+    """Whether two of these hashes (uint64) are equal."""
+    ordered = np.sort(hashes)
+    return bool((ordered[1:] == ordered[:-1]).any())
+
+
+def among(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of these hashes (uint64) are among others, bool; ``np.isin`` takes longer."""
+    if not len(others):
+        return np.zeros(len(hashes), dtype=bool)
+    ordered = np.sort(others)
+    found: np.ndarray = ordered.take(np.searchsorted(ordered, hashes), mode="clip") == hashes
+    return found
 
 
 class IdTable:
@@ -40,6 +65,14 @@ class IdTable:
         joined = np.concatenate([self._hashes, hashes])
         order = np.argsort(joined, kind="stable")
         self._hashes, self._rows = joined[order], np.concatenate([self._rows, rows.astype(np.int64)])[order]
+
+    def may_have(self, hashes: np.ndarray) -> bool:
+        """Whether one of these hashes of ids (uint64) is that of an id that is here."""
+        if not len(hashes) or not len(self._hashes) + len(self._recent):
+            return False
+        places = np.searchsorted(self._hashes, hashes)
+        known = len(self._hashes) and (self._hashes.take(places, mode="clip") == hashes).any()
+        return bool(known) or not self._recent.keys().isdisjoint(hashes.tolist())
 
     def find(self, identifier: str) -> int | None:
         """The row that has this id, or None."""

@@ -9,29 +9,43 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from searchapp.corpus import Document, Rejected, passage_of
+from searchapp.corpus.batch import DocumentBatch
 from searchapp.encoder import Encoder
-from searchapp.errors import ModelError
+from searchapp.errors import IndexStoreError, ModelError
 from searchapp.index.storage.directory import FileEntry
-from searchapp.index.storage.documents import write_documents
+from searchapp.index.storage.documents import write_columns, write_documents
 from searchapp.index.storage.hashes import hash_documents, write_hashes
 from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.snapshot import Snapshot
+from searchapp.index.storage.vectors import unit
 from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress
 from searchapp.unicode import json_bytes
 
 SEGMENT_DOCUMENTS = 8_192
 SEGMENT_CHARACTERS = 32_000_000  # a segment's texts are held in memory until it is committed
+VECTORS_TOGETHER = 4_096  # that are made ready at once
 Files = dict[str, FileEntry]
 
 
 def encode(encoder: Encoder, documents: Sequence[Document], progress: Progress | None = None) -> tuple[np.ndarray, int]:
     """Unit vectors float16 (n, dim) of documents, as they are stored, and how many tokens these had.
 
-    Raises ModelError where the model gives no number.
+    A document that came with a vector has that one. Raises ModelError where the model gives no number, and
+    IndexStoreError for a vector of another length.
     """
     if not documents:
         return np.zeros((0, encoder.dim), dtype="<f2"), 0
+    has_none = np.array([document.vector is None for document in documents])
+    if not has_none.all():
+        vectors = np.empty((len(documents), encoder.dim), dtype="<f2")
+        given = [document for document in documents if document.vector is not None]
+        vectors[~has_none] = as_stored([document.vector for document in given], encoder.dim, given[0].id)
+        rest = [document for document in documents if document.vector is None]
+        vectors[has_none], tokens = encode(encoder, rest, progress)
+        if progress is not None:
+            progress.advance(len(given), tokens=0)
+        return vectors, tokens
     encoded = encoder.encode_counted(
         [passage_of(document) for document in documents],
         encoder.settings.document_instruction,
@@ -45,6 +59,23 @@ def encode(encoder: Encoder, documents: Sequence[Document], progress: Progress |
     return encoded.vectors, encoded.tokens
 
 
+def as_stored(vectors: Sequence[np.ndarray | None] | np.ndarray, dim: int, first: str = "") -> np.ndarray:
+    """Vectors that were given, float16 (n, dim), as they are stored: of length 1.
+
+    ``first`` is the id of the first. Raises IndexStoreError where they do not have ``dim`` numbers.
+    """
+    lengths = {vectors.shape[1]} if isinstance(vectors, np.ndarray) else {len(v) for v in vectors if v is not None}
+    if lengths - {dim}:
+        raise IndexStoreError(
+            f"vectors of {min(lengths - {dim})} numbers were given (the first for document {first!r}); the index holds "
+            f"vectors of {dim}"
+        )
+    wide = np.array(vectors, dtype=np.float32).reshape(len(vectors), dim)
+    largest = np.abs(wide).max(axis=1, initial=0.0, keepdims=True)
+    wide /= np.where(largest > 0, largest, 1)  # so that no square is beyond what float32 holds
+    return unit(wide).astype("<f2")
+
+
 def write_segment(
     writer: Writer, documents: Sequence[Document], vectors: np.ndarray, base: int
 ) -> tuple[Segment, Files]:
@@ -56,6 +87,19 @@ def write_segment(
     with writer.draft("marks") as (hashes, draft, most):
         write_hashes(draft, hash_documents(documents))
     return Segment(rows, stored, base, len(documents), hashes), {**files, **more, **most}
+
+
+def write_batch(writer: Writer, batch: DocumentBatch, hashes: np.ndarray, dim: int, base: int) -> tuple[Segment, Files]:
+    """Write documents that are columns, with their vectors, as a segment; as ``write_segment`` does."""
+    with writer.draft("rows") as (rows, draft, files):
+        write_columns(draft, batch)
+    with writer.draft("vectors") as (stored, draft, more):
+        for begin in range(0, len(batch), VECTORS_TOGETHER):
+            part = batch.vectors[begin : begin + VECTORS_TOGETHER]
+            draft.write(as_stored(part, dim, batch.ids[begin]).tobytes())
+    with writer.draft("marks") as (marks, draft, most):
+        write_hashes(draft, hashes)
+    return Segment(rows, stored, base, len(batch), marks), {**files, **more, **most}
 
 
 def write_rejections(writer: Writer, rejections: Sequence[Rejected]) -> tuple[str, Files]:

@@ -2,6 +2,17 @@
 
 const KEY = "searchapp.token";
 let token = null;
+let begun = 0, ended = 0;
+
+/** Do something, and write at the root how much was begun and how much has ended: equal, and the page has all it asked for. */
+async function counted(work) {
+  document.documentElement.dataset.begun = begun += 1;
+  try {
+    return await work();
+  } finally {
+    document.documentElement.dataset.ended = ended += 1;
+  }
+}
 
 /** Take the token out of the URL's fragment, where no server and no log sees it, and keep it for this tab. */
 export function takeToken() {
@@ -35,7 +46,9 @@ export class Problem extends Error {
 }
 
 /** Ask, and return {data, milliseconds}. Throws Problem; an abort through `signal` throws what fetch throws. */
-export async function ask(method, path, body, signal) {
+export const ask = (method, path, body, signal) => counted(() => exchange(method, path, body, signal));
+
+async function exchange(method, path, body, signal) {
   const headers = token ? { authorization: `Bearer ${token}` } : {};
   if (body !== undefined) headers["content-type"] = "application/json";
   const began = performance.now();
@@ -61,7 +74,9 @@ export const get = (path, parameters = {}, signal) => {
 };
 
 /** As `ask`, again and again while the server loads its models; `waiting` hears why. */
-export async function patiently(request, waiting, signal) {
+export const patiently = (request, waiting, signal) => counted(() => again(request, waiting, signal));
+
+async function again(request, waiting, signal) {
   for (;;) {
     try {
       return await request();

@@ -63,7 +63,7 @@ export function say(text) {
 
 export const number = (value) => value.toLocaleString("en");
 export const score = (value) => (Math.abs(value) < 10 ? value.toFixed(3) : value.toFixed(1));
-export const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
+export const plural = (count, noun, many = `${noun}s`) => `${number(count)} ${count === 1 ? noun : many}`;
 
 /** Keep a small thing in this browser; where that is forbidden, do without. */
 export function keep(key, value) {

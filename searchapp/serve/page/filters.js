@@ -52,6 +52,12 @@ export function showFilter() {
     button(make("span", {}, make("bdi", {}, clause), make("span", { "aria-hidden": "true" }, " ×")),
       () => apply(clausesOf(state.filter).filter((other) => other !== clause).join(" and ")),
       { "aria-label": `Remove the filter ${clause}` }))));
+  pressChips();
+}
+
+/** Show which values are in the filter. */
+function pressChips() {
+  const clauses = clausesOf(state.filter);
   for (const chip of document.querySelectorAll("#fields button[data-clause]"))
     chip.setAttribute("aria-pressed", String(clauses.includes(chip.dataset.clause)));
 }
@@ -172,7 +178,7 @@ function placeOf(text, message, at) {
 export function showFields(fields) {
   const usable = fields.filter((field) => field.kinds.some((kind) => ["text", "number", "flag"].includes(kind)));
   one("fields").replaceChildren(...usable.map(fieldOf));
-  showFilter();
+  pressChips(); // the field is left alone: somebody may be typing in it
 }
 
 function fieldOf(field) {

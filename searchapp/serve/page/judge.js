@@ -1,7 +1,7 @@
 // Judging a pool pair by pair, by keys, without a rank or a score to sway who judges.
 
 import { get } from "./api.js";
-import { button, make, number, one, say } from "./dom.js";
+import { button, make, number, one, plural, say } from "./dom.js";
 import { articleOf } from "./hits.js";
 import { NAMES, put } from "./judged.js";
 import { state, urlOf } from "./state.js";
@@ -10,6 +10,8 @@ let collections = [];
 let now = null; // the pair that is shown
 let said = []; // what was judged in this tab, the last one last
 let busy = false;
+let figures = []; // what is said of the judgements so far
+const MODES = { dense: "dense", bm25: "BM25", hybrid: "hybrid" };
 
 /** Say which folders there are. */
 export function setCollections(found) {
@@ -33,11 +35,27 @@ const heading = () => make("h2", { id: "judge-heading", class: "unseen" }, "Judg
 async function next(set, after = {}) {
   try {
     const { data } = await get(`/api/judgements/${encodeURIComponent(set)}/next`, { ...after, index: state.index });
+    const before = now?.query_id;
     render(set, data);
+    if (after.query === undefined || before !== now?.query_id) showFigures(set); // a query is done, or the view is new
   } catch (error) {
     now = null;
     one("judge").replaceChildren(heading(), make("p", { class: "problem", role: "alert" }, error.message));
   }
+}
+
+/** Say how each mode does by the judgements so far. */
+async function showFigures(set) {
+  try {
+    const { data } = await get(`/api/judgements/${encodeURIComponent(set)}/figures`, { index: state.index });
+    if (now && now.set !== set) return; // another folder is judged into meanwhile
+    figures = data.queries ? [`nDCG@10 over ${plural(data.queries, "judged query", "judged queries")}: `, ...data.figures.flatMap((one, place) => [
+      place ? " · " : "", `${MODES[one.mode]} `, make("b", {}, one["nDCG@10"].toFixed(2)),
+      ` (${one.low.toFixed(2)} to ${one.high.toFixed(2)}, ${Math.round(100 * one.judged)} % of its hits judged)`])] : [];
+  } catch (error) {
+    figures = [error.message];
+  }
+  one("judge-figures")?.replaceChildren(...figures);
 }
 
 function render(set, data) {
@@ -48,16 +66,17 @@ function render(set, data) {
       button(make("span", {}, make("kbd", {}, level), name), () => verdict(Number(level)), { class: "verdict" })) : "",
     now ? button(make("span", {}, make("kbd", {}, "s"), "skip"), skip) : "",
     button(make("span", {}, make("kbd", {}, "u"), "undo"), undo, { disabled: !said.length }));
+  const sofar = make("p", { class: "soft", id: "judge-figures" }, ...figures);
   const place = one("judge");
   if (!now) {
-    place.replaceChildren(heading(), counts, make("p", { class: "done" }, "Everything in the pool is judged."), controls);
+    place.replaceChildren(heading(), counts, make("p", { class: "done" }, "Everything in the pool is judged."), controls, sofar);
     return;
   }
   const article = articleOf({ ...data.document, places: {} }, "");
   article.classList.add("clamped");
   place.replaceChildren(heading(), counts,
     make("p", { class: "asked", dir: "auto" }, data.query), controls,
-    data.problem ? make("p", { class: "problem" }, data.problem) : "", article);
+    data.problem ? make("p", { class: "problem" }, data.problem) : "", article, sofar);
   article.focus({ preventScroll: true });
   scrollTo(0, 0);
 }
@@ -103,6 +122,7 @@ async function undo() {
     const { data } = await put(pair.set, { query: pair.query_id, document: pair.document.id, level: null });
     said.pop();
     render(pair.set, { ...pair, left: data.left, judged: data.judged });
+    showFigures(pair.set);
     say("Taken back");
   } catch (error) {
     say(error.message);

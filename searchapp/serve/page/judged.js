@@ -6,18 +6,20 @@ import { state } from "./state.js";
 
 export const NAMES = { 0: "not relevant", 1: "partly", 2: "relevant" };
 let levels = {};
-let asked = "";
+let asking = 0; // counts, so that only the last answer is shown
+const changed = new Set(); // documents judged since it was asked what was judged before
 
 /** Fetch what was judged of a query, and show it at the documents. */
 export async function showJudged(query) {
   levels = {};
-  asked = query;
+  changed.clear();
+  const turn = (asking += 1);
   refresh();
   if (!state.set || !query) return;
   try {
     const { data } = await get(`/api/judgements/${encodeURIComponent(state.set)}`, { text: query });
-    if (asked !== query) return;
-    levels = { ...data.levels };
+    if (turn !== asking) return;
+    for (const [id, level] of Object.entries(data.levels)) if (!changed.has(id)) levels[id] = level;
     refresh();
   } catch (error) {
     say(error.message);
@@ -46,6 +48,7 @@ function refresh() {
 export async function judge(identifier, query, level) {
   if (!state.set) return;
   const wanted = levels[identifier] === level ? null : level;
+  changed.add(identifier);
   try {
     await put(state.set, { query: "", document: identifier, level: wanted, text: query });
     if (wanted == null) delete levels[identifier];

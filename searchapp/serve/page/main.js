@@ -13,6 +13,7 @@ import { readState, state, urlOf, writeState } from "./state.js";
 const form = one("form");
 const query = one("q");
 let describedIndex = null;
+let describing = 0; // counts, so that only the last answer is shown
 let described = Promise.resolve(); // done when it is known what the index is
 
 /** Put the state into the controls. */
@@ -105,11 +106,12 @@ function askForToken() {
 
 /** Ask what the index is: its fields, models and folders to judge into. */
 async function describe() {
-  const wanted = (describedIndex = state.index);
+  describedIndex = state.index;
+  const turn = (describing += 1);
   try {
     const waiting = (text) => (one("status").textContent = `${text} …`);
     const { data } = await patiently(() => get("/api/index", { index: state.index }), waiting);
-    if (wanted !== state.index) return;
+    if (turn !== describing) return;
     if (one("status").textContent.endsWith("…")) one("status").textContent = "";
     setAbout(data);
     options(one("index"), data.indexes.map((name) => [name, name]), data.name);
@@ -120,6 +122,7 @@ async function describe() {
     showFields(data.fields);
     describeJudgements(data.collections);
   } catch (problem) {
+    if (turn !== describing) return; // as when the token was given meanwhile
     one("notice").replaceChildren(make("p", { class: "problem" }, problem.message));
     if (problem.status === 401) askForToken();
     else if (problem.status === 0) one("notice").append(make("p", { class: "actions" }, button("Try again", start)));

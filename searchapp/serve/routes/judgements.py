@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from searchapp.encoder import Encoder
 from searchapp.errors import SearchAppError
 from searchapp.evaluate.judging import LEVELS
 from searchapp.serve.app import Route
 from searchapp.serve.bodies import JudgementRequest
 from searchapp.serve.exchange import Answer, Exchange, json_answer
 from searchapp.serve.judged import Judged, Open
-from searchapp.serve.problem import ProblemError
+from searchapp.serve.lane_models import LaneEncoder
+from searchapp.serve.model_thread import Lane
+from searchapp.serve.problem import ProblemError, over_http
 from searchapp.serve.routes.documents import read
 from searchapp.serve.routes.search import bounded
+from searchapp.serve.served import State
 from searchapp.serve.server import Server
 
 
 async def folders(server: Server, exchange: Exchange, body: None) -> Answer:
-    """The folders that judgements are written to, and what is left in each."""
+    """The folders that judgements are written to, what is left in each, and how the index does by those so far."""
+    state = server.state(exchange.query("index"))
 
     def answer() -> Answer:
         found = []
         for one in server.judged.values():
             try:
                 now = one.next()
-                found.append({"name": one.name, "left": now.left, "judged": now.judged})
+                figures = _figures(server, exchange, state, one)
+                found.append({"name": one.name, "left": now.left, "judged": now.judged, **figures})
             except SearchAppError as error:
                 found.append({"name": one.name, "problem": _without_path(server, one, error)})
         return json_answer({"collections": found, "levels": {str(level): text for level, text in LEVELS.items()}})
 
-    done: Answer = await server.searching.aside(answer)
+    done: Answer = await server.searching.aside(answer, slow=True)
+    return done
+
+
+async def figures(server: Server, exchange: Exchange, body: None) -> Answer:
+    """How well the index does by the judgements of a folder so far."""
+    judged = _judged(server, exchange)
+    state = server.state(exchange.query("index"))
+    exchange.generation = state.number
+
+    def answer() -> Answer:
+        try:
+            return json_answer(_figures(server, exchange, state, judged))
+        except SearchAppError as error:
+            raise ProblemError(409, _without_path(server, judged, error)) from None
+
+    done: Answer = await server.searching.aside(answer, slow=True)
     return done
 
 
@@ -95,20 +117,31 @@ def _judged(server: Server, exchange: Exchange) -> Judged:
     return server.judged[name]
 
 
+def _figures(server: Server, exchange: Exchange, state: State, judged: Judged) -> dict[str, Any]:
+    encoder = None
+    if state.encoder is not None:
+        encoder = cast(Encoder, LaneEncoder(server.thread, Lane.BACKGROUND, state.encoder, exchange.ticket))
+    return judged.figures.of(state, encoder, *judged.all())
+
+
 def _counts(now: Open) -> dict[str, Any]:
     return {"left": now.left, "judged": now.judged}
 
 
 def _without_path(server: Server, judged: Judged, error: SearchAppError) -> str:
-    return str(error).replace(str(server.setup.collections[judged.name]), judged.name)
+    return over_http(str(error).replace(str(server.setup.collections[judged.name]), judged.name))
 
 
 ROUTES = (
-    Route("GET", "/api/judgements", folders, "Where judgements are written to."),
+    Route("GET", "/api/judgements", folders, "Where judgements are written to.", parameters=("index",)),
     Route("GET", "/api/judgements/{name}", of_query, "What was judged of a query.", parameters=("text",)),
     Route(
         "GET", "/api/judgements/{name}/next", next_pair, "What waits for a judgement.",
         parameters=("query", "document", "index"),
+    ),
+    Route(
+        "GET", "/api/judgements/{name}/figures", figures, "How well the index does by the judgements so far.",
+        parameters=("index",),
     ),
     Route("PUT", "/api/judgements/{name}", judge, "Keep a judgement.", JudgementRequest),
 )  # fmt: skip

@@ -60,7 +60,7 @@ async def file(server: Server, exchange: Exchange, body: None) -> Answer:
     """A file of the page."""
     name = exchange.parameters["name"]
     if name not in FILES or name == "index.html":
-        raise ProblemError(404, "the page has no such file")
+        raise ProblemError(404, "the page has no such file; the page itself is at /")
     return _sent(exchange, FILES[name])
 
 

@@ -1,0 +1,428 @@
+"""Documents in memory as a source: texts, pairs, mappings, tables of pandas, polars, Arrow and datasets, iterators.
+
+Tables go through the reader of Parquet files, so that a value is the same in a document wherever it came from.
+A record without an id gets one: sixteen hexadecimal digits of a hash of its title and text, with ``-2``, ``-3`` …
+behind it where the same text came before; a record that has only a vector gets its number, from 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from searchapp.corpus.batch import DocumentBatch, plain_batch
+from searchapp.corpus.document import Document, Record, Rejected
+from searchapp.corpus.parquet import batch_fields, json_value
+from searchapp.corpus.source import MEMORY, Source, checked_label
+from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, validate
+from searchapp.errors import CorpusError, reason_of
+
+NAME = "documents"  # of a source in memory, where none is given
+BATCH_ROWS = 1_024
+TOGETHER = 65_536  # plain rows that are taken at once
+EXPECTED = (
+    "expected texts, (id, text) pairs, mappings, Documents, a mapping of ids to texts, a pandas or polars DataFrame, "
+    "an Arrow table, or a Hugging Face Dataset"
+)
+
+
+@dataclass(frozen=True)
+class FieldNames:
+    """What the fields of a record are called that are its ``id``, ``title``, ``text`` and ``vector``.
+
+    None: the id is `_id`, else `id`, as in files; there is no vector.
+    """
+
+    id: str | None = None
+    title: str = "title"
+    text: str = "text"
+    vector: str | None = None
+
+    def apply(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The record under the names that documents have."""
+        asked = {self.title: "title", self.text: "text", **({self.id: "_id"} if self.id else {})}
+        wanted = {theirs: ours for theirs, ours in asked.items() if theirs != ours and theirs in fields}
+        taken = set(wanted.values())
+        return {wanted.get(name, name): value for name, value in fields.items() if name in wanted or name not in taken}
+
+
+def memory_source(
+    documents: Any, *, vectors: Any = None, names: FieldNames | None = None, label: str | None = None
+) -> Source:
+    """Documents in memory as a source, whose name in the index is ``label``.
+
+    ``vectors`` is an array (documents, dim) beside them, or the name of a field or column that holds the vectors. A
+    source made of an iterator can be read once. Raises CorpusError for what is no documents.
+
+    >>> source = memory_source([("a", "first text"), {"id": "b", "text": "second", "year": 2020}])
+    >>> [record.item.id for record in source.records()]
+    ['a', 'b']
+    """
+    if isinstance(vectors, str):
+        names, vectors = FieldNames(**{**vars(names or FieldNames()), "vector": vectors}), None
+    held = _Held(_as_table(documents), _array(vectors), names or FieldNames())
+    held.check()
+    label = checked_label(label or NAME)
+    batches = held.batches if held.has_columns else None
+    return Source(f"{MEMORY}:{label}", MEMORY, label, None, held.records, held.marks, _batches=batches)
+
+
+def is_documents(value: Any) -> bool:
+    """Whether a value is documents in memory rather than the paths of sources."""
+    from pathlib import Path
+
+    if isinstance(value, str | Path):
+        return False
+    return not (isinstance(value, list | tuple) and value and all(isinstance(item, Path) for item in value))
+
+
+@dataclass
+class _Held:
+    documents: Any
+    vectors: np.ndarray | None
+    names: FieldNames
+    _read: bool = field(default=False)
+
+    def check(self) -> None:
+        """Raise CorpusError for what is no documents, and for vectors that are not as many."""
+        self._require_documents()
+        for name in filter(None, (self.names.id, self.names.vector, *self._renamed())):
+            if (columns := _columns(self.documents)) is not None and name not in columns:
+                found = ", ".join(map(str, columns[:20]))
+                raise CorpusError(f"the documents have no column {name!r}; found {found}; name one of them")
+        if self.vectors is not None and self.count not in (None, len(self.vectors)):
+            raise CorpusError(
+                f"{len(self.vectors):,} vectors for {self.count:,} documents; give one for each, in order"
+            )
+
+    def _renamed(self) -> list[str]:
+        return [name for name, usual in ((self.names.text, "text"), (self.names.title, "title")) if name != usual]
+
+    def _require_documents(self) -> None:
+        given = self.documents
+        if arrow_batches(given) is not None:
+            return
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+            raise CorpusError(f"the documents are a {type(given).__name__}; {EXPECTED}")
+        if isinstance(given, Mapping) and not all(isinstance(text, str) for text in given.values()):
+            raise CorpusError(
+                "the documents are a mapping whose values are not all texts; give {id: text}, a list of mappings with "
+                "a `text` each, or one split of a data set"
+            )
+        if isinstance(given, Sequence) and given and isinstance(given[0], str) and _is_file(given[0]):
+            raise CorpusError(
+                f"the first of the texts is the name of a file, {given[0]!r}; give pathlib.Path({given[0]!r}) to read "
+                "it, or (id, text) pairs where the text is meant"
+            )
+
+    @cached_property
+    def is_read_once(self) -> bool:
+        """Whether the documents come from an iterator."""
+        given = self.documents
+        return not isinstance(given, Sized) and isinstance(given, Iterable) and iter(given) is given
+
+    @property
+    def count(self) -> int | None:
+        """How many there are; None where that is not known."""
+        given = self.documents
+        if isinstance(given, list) and given and all(map(is_batch, given)):
+            return sum(int(batch.num_rows) for batch in given)
+        if is_batch(given):
+            return int(given.num_rows)
+        return len(given) if isinstance(given, Sized) else None
+
+    def records(self) -> Iterator[Record]:
+        """The documents in their order. Raises CorpusError where an iterator was read already."""
+        if self.is_read_once and self._read:
+            raise CorpusError("the iterator of documents was read already; give a new one, or a list")
+        self._read = True
+        count, number = self.count, 0
+        numbered = Numbered()
+        for number, (fields, vector) in enumerate(self._with_vectors(), 1):
+            item = _document(fields, vector, number, numbered)
+            yield Record(item, min(1.0, number / count) if count else 0.0)
+        if self.vectors is not None and number != len(self.vectors):
+            raise CorpusError(f"{len(self.vectors):,} vectors for {number:,} documents; give one for each, in order")
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether these are rows of Arrow with vectors of their own, which may be taken many at once."""
+        arrow = not isinstance(self.documents, list) and arrow_batches(self.documents) is not None
+        return arrow and not self.is_read_once and (self.vectors is not None or self.names.vector is not None)
+
+    def batches(self) -> Iterator[tuple[DocumentBatch | Document | Rejected, float]]:
+        """The documents in their order, plain ones many at once."""
+        numbered, count, row = Numbered(), max(1, self.count or 1), 0
+        for whole in arrow_batches(self.documents) or ():
+            for begin in range(0, whole.num_rows, TOGETHER):
+                part = whole.slice(begin, TOGETHER)
+                batch = self._plain(part, row)
+                if batch is not None:
+                    row += len(batch)
+                    yield batch, min(1.0, row / count)
+                    continue
+                for small in _sliced(part):
+                    for place, found in enumerate(self._batch(small, row), row):
+                        fields, vector = self._taken(found, place)
+                        yield _document(fields, vector, place + 1, numbered), min(1.0, (place + 1) / count)
+                    row += small.num_rows
+        if self.vectors is not None and row != len(self.vectors):
+            raise CorpusError(f"{len(self.vectors):,} vectors for {row:,} documents; give one for each, in order")
+
+    def _plain(self, batch: Any, row: int) -> DocumentBatch | None:
+        """Rows as columns; None where one of them is not plain."""
+        if self.names.vector is not None:
+            vectors = vector_column(batch, self.names.vector)
+            batch = batch.drop_columns([self.names.vector])
+        elif self.vectors is not None:
+            vectors = np.asarray(self.vectors[row : row + batch.num_rows], dtype=np.float32)
+        if len(vectors) != batch.num_rows:
+            return None
+        columns = dict(zip(known_columns(batch.schema.names), batch.columns, strict=True))
+        if len(columns) < len(batch.schema.names):
+            return None
+        import pyarrow as pa
+
+        return plain_batch(pa.RecordBatch.from_pydict(self.names.apply(columns)), vectors)
+
+    def _with_vectors(self) -> Iterator[tuple[Any, Any]]:
+        """Each record with its vector, None where it has none."""
+        for number, fields in enumerate(self._rows()):
+            yield self._taken(fields, number)
+
+    def _taken(self, fields: Any, number: int) -> tuple[Any, Any]:
+        """A record without its vector, and that."""
+        vector = self.vectors[number] if self.vectors is not None and number < len(self.vectors) else None
+        if self.names.vector is not None and isinstance(fields, Mapping):
+            fields = dict(fields)
+            vector = fields.pop(self.names.vector, None)
+        return fields, vector
+
+    def _rows(self) -> Iterator[Any]:
+        """Each record: a mapping under the names that documents have, a Document, or a Rejected."""
+        batches = arrow_batches(self.documents)
+        items = self.documents.items() if isinstance(self.documents, Mapping) else self.documents
+        row = 0
+        for item in items if batches is None else batches:
+            if not is_batch(item):
+                row += 1
+                yield self._fields(item, row)
+                continue
+            for batch in _sliced(item):
+                yield from self._batch(batch, row)
+                row += batch.num_rows
+
+    def _batch(self, batch: Any, row: int) -> Iterator[Any]:
+        """Each row of a record batch as a record."""
+        arrays = None
+        if self.names.vector is not None:
+            arrays = vector_column(batch, self.names.vector)
+            batch = batch.drop_columns([self.names.vector])
+        batch = batch.rename_columns(known_columns(batch.schema.names))
+        for place, found in enumerate(batch_fields(batch, MEMORY, row)):
+            if isinstance(found, Rejected):
+                yield found
+                continue
+            fields = self.names.apply(found)
+            if arrays is not None:
+                fields[str(self.names.vector)] = arrays[place]
+            yield fields
+
+    def _fields(self, item: Any, number: int) -> Any:
+        if isinstance(item, Document):
+            return item
+        if isinstance(item, str):
+            return {"text": item}
+        if isinstance(item, Mapping):
+            renamed = self.names.apply(item)
+            kept = {name: value for name, value in renamed.items() if name != self.names.vector}
+            plain = {str(name): json_value(value) for name, value in kept.items()}
+            if self.names.vector in renamed:
+                plain[str(self.names.vector)] = renamed[self.names.vector]
+            return plain
+        if isinstance(item, tuple | list) and len(item) == 2:
+            return {"id": json_value(item[0]), "text": item[1]}
+        reason = f"a {type(item).__name__}, expected a text, an (id, text) pair or a mapping"
+        return Rejected(MEMORY, number, reason)
+
+    def marks(self) -> Iterator[str]:
+        """What tells these documents from others: a digest of all they hold; of an iterator, no two alike."""
+        yield self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        if not isinstance(self.documents, Sized):
+            return uuid.uuid4().hex
+        digest = hashlib.blake2b(repr(self.names).encode(), digest_size=32)
+        batches = arrow_batches(self.documents)
+        if batches is not None:
+            for batch in batches:
+                digest.update(batch.serialize())
+        else:
+            for fields, vector in self._with_vectors():
+                if isinstance(fields, Document):
+                    fields = (fields.id, fields.title, fields.text, dict(fields.metadata))
+                digest.update(json.dumps(fields, default=repr).encode() + b"\n")
+                if vector is not None and self.vectors is None:
+                    digest.update(np.asarray(vector, dtype=np.float32).tobytes())
+        if self.vectors is not None:
+            for begin in range(0, len(self.vectors), BATCH_ROWS):
+                digest.update(np.ascontiguousarray(self.vectors[begin : begin + BATCH_ROWS]).tobytes())
+        return digest.hexdigest()
+
+
+class Numbered:
+    """Ids for records that have none."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def of(self, title: Any, text: Any, number: int) -> str:
+        """An id by title and text; by the number of the record, from 0, where it has neither."""
+        said = f"{title or ''}\0{text or ''}"
+        if said == "\0":
+            return str(number)
+        found = hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        self._seen[found] += 1
+        return found if self._seen[found] == 1 else f"{found}-{self._seen[found]}"
+
+
+def _document(fields: Any, vector: Any, number: int, numbered: Numbered) -> Document | Rejected:
+    """A record as a document, or why it is none."""
+    if isinstance(fields, Document | Rejected):
+        if isinstance(fields, Document) and fields.vector is None and vector is not None:
+            return _with_vector(fields, vector)
+        return fields
+    known = None if vector is None else _vector(vector)
+    if isinstance(known, str):
+        return Rejected(MEMORY, number, known)
+    if all(fields.get(name) is None for name in ID_FIELDS):
+        fields = {**fields, "id": numbered.of(fields.get("title"), fields.get("text"), number - 1)}
+    return validate(RawRecord(fields, MEMORY, number, known))
+
+
+def _with_vector(document: Document, vector: Any) -> Document | Rejected:
+    known = _vector(vector)
+    if isinstance(known, str):
+        return Rejected(*document.place, reason=known, id=document.id)
+    return Document(document.id, document.text, document.title, document.metadata, document.place, known)
+
+
+def _vector(given: Any) -> np.ndarray | str:
+    """A vector as float32 (dim,), or what is wrong with it."""
+    try:
+        vector = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError):
+        return "a vector that is no list of numbers"
+    if vector.ndim != 1 or not len(vector):
+        return f"a vector of shape {vector.shape}, expected (dim,)"
+    return vector if np.isfinite(vector).all() else "a vector with a value that is no finite number"
+
+
+def _array(vectors: Any) -> np.ndarray | None:
+    """Vectors beside documents as an array (n, dim); what is an array already is not copied."""
+    if vectors is None:
+        return None
+    found: np.ndarray = vectors.detach().cpu().numpy() if hasattr(vectors, "detach") else np.asanyarray(vectors)
+    if found.ndim != 2 or found.dtype.kind not in "fiu" or not found.shape[1]:
+        raise CorpusError(
+            f"the vectors are an array {found.shape} of {found.dtype}; expected numbers (documents, dim), or the name "
+            "of the column that holds them"
+        )
+    return found
+
+
+def _columns(documents: Any) -> list[str] | None:
+    """The names of the columns of a table; None for what is none."""
+    if (names := getattr(documents, "column_names", None)) is not None and not isinstance(names, Mapping):
+        return list(names)
+    schema = getattr(documents, "schema", None)
+    return list(schema.names) if schema is not None and hasattr(schema, "names") else None
+
+
+def arrow_batches(documents: Any) -> Iterator[Any] | None:
+    """The rows of a table of Arrow or datasets as record batches; None for what is no table."""
+    found: Iterator[Any] | None = None
+    kind = type(documents).__module__.partition(".")[0]
+    if kind == "datasets" and hasattr(documents, "with_format") and hasattr(documents, "iter"):
+        tables: Iterator[Any] = documents.with_format("arrow").iter(BATCH_ROWS)
+        return (batch for table in tables for batch in table.to_batches())
+    if kind == "pyarrow":
+        if hasattr(documents, "to_batches"):
+            found = iter(documents.to_batches())
+        elif hasattr(documents, "read_next_batch"):
+            found = iter(documents)
+        elif is_batch(documents):
+            found = iter([documents])
+    elif isinstance(documents, list) and documents and is_batch(documents[0]):
+        found = iter(documents)
+    return found
+
+
+def is_batch(item: Any) -> bool:
+    """Whether an item is a record batch of Arrow."""
+    return type(item).__name__ == "RecordBatch" and hasattr(item, "num_rows")
+
+
+def _sliced(batch: Any) -> Iterator[Any]:
+    for begin in range(0, batch.num_rows, BATCH_ROWS):
+        yield batch.slice(begin, BATCH_ROWS)
+
+
+def _as_table(documents: Any) -> Any:
+    """A DataFrame of pandas or polars as an Arrow table; all else as it is.
+
+    A frame of pandas keeps its index as a column where that has a name.
+    """
+    kind = type(documents).__module__.partition(".")[0]
+    if kind == "polars" and hasattr(documents, "to_arrow"):
+        return documents.to_arrow()
+    if kind != "pandas" or not hasattr(documents, "reset_index") or not hasattr(documents, "columns"):
+        return documents
+    import pyarrow as pa
+
+    frame = documents.reset_index() if documents.index.name is not None else documents
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, TypeError) as error:  # a column of objects of several kinds
+        raise CorpusError(
+            f"a column of the DataFrame cannot be read ({reason_of(error)}); give it values of one kind"
+        ) from error
+
+
+def vector_column(batch: Any, name: str) -> np.ndarray:
+    """The vectors in a column of an Arrow record batch, float32 (rows, dim). Raises CorpusError for another column."""
+    import pyarrow as pa
+
+    column = batch.column(name)
+    kind = column.type
+    is_list = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not is_list or column.null_count or len(column) == 0:
+        raise CorpusError(
+            f"the column {name!r} is {kind} with {column.null_count} nulls; expected a list of numbers a row"
+        )
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    if len(flat) % len(column) or flat.dtype.kind not in "fiu":
+        raise CorpusError(f"the column {name!r} has vectors of several lengths, or no numbers; expected one length")
+    if not pa.types.is_fixed_size_list(kind):
+        lengths = column.value_lengths().to_numpy()
+        if (lengths != lengths[0]).any():
+            raise CorpusError(f"the column {name!r} has vectors of several lengths; expected one length")
+    return np.ascontiguousarray(flat.reshape(len(column), -1), dtype=np.float32)
+
+
+def _is_file(text: str) -> bool:
+    from pathlib import Path
+
+    try:
+        return len(text) < 1_000 and "\n" not in text and Path(text).is_file()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,233 @@
+"""``searchapp.build`` and what an index is asked from Python: every form of documents, changes, vectors of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import searchapp
+from searchapp.corpus import Document
+from searchapp.errors import CorpusError, IndexStoreError, ModelError, SearchAppError
+from searchapp.index import build as build_index
+from searchapp.search import Index
+from tests.index.conftest import HashEncoder
+from tests.progress import Counted
+
+ROWS = [
+    {"id": f"d{i}", "title": f"title {i}", "text": f"text number {i} of many", "year": 2000 + i, "kind": "ab"[i % 2]}
+    for i in range(20)
+]
+FORMS = {
+    "list": lambda: ROWS,
+    "iterator": lambda: iter(ROWS),
+    "documents": lambda: [
+        Document(row["id"], row["text"], row["title"], {"year": row["year"], "kind": row["kind"]}) for row in ROWS
+    ],
+    "pandas": lambda: pd.DataFrame(ROWS),
+    "pandas index": lambda: pd.DataFrame(ROWS).set_index("id"),
+    "polars": lambda: pl.DataFrame(ROWS),
+    "arrow": lambda: pa.Table.from_pylist(ROWS),
+    "batches": lambda: pa.Table.from_pylist(ROWS).to_batches(max_chunksize=7),
+    "reader": lambda: pa.Table.from_pylist(ROWS).to_reader(max_chunksize=7),
+    "datasets": lambda: datasets.Dataset.from_list(ROWS),
+    "streamed": lambda: datasets.Dataset.from_list(ROWS).to_iterable_dataset(),
+}
+WORDS = ["bees make honey", "ants dig tunnels", "a spider spins", "wasps build of paper"]
+
+
+def contents(index: Index) -> tuple:
+    """Everything that an index keeps of its documents, and how they are searched."""
+    vectors = index.vectors.vectors.stored(np.arange(index.vectors.manifest.rows))
+    manifest = index.vectors.manifest
+    settings = manifest.encoder, manifest.dim, manifest.cut, manifest.build.pca, manifest.build.factory
+    return list(index), vectors.tobytes(), settings, manifest.lexical and manifest.lexical.stemmer
+
+
+@pytest.fixture(scope="module")
+def from_file(tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    build_index([str(folder / "rows.jsonl")], folder / "index", HashEncoder())
+    return contents(Index.open(folder / "index", encoder=HashEncoder()))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_documents_of_the_file(form: str, tmp_path: Path, from_file: tuple) -> None:
+    index = searchapp.build(FORMS[form](), tmp_path / "index", model=HashEncoder(), progress=False)
+    assert contents(index) == from_file
+
+
+def test_three_lines_from_a_frame_to_hits(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": WORDS})
+    index = searchapp.build(frame, tmp_path / "x", model=HashEncoder())
+    hits = index.search("who makes honey", k=2, mode="bm25")
+    assert hits[0].text == WORDS[0]
+    assert list(pd.DataFrame(hits)["id"]) == [hit.id for hit in hits]
+    assert "bees make honey" in hits._repr_html_()
+
+
+def test_texts_get_ids_of_their_own(tmp_path: Path) -> None:
+    index = searchapp.build(["one", "two", "one"], tmp_path / "x", model=HashEncoder())
+    first, second, again = (document.id for document in index)
+    assert again == f"{first}-2"
+    index.add(["three", "two"])
+    assert {document.text for document in index} == {"one", "two", "three"}
+    assert len(index) == 4  # what is gone from the source stays without sync
+    index.add(["three", "two"], sync=True, prune=True)
+    assert sorted(document.text for document in index) == ["three", "two"]
+    assert second in index and first not in index
+
+
+def test_fields_of_other_names(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"key": [7, 8], "body": ["a b", "c d"], "head": ["A", "B"], "title": ["x", "y"]})
+    index = searchapp.build(frame, tmp_path / "x", model=HashEncoder(), id="key", text="body", title="head")
+    assert [(one.id, one.title, one.text, dict(one.metadata)) for one in index] == [
+        ("7", "A", "a b", {}), ("8", "B", "c d", {})
+    ]  # fmt: skip
+    with pytest.raises(CorpusError, match="no column 'nothing'; found key"):
+        searchapp.build(frame, tmp_path / "y", model=HashEncoder(), text="nothing")
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        (5, "the documents are a int; expected texts"),
+        ({"train": [1]}, "one split of a data set"),
+        ([3, 4], "no usable document: all 2 rejected.*a int, expected a text"),
+        ([], "holds no documents"),
+    ],
+)
+def test_what_is_no_documents(documents: object, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=message):
+        searchapp.build(documents, tmp_path / "x", model=HashEncoder())
+
+
+def test_names_of_files_are_not_taken_for_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("some text here")
+    with pytest.raises(CorpusError, match="is the name of a file"):
+        searchapp.build([str(tmp_path / "a.txt")], tmp_path / "x", model=HashEncoder())
+    index = searchapp.build(tmp_path / "a.txt", tmp_path / "x", model=HashEncoder())
+    assert [document.text for document in index] == ["some text here"]
+    assert contents(searchapp.build([tmp_path / "a.txt"], tmp_path / "x", model=HashEncoder())) == contents(index)
+
+
+def test_a_build_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    class Stops(HashEncoder):
+        def encode_counted(self, texts, *rest, **more):
+            if len(self.encoded) >= 8:
+                raise KeyboardInterrupt
+            return super().encode_counted(texts, *rest, **more)
+
+    with pytest.raises(KeyboardInterrupt):
+        searchapp.build(ROWS, tmp_path / "x", model=Stops(), segment_size=4)
+    again = HashEncoder()
+    index = searchapp.build(list(ROWS), tmp_path / "x", model=again, segment_size=4)
+    assert len(index) == 20 and not any("number 7 " in text for text in again.encoded)
+    with pytest.raises(IndexStoreError, match=r"memory:documents has changed .*`Index.add` takes in what changed"):
+        searchapp.build(ROWS[:5], tmp_path / "x", model=HashEncoder())
+    with pytest.raises(IndexStoreError, match="has changed since"):
+        searchapp.build(iter(ROWS), tmp_path / "x", model=HashEncoder())
+    assert len(searchapp.build(iter(ROWS[:5]), tmp_path / "x", model=HashEncoder(), overwrite=True)) == 5
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def given() -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(300, 24)).astype(np.float32) * 1e3
+
+
+@pytest.mark.parametrize("as_column", [False, True])
+def test_vectors_of_ones_own(as_column: bool, given: np.ndarray, tmp_path: Path) -> None:
+    names = [f"n{i}" for i in range(len(given))]
+    if as_column:
+        table = pa.table({"id": names, "v": pa.FixedSizeListArray.from_arrays(pa.array(given.ravel()), 24)})
+        index = searchapp.build(table, tmp_path / "x", vectors="v")
+    else:
+        index = searchapp.build([{"id": name} for name in names], tmp_path / "x", vectors=given)
+    assert index.vectors.manifest.lexical is None  # there is no text
+    queries = np.random.default_rng(4).normal(size=(5, 24)).astype(np.float32)
+    exact = unit(queries.astype(np.float64)) @ unit(given.astype(np.float64)).T
+    for query, cosines, hits in zip(queries, exact, index.search(queries, k=10), strict=True):
+        best = np.argsort(-cosines)[:10]
+        assert [hit.id for hit in hits] == [names[place] for place in best]
+        assert np.allclose([hit.score for hit in hits], cosines[best], atol=2e-3)
+        assert [hit.id for hit in index.search(query, k=10)] == [hit.id for hit in hits]
+    assert np.allclose(index.vectors_of(["n5", "n2"]), unit(given[[5, 2]]), atol=1e-3)
+    with pytest.raises(ModelError, match="no model embeds a query"):
+        index.search("words", mode="dense")
+
+
+def test_words_beside_vectors_of_ones_own(tmp_path: Path) -> None:
+    index = searchapp.build(WORDS, tmp_path / "x", vectors=np.eye(4))
+    assert index.search("honey of bees")[0].text == WORDS[0]  # by its words
+    [answer] = index.answer(["honey of bees"], vectors=np.eye(4)[3], mode="hybrid")
+    assert answer.mode == "hybrid" and {hit.text for hit in answer.hits[:2]} == {WORDS[0], WORDS[3]}
+    with pytest.raises(SearchAppError, match=r"expected numbers \(dim,\)"):
+        index.answer(["a", "b"], vectors=np.eye(4)[:1])
+    with pytest.raises(SearchAppError, match="vectors already"):
+        index.answer(np.eye(4)[:1], vectors=np.eye(4)[:1])
+
+
+def test_a_vector_that_changed_is_a_change(tmp_path: Path) -> None:
+    index = searchapp.build(WORDS, tmp_path / "x", vectors=np.eye(4))
+    done = index.add(WORDS[:2], vectors=np.array([[1, 0, 0, 0], [0, 0, 0, 5]]))
+    assert (done.added, done.changed, done.unchanged) == (0, 1, 1)
+    assert [hit.text for hit in index.search(np.eye(4)[3], k=2)] == [WORDS[3], WORDS[1]]
+    done = index.add(["new"])
+    assert done.rejected == 1 and "no vector" in done.reasons
+    with pytest.raises(IndexStoreError, match="vectors of 3 numbers were given .* vectors of 4"):
+        index.add(["new"], vectors=np.ones((1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (np.eye(3), "3 vectors for 4 documents"),
+        (np.ones(4), r"an array \(4,\) of float64"),
+        (np.full((4, 2), np.nan), "all 4 rejected, 4 of them for: a vector with a value"),
+    ],
+)
+def test_vectors_that_cannot_be_used(vectors: np.ndarray, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SearchAppError, match=message):
+        searchapp.build(WORDS, tmp_path / "x", vectors=vectors)
+
+
+def test_some_vectors_come_and_the_model_makes_the_rest(tmp_path: Path) -> None:
+    rows = [{"id": "a", "text": "one", "v": np.eye(16)[0]}, {"id": "b", "text": "two"}]
+    encoder = HashEncoder()
+    index = searchapp.build(rows, tmp_path / "x", model=encoder, vectors="v")
+    assert "one" not in encoder.encoded
+    assert np.allclose(index.vectors_of(["a", "b"]), [np.eye(16)[0], encoder.vector("two")[0]], atol=1e-3)
+
+
+def test_changes_are_seen_at_once(tmp_path: Path) -> None:
+    index = searchapp.build(ROWS, tmp_path / "x", model=HashEncoder())
+    assert index.delete(["d1", "none"]).unknown == ("none",)
+    assert len(index) == 19 and "d1" not in index
+    assert index.delete(filter="year >= 2010").deleted == 10
+    assert [document.id for document in index] == [f"d{i}" for i in range(10) if i != 1]
+    assert index.compact(progress=False).removed == 11
+    assert index.like("d2", k=3)[0].id != "d2"
+    with pytest.raises(SearchAppError, match="has the id 'd1'"):
+        index.documents(["d2", "d1"])
+    with pytest.raises(SearchAppError, match=r"expected a list of ids"):
+        index.documents("d2")
+    assert "<td>9</td>" in index._repr_html_()
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    told = Counted()
+    index = searchapp.build(WORDS, tmp_path / "x", vectors=np.eye(4), progress=told)
+    assert "encoding" in told.stages and told.count == 4
+    index.add(["new"], vectors=np.eye(4)[:1], progress=told)
+    assert told.count == 5

@@ -1,0 +1,1 @@
+"""Tests of the scripts that repeat the paper's ablation."""
