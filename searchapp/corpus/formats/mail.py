@@ -230,8 +230,9 @@ def _parts(message: email.message.Message) -> Iterator[_Part]:
             waiting.extend(reversed(chosen))
             continue
         name = _header(_parameter(part, "filename", "content-disposition") or _parameter(part, "name"))
-        is_body = kind == "text" and not name and part.get_content_disposition() != "attachment"
-        yield _Part(part, name, is_body and part.get_content_subtype() in ("plain", "html", "enriched", "markdown"))
+        # What says that it has parts and has none is text.
+        is_text = kind == "text" or (kind == "multipart" and isinstance(inner, str))
+        yield _Part(part, name, is_text and not name and part.get_content_disposition() != "attachment")
 
 
 def _preference(part: email.message.Message) -> int:

@@ -155,10 +155,13 @@ FORMATS: tuple[Format, ...] = (
            f"{_HERE}.formats.man:read"),
     Format("code", "source code", "text/plain", (*_CODE,), f"{_HERE}.formats.code:read", has_lines=True,
            library="tree-sitter", module="tree_sitter", extra="code", optional=True),
+    Format("warc", "web archive", "application/warc", (".warc", ".warc.gz"), f"{_HERE}.formats.warc:read",
+           library="warcio", module="warcio", extra="web"),
     # Without an ending: read where they are asked for, as by --include '*.zip=archive'.
     Format("archive", "archive", "application/zip", (), f"{_HERE}.formats.archives:read"),
     Format("slack", "Slack export", "application/zip", (), f"{_HERE}.formats.chats:read_slack",
            members=("channels.json",)),
+    Format("trec", "TREC collection", "text/plain", (), f"{_HERE}.formats.trec:read"),
     Format("discord", "Discord export", "application/json", (), f"{_HERE}.formats.chats:read_discord"),
 )  # fmt: skip
 BY_NAME = {format.name: format for format in FORMATS}

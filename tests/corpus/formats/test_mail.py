@@ -83,7 +83,9 @@ def test_flowed_lines_are_joined(tmp_path: Path) -> None:
         ("Content-Type: text/plain; charset=unicode_escape", b"a\\ud800b", "T a?b"),
         ("Content-Transfer-Encoding: x-made-up", b"text", "T text"),
         ("Content-Transfer-Encoding: base64", b"no base64 at all!", None),
-        ("Content-Type: multipart/mixed", b"no boundary", None),
+        ("Content-Type: multipart/mixed", b"no boundary", "T no boundary"),
+        ("Content-Type: multipart/alternative; boundary=x", b"--y\nanother", "T --y\nanother"),
+        ("Content-Type: text/x-diff", b"a line", "T a line"),
     ],
 )
 def test_odd_bodies(tmp_path: Path, head: str, body: bytes, expected: str | None) -> None:
