@@ -18,7 +18,6 @@ from searchapp.cli.signatures import command, options_from
 from searchapp.cli.wording import DOCUMENTS, FACTORY, INDEX, OUTPUT, SOURCE_NAME
 
 if TYPE_CHECKING:
-    from searchapp.corpus.selection import Selection
     from searchapp.index import BuildSettings
 
 
@@ -36,12 +35,13 @@ class IndexOptions:
         SOURCE_NAME,
         INDEX,
     )
+    chosen: SelectionOptions = SelectionOptions()
     segment_size: int = option(8_192, "Documents encoded between two commits.", INDEX, min=1)
     overwrite: bool = option(
         False, "Start again, whatever the directory holds.", OUTPUT, flags=("--overwrite/--no-overwrite",)
     )
 
-    def settings(self, selection: Selection | None = None) -> BuildSettings:
+    def settings(self) -> BuildSettings:
         """What the index room is asked for. Raises SearchAppError for what it does not know."""
         from searchapp.index import Analyzer, BuildSettings
 
@@ -54,7 +54,7 @@ class IndexOptions:
             overwrite=self.overwrite,
             segment_size=self.segment_size,
             names=self.name,
-            **({} if selection is None else {"selection": selection}),
+            selection=self.chosen.selection(),
         )
 
 
@@ -66,7 +66,6 @@ class IndexOptions:
 )
 @options_from("encoder", EncoderOptions())
 @options_from("asked", IndexOptions())
-@options_from("chosen", SelectionOptions())
 def build(
     sources: Annotated[
         list[str],
@@ -88,7 +87,6 @@ def build(
     ],
     encoder: EncoderOptions,
     asked: IndexOptions,
-    chosen: SelectionOptions,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Say which files would be read, and do nothing.", rich_help_panel=DOCUMENTS),
@@ -103,7 +101,7 @@ def build(
     from searchapp.index.exchange import exported_by, exporting_encoder
     from searchapp.index.history import build_facts, note
 
-    settings = asked.settings(chosen.selection())
+    settings = asked.settings()
     if dry_run:
         show_files([find_source(source, selection=settings.selection) for source in sources])
         return

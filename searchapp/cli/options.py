@@ -117,12 +117,13 @@ class SelectionOptions:
         DOCUMENTS,
         flags=("--ignore/--no-ignore",),
     )
+    archives: bool = option(False, "Read the files in .zip and .tar archives too.", DOCUMENTS)
 
     def selection(self) -> Selection:
         """What the corpus room is asked for."""
-        from searchapp.corpus.selection import Selection
+        from searchapp.corpus.selection import ARCHIVES, Selection
 
-        return Selection(self.include, self.exclude, self.ignore)
+        return Selection((*self.include, *(ARCHIVES if self.archives else ())), self.exclude, self.ignore)
 
 
 @dataclass(frozen=True)

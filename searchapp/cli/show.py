@@ -33,7 +33,7 @@ def show(
     ] = 1,
     json: options.Json = False,
 ) -> None:
-    """Print a document of an index: where it stands, what is known of it, its text, and the passages around it."""
+    """Print a document of an index, and what stands around it."""
     from searchapp.index import VectorIndex
     from searchapp.search.likeness import find_row
     from searchapp.search.neighbours import neighbours

@@ -27,6 +27,7 @@ from searchapp.corpus.formats.reading import Facts, Unreadable
 from searchapp.corpus.formats.table import Format
 from searchapp.corpus.front_matter import FrontMatter
 from searchapp.corpus.isolation import Readers, Request
+from searchapp.corpus.legacy_text import legacy_text
 from searchapp.corpus.lines import Lines
 from searchapp.corpus.places import TEXT, document_place, file_facts, kept, text_place
 from searchapp.corpus.validate import RawRecord, validate
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 DIGITS = 10
 FIRST = ("text", "markdown", "rst")  # formats whose readers were not told apart when indexes began to record them
 TITLE = 200  # characters of a document's own title
+NO_UTF8 = "invalid UTF-8"  # how the reason begins of a text that may be in another encoding
 EMPTY = "empty text"  # why a file without a passage is refused
 
 
@@ -86,19 +88,33 @@ class Cutter:
         return hashlib.sha256(repr(sorted(self.rule.to_json().items())).encode()).hexdigest()[:DIGITS]
 
     def records(
-        self, path: Path, file: str, source: str, relative: str, format: Format | None = None
+        self,
+        path: Path,
+        file: str,
+        source: str,
+        relative: str,
+        format: Format | None = None,
+        notes: dict[str, int] | None = None,
     ) -> Iterator[Record]:
         """Yield the passages of one text file, or one rejection of the whole file.
 
         ``source`` is the name that ids begin with, ``relative`` the file's place in it, empty where the source is the
-        file; ``format`` is by default what its name says. Raises CorpusError where the file changes while it is read.
+        file; ``format`` is by default what its name says. A text in an encoding of before Unicode is counted in
+        ``notes``. Raises CorpusError where the file changes while it is read.
         """
-        if fault := file_fault(path, file, relative or path.name):
+        fault = file_fault(path, file, relative or path.name)
+        legacy = legacy_text(path) if fault is not None and fault.reason.startswith(NO_UTF8) else None
+        if fault is not None and legacy is None:
             yield Record(fault, 1.0)
             return
-        about = front_matter_of(path, file)
-        if about.lines and about.fields is not None and not has_body(path, file, about.lines):
-            about = FrontMatter(0)  # a file of nothing else is a document: its front matter is its text
+        if legacy is None:
+            about = front_matter_of(path, file)
+            if about.lines and about.fields is not None and not has_body(path, file, about.lines):
+                about = FrontMatter(0)  # a file of nothing else is a document: its front matter is its text
+        else:
+            about = FrontMatter(0)
+            if notes is not None:
+                notes[f"files decoded as {legacy.encoding}"] = 1
         name = f"{source}/{relative}" if relative else source
         checked = validate(RawRecord({**about.metadata, "id": name, "title": about.title, "text": "."}, file, 1))
         if isinstance(checked, Rejected):  # what all of its passages share cannot be stored
@@ -106,7 +122,7 @@ class Cutter:
             return
         lines = Lines(path, file, returns=True)
         ending = format.endings[0] if format is not None else path.suffix.lower()
-        blocks = read_blocks(decoded(lines, file), ending, about)
+        blocks = read_blocks(decoded(lines, file) if legacy is None else legacy.lines(), ending, about)
         ids = _Ids(name)
         # The front matter's own `source` is the user's, as ever.
         shared = {"source": source, **kept(about.metadata | about.places, TEXT), "file": relative or path.name}

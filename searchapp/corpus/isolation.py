@@ -99,7 +99,8 @@ class Readers:
                 self._jobs.append(_Job(request))
                 self._todo.append(self._jobs[-1])
                 self._expected[request] += 1
-            self._changed.notify_all()
+            if self._jobs:
+                self._begin()
 
     def read(self, request: Request) -> Generator[Facts | Block]:
         """The facts and blocks of a file. Raises Unreadable with the reason.
@@ -151,11 +152,15 @@ class Readers:
                 self._jobs.appendleft(_Job(request))
                 self._todo.appendleft(self._jobs[0])
                 self._expected[request] += 1
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="searchapp-readers", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+            self._begin()
             return self._jobs[0]
+
+    def _begin(self) -> None:
+        """Let the thread work; it is started where it does not run."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="searchapp-readers", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
 
     def _drop(self, job: _Job) -> None:
         """Forget a job, with what was read of it."""

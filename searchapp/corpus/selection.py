@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILES = (".ignore", ".searchappignore")  # of every folder, beside .gitignore in a work tree; later ones win
+ARCHIVED = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+ARCHIVES = tuple(f"*{ending}=archive" for ending in ARCHIVED)  # patterns of --archives
 FOLDERS = ("node_modules", "__pycache__", ".venv")
 IGNORED, LEFT_OUT = "ignored by its folder's rules", "left out by --include or --exclude"
 

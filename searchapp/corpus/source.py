@@ -18,6 +18,7 @@ from searchapp.corpus.formats.table import BY_NAME, FORMATS, NEEDS, Format, cut_
 from searchapp.corpus.jsonl import read_jsonl
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source_file import SourceFile, cut_file, in_order
+from searchapp.corpus.sqlite import PREFIX, SqliteTable, read_sqlite
 from searchapp.corpus.walk import REFUSED, SKIPPED, walk
 from searchapp.errors import CorpusError
 
@@ -26,7 +27,7 @@ MEMORY = "memory"  # the kind of sources that are no files: see ``searchapp.corp
 _BEIR_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _ACCEPTED = (
     f"{', '.join(ending for format in FORMATS for ending in format.endings)}, a folder of such texts and documents, "
-    f"a BEIR folder with {_BEIR_FILES[0]}, or {STDLIB}"
+    f"a BEIR folder with {_BEIR_FILES[0]}, a table as sqlite:FILE?table=NAME, or {STDLIB}"
 )
 
 
@@ -194,6 +195,10 @@ def find_source(source: str, label: str | None = None, selection: Selection | No
 def _find(source: str, selection: Selection) -> Source:
     if source == STDLIB:
         return Source(source, "python", source, None, read_stdlib, stdlib_identity)
+    if source.startswith(PREFIX):
+        table = SqliteTable.parse(source)
+        marks = partial(_file_marks, table.path, (table.path,))
+        return Source(source, "sqlite", table.label, table.path, partial(read_sqlite, table, source), marks)
     path = Path(source)
     is_file = path.is_file()
     if not source or not path.exists():

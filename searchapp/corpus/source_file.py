@@ -88,7 +88,7 @@ def cut_file(
     notes: dict[str, int] = {}
     request = Request(path, format.name, size) if format.isolated else None
     if request is None:
-        read = partial(cutter.records, path, names[1], source, relative, format)
+        read = partial(cutter.records, path, names[1], source, relative, format, notes)
     else:
         read = partial(cutter.read, request, names[1], source, relative, format, time, notes)
     return SourceFile(

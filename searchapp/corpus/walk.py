@@ -5,10 +5,10 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from searchapp.corpus.formats.table import NEEDS, Format
-from searchapp.corpus.selection import IGNORED, LEFT_OUT, Ignores, Selection
+from searchapp.corpus.selection import ARCHIVED, IGNORED, LEFT_OUT, Ignores, Selection
 from searchapp.errors import CorpusError
 
 READ, REFUSED, SKIPPED = "read", "refused", "skipped"
@@ -75,7 +75,7 @@ def _look_at(path: Path, relative: str, selection: Selection, left_out: str) -> 
         found = path.stat()
     except OSError as error:
         if format is None or left_out:
-            return WalkedFile(path, relative, outcome=SKIPPED, reason=left_out or _unread(path.suffix.lower()))
+            return WalkedFile(path, relative, outcome=SKIPPED, reason=left_out or _unread(path.name.lower()))
         return WalkedFile(path, relative, outcome=REFUSED, reason=f"cannot be read: {error.strerror}")
     size, time = found.st_size, found.st_mtime_ns
     if stat.S_ISDIR(found.st_mode):
@@ -83,7 +83,7 @@ def _look_at(path: Path, relative: str, selection: Selection, left_out: str) -> 
     if not stat.S_ISREG(found.st_mode):
         return WalkedFile(path, relative, outcome=SKIPPED, reason="no regular file")
     if format is None or left_out:
-        return WalkedFile(path, relative, size, time, SKIPPED, left_out or _unread(path.suffix.lower()))
+        return WalkedFile(path, relative, size, time, SKIPPED, left_out or _unread(path.name.lower()))
     if not _is_utf8(relative):
         return WalkedFile(path, relative, size, time, REFUSED, "the file's name is not valid UTF-8: rename it")
     if not format.is_installed:
@@ -91,9 +91,11 @@ def _look_at(path: Path, relative: str, selection: Selection, left_out: str) -> 
     return WalkedFile(path, relative, size, time, format=format)
 
 
-def _unread(ending: str) -> str:
-    shown = ending.encode(errors="backslashreplace").decode()
-    return f"no reader for {shown}" if ending else "no reader for names without an ending"
+def _unread(name: str) -> str:
+    if name.endswith(ARCHIVED):
+        return "an archive, which --archives reads"
+    shown = PurePosixPath(name).suffix.encode(errors="backslashreplace").decode()
+    return f"no reader for {shown}" if shown else "no reader for names without an ending"
 
 
 def _is_utf8(name: str) -> bool:

@@ -11,19 +11,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from searchapp.corpus.block_lines import message, to_line
 from searchapp.corpus.blocks import Block
 from searchapp.corpus.formats.reading import Facts, Limits, Unreadable
-from searchapp.corpus.formats.table import BY_NAME, format_of, recognise
+from searchapp.corpus.formats.table import BY_NAME, recognise
 
 MEMORY = 1 << 30  # bytes of address space
-ATTACHED = 64 << 20  # bytes of an attachment, which are kept in memory as a file for its reader
 RESIDENT = 300_000  # kilobytes from which on a process is spent
 NO_MEMORY = "needs more than 1 GB of memory to read"
 _BUFFER = 1 << 16
@@ -56,53 +53,9 @@ def _read(path: Path, name: str) -> Iterator[Facts | Block]:
     found = recognise(path, named) or named
     if not found.is_installed:
         raise Unreadable(f"it is {found.label}, which needs `{found.command}`")
-    notes = Counter() if found is named else Counter({f"files are {found.label} though named as {named.label}": 1})
-    if found.attaches:
-        yield from found.load()(path, Limits(), _Attachments(notes).read)
-    else:
-        yield from found.load()(path, Limits())
-    if notes:
-        yield Facts(notes=dict(notes))
-
-
-class _Attachments:
-    """Reads what is attached to a message by the reader of its format; what cannot be read is counted."""
-
-    def __init__(self, notes: Counter[str]) -> None:
-        self._notes = notes
-
-    def read(self, name: str, data: bytes) -> Iterator[Facts | Block]:
-        """The blocks of an attachment; none where there is no reader for it."""
-        format = format_of(name)
-        if format is None or not format.isolated or not format.is_installed:
-            self._notes["attachments not read"] += 1
-            return
-        try:
-            with _in_memory(data) as path:
-                yield from (recognise(path, format) or format).load()(path, Limits())
-        except (Unreadable, OSError, ValueError):
-            self._notes["attachments not read"] += 1
-
-
-@contextmanager
-def _in_memory(data: bytes) -> Iterator[Path]:
-    """A path at which these bytes can be read, for a while. No file is written: what stands there is memory."""
-    if len(data) > ATTACHED:
-        raise Unreadable("larger than 64 MB")
-    handle = os.memfd_create("attachment")
-    try:
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        try:
-            for start in range(0, len(data), 1 << 20):
-                os.write(handle, data[start : start + (1 << 20)])
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-        yield Path(f"/proc/self/fd/{handle}")
-    finally:
-        os.close(handle)
+    yield from found.load()(path, Limits())
+    if found is not named:
+        yield Facts(notes={f"files are {found.label} though named as {named.label}": 1})
 
 
 def _reason(error: Exception) -> str:
@@ -133,13 +86,12 @@ def _limit() -> None:
         import resource
     except ImportError:  # a system without limits
         return
-    limits = (("RLIMIT_AS", MEMORY, MEMORY), ("RLIMIT_FSIZE", 0, ATTACHED), ("RLIMIT_CORE", 0, 0))
-    for name, soft, most in limits:
+    for name, most in (("RLIMIT_AS", MEMORY), ("RLIMIT_FSIZE", 0), ("RLIMIT_CORE", 0)):
         limit = getattr(resource, name, None)
         if limit is not None:
             _, hard = resource.getrlimit(limit)
             most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(limit, (min(soft, most), most))
+            resource.setrlimit(limit, (most, most))
 
 
 def _allow(seconds: float) -> None:

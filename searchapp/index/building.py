@@ -21,7 +21,7 @@ from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import MEMORY
 from searchapp.corpus.source_file import SourceFile
-from searchapp.corpus.walk import SKIPPED
+from searchapp.corpus.walk import READ, SKIPPED
 from searchapp.encoder import Encoder
 from searchapp.encoder.fingerprint import differing
 from searchapp.errors import CorpusError, IndexStoreError
@@ -332,7 +332,17 @@ class _BuildRun:
         self._fits = (cutter.rule.tokens or 0) <= self._encoder.document_reach
         files = [(source, file) for source in sources for file in source.files(cutter)]
         total, before = max(1, sum(file.size for _, file in files)), 0
-        left = [file for source, file in files if self._ledger.find(source.label, file.path) is None]
+        left = []
+        for source, file in files:
+            if (entry := self._ledger.find(source.label, file.path)) is None:
+                left.append(file)
+            elif entry.outcome == READ and entry.reader != file.reader:
+                was, here = (reader.rpartition(" ")[0] for reader in (entry.reader, file.reader))
+                raise IndexStoreError(
+                    f"{self._writer.root} holds an unfinished build in which {file.file} was read by {was}; here is "
+                    f"{here}, which may read other passages; install what it was begun with, or give --overwrite to "
+                    "start again"
+                )
         cutter.readers.expect(file.request for file in left if file.request is not None)
         for number, (source, file) in enumerate(files):
             if self._ledger.find(source.label, file.path) is None:

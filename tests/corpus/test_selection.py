@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from searchapp.corpus import open_source
-from searchapp.corpus.selection import IGNORED, LEFT_OUT, Selection
+from searchapp.corpus.selection import ARCHIVES, IGNORED, LEFT_OUT, Selection
 from searchapp.corpus.walk import READ, walk
 from searchapp.errors import CorpusError
 
@@ -82,3 +82,16 @@ def test_what_is_chosen_is_part_of_what_a_source_is(tmp_path: Path) -> None:
     every = open_source(str(tmp_path)).identity()
     assert every != open_source(str(tmp_path), selection=Selection(exclude=("*.md",))).identity()
     assert every == open_source(str(tmp_path), selection=Selection(exclude=("*.png",))).identity()
+
+
+def test_archives_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
+    for name in ("a.zip", "b.tar.gz", "c.gz"):
+        (tmp_path / name).write_bytes(b"x")
+    assert outcomes(tmp_path) == {
+        "a.zip": "an archive, which --archives reads",
+        "b.tar.gz": "an archive, which --archives reads",
+        "c.gz": "no reader for .gz",
+    }
+    assert outcomes(tmp_path, Selection(include=ARCHIVES)) == {
+        "a.zip": READ, "b.tar.gz": READ, "c.gz": "no reader for .gz"
+    }  # fmt: skip

@@ -10,11 +10,14 @@ import pytest
 
 from searchapp.corpus import isolation
 from searchapp.corpus.selection import Selection
-from searchapp.index import VectorIndex
+from searchapp.errors import IndexStoreError
+from searchapp.index import VectorIndex, building
 from searchapp.index.storage.snapshot import Snapshot
 from tests.corpus.pdfs import write_pages, write_scan
+from tests.index import handed
 from tests.index.conftest import HashEncoder
 from tests.index.handed import add, build
+from tests.index.test_build import Stop, StoppingDisk
 
 
 def texts(root: Path) -> list[str]:
@@ -72,6 +75,30 @@ def test_another_version_of_a_reader_reads_again(docs: Path, tmp_path: Path, mon
     assert (done.files.unopened, done.encoded, done.unchanged) == (1, 0, 8)  # the note, and equal passages
 
 
+def test_a_build_does_not_go_on_with_another_version_of_a_reader(
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from searchapp.corpus.formats import table
+
+    commit = building._BuildRun._commit
+
+    def stopping(self: building._BuildRun, *arguments: object) -> None:
+        commit(self, *arguments)
+        raise Stop
+
+    monkeypatch.setattr(building._BuildRun, "_commit", stopping)
+    with pytest.raises(Stop):
+        build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3)
+    monkeypatch.undo()
+    monkeypatch.setattr(table, "_release", lambda _: "999")
+    with pytest.raises(
+        IndexStoreError, match=r"0.html was read by html 1 selectolax [\d.]+; here is html 1 selectolax 999"
+    ):
+        build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3)
+    monkeypatch.undo()
+    assert build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3).files.read == 8
+
+
 def test_a_build_goes_on_whenever_its_reader_is_killed(
     docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +114,22 @@ def test_a_build_goes_on_whenever_its_reader_is_killed(
     monkeypatch.setattr(isolation._Process, "lines", killed)
     done = build([str(docs)], root, HashEncoder())
     assert done.files.refused == 0 and texts(root) == texts(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("step", [12, 25, 33])
+def test_a_build_that_stops_anywhere_becomes_what_it_would_have_been(
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    build([str(docs)], tmp_path / "whole", HashEncoder(), segment_size=3)
+    monkeypatch.setattr(handed, "make_disk", lambda: StoppingDisk(step))
+    with pytest.raises(Stop):
+        build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3)
+    monkeypatch.undo()
+    build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3)
+    rows = [
+        [VectorIndex.open(root).rows.read(row) for row in range(8)] for root in (tmp_path / "ix", tmp_path / "whole")
+    ]
+    assert rows[0] == rows[1]
 
 
 def test_what_is_ignored_since_is_missing_and_goes_with_sync(docs: Path, tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ _MEANT = {"iso-8859-1": "cp1252", "latin-1": "cp1252", "latin1": "cp1252", "asci
 _UNLIKELY = ["utf_7", "cp037", "cp273", "cp424", "cp500", "cp875", "cp1026", "cp1140", "hp_roman8", "utf_16", "utf_32",
              "utf_16_be", "utf_16_le", "utf_32_be", "utf_32_le"]  # fmt: skip
 _TAG = re.compile(rb"<[^>]*>")
+_ASCII = bytes(range(128))
+_SIGNS = "–—‘’‚“”„…€£§°«»·•©®™½¼¾¿¡\xa0\xad×²³µ"  # noqa: RUF001 - as they are written
+FEW = 0.3  # share of bytes beyond ASCII, up to which a text may be in Latin letters
+LEAST = 64  # bytes beyond ASCII that tell an encoding
 
 
 def decode(data: bytes, declared: str = "", *, marked_up: bool = False) -> str:
@@ -57,18 +61,37 @@ def _guessed(data: bytes, declared: str, marked_up: bool) -> str:
             return text  # a few broken bytes in what is otherwise as declared
     if _harm(text := data.decode("utf-8", "replace")) < 0.001:
         return text
-    try:
-        from charset_normalizer import from_bytes
-    except ImportError:
-        best = None
-    else:
-        sample = _TAG.sub(b" ", data[: 4 * _SAMPLE])[:_SAMPLE] if marked_up else data[:_SAMPLE]
-        best = from_bytes(sample, cp_exclusion=_UNLIKELY).best()
-    name = "cp1252" if best is None else best.encoding
+    name = guess(_TAG.sub(b" ", data[: 4 * _SAMPLE])[:_SAMPLE] if marked_up else data) or "cp1252"
     text = data.decode(name, "replace")
     if _harm(text) > 0.1:
         raise Unreadable(f"no text in an encoding that is known; the nearest is {name}")
     return text
+
+
+def guess(data: bytes) -> str | None:
+    """The encoding of a text that is no UTF-8; None where nothing is likely.
+
+    Windows-1252 where all that is beyond ASCII are its letters and signs, few among ASCII. Else what charset-normalizer
+    finds, if it is installed and there are enough such bytes: of a few words it takes Latin for Baltic or Chinese.
+    """
+    beyond = data.translate(None, _ASCII)
+    try:
+        western = data.decode("cp1252")
+    except UnicodeDecodeError:
+        pass
+    else:
+        signs = {character for character in western if character > "~"}
+        letters = all((sign.isalpha() and sign not in "ƒªºˆ") or sign in _SIGNS for sign in signs)
+        if letters and len(beyond) <= FEW * len(data) and "\0" not in western:
+            return "cp1252"
+    if len(beyond) < LEAST:
+        return None
+    try:
+        from charset_normalizer import from_bytes
+    except ImportError:
+        return None
+    best = from_bytes(data[:_SAMPLE], cp_exclusion=_UNLIKELY).best()
+    return None if best is None or best.chaos > 0.1 else str(best.encoding)
 
 
 def _harm(text: str) -> float:

@@ -32,14 +32,20 @@ _SKIPPED = frozenset(
 _TITLE = -1  # the level of the style Title, which is a heading of level 1
 _BREAKS = {"w:tab": "\t", "w:ptab": "\t", "w:br": "\n", "w:cr": "\n", "w:noBreakHyphen": "-"}
 _NONE = (None, "0", "")
+# Of the styles that Word, pandoc and others have for what is no running text, the names in small letters.
+_KINDS = dict.fromkeys(
+    ("source code", "html preformatted", "macro text", "code", "code block", "verbatim"), BlockKind.CODE
+)
+_KINDS |= dict.fromkeys(("quote", "intense quote", "block text"), BlockKind.QUOTE)
 
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """What a paragraph's style says: its heading level (0: none), and whether it is that of a list."""
+    """What a paragraph's style says: its heading level (0: none), whether it is that of a list, of code, a quote."""
 
     level: int = 0
     listed: bool = False
+    kind: BlockKind = BlockKind.TEXT
 
 
 _PLAIN = _Style()
@@ -159,7 +165,9 @@ class _Body:
         paragraph = self._open.pop()
         text = tidy("".join(paragraph.texts))
         level = paragraph.level or paragraph.style.level
-        if text:
+        if paragraph.style.kind is BlockKind.CODE and not level:
+            self.parts.put_code("".join(paragraph.texts))
+        elif text:
             if level == _TITLE:
                 self.title = self.title or text.replace("\n", " ")
             self.parts.put(_part(paragraph, text, 1 if level == _TITLE else level))
@@ -191,7 +199,7 @@ def _part(paragraph: _Paragraph, text: str, level: int) -> Part:
     if level:
         return Part(BlockKind.HEADING, text, level)
     listed = paragraph.number not in _NONE or (paragraph.style.listed and paragraph.number is None)
-    return Part(BlockKind.LIST_ITEM, f"- {text}", paragraph.indent + 1) if listed else Part(BlockKind.TEXT, text)
+    return Part(BlockKind.LIST_ITEM, f"- {text}", paragraph.indent + 1) if listed else Part(paragraph.style.kind, text)
 
 
 _STARTS: dict[str, Callable[[_Body, Mapping[str, str]], None]] = {
@@ -259,6 +267,7 @@ class _Styles:
     def _resolve(self, id: str) -> _Style:
         level: int | None = None
         listed = False
+        kind: BlockKind | None = None
         for _ in range(20):  # styles that are based on one another in a circle end here
             name = self._names.get(id, "")
             if level is None:
@@ -268,10 +277,11 @@ class _Styles:
             if level is None and name.startswith("heading ") and name[8:].isdecimal():
                 level = min(int(name[8:11]), 9)
             listed = listed or id in self._listed
+            kind = kind or _KINDS.get(name)
             if id not in self._bases:
                 break
             id = self._bases[id]
-        return _Style(level or 0, listed)
+        return _Style(level or 0, listed, kind or BlockKind.TEXT)
 
 
 def _level(attributes: Mapping[str, str]) -> int:

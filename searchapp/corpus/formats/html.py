@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser
 
 DEPTH = 2_000  # elements in one another from which on a page is left to html.parser
+LARGE = 20_000_000  # bytes of a page, likewise: Lexbor takes 20 times as much memory
 LONG_TAG = 50_000  # bytes of a tag, likewise
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""", re.IGNORECASE)
 _XML_CHARSET = re.compile(rb"""^\s*<\?xml[^>]{0,100}?encoding\s*=\s*["']([\w.:-]{1,40})""")
@@ -63,9 +64,11 @@ def page(text: str, limits: Limits, *, plain: bool = False) -> Iterator[Facts | 
 
 
 def is_excessive(data: bytes) -> bool:
-    """Whether elements are nested, or a tag is filled, as no page of people has it."""
+    """Whether a page is so large, or nested so deep, or has so long a tag, as no page of people is."""
     if len(data) < 20_000:
         return False
+    if len(data) > LARGE:
+        return True
     if (
         len(data) > LONG_TAG
         and max(map(len, data.split(b">"))) > LONG_TAG

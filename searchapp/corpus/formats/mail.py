@@ -15,9 +15,11 @@ import email.utils
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from searchapp.corpus.blocks import Block, BlockKind, located
+from searchapp.corpus.formats.held import enclosed, read_held
 from searchapp.corpus.formats.markup import label_of, tidy
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable, Value
 from searchapp.corpus.formats.texts import decoded
@@ -26,7 +28,7 @@ from searchapp.corpus.plain_blocks import plain_blocks
 
 MIME = "message/rfc822"
 Attached = Callable[[str, bytes], Iterator[Facts | Block]]
-"""Reads an attachment of a name by the reader of its format; yields nothing where there is none."""
+"""Reads an attachment of a name by the reader of its format; of one without, it yields notes or nothing."""
 
 DEEPEST = 5  # messages and attachments in one another
 _MOST_PARTS = 1_000
@@ -41,12 +43,15 @@ _ID = re.compile(r"<[^<>\s]+>")
 
 
 def read(path: Path, limits: Limits, attached: Attached | None = None) -> Iterator[Facts | Block]:
-    """Yield the facts of a message, then its blocks, with those of its attachments that ``attached`` reads."""
+    """Yield the facts of a message, then its blocks, with those of its attachments that ``attached`` reads.
+
+    By default it reads those of all formats that have a reader here; what it cannot read is counted in notes.
+    """
     message = Message.parse(path.read_bytes())
     if not message.parsed.keys():
         raise Unreadable("damaged: no headers of a message")
     yield Facts(title=message.subject, author=message.sender, date=message.date, mime=MIME)
-    yield from message.blocks(Composer(limits), limits, attached=attached)
+    yield from message.blocks(Composer(limits), limits, attached=attached or partial(read_held, limits=limits))
 
 
 @dataclass(slots=True)
@@ -103,7 +108,7 @@ class Message:
         attached: Attached | None = None,
         known: frozenset[str] = frozenset(),
         depth: int = 1,
-    ) -> Iterator[Block]:
+    ) -> Iterator[Facts | Block]:
         """Yield the heading of the message, its body, its attachments.
 
         What it quotes is left out where a message that it answers is among ``known``, the ids of the same source.
@@ -225,8 +230,9 @@ def _parts(message: email.message.Message) -> Iterator[_Part]:
             waiting.extend(reversed(chosen))
             continue
         name = _header(_parameter(part, "filename", "content-disposition") or _parameter(part, "name"))
-        is_body = kind == "text" and not name and part.get_content_disposition() != "attachment"
-        yield _Part(part, name, is_body and part.get_content_subtype() in ("plain", "html", "enriched", "markdown"))
+        # What says that it has parts and has none is text.
+        is_text = kind == "text" or (kind == "multipart" and isinstance(inner, str))
+        yield _Part(part, name, is_text and not name and part.get_content_disposition() != "attachment")
 
 
 def _preference(part: email.message.Message) -> int:
@@ -237,29 +243,18 @@ def _preference(part: email.message.Message) -> int:
 
 def _enclosed(
     part: _Part, composer: Composer, limits: Limits, attached: Attached | None, depth: int, place: Mapping[str, Value]
-) -> Iterator[Block]:
+) -> Iterator[Facts | Block]:
     """Blocks of a message that is attached, or of another attachment by the reader of its format."""
     inner = part.message.get_payload()
     if isinstance(inner, list) and inner and isinstance(inner[0], email.message.Message):
         for block in Message.of(inner[0]).blocks(composer, limits, attached=attached, depth=depth + 1):
-            yield replace(block, level=min(block.level + 1, 9)) if block.kind is BlockKind.HEADING else block
+            if isinstance(block, Block) and block.kind is BlockKind.HEADING:
+                block = replace(block, level=min(block.level + 1, 9))
+            yield block
         return
     if attached is None or not part.name:
         return
-    headed = False
-    for item in attached(part.name, _payload(part.message)):
-        if isinstance(item, Facts):
-            continue
-        if not headed:
-            yield composer.block(
-                BlockKind.HEADING, part.name, level=2, label=label_of(part.name), whole=True, where=place
-            )
-            headed = True
-        deeper = item.level + 2 if item.kind is BlockKind.HEADING else item.level
-        yield composer.block(
-            item.kind, item.text.rstrip(), level=deeper, label=item.label, depth=item.depth, page=item.page,
-            whole=item.whole, where={**(item.where or {}), **place},
-        )  # fmt: skip
+    yield from enclosed(attached(part.name, _payload(part.message)), part.name, composer, place, 2)
 
 
 def _payload(part: email.message.Message) -> bytes:

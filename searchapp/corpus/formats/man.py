@@ -71,13 +71,15 @@ def read(path: Path, limits: Limits) -> Iterator[Facts | Block]:
     """Yield the title of a manual page, such as ``ls(1)``, then its blocks; an option is a definition."""
     data = _unpacked(path.read_bytes(), limits)
     if not is_page(data[:65_536]):
-        raise Unreadable("damaged: no manual page (has no .TH or .Dd)")
+        raise Unreadable("no manual page (has no .TH or .Dd)")
     page = _Page()
     for line in decoded(data).splitlines():
         page.read(line)
     page.flush()
     yield Facts(title=page.title, date=page.date, mime=MIME)
-    yield from compose(page.parts, Composer(limits))
+    # The page's name stands above all sections: every page has a section called OPTIONS.
+    heading = [Part(BlockKind.HEADING, page.title, 1)] if page.title else []
+    yield from compose(heading + page.parts, Composer(limits))
 
 
 def _unpacked(data: bytes, limits: Limits) -> bytes:
@@ -151,7 +153,7 @@ class _Page:
         self.flush()
         self._depth = 0
         if text:
-            self.parts.append(Part(BlockKind.HEADING, text, level))
+            self.parts.append(Part(BlockKind.HEADING, text, level + 1))
 
     def _named(self, macro: str, words: list[str]) -> None:
         self.title = f"{words[0].lower()}({words[1]})" if len(words) > 1 else "".join(words[:1]).lower()

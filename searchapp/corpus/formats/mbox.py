@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from searchapp.corpus.blocks import Block
+from searchapp.corpus.formats.held import read_held
 from searchapp.corpus.formats.mail import Attached, Message
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable
 
@@ -38,8 +40,9 @@ def read(path: Path, limits: Limits, attached: Attached | None = None) -> Iterat
     yield Facts(mime=MIME)
     composer = Composer(limits)
     ids = frozenset(known)
+    reader = attached or partial(read_held, limits=limits)
     for message in split(path):
-        yield from Message.parse(message).blocks(composer, limits, attached=attached, known=ids)
+        yield from Message.parse(message).blocks(composer, limits, attached=reader, known=ids)
 
 
 def split(path: Path) -> Iterator[bytes]:

@@ -24,17 +24,21 @@ PREFIXES = {
     f"{_SPACE}drawing:1.0": "draw",
     f"{_SPACE}presentation:1.0": "presentation",
     f"{_SPACE}office:1.0": "office",
+    f"{_SPACE}style:1.0": "style",
     f"{_SPACE}meta:1.0": "meta",
     f"{_SPACE}manifest:1.0": "manifest",
     "http://purl.org/dc/elements/1.1/": "dc",
 }
 _SKIPPED = frozenset(
-    "office:annotation text:tracked-changes text:note-citation office:styles office:automatic-styles "
+    "office:annotation text:tracked-changes text:note-citation office:styles "
     "office:master-styles office:font-face-decls office:scripts office:settings text:index-title-template "
     "text:sequence-decls text:variable-decls text:ruby-text draw:glue-point office:event-listeners".split()
 )
 _FURNITURE = frozenset(("header", "footer", "date-time", "page-number"))  # classes of a slide's frames
 _MOST_BLANKS = 1_000
+_KINDS = {
+    "Preformatted_20_Text": BlockKind.CODE, "Source_20_Code": BlockKind.CODE, "Quotations": BlockKind.QUOTE,
+}  # fmt: skip
 
 
 def read(path: Path, limits: Limits) -> Iterator[Facts | Block]:
@@ -82,6 +86,7 @@ def _blocks(chunks: Iterable[bytes], limits: Limits) -> Iterator[Block]:
 class _Paragraph:
     texts: list[str] = field(default_factory=list)
     level: int = 0  # of a heading
+    kind: BlockKind = BlockKind.TEXT
 
 
 class _Body:
@@ -97,6 +102,7 @@ class _Body:
         self._lists = 0
         self._item = False  # the next paragraph is the first of its list item
         self._header_rows = 0
+        self._kinds = dict(_KINDS)  # of the styles of paragraphs, and of those that are based on them
         self._titles: list[bool] = []  # whether each open frame of a slide holds its title
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
@@ -109,6 +115,9 @@ class _Body:
             self._start_text(local, attributes)
         elif space == "table":
             self._start_table(local)
+        elif name == "style:style":
+            if kind := self._kinds.get(attributes.get("style:parent-style-name", "")):
+                self._kinds[attributes.get("style:name", "")] = kind
         elif name == "draw:page":
             self.in_slide = True
             self._count += 1
@@ -118,7 +127,8 @@ class _Body:
     def _start_text(self, local: str, attributes: Mapping[str, str]) -> None:
         if local in ("p", "h"):
             level = _whole(attributes.get("text:outline-level"), 1) if local == "h" else 0
-            self._open.append(_Paragraph(level=min(level, 10)))
+            kind = self._kinds.get(attributes.get("text:style-name", ""), BlockKind.TEXT)
+            self._open.append(_Paragraph(level=min(level, 10), kind=kind))
             self.parts.hold()
         elif local == "list":
             self._lists += 1
@@ -158,8 +168,10 @@ class _Body:
         if local in ("p", "h"):
             inside = self.parts.release()
             paragraph = self._open.pop()
-            if text := tidy("".join(paragraph.texts)):
-                self.parts.put(self._part(text, paragraph.level))
+            if paragraph.kind is BlockKind.CODE and not paragraph.level:
+                self.parts.put_code("".join(paragraph.texts))
+            elif text := tidy("".join(paragraph.texts)):
+                self.parts.put(self._part(text, paragraph))
             for part in inside:
                 self.parts.put(part)
         elif local == "list":
@@ -177,13 +189,14 @@ class _Body:
         elif local == "table-cell":
             self.parts.close_cell()
 
-    def _part(self, text: str, level: int) -> Part:
+    def _part(self, text: str, paragraph: _Paragraph) -> Part:
+        level = paragraph.level
         if level or (self._titles and self._titles[-1]):
             return Part(BlockKind.HEADING, text, level or 1)
         if self._lists:
             mark, self._item = "- " if self._item else "", False
             return Part(BlockKind.LIST_ITEM, f"{mark}{text}", self._lists)
-        return Part(BlockKind.TEXT, text)
+        return Part(paragraph.kind, text)
 
     def text(self, data: str) -> None:
         if self._open and not self._skipped:

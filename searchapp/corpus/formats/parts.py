@@ -54,6 +54,15 @@ class Parts:
         """Add a part where it stands."""
         self._sinks[-1].append(part)
 
+    def put_code(self, text: str) -> None:
+        """Add a line of code, or several; it goes on in the code directly above it."""
+        text = "\n".join(line.rstrip() for line in text.split("\n"))
+        sink = self._sinks[-1]
+        if sink and sink[-1].kind is BlockKind.CODE:
+            sink[-1] = sink[-1]._replace(text=f"{sink[-1].text}\n{text}")
+        elif text.strip():
+            sink.append(Part(BlockKind.CODE, text.strip("\n")))
+
     def hold(self) -> None:
         """What is put from now on stands inside a paragraph that is not complete: a text box, a note."""
         self._sinks.append([])
@@ -132,13 +141,14 @@ def compose(
 ) -> Iterator[Block]:
     """Yield parts as blocks; with ``whole`` the first begins a part of the document that is a passage of its own."""
     for part in parts:
-        if not part.text:
+        text = part.text.rstrip()
+        if not text:
             continue
         label = part.label
         if label is None:
             label = label_of(part.text) if part.kind in (BlockKind.HEADING, BlockKind.SIGNATURE) else ""
         yield composer.block(
-            part.kind, part.text, level=part.level, label=label, depth=part.depth, page=page, anchor=part.anchor,
+            part.kind, text, level=part.level, label=label, depth=part.depth, page=page, anchor=part.anchor,
             whole=whole, where=where,
         )  # fmt: skip
         whole = False

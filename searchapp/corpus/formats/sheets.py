@@ -11,15 +11,17 @@ import html
 import io
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from searchapp.corpus.blocks import Block, BlockKind
 from searchapp.corpus.formats.markup import label_of, run, tidy
 from searchapp.corpus.formats.opc import core_facts, relations
 from searchapp.corpus.formats.parts import SEPARATOR
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable, Value
+from searchapp.corpus.formats.sheet_cells import SPACES, column, shared_strings, sheet_rows
 from searchapp.corpus.formats.zipped import Zipped
 from searchapp.errors import reason_of
 
@@ -41,38 +43,54 @@ _FORMULA = re.compile(rb'<c r="([A-Z]{1,3})([0-9]{1,7})"[^>]*><f[^>]*>([^<]+)</f
 _FILLED = re.compile(rb'<c r="([A-Z]{1,3})([0-9]{1,7})"(?:[^>]*[^>/])?>')
 _DECLARED = re.compile(rb'<dimension ref="(?:[A-Z]{1,3}[0-9]{1,7}:)?([A-Z]{1,3})([0-9]{1,7})"')
 _TAIL = 4_096  # bytes of a cell that may lie across two chunks
-_SPACES = {
-    "http://schemas.openxmlformats.org/spreadsheetml/2006/main": "",
-    "http://purl.oclc.org/ooxml/spreadsheetml/main": "",
-    "http://schemas.openxmlformats.org/officeDocument/2006/relationships": "r",
-    "http://purl.oclc.org/ooxml/officeDocument/relationships": "r",
-}
 _Formulas = dict[int, dict[int, str]]  # by row from 1, then by column from 0
+_Row = tuple[int, dict[int, str]]  # the number of a row from 1, and its cells that hold something, by column from 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is known of a sheet before it is read: its part, its formulas without a value, whether most is empty."""
+
+    part: str
+    formulas: _Formulas
+    is_sparse: bool
 
 
 def read(path: Path, limits: Limits) -> Iterator[Facts | Block]:
     """Yield the facts of a workbook, then its sheets: a heading, then groups of rows."""
-    from python_calamine import CalamineError
-
     data = path.read_bytes()
     facts = Facts()
-    formulas: dict[str, _Formulas] = {}
-    if data.startswith(_ZIP):
-        with Zipped(path, limits) as package:
+    looks: dict[str, _Look] = {}
+    with ExitStack() as stack:
+        package: Zipped | None = None
+        if data.startswith(_ZIP):
+            package = stack.enter_context(Zipped(path, limits))
             facts = core_facts(package, limits, "")
-            formulas = _formulas(package, limits)
-    with _opened(data) as book:
+            looks = _looks(package, limits)
+        book = stack.enter_context(_opened(data))
         names = book.sheet_names
         if len(names) > limits.pages:
             raise Unreadable(f"{len(names):,} sheets; at most {limits.pages:,} are read")
         yield replace(facts, mime=MIMES.get(path.suffix.lower(), ""), pages=len(names))
         composer = Composer(limits)
         for name in names:
-            try:
-                sheet = book.get_sheet_by_name(name)
-            except CalamineError as error:
-                raise Unreadable(f"damaged: sheet {name[:100]!r} ({reason_of(error)})") from None
-            yield from _Sheet(name, sheet, formulas.get(name, {}), composer).blocks()
+            look = looks.get(name)
+            rows = None if look is not None and look.is_sparse else _read_by_calamine(book, name, look)
+            if rows is None and package is not None and look is not None:
+                rows = sheet_rows(package, look.part, shared_strings(package, limits), limits)
+            if rows is None:
+                raise Unreadable(f"damaged: sheet {name[:100]!r}")
+            yield from _Sheet(name, rows, composer).blocks()
+
+
+def _read_by_calamine(book: CalamineWorkbook, name: str, look: _Look | None) -> Iterator[_Row] | None:
+    """The rows of a sheet; None where calamine refuses it, as for a number with a blank before it."""
+    from python_calamine import CalamineError
+
+    try:
+        return _rows(book.get_sheet_by_name(name), look.formulas if look is not None else {})
+    except CalamineError:
+        return None
 
 
 def _opened(data: bytes) -> CalamineWorkbook:
@@ -86,14 +104,6 @@ def _opened(data: bytes) -> CalamineWorkbook:
         raise Unreadable("password" if _ENCRYPTED in data else f"damaged: {reason_of(error)}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A row of a sheet: its number from 1, and its cells that hold something, by column from 0."""
-
-    number: int
-    cells: Mapping[int, str]
-
-
 def _rows(sheet: CalamineSheet, formulas: _Formulas) -> Iterator[_Row]:
     """Yield the rows that hold something, with the formulas that have no value."""
     waiting = sorted(formulas)
@@ -101,24 +111,33 @@ def _rows(sheet: CalamineSheet, formulas: _Formulas) -> Iterator[_Row]:
         left = sheet.start[1]
         for number, row in enumerate(sheet.iter_rows(), 1):
             while waiting and waiting[0] < number:
-                yield _Row(waiting[0], formulas[waiting.pop(0)])
-            cells = {column: text for column, value in enumerate(row, left) if (text := _text(value))}
+                yield waiting[0], formulas[waiting.pop(0)]
+            cells = {
+                place: text
+                for place, value in enumerate(row, left)
+                if value != "" and (text := value if _is_clean(value) else _text(value))
+            }
             if waiting and waiting[0] == number:
                 cells = dict(sorted((formulas[waiting.pop(0)] | cells).items()))
             if cells:
-                yield _Row(number, cells)
+                yield number, cells
     for number in waiting:
-        yield _Row(number, formulas[number])
+        yield number, formulas[number]
+
+
+def _is_clean(value: object) -> TypeGuard[str]:
+    """Whether a value that is not empty is a string as it should be: by far the most strings are."""
+    return type(value) is str and value.isprintable() and value[0] != " "
 
 
 def _text(value: object) -> str:
     """A value as people write it."""
     if isinstance(value, str):
-        return tidy(value).replace("\n", " ")
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
+        return " ".join(value.split())
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
     if isinstance(value, datetime.datetime):
         return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ")
     return str(value)
@@ -127,11 +146,9 @@ def _text(value: object) -> str:
 class _Sheet:
     """Makes blocks of the rows of a sheet: what stands above its table, the header, groups of rows."""
 
-    def __init__(self, name: str, sheet: CalamineSheet, formulas: _Formulas, composer: Composer) -> None:
-        columns = [min(cells) for cells in formulas.values()] + ([sheet.start[1]] if sheet.start else [])
-        self._left = min(columns, default=0)
-        self._name, self._composer = name, composer
-        self._rows = _rows(sheet, formulas)
+    def __init__(self, name: str, rows: Iterator[_Row], composer: Composer) -> None:
+        self._name, self._composer, self._rows = name, composer, rows
+        self._left: int | None = None  # the column that rows begin at
         self._group: list[str] = []
         self._size = self._first = self._last = 0
         self._alone = False  # the next group is a passage of its own, not one with the heading or the table's header
@@ -139,14 +156,13 @@ class _Sheet:
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks of a sheet that is not empty."""
         in_table = False
-        for row in self._rows:
-            number = row.number
+        for number, cells in self._rows:
             if not self._last:
                 yield self._block(BlockKind.HEADING, tidy(self._name) or "Sheet", number, number, 1, whole=True)
-            text = SEPARATOR.join(row.cells.get(column, "") for column in range(self._left, max(row.cells) + 1))
+            text = self._text(cells)
             if not in_table:
-                in_table = len(row.cells) > 1
-                if in_table and not any(cell[:1].isdecimal() or cell[:1] == "=" for cell in row.cells.values()):
+                in_table = len(cells) > 1
+                if in_table and not any(cell[:1].isdecimal() or cell[:1] == "=" for cell in cells.values()):
                     yield from self._closed()
                     yield self._block(BlockKind.TABLE_ROW, text.strip(), number, number, 1)
                     self._last, self._alone = number, False
@@ -158,6 +174,17 @@ class _Sheet:
             self._size += len(text) + 1
             self._last = number
         yield from self._closed()
+
+    def _text(self, cells: dict[int, str]) -> str:
+        """A row with its empty cells, but for those left of the table and where most are empty."""
+        first, last = next(iter(cells)), next(reversed(cells))
+        self._left = first if self._left is None else min(first, self._left)
+        begin = self._left
+        if len(cells) == last - begin + 1:
+            return SEPARATOR.join(cells.values())
+        if last - begin > 20 + 4 * len(cells):
+            return SEPARATOR.join(cells.values())
+        return SEPARATOR.join(cells.get(place, "") for place in range(begin, last + 1))
 
     def _closed(self) -> Iterator[Block]:
         """Hand out the group of rows that is open."""
@@ -174,21 +201,18 @@ class _Sheet:
         return self._composer.block(kind, text, level=level, label=label, whole=whole, where=where)
 
 
-def _formulas(package: Zipped, limits: Limits) -> dict[str, _Formulas]:
-    """The formulas without a value, by sheet. Raises Unreadable where the cells of a sheet lie too far apart."""
+def _looks(package: Zipped, limits: Limits) -> dict[str, _Look]:
+    """A look at each sheet of a workbook, by name; none in formats other than .xlsx and .xlsm."""
     if "xl/workbook.xml" not in package:
         return {}
     book = _Book()
-    run(package.chunks("xl/workbook.xml"), book, limits, _SPACES)
+    run(package.chunks("xl/workbook.xml"), book, limits, SPACES)
     found = relations(package, "xl/workbook.xml", limits)
-    return {
-        name: _scan(package.chunks(found[id].target), name)
-        for name, id in book.sheets.items()
-        if id in found and found[id].target in package
-    }
+    parts = {name: found[id].target for name, id in book.sheets.items() if id in found}
+    return {name: _look(package.chunks(part), part) for name, part in parts.items() if part in package}
 
 
-def _scan(chunks: Iterator[bytes], name: str) -> _Formulas:
+def _look(chunks: Iterator[bytes], part: str) -> _Look:
     formulas: _Formulas = {}
     rows = columns = 0
     declared: int | None = None
@@ -197,26 +221,17 @@ def _scan(chunks: Iterator[bytes], name: str) -> _Formulas:
         data = tail + chunk
         if declared is None:
             found = _DECLARED.search(data)
-            declared = _column(found[1]) * int(found[2]) if found else MOST_CELLS + 1
+            declared = (column(found[1].decode()) + 1) * int(found[2]) if found else MOST_CELLS + 1
         if declared > MOST_CELLS:  # it says so: look where its cells are
             for cell in _FILLED.finditer(data):
-                columns, rows = max(columns, _column(cell[1]) + 1), max(rows, int(cell[2]))
+                columns, rows = max(columns, column(cell[1].decode()) + 1), max(rows, int(cell[2]))
         if b"</f>" in data:
             for formula in _FORMULA.finditer(data):
                 text = f"={html.unescape(formula[3].decode('utf-8', 'replace'))}"
-                formulas.setdefault(int(formula[2]), {})[_column(formula[1])] = tidy(text).replace("\n", " ")
+                formulas.setdefault(int(formula[2]), {})[column(formula[1].decode())] = tidy(text).replace("\n", " ")
         tail = data[-_TAIL:]
-    if rows * columns > MOST_CELLS:
-        raise Unreadable(f"sheet {name[:100]!r} has cells over {rows:,} rows and {columns:,} columns")
-    return {number: dict(sorted(cells.items())) for number, cells in formulas.items()}
-
-
-def _column(letters: bytes) -> int:
-    """The number of a column, from 0, of its letters."""
-    number = 0
-    for letter in letters:
-        number = 26 * number + letter - 64
-    return number - 1
+    ordered = {number: dict(sorted(cells.items())) for number, cells in formulas.items()}
+    return _Look(part, ordered, rows * columns > MOST_CELLS)
 
 
 class _Book:

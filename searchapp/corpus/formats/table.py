@@ -29,8 +29,7 @@ class Format:
     ``reader`` is ``module:function``. An ``isolated`` one is a ``reading.Reader`` and runs in a process of its own.
     ``is_cut``: the file is a text that is cut into passages; else a table of records. ``has_lines``: lines that blocks
     count are those of the file. ``signature`` says whether the first bytes are of this format; None where nothing does.
-    ``members`` are files inside a ZIP file that tell it, or what its member ``mimetype`` says. ``attaches``: the reader
-    takes a third argument, which reads what is attached.
+    ``members`` are files inside a ZIP file that tell it, or what its member ``mimetype`` says.
 
     ``version`` is raised when the same file gives other blocks. ``library`` is the distribution that reads it and
     ``module`` its module, of the extra ``extra``; ``optional``: without it, the standard library does.
@@ -46,7 +45,6 @@ class Format:
     has_lines: bool = False
     signature: Callable[[bytes], bool] | None = None
     members: tuple[str, ...] = ()
-    attaches: bool = False
     version: int = 1
     library: str = ""
     module: str = ""
@@ -129,15 +127,16 @@ FORMATS: tuple[Format, ...] = (
         signature=_is_page, library="selectolax", module="selectolax", extra="files", optional=True,
     ),
     Format(
-        "word", "Word", f"{_OOXML}.wordprocessingml.document", (".docx", ".docm", ".dotx"),
+        "word", "Word", f"{_OOXML}.wordprocessingml.document", (".docx", ".docm", ".dotx", ".dotm"),
         f"{_HERE}.formats.docx:read", members=("word/document.xml",),
     ),
     Format(
-        "odf", "OpenDocument", f"{_ODF}.text", (".odt", ".ott", ".odp", ".otp"), f"{_HERE}.formats.odf:read",
+        "odf", "OpenDocument", f"{_ODF}.text", (".odt", ".ott", ".odp", ".otp", ".fodt", ".fodp"),
+        f"{_HERE}.formats.odf:read",
         members=(f"{_ODF}.text", f"{_ODF}.text-template", f"{_ODF}.presentation", f"{_ODF}.presentation-template"),
     ),
     Format(
-        "slides", "PowerPoint", f"{_OOXML}.presentationml.presentation", (".pptx", ".pptm", ".ppsx"),
+        "slides", "PowerPoint", f"{_OOXML}.presentationml.presentation", (".pptx", ".pptm", ".ppsx", ".potx"),
         f"{_HERE}.formats.slides:read", members=("ppt/presentation.xml",),
     ),
     Format(
@@ -147,13 +146,23 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format("epub", "EPUB", "application/epub+zip", (".epub",), f"{_HERE}.formats.epub:read",
            members=("application/epub+zip",)),
-    Format("mail", "e-mail", "message/rfc822", (".eml",), f"{_HERE}.formats.mail:read", attaches=True),
-    Format("mbox", "mailbox", "application/mbox", (".mbox",), f"{_HERE}.formats.mbox:read", attaches=True),
+    Format("mail", "e-mail", "message/rfc822", (".eml",), f"{_HERE}.formats.mail:read"),
+    Format("mbox", "mailbox", "application/mbox", (".mbox",), f"{_HERE}.formats.mbox:read"),
     Format("notebook", "notebook", "application/x-ipynb+json", (".ipynb",), f"{_HERE}.formats.notebook:read"),
     Format("subtitles", "subtitles", "text/vtt", (".srt", ".vtt"), f"{_HERE}.formats.subtitles:read"),
-    Format("man", "manual page", "text/troff", (".man",), f"{_HERE}.formats.man:read"),
+    # The pages as they are installed; an ending such as .1 alone says too little.
+    Format("man", "manual page", "text/troff", (".man", *(f".{section}.gz" for section in range(1, 9))),
+           f"{_HERE}.formats.man:read"),
     Format("code", "source code", "text/plain", (*_CODE,), f"{_HERE}.formats.code:read", has_lines=True,
            library="tree-sitter", module="tree_sitter", extra="code", optional=True),
+    Format("warc", "web archive", "application/warc", (".warc", ".warc.gz"), f"{_HERE}.formats.warc:read",
+           library="warcio", module="warcio", extra="web"),
+    # Without an ending: read where they are asked for, as by --include '*.zip=archive'.
+    Format("archive", "archive", "application/zip", (), f"{_HERE}.formats.archives:read"),
+    Format("slack", "Slack export", "application/zip", (), f"{_HERE}.formats.chats:read_slack",
+           members=("channels.json",)),
+    Format("trec", "TREC collection", "text/plain", (), f"{_HERE}.formats.trec:read"),
+    Format("discord", "Discord export", "application/json", (), f"{_HERE}.formats.chats:read_discord"),
 )  # fmt: skip
 BY_NAME = {format.name: format for format in FORMATS}
 BY_ENDING = {ending: format for format in FORMATS for ending in format.endings}

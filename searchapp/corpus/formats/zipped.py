@@ -6,6 +6,8 @@ checksum fails), so that a check of the directory bounds what unpacking can cost
 
 from __future__ import annotations
 
+import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +21,17 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the container of Office 97, and of 
 _CHUNK = 1 << 16
 _ENCRYPTED = 0x1 | 0x40
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of others ``zipfile`` cannot unpack a part of a given size
+# What ``zipfile`` raises where a directory or a part is not what it should be.
+_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 class Zipped:
@@ -34,11 +47,11 @@ class Zipped:
         try:
             if stream.read(len(OLE)) == OLE:
                 raise Unreadable("password or old Office format (before 2007)")
-            stream.seek(0)
+            size = stream.seek(0, io.SEEK_END)
             self._file = zipfile.ZipFile(stream)
             self.parts = {info.filename: info for info in self._file.infolist() if not info.is_dir()}
-            check(self._file.infolist(), limits)
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, OSError) as error:
+            check(self._file.infolist(), limits, size)
+        except _FAULTS as error:
             stream.close()
             raise Unreadable(f"damaged: no zip file ({_first_line(error)})") from None
         except Unreadable:
@@ -71,7 +84,7 @@ class Zipped:
                     if self._unpacked > self._limits.unpacked:
                         raise Unreadable(f"unpacks to more than {self._limits.unpacked:,} bytes")
                     yield chunk
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except _FAULTS as error:
             raise Unreadable(f"damaged: part {name[:200]} ({_first_line(error)})") from None
 
     def read(self, name: str) -> bytes:
@@ -79,8 +92,11 @@ class Zipped:
         return b"".join(self.chunks(name))
 
 
-def check(infos: list[zipfile.ZipInfo], limits: Limits) -> None:
-    """Refuse a directory with too many parts, unsafe names, two parts of one name, passwords, or a bomb."""
+def check(infos: list[zipfile.ZipInfo], limits: Limits, size: int) -> None:
+    """Refuse a directory with too many parts, unsafe names, two parts of one name, passwords, or a bomb.
+
+    ``size`` is that of the file in bytes: no part, nor all together, is packed into more, whatever the directory says.
+    """
     if len(infos) > limits.parts:
         raise Unreadable(f"{len(infos):,} parts; at most {limits.parts:,} are unpacked")
     met: set[str] = set()
@@ -98,11 +114,11 @@ def check(infos: list[zipfile.ZipInfo], limits: Limits) -> None:
             raise Unreadable("password")
         if info.compress_type not in _METHODS:
             raise Unreadable("packed by a method other than deflate")
-        _check_ratio(info.file_size, info.compress_size, limits)
+        _check_ratio(info.file_size, min(info.compress_size, size), limits)
         if info.compress_type != zipfile.ZIP_STORED:
             total += info.file_size
             packed += info.compress_size
-    _check_ratio(total, packed, limits)
+    _check_ratio(total, min(packed, size), limits)
     if total > limits.unpacked:
         raise Unreadable(f"unpacks to {total:,} bytes; at most {limits.unpacked:,} are unpacked")
 

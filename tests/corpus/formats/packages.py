@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from searchapp.corpus.blocks import Block, BlockKind
@@ -74,16 +75,21 @@ def book(path: Path, *chapters: str, **parts: str) -> Path:
 
 
 def read(reader: Reader, path: Path, limits: Limits = LIMITS) -> tuple[Facts, list[Block]]:
-    """The facts of a file and its blocks; checks that the blocks count where they stand."""
-    first, *blocks = reader(path, limits)
-    assert isinstance(first, Facts)
+    """The facts of a file, with all notes, and its blocks; checks that the blocks count where they stand."""
+    facts, *rest = reader(path, limits)
+    assert isinstance(facts, Facts)
+    blocks: list[Block] = []
+    notes = dict(facts.notes)
     place, line = 0, 1
-    for block in blocks:
-        assert isinstance(block, Block)
-        assert (block.start, block.end, block.line) == (place, place + len(block.text), line)
-        assert block.text.endswith("\n\n") and block.text.strip()
-        place, line = block.end, line + block.text.count("\n")
-    return first, [block for block in blocks if isinstance(block, Block)]
+    for item in rest:
+        if isinstance(item, Facts):
+            notes |= {what: notes.get(what, 0) + count for what, count in item.notes.items()}
+            continue
+        assert (item.start, item.end, item.line) == (place, place + len(item.text), line)
+        assert item.text.endswith("\n\n") and item.text.strip()
+        place, line = item.end, line + item.text.count("\n")
+        blocks.append(item)
+    return replace(facts, notes=notes), blocks
 
 
 def shown(blocks: list[Block]) -> list[str]:

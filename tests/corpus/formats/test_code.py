@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchapp.corpus.blocks import Block, BlockKind
+from searchapp.corpus.formats.code import PYTHON as PYTHON_ENDINGS
 from searchapp.corpus.formats.code import python_definitions, read
 from searchapp.corpus.formats.definitions import Definition, definition_blocks
 from searchapp.corpus.formats.grammars import GRAMMARS
 from searchapp.corpus.formats.reading import Facts, Limits
+from searchapp.corpus.formats.table import BY_NAME
 from tests.corpus.formats.packages import SHORT
 
 
@@ -300,3 +302,7 @@ def test_brackets_in_brackets_and_endless_lines(tmp_path: Path) -> None:
 def test_any_definitions_make_blocks_that_are_the_text(text: str, spans: list[tuple[int, int, int, int]]) -> None:
     found = [Definition("n", "k", a, a + b + 1, a + c, a + b + d) for a, b, c, d in sorted(spans)]
     check(text, list(definition_blocks(text, found, Limits())))
+
+
+def test_the_table_knows_every_ending_of_a_grammar() -> None:
+    assert set(BY_NAME["code"].endings) == {*PYTHON_ENDINGS, *GRAMMARS}

@@ -107,3 +107,18 @@ def test_a_title_among_the_first_paragraphs_names_the_document(tmp_path: Path) -
 def test_cells_out_of_place_are_text(tmp_path: Path) -> None:
     body = f"<w:tc>{paragraph('lost')}</w:tc><w:tr><w:tc>{paragraph('row')}</w:tc></w:tr>"
     assert shown(packages.read(read, word(tmp_path / "a.docx", body))[1]) == ["T lost", "R row"]
+
+
+def test_code_and_quotes_by_their_styles(tmp_path: Path) -> None:
+    styles = (
+        f'<w:styles {W}><w:style w:type="paragraph" w:styleId="C"><w:name w:val="Source Code"/></w:style>'
+        '<w:style w:type="paragraph" w:styleId="D"><w:name w:val="Mine"/><w:basedOn w:val="C"/></w:style>'
+        '<w:style w:type="paragraph" w:styleId="Q"><w:name w:val="Quote"/></w:style></w:styles>'
+    )
+    body = (
+        paragraph("def f():", '<w:pStyle w:val="C"/>') + paragraph("", '<w:pStyle w:val="C"/>')
+        + paragraph("    return  1", '<w:pStyle w:val="D"/>') + paragraph("said", '<w:pStyle w:val="Q"/>')
+        + paragraph("", '<w:pStyle w:val="C"/>')
+    )  # fmt: skip
+    blocks = packages.read(read, word(tmp_path / "a.docx", body, styles=styles))[1]
+    assert shown(blocks) == ["C def f():\n\n    return  1", "Q said"]

@@ -166,6 +166,7 @@ def test_what_is_excessive() -> None:
     assert not is_excessive(b"<br><img src=a><div><b>x</b></div>" * 20_000)
     assert is_excessive(b"<div>" * 10_000)
     assert is_excessive(b"<a " + b"x " * 30_000 + b">")
+    assert is_excessive(b"<p>word</p>" * 2_000_000)  # 22 MB
 
 
 @both

@@ -83,7 +83,9 @@ def test_flowed_lines_are_joined(tmp_path: Path) -> None:
         ("Content-Type: text/plain; charset=unicode_escape", b"a\\ud800b", "T a?b"),
         ("Content-Transfer-Encoding: x-made-up", b"text", "T text"),
         ("Content-Transfer-Encoding: base64", b"no base64 at all!", None),
-        ("Content-Type: multipart/mixed", b"no boundary", None),
+        ("Content-Type: multipart/mixed", b"no boundary", "T no boundary"),
+        ("Content-Type: multipart/alternative; boundary=x", b"--y\nanother", "T --y\nanother"),
+        ("Content-Type: text/x-diff", b"a line", "T a line"),
     ],
 )
 def test_odd_bodies(tmp_path: Path, head: str, body: bytes, expected: str | None) -> None:
@@ -129,7 +131,34 @@ def test_attachments_by_the_other_readers_and_messages_in_messages(tmp_path: Pat
     assert shown(blocks) == ["*H1 Outer", "T see", "*H2 größe.pdf", "*H3 %PDF", "T words", "*H2 Inner", "T deep"]
     assert blocks[3].where == {"page": 1}
     assert blocks[5].where == {"message_id": "9@x", "thread": "9@x"}
-    assert len(packages.read(read, tmp_path / "a.eml")[1]) == 4
+    facts, blocks = packages.read(read, tmp_path / "a.eml")  # that is no PDF
+    assert len(blocks) == 4
+    assert facts.notes == {"attachments not read": 2}
+
+
+def test_attachments_are_read_from_memory_by_the_readers_of_their_formats(tmp_path: Path) -> None:
+    made = EmailMessage()
+    made["Subject"] = "Outer"
+    made.set_content("see\n")
+    files = {
+        "a.docx": packages.word(tmp_path / "a.docx", "<w:p><w:r><w:t>word</w:t></w:r></w:p>").read_bytes(),
+        "b.odt": packages.odf(tmp_path / "b.odt", "<text:p>open</text:p>").read_bytes(),
+        "c.epub": packages.book(tmp_path / "c.epub", "<html><body><p>book</p></body></html>").read_bytes(),
+        "d.md": b"# mark\n\ndown\n",
+        "e.mbox": f"{START}Subject: in\n\nbox\n".encode(),
+        "f.srt": b"00:00:01,000 --> 00:00:02,000\nsaid",
+        "g.py": b"def code(): pass\n",
+        "h.html": b"<title>t</title><p>page",
+        "i.docx": b"broken",
+        "j.jsonl": b"{}",
+    }
+    for name, data in files.items():
+        made.add_attachment(data, maintype="application", subtype="octet-stream", filename=name)
+    (tmp_path / "a.eml").write_bytes(made.as_bytes())
+    facts, blocks = packages.read(read, tmp_path / "a.eml")
+    found = [block.text.strip() for block in blocks if block.kind is not BlockKind.HEADING]
+    assert found == ["see", "word", "open", "book", "down", "box", "said", "def code(): pass", "page"]
+    assert facts.notes == {"attachments not read": 2}
 
 
 def nested(count: int) -> bytes:

@@ -81,9 +81,9 @@ def page(tmp_path: Path, text: str | bytes) -> list[str]:
 
 def test_man(tmp_path: Path) -> None:
     expected = [
-        "H1 NAME", "T bees - keep them", "H1 SEE ALSO", "T bees(1), honey “wax” it's bold café.", "T Next.",
+        "H1 bees(1)", "H2 NAME", "T bees - keep them", "H2 SEE ALSO", "T bees(1), honey “wax” it's bold café.", "T Next.",
         "S -v , --verbose", "T/1 Say more.", "T/1 Second.", "S -q", "T/1 Say less.", "S -x", "T/1 Asciidoctor.",
-        "T After.", "C   code   here", "L1 • one", "R a | b", "H2 Sub", "T end \\",
+        "T After.", "C   code   here", "L1 • one", "R a | b", "H3 Sub", "T end \\",
     ]  # fmt: skip
     assert page(tmp_path, MAN) == expected
     facts = packages.read(read, tmp_path / "a.1")[0]
@@ -93,7 +93,7 @@ def test_man(tmp_path: Path) -> None:
 
 def test_mdoc(tmp_path: Path) -> None:
     assert page(tmp_path, MDOC) == [
-        "H1 NAME", "T bees — keep them", "H1 OPTIONS", "T bees [-v level]", "S -q, --quiet",
+        "H1 bees(8)", "H2 NAME", "T bees — keep them", "H2 OPTIONS", "T bees [-v level]", "S -q, --quiet",
         "T/1 Say less, see honey 1.", "T Done.",
     ]  # fmt: skip
 
@@ -101,7 +101,7 @@ def test_mdoc(tmp_path: Path) -> None:
 def test_refused(tmp_path: Path) -> None:
     for data in (b"just text", gzip.compress(b".TH A 1\n")[:12], gzip.compress(b" " * 70_000_000)):
         (tmp_path / "a.1").write_bytes(data)
-        with pytest.raises(Unreadable, match="damaged|unpacks to more"):
+        with pytest.raises(Unreadable, match="damaged|no manual page|unpacks to more"):
             list(read(tmp_path / "a.1", Limits()))
     assert not is_page(b"ELF a library called .so.1")
 

@@ -84,3 +84,17 @@ def test_refused(tmp_path: Path, parts: dict[str, str], reason: str) -> None:
     with pytest.raises(Unreadable) as caught:
         list(read(packages.package(tmp_path / "a.odt", parts), Limits()))
     assert str(caught.value) == reason
+
+
+def test_code_and_quotes_by_their_styles(tmp_path: Path) -> None:
+    styles = (
+        '<office:automatic-styles><s:style xmlns:s="urn:oasis:names:tc:opendocument:xmlns:style:1.0" s:name="P1" '
+        's:parent-style-name="Preformatted_20_Text"/></office:automatic-styles>'
+    )
+    body = (
+        '<text:p text:style-name="P1">def f():</text:p><text:p text:style-name="Preformatted_20_Text"><text:s text:c="4"/>return'
+        '</text:p><text:p text:style-name="Quotations">said</text:p>'
+    )
+    content = f"<office:document-content {ODF}>{styles}<office:body>{body}</office:body></office:document-content>"
+    blocks = packages.read(read, packages.package(tmp_path / "a.odt", {"content.xml": content}))[1]
+    assert shown(blocks) == ["C def f():\n    return", "Q said"]

@@ -97,10 +97,30 @@ def test_a_sheet_declared_large_has_the_cells_it_has(tmp_path: Path) -> None:
     assert shown(packages.read(read, path)[1]) == ["*H1 S", "R 7"]
 
 
-def test_cells_too_far_apart_are_refused_before_they_take_the_memory(tmp_path: Path) -> None:
-    cells = '<row r="1"><c r="A1"><v>7</v></c></row><row r="1048576"><c r="XFD1048576"><v>8</v></c></row>'
-    with pytest.raises(Unreadable, match="cells over 1,048,576 rows and 16,384 columns"):
-        list(read(workbook(tmp_path / "a.xlsx", cells, "A1:XFD1048576"), Limits()))
+def test_cells_far_apart_do_not_take_the_memory_between_them(tmp_path: Path) -> None:
+    cells = '<row r="1"><c r="A1"><v>7</v></c></row><row r="1048576"><c r="A1048576" t="b"><v>1</v></c><c r="XFD1048576"><f>A1</f></c></row>'
+    facts, blocks = packages.read(read, workbook(tmp_path / "a.xlsx", cells, "A1:XFD1048576"))
+    assert shown(blocks) == ["*H1 S", "R 7\nTRUE | =A1"]
+    assert [block.where["rows"] for block in blocks if block.where] == ["1", "1-1048576"]
+
+
+def test_numbers_that_other_programs_write_with_blanks(tmp_path: Path) -> None:
+    cells = '<row r="1"><c r="A1"><v> 7</v></c><c t="inlineStr"><is><t>x</t></is></c><c r="D1" t="s"><v>9</v></c></row>'
+    assert shown(packages.read(read, workbook(tmp_path / "a.xlsx", cells, "A1"))[1]) == ["*H1 S", "R 7 | x"]
+
+
+def test_both_ways_to_read_a_sheet_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from openpyxl import Workbook
+
+    from searchapp.corpus.formats import sheets
+
+    made = Workbook()
+    for row in (["Name", "B"], ["x", 1.5], [None, True], [], ["=A1", 12345678901]):
+        made.active.append(row)
+    made.save(tmp_path / "a.xlsx")
+    expected = packages.read(read, tmp_path / "a.xlsx")
+    monkeypatch.setattr(sheets, "_read_by_calamine", lambda *_: None)
+    assert packages.read(read, tmp_path / "a.xlsx") == expected
 
 
 def test_bombs_passwords_and_noise_are_refused(tmp_path: Path) -> None:

@@ -29,6 +29,14 @@ def test_a_bomb_is_refused_by_its_directory(tmp_path: Path) -> None:
     assert "a zip bomb" in refusal(many)  # each below 10 MB, all together not
 
 
+def test_a_bomb_that_lies_about_its_packed_size_is_refused_too(tmp_path: Path) -> None:
+    data = bytearray(package(tmp_path / "a.zip", {"a.xml": b" " * 12_000_000}).read_bytes())
+    at = data.index(b"PK\x01\x02") + 20
+    data[at : at + 4] = struct.pack("<I", 6_000_000)
+    (tmp_path / "a.zip").write_bytes(data)
+    assert "a zip bomb" in refusal(tmp_path / "a.zip")
+
+
 def test_what_unpacks_to_more_than_the_limit_is_refused(tmp_path: Path) -> None:
     path = package(tmp_path / "a.zip", {"a": bytes(range(256)) * 100, "b": b"x" * 100})
     assert "unpacks to 25,700 bytes" in refusal(path, Limits(unpacked=20_000))
@@ -101,4 +109,21 @@ def test_what_is_no_zip_file(tmp_path: Path, data: bytes, reason: str) -> None:
 def test_a_file_cut_short_is_damaged(tmp_path: Path, kept: float) -> None:
     data = package(tmp_path / "a.zip", {"a": bytes(range(256)) * 20}).read_bytes()
     (tmp_path / "a.zip").write_bytes(data[: int(len(data) * kept)])
+    assert refusal(tmp_path / "a.zip").startswith("damaged")
+
+
+@pytest.mark.parametrize(("place", "value"), [(42, 0xFFFFFFF0), (42, 7), (28, 200)])
+def test_a_directory_that_says_nonsense_is_damaged(tmp_path: Path, place: int, value: int) -> None:
+    """The offset of a part, the length of its name."""
+    data = bytearray(package(tmp_path / "a.zip", {"a": "x" * 100, "b": "y"}).read_bytes())
+    at = data.index(b"PK\x01\x02") + place
+    data[at : at + 4] = struct.pack("<I", value)
+    (tmp_path / "a.zip").write_bytes(data)
+    assert refusal(tmp_path / "a.zip").startswith(("damaged", "password"))
+
+
+def test_names_that_are_no_text_are_damaged(tmp_path: Path) -> None:
+    data = package(tmp_path / "a.zip", {"ä": "x"}).read_bytes()
+    place = data.index("ä".encode())  # that of the part itself, not of the directory
+    (tmp_path / "a.zip").write_bytes(data[:place] + b"\xff" + data[place + 1 :])
     assert refusal(tmp_path / "a.zip").startswith("damaged")
