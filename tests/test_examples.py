@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import inspect
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +13,14 @@ import searchapp
 
 MODULES = (
     "searchapp.corpus.memory",
+    "searchapp.encoder.sentence",
     "searchapp.evaluate.runs",
     "searchapp.html_table",
     "searchapp.search.contents",
     "searchapp.search.hit",
     "searchapp.search.making",
     "searchapp.search.searcher",
+    "searchapp.search.spelling",
 )
 
 
@@ -27,6 +30,13 @@ def test_examples(name: str, tmp_path_factory: pytest.TempPathFactory, monkeypat
     monkeypatch.setattr("tempfile.tempdir", None)
     result = doctest.testmod(import_module(name))
     assert result.attempted and not result.failed
+
+
+def test_the_page_about_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "python.md"
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testfile(str(page), module_relative=False)
+    assert result.attempted > 20 and not result.failed
 
 
 @pytest.mark.parametrize("name", ["Index", "build", "evaluate_runs"])

@@ -6,8 +6,9 @@ rest of its file is marked ``slow`` where it stands.
 
 from __future__ import annotations
 
-FOLDERS = ("bench", "browser", "cli", "device", "serve")
+FOLDERS = ("bench", "browser", "cli", "device", "integrations", "serve")
 FILES = (
+    "test_examples.py",
     "test_filesystem.py",
     "test_telemetry.py",
     "test_wheel.py",

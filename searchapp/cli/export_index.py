@@ -17,7 +17,6 @@ from searchapp.errors import SearchAppError
 @command(
     "searchapp export-index indexes/notes notes.parquet",
     "searchapp export-index indexes/notes notes.faiss --force",
-    "searchapp build notes.parquet --index indexes/copy",
 )
 def export_index(
     index: options.Directory,

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from searchapp.encoder.checkpoint import BUNDLED
 from searchapp.index.lexical.bm25 import LexicalIndex
 from searchapp.index.lexical.words import folded
 
@@ -74,6 +73,8 @@ def _is_looked_at(word: str, query: str) -> bool:
 @cache
 def _common() -> Any:
     from tokenizers import Tokenizer
+
+    from searchapp.encoder.checkpoint import BUNDLED
 
     return Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
 
