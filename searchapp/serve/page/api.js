@@ -4,13 +4,14 @@ const KEY = "searchapp.token";
 let token = null;
 let begun = 0, ended = 0;
 
-/** Do something, and write at the root how much was begun and how much has ended: equal, and the page has all it asked for. */
+/** Do something; the root says how much was begun and has ended. */
 async function counted(work) {
-  document.documentElement.dataset.begun = begun += 1;
+  const { dataset } = document.documentElement;
+  dataset.begun = begun += 1;
   try {
     return await work();
   } finally {
-    document.documentElement.dataset.ended = ended += 1;
+    dataset.ended = ended += 1;
   }
 }
 

@@ -1,6 +1,6 @@
 // What each stage found, side by side: one document is joined across the columns when it is pointed at or has focus.
 
-import { make, draw, plural, score } from "./dom.js";
+import { draw, make, plural, score, soft } from "./dom.js";
 import { openDocument } from "./hits.js";
 import { pathOf, stageName } from "./text.js";
 
@@ -56,15 +56,16 @@ export function columnsOf(result) {
   if (entries.flat().length) entries.find((column) => column.length)[0].tabIndex = 0;
   const joined = (target) => target.closest("button[data-document]")?.dataset.document ?? null;
   let focused = null;
-  grid.addEventListener("pointerover", (event) => join(joined(event.target) ?? focused));
-  grid.addEventListener("pointerleave", () => join(focused));
-  grid.addEventListener("focusin", (event) => {
+  const on = (name, handler) => grid.addEventListener(name, handler);
+  on("pointerover", (event) => join(joined(event.target) ?? focused));
+  on("pointerleave", () => join(focused));
+  on("focusin", (event) => {
     focused = joined(event.target);
     entries.flat().forEach((entry) => (entry.tabIndex = entry === event.target ? 0 : -1));
     join(focused);
   });
-  grid.addEventListener("focusout", () => join((focused = null)));
-  grid.addEventListener("keydown", (event) => {
+  on("focusout", () => join((focused = null)));
+  on("keydown", (event) => {
     const [down, across] = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[event.key] ?? [0, 0];
     const column = entries.findIndex((all) => all.includes(event.target));
     if (column < 0 || (!down && !across) || event.ctrlKey || event.altKey || event.metaKey) return;
@@ -123,8 +124,8 @@ function panelOf(column, place, columns, known) {
   const heading = `column-${place}`;
   return make("section", { id: `panel-${place}`, "aria-label": stageName(column.stage) },
     make("h3", { id: heading }, stageName(column.stage)),
-    make("p", { class: "soft" }, column.meaning, make("span", {}, ` ${column.milliseconds.toFixed(1)} ms`)),
-    items.length ? make("ol", {}, items) : make("p", { class: "soft" }, "It found nothing."));
+    soft(column.meaning, make("span", {}, ` ${column.milliseconds.toFixed(1)} ms`)),
+    items.length ? make("ol", {}, items) : soft("It found nothing."));
 }
 
 /** How many of the first ten each two stages share. */
@@ -138,6 +139,6 @@ function overlapOf(columns) {
       parts.push(make("span", {}, `${stageName(one.stage)} and ${stageName(other.stage)} `, make("b", {}, `${shared}`), ` of ${most}`));
     }
   }
-  if (!parts.length) return make("p", { class: "soft" }, `One stage: ${plural(columns.length, "column")}.`);
+  if (!parts.length) return soft(`One stage: ${plural(columns.length, "column")}.`);
   return make("p", { class: "overlap" }, make("span", { class: "soft" }, `overlap@${COMPARED}`), ...parts);
 }

@@ -12,6 +12,10 @@ export function make(name, attributes = {}, ...children) {
   return element;
 }
 
+/** Paragraphs: in the soft colour, and of what went wrong. */
+export const soft = (...children) => make("p", { class: "soft" }, ...children);
+export const problem = (...children) => make("p", { class: "problem" }, ...children);
+
 /** An element of SVG. */
 export function draw(name, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -48,7 +52,7 @@ export function opener(label, build) {
       place.replaceChildren(await build());
     } catch (error) {
       built = false;
-      place.replaceChildren(make("p", { class: "problem" }, error.message));
+      place.replaceChildren(problem(error.message));
     }
   }
   return { control, place, toggle };

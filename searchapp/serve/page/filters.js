@@ -1,7 +1,7 @@
 // Filters: chips of what is in use, fields with their values to choose from, and the language itself, checked as typed.
 
 import { ask } from "./api.js";
-import { button, make, number, one, plural } from "./dom.js";
+import { button, make, number, one, plural, problem } from "./dom.js";
 import { state } from "./state.js";
 
 const PAUSE = 150; // milliseconds after the last key
@@ -150,7 +150,7 @@ function showProblem(text, { message, at }) {
   one("filter").hidden = false;
   one("filter-open").setAttribute("aria-expanded", "true");
   const [start, end] = placeOf(text, message, at);
-  const nodes = [make("p", { class: "problem" }, shortened(message))];
+  const nodes = [problem(shortened(message))];
   if (start != null) {
     const wrong = text.slice(start, end) || " ";
     nodes.unshift(make("p", { class: "wrong", dir: "ltr" }, text.slice(0, start), make("em", {}, wrong), text.slice(end)));
@@ -178,7 +178,7 @@ function placeOf(text, message, at) {
 export function showFields(fields) {
   const usable = fields.filter((field) => field.kinds.some((kind) => ["text", "number", "flag"].includes(kind)));
   one("fields").replaceChildren(...usable.map(fieldOf));
-  pressChips(); // the field is left alone: somebody may be typing in it
+  pressChips(); // and not the field: somebody may be typing
 }
 
 function fieldOf(field) {

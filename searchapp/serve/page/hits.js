@@ -1,7 +1,7 @@
 // Documents: those found, as a list, and one by itself in a dialog.
 
 import { ask, get } from "./api.js";
-import { button, make, one, opener, score } from "./dom.js";
+import { button, make, one, opener, problem, score, soft } from "./dom.js";
 import { judgeButtons } from "./judged.js";
 import { state } from "./state.js";
 import { linkOf, passageOf, pathOf, shown, stageName } from "./text.js";
@@ -91,7 +91,7 @@ function ranksOf(hit) {
 export async function similar(identifier) {
   const path = `/api/documents/${encodeURIComponent(identifier)}`;
   const { data } = await get(path, { similar: 8, index: state.index, filter: state.filter });
-  if (!data.similar.length) return make("p", { class: "soft" }, "Nothing else is like it.");
+  if (!data.similar.length) return soft("Nothing else is like it.");
   return titlesOf(data.similar.map((hit) => ({ ...hit, note: score(hit.score) })));
 }
 
@@ -105,7 +105,7 @@ export function titlesOf(documents) {
 export async function openDocument(identifier, query = state.q, extra = null) {
   const dialog = one("document");
   const close = button("Close", () => dialog.close(), { class: "close" });
-  const place = make("div", {}, make("p", { class: "soft" }, "…"));
+  const place = make("div", {}, soft("…"));
   dialog.replaceChildren(close, place);
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
@@ -114,6 +114,6 @@ export async function openDocument(identifier, query = state.q, extra = null) {
     if (!data.documents.length) throw new Error(`no document has the id ${identifier}`);
     place.replaceChildren(articleOf(data.documents[0], query), extra ?? "");
   } catch (error) {
-    place.replaceChildren(make("p", { class: "problem" }, error.message));
+    place.replaceChildren(problem(error.message));
   }
 }

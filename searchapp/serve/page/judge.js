@@ -1,16 +1,16 @@
 // Judging a pool pair by pair, by keys, without a rank or a score to sway who judges.
 
 import { get } from "./api.js";
-import { button, make, number, one, plural, say } from "./dom.js";
+import { button, make, number, one, plural, problem, say } from "./dom.js";
 import { articleOf } from "./hits.js";
-import { NAMES, put } from "./judged.js";
+import { NAMES, at, put } from "./judged.js";
 import { state, urlOf } from "./state.js";
 
 let collections = [];
 let now = null; // the pair that is shown
 let said = []; // what was judged in this tab, the last one last
 let busy = false;
-let figures = []; // what is said of the judgements so far
+let figures = ""; // what is said of the judgements so far
 const MODES = { dense: "dense", bm25: "BM25", hybrid: "hybrid" };
 
 /** Say which folders there are. */
@@ -34,7 +34,7 @@ const heading = () => make("h2", { id: "judge-heading", class: "unseen" }, "Judg
 
 async function next(set, after = {}) {
   try {
-    const { data } = await get(`/api/judgements/${encodeURIComponent(set)}/next`, { ...after, index: state.index });
+    const { data } = await get(at(set, "/next"), { ...after, index: state.index });
     const before = now?.query_id;
     render(set, data);
     if (after.query === undefined || before !== now?.query_id) showFigures(set); // a query is done, or the view is new
@@ -47,15 +47,15 @@ async function next(set, after = {}) {
 /** Say how each mode does by the judgements so far. */
 async function showFigures(set) {
   try {
-    const { data } = await get(`/api/judgements/${encodeURIComponent(set)}/figures`, { index: state.index });
-    if (now && now.set !== set) return; // another folder is judged into meanwhile
-    figures = data.queries ? [`nDCG@10 over ${plural(data.queries, "judged query", "judged queries")}: `, ...data.figures.flatMap((one, place) => [
-      place ? " · " : "", `${MODES[one.mode]} `, make("b", {}, one["nDCG@10"].toFixed(2)),
-      ` (${one.low.toFixed(2)} to ${one.high.toFixed(2)}, ${Math.round(100 * one.judged)} % of its hits judged)`])] : [];
+    const { data } = await get(at(set, "/figures"), { index: state.index });
+    if (now && now.set !== set) return;
+    const said = data.figures.map((one) => `${MODES[one.mode]} ${one["nDCG@10"].toFixed(2)} (${one.low.toFixed(2)} to ` +
+      `${one.high.toFixed(2)}, ${Math.round(100 * one.judged)} % of its hits judged)`);
+    figures = said.length ? `nDCG@10 over ${plural(data.queries, "judged query", "judged queries")}: ${said.join(" · ")}` : "";
   } catch (error) {
-    figures = [error.message];
+    figures = error.message;
   }
-  one("judge-figures")?.replaceChildren(...figures);
+  one("judge-figures")?.replaceChildren(figures);
 }
 
 function render(set, data) {
@@ -66,7 +66,7 @@ function render(set, data) {
       button(make("span", {}, make("kbd", {}, level), name), () => verdict(Number(level)), { class: "verdict" })) : "",
     now ? button(make("span", {}, make("kbd", {}, "s"), "skip"), skip) : "",
     button(make("span", {}, make("kbd", {}, "u"), "undo"), undo, { disabled: !said.length }));
-  const sofar = make("p", { class: "soft", id: "judge-figures" }, ...figures);
+  const sofar = make("p", { class: "soft", id: "judge-figures" }, figures);
   const place = one("judge");
   if (!now) {
     place.replaceChildren(heading(), counts, make("p", { class: "done" }, "Everything in the pool is judged."), controls, sofar);
@@ -76,7 +76,7 @@ function render(set, data) {
   article.classList.add("clamped");
   place.replaceChildren(heading(), counts,
     make("p", { class: "asked", dir: "auto" }, data.query), controls,
-    data.problem ? make("p", { class: "problem" }, data.problem) : "", article, sofar);
+    data.problem ? problem(data.problem) : "", article, sofar);
   article.focus({ preventScroll: true });
   scrollTo(0, 0);
 }

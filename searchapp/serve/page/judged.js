@@ -4,10 +4,11 @@ import { ask, get } from "./api.js";
 import { button, make, say } from "./dom.js";
 import { state } from "./state.js";
 
+export const at = (set, rest = "") => `/api/judgements/${encodeURIComponent(set)}${rest}`;
 export const NAMES = { 0: "not relevant", 1: "partly", 2: "relevant" };
 let levels = {};
 let asking = 0; // counts, so that only the last answer is shown
-const changed = new Set(); // documents judged since it was asked what was judged before
+const changed = new Set(); // judged since the levels were asked for
 
 /** Fetch what was judged of a query, and show it at the documents. */
 export async function showJudged(query) {
@@ -17,7 +18,7 @@ export async function showJudged(query) {
   refresh();
   if (!state.set || !query) return;
   try {
-    const { data } = await get(`/api/judgements/${encodeURIComponent(state.set)}`, { text: query });
+    const { data } = await get(at(state.set), { text: query });
     if (turn !== asking) return;
     for (const [id, level] of Object.entries(data.levels)) if (!changed.has(id)) levels[id] = level;
     refresh();
@@ -61,4 +62,4 @@ export async function judge(identifier, query, level) {
 }
 
 /** One judgement: it is on the server's disk when this returns. */
-export const put = (set, body) => ask("PUT", `/api/judgements/${encodeURIComponent(set)}`, body);
+export const put = (set, body) => ask("PUT", at(set), body);

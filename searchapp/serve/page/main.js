@@ -122,7 +122,7 @@ async function describe() {
     showFields(data.fields);
     describeJudgements(data.collections);
   } catch (problem) {
-    if (turn !== describing) return; // as when the token was given meanwhile
+    if (turn !== describing) return;
     one("notice").replaceChildren(make("p", { class: "problem" }, problem.message));
     if (problem.status === 401) askForToken();
     else if (problem.status === 0) one("notice").append(make("p", { class: "actions" }, button("Try again", start)));

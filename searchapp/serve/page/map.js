@@ -150,17 +150,18 @@ function render() {
     paint();
   }
 
-  canvas.addEventListener("wheel", (event) => {
+  const on = (name, handler, options) => canvas.addEventListener(name, handler, options);
+  on("wheel", (event) => {
     event.preventDefault();
     zoom(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
   }, { passive: false });
-  canvas.addEventListener("pointerdown", (event) => {
+  on("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
     tip.hidden = true;
     drag = { x: event.offsetX, y: event.offsetY, moved: false };
     if (isLasso) lasso = [[event.offsetX, event.offsetY]];
   });
-  canvas.addEventListener("pointermove", (event) => {
+  on("pointermove", (event) => {
     const [x, y] = [event.offsetX, event.offsetY];
     if (drag) {
       drag.moved ||= Math.hypot(x - drag.x, y - drag.y) > 4;
@@ -184,7 +185,7 @@ function render() {
     }
     paint();
   });
-  canvas.addEventListener("pointerup", (event) => {
+  on("pointerup", (event) => {
     if (lasso && drag?.moved) choose(inside(lasso));
     else if (drag && !drag.moved) {
       const found = nearest(event.offsetX, event.offsetY);
@@ -193,9 +194,9 @@ function render() {
     drag = lasso = null;
     paint();
   });
-  canvas.addEventListener("pointercancel", () => { drag = lasso = null; paint(); });
-  canvas.addEventListener("pointerleave", () => { under = -1; tip.hidden = true; paint(); });
-  canvas.addEventListener("keydown", (event) => {
+  on("pointercancel", () => { drag = lasso = null; paint(); });
+  on("pointerleave", () => { under = -1; tip.hidden = true; paint(); });
+  on("keydown", (event) => {
     const step = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] }[event.key];
     if (step) { view.x += step[0]; view.y += step[1]; paint(); }
     else if (event.key === "+") zoom(1.4);

@@ -1,7 +1,7 @@
 // Why a document has the rank it has: its place in every step, the query's terms, and what its words do.
 
 import { ask } from "./api.js";
-import { button, make, number, score } from "./dom.js";
+import { button, make, number, problem, score, soft } from "./dom.js";
 import { state } from "./state.js";
 import { stageName } from "./text.js";
 
@@ -29,7 +29,7 @@ export async function why(query, id) {
       effects.replaceChildren(words((await asked(query, id, { spans: SPANS })).data));
       control.remove();
     } catch (error) {
-      effects.replaceChildren(make("p", { class: "problem" }, error.message));
+      effects.replaceChildren(problem(error.message));
       control.disabled = false;
       control.textContent = "Try again";
     }
@@ -82,7 +82,7 @@ function words({ words: found }) {
     text.append(make("span", { class: strength, title: `${effect < 0 ? "−" : "+"}${Math.abs(effect).toFixed(3)}` }, words), " ");
   }
   const note = "Shaded: without it the cosine falls. Underlined: without it the cosine rises.";
-  return make("div", {}, text, make("p", { class: "soft" }, note));
+  return make("div", {}, text, soft(note));
 }
 
 /** "Why not that one?": a field for an id, and the answer below it. */
@@ -94,11 +94,11 @@ export function whyNot(query) {
   async function explain(event) {
     event.preventDefault();
     if (!input.value.trim()) return;
-    place.replaceChildren(make("p", { class: "soft" }, "…"));
+    place.replaceChildren(soft("…"));
     try {
       place.replaceChildren(await why(query, input.value));
     } catch (error) {
-      place.replaceChildren(make("p", { class: "problem" }, error.message));
+      place.replaceChildren(problem(error.message));
     }
   }
   return make("div", {}, form, place);
