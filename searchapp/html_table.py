@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 LONGEST = 300  # characters of a value that are shown
@@ -24,6 +23,8 @@ class Table(list[dict[str, Any]]):
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table as HTML, every value escaped; the first ``MOST`` rows, and long values cut."""
+    from html import escape
+
     lines = ["".join(f"<th>{escape(name)}</th>" for name in head)]
     rest = 0
     for number, row in enumerate(rows):

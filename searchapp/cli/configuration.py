@@ -15,9 +15,7 @@ working folder, that before the file beside the index. Keys that no option has a
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +75,8 @@ def _indexes(arguments: Sequence[str]) -> Iterator[Path]:
 
 def read(path: Path) -> list[Setting]:
     """The settings of a file. Raises SearchAppError where it cannot be read."""
+    import tomllib
+
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -227,6 +227,8 @@ def _value(setting: Setting, parameter: Any) -> Any:
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:
+    import difflib
+
     names = [one for one in known if len(one) > 1 or len(name) == 1]
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(sorted(names))}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -63,6 +62,8 @@ def near_ids(index: VectorIndex, identifier: str) -> list[str]:
     wanted = identifier.casefold()
     if wanted.strip() and (holding := list(islice((name for name in names if wanted in name.casefold()), NAMED))):
         return holding
+    import difflib
+
     return difflib.get_close_matches(identifier, names[:COMPARED], NAMED)
 
 

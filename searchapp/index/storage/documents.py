@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.document import Document
 from searchapp.errors import IndexStoreError
 from searchapp.filesystem import allow_open_files
@@ -22,6 +21,8 @@ from searchapp.index.storage.text_columns import TextColumn, text_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from searchapp.corpus.batch import DocumentBatch
 
 
 COLUMNS = ("id", "title", "text", "metadata", "fields")

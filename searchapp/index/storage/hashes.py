@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.document import Document
 from searchapp.errors import IndexStoreError
 from searchapp.index.storage.directory import ChecksumWriter
 from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.ids import digest, digests
+
+if TYPE_CHECKING:
+    from searchapp.corpus.batch import DocumentBatch
 
 ID, TEXT, METADATA = range(3)
 
