@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # FAISS: one of the extras cpu and gpu, never both; gpu where an NVIDIA driver answers.
 FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: demo test test-unit test-browser test-slow reproduce results gpu gpu-carry lint format clean
+.PHONY: demo test test-unit test-browser test-slow reproduce reproduce-smollm2 results gpu gpu-carry lint format clean
 
 demo: $(VENV)/run
 	$(BIN)/searchapp demo --index indexes/python-stdlib
@@ -33,6 +33,12 @@ reproduce: $(VENV)/dev
 		--tokenizer searchapp/models/bundled --stop-after causal
 	OMP_NUM_THREADS=1 $(BIN)/python training/reproduce.py --data $(DATA) --base runs/base/causal
 	$(BIN)/python training/report.py
+
+# The same ablation on SmolLM2-135M, the most telling cells first; BASE is its checkpoint. What is there is kept.
+BASE ?= runs/smollm2-135m
+MINUTES ?= 60
+reproduce-smollm2: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m training.reproduction --base $(BASE) --data $(DATA) next --minutes $(MINUTES)
 
 # docs/results.md: vectors, BM25 and both on every collection below DATA; a few minutes of one core.
 COLLECTIONS := $(addprefix retrieval/,scifact cranfield npl med cacm checkthat2020 xquad-en) \
