@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from searchapp.corpus.blocks import Block, BlockKind, Builder, Located
+from searchapp.corpus.blocks import Block, BlockKind, Builder, Located, taken
 from searchapp.corpus.headings import _clip
 
 _HEADING = re.compile(r"(={1,6}|#{1,6})[ \t]+(\S.*)")
@@ -18,13 +18,7 @@ _TERM = re.compile(r"\S.*?:{2,4}(?=[ \t]|$)")
 
 def asciidoc_blocks(lines: Iterable[Located]) -> Iterator[Block]:
     """Yield headings, paragraphs, list items, table rows, code, quotes. Attributes belong to the block below them."""
-    reader = _Asciidoc()
-    for line in lines:
-        reader.read(line)
-        if reader.builder.ready:
-            yield from reader.builder.take()
-    reader.builder.close()
-    yield from reader.builder.take()
+    return taken(_Asciidoc(), lines)
 
 
 class _Asciidoc:

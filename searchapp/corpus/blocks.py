@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class BlockKind(Enum):
@@ -153,6 +153,25 @@ class Builder:
         """The blocks that are complete; they are handed out once."""
         ready, self.ready = self.ready, []
         return ready
+
+
+class LineReader(Protocol):
+    """Reads a text line by line, and puts each line to a block."""
+
+    builder: Builder
+
+    def read(self, line: Located) -> None:
+        """Take the next line."""
+
+
+def taken(reader: LineReader, lines: Iterable[Located]) -> Iterator[Block]:
+    """Yield the blocks that a reader of lines makes, each as soon as it is complete."""
+    for line in lines:
+        reader.read(line)
+        if reader.builder.ready:
+            yield from reader.builder.take()
+    reader.builder.close()
+    yield from reader.builder.take()
 
 
 def indent_of(text: str) -> int:

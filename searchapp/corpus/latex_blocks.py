@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from searchapp.corpus.blocks import Block, BlockKind, Builder, Located
+from searchapp.corpus.blocks import Block, BlockKind, Builder, Located, taken
 from searchapp.corpus.headings import _clip
 
 _LEVELS = {
@@ -28,13 +28,7 @@ _COMMAND = re.compile(r"\\(?:label|index|footnote|thanks|cite\w*|ref)\{[^{}]*\}|
 
 def latex_blocks(lines: Iterable[Located]) -> Iterator[Block]:
     """Yield sections, paragraphs, items of lists, formulas, tables and listings (as code), quotes."""
-    reader = _Latex()
-    for line in lines:
-        reader.read(line)
-        if reader.builder.ready:
-            yield from reader.builder.take()
-    reader.builder.close()
-    yield from reader.builder.take()
+    return taken(_Latex(), lines)
 
 
 class _Latex:

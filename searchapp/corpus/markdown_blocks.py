@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from searchapp.corpus.blocks import Block, BlockKind, Builder, Located, indent_of
+from searchapp.corpus.blocks import Block, BlockKind, Builder, Located, indent_of, taken
 from searchapp.corpus.headings import _ATX, _NO_SETEXT, _atx_text, _clip, _closes, _opening, _setext_level
 
 _ITEM = re.compile(r"[ \t]*([-+*]|[0-9]{1,9}[.)])(?=[ \t]|$)([ \t]*)")
@@ -16,13 +16,7 @@ _SPECIAL = frozenset("#`~-+*_><|0123456789")  # what a line begins with that is 
 
 def markdown_blocks(lines: Iterable[Located]) -> Iterator[Block]:
     """Yield headings, paragraphs, list items, table rows, code, quotes. What stands in HTML comments is no heading."""
-    reader = _Markdown()
-    for line in lines:
-        reader.read(line)
-        if reader.builder.ready:
-            yield from reader.builder.take()
-    reader.builder.close()
-    yield from reader.builder.take()
+    return taken(_Markdown(), lines)
 
 
 class _Markdown:

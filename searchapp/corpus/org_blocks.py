@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from searchapp.corpus.blocks import Block, BlockKind, Builder, Located, indent_of
+from searchapp.corpus.blocks import Block, BlockKind, Builder, Located, indent_of, taken
 from searchapp.corpus.headings import _clip
 
 _HEADING = re.compile(r"(\*+)[ \t]+(.*)")
@@ -23,13 +23,7 @@ def org_blocks(lines: Iterable[Located]) -> Iterator[Block]:
 
     A drawer belongs to the block above it.
     """
-    reader = _Org()
-    for line in lines:
-        reader.read(line)
-        if reader.builder.ready:
-            yield from reader.builder.take()
-    reader.builder.close()
-    yield from reader.builder.take()
+    return taken(_Org(), lines)
 
 
 class _Org:

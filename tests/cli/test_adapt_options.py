@@ -16,19 +16,20 @@ from searchapp.cli.program import app
 FLAGS = {
     "mntp": """
         --adapter --attention --autocast --batch-size --chunk --device --dtype --gradient-checkpointing
-        --learning-rate --lora-alpha --lora-dropout --lora-r --lr --mask-rate --mask-strategy --mask-token
+        --keep-checkpoints --learning-rate --lora-alpha --lora-dropout --lora-r --lr --mask-rate --mask-strategy --mask-token
         --max-length --mix-documents --model --no-gradient-checkpointing --save-steps --schedule-steps --seed
         --steps --tensorboard --text --to --train --warmup-steps -a -m more
     """,
     "simcse": """
         --adapter --attention --attention-dropout --autocast --batch-size --chunk --device --dtype
-        --gradient-checkpointing --learning-rate --lora-alpha --lora-dropout --lora-r --lr --max-length --model
+        --gradient-checkpointing --keep-checkpoints --learning-rate --lora-alpha --lora-dropout --lora-r --lr
+        --max-length --model
         --no-gradient-checkpointing --pooling --save-steps --scale --schedule-steps --seed --steps --tensorboard
         --text --to --train --warmup-steps -a -m more
     """,
     "supervised": """
         --adapter --attention --autocast --batch-size --chunk --device --dtype --gradient-checkpointing
-        --instruction --learning-rate --lora-alpha --lora-dropout --lora-r --lr --margin --matryoshka
+        --instruction --keep-checkpoints --learning-rate --lora-alpha --lora-dropout --lora-r --lr --margin --matryoshka
         --max-length --model --negatives --no-gradient-checkpointing --pairs --pooling --query-instruction
         --row-weight --save-steps --scale --schedule-steps --seed --steps --symmetric --teacher --teacher-scale
         --teacher-weight --tensorboard --to --train --warmup-steps -a -m more
