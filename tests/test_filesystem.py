@@ -69,7 +69,13 @@ def test_every_module_can_be_imported_without_fcntl_and_resource() -> None:
         + (
             "import pkgutil, importlib, searchapp\n"
             "names = [m.name for m in pkgutil.walk_packages(searchapp.__path__, 'searchapp.') if m.name[-9:] != '.__main__']\n"
-            "[importlib.import_module(name) for name in names]\n"
+            "for name in names:\n"
+            "    try:\n"
+            "        importlib.import_module(name)\n"
+            "    except ModuleNotFoundError as error:  # what other programs bring, where they are not installed\n"
+            "        if not name.startswith('searchapp.integrations.') or error.name.startswith('searchapp'):\n"
+            "            raise\n"
+            "        assert error.name.split('.')[0] in ('langchain_core', 'llama_index', 'haystack'), error\n"
             "print(len(names))"
         )
     )
