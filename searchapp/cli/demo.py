@@ -63,7 +63,7 @@ def demo(
         (f"searchapp search {index}", "your own queries, at a prompt"),
         (f"searchapp search {index} 'parse html' --filter 'kind == \"class\"'", "only what passes"),
         (f"searchapp search {index} 'kill a child process' --mode dense", "the vectors alone, without words (BM25)"),
-        ("searchapp build notes/ --index indexes/notes", "your own folder of text or Markdown"),
+        ("searchapp build notes/ --index indexes/notes", "your own folder: PDF, web pages, Word, mail, Markdown …"),
         ("searchapp build docs.jsonl --index indexes/docs --pca 128", "or JSONL, Parquet, CSV"),
         (f"searchapp add {index} notes/", "into the index that is there; delete and compact follow"),
         ("searchapp evaluate retrieval path/to/beir-folder", "how good is it?"),
