@@ -90,10 +90,12 @@ def find_record(to: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
         raise AdaptError(f"{to} is a file; expected a directory, or a name that is free")
     path = to / RECORD
     if not path.exists():
-        # a draft of the record is what a killed run may leave
-        if any(not item.name.startswith(f".{RECORD}") for item in to.iterdir()):
+        # a draft of the record is what a killed run may leave; and of several processes one may write it just now
+        strange = any(item.name != RECORD and not item.name.startswith(f".{RECORD}") for item in to.iterdir())
+        if strange and not path.exists():
             raise AdaptError(f"{to} is not empty and holds no {RECORD}; give another directory")
-        return None
+        if not path.exists():
+            return None
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         difference = _difference(found, json.loads(json.dumps(wanted)))
