@@ -12,6 +12,7 @@ FILES = (
     "test_filesystem.py",
     "test_telemetry.py",
     "test_wheel.py",
+    "training/test_on_gpu.py",
     "adapt/test_fused.py",
     "adapt/test_gradcache.py",
     "adapt/test_packing.py",

@@ -12,6 +12,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from searchapp.adapt.probing.linear_probe import SPANS, ProbeTraining, label_wor
 from searchapp.adapt.probing.word_vectors import read_both
 from searchapp.corpus.document import Document, passage_of
 from searchapp.corpus.jsonl import read_jsonl
+from searchapp.errors import AdaptError
 from searchapp.evaluate.collection import load_collection
 from searchapp.evaluate.metrics import score
 from training.reproduction.plan import POOLINGS
@@ -174,7 +176,8 @@ def words(model: Pass, data: Path) -> dict[str, Figures]:
                 correct = np.add.reduceat(right, begins)
                 shown[shift][task] = float(right.mean()), correct[rows].sum(axis=1) / size[rows].sum(axis=1)
                 if task in SPANS:
-                    spans[shift][task] = round(score_labels(read.scored, [answers], spans=True)["F1"].value, 4)
+                    with suppress(AdaptError):  # without seqeval there is no F1
+                        spans[shift][task] = round(score_labels(read.scored, [answers], spans=True)["F1"].value, 4)
     return {name: figures(shown[shift]) | {"F1": spans[shift]} for shift, name in ((False, "same"), (True, "shifted"))}
 
 
