@@ -45,6 +45,7 @@ FILES = (
     "encoder/test_workers.py",
     "evaluate/test_dimensions.py",
     "evaluate/test_metrics.py",
+    "evaluate/test_models.py",
     "evaluate/test_mteb.py",
     "evaluate/test_overlap.py",
     "evaluate/test_retrieval.py",
