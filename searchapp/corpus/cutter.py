@@ -22,14 +22,16 @@ from searchapp.corpus.blocks import Block
 from searchapp.corpus.cut import CutPassage, cut
 from searchapp.corpus.cut_rule import LEAST_TOKENS, CutRule, Measure
 from searchapp.corpus.document import Record, Rejected, joined
+from searchapp.corpus.extraction_cache import ExtractionCache
 from searchapp.corpus.folder import decoded, file_fault, front_matter_of, has_body
 from searchapp.corpus.formats.reading import Facts, Unreadable
 from searchapp.corpus.formats.table import Format
 from searchapp.corpus.front_matter import FrontMatter
-from searchapp.corpus.isolation import Readers, Request
+from searchapp.corpus.isolation import Readers
 from searchapp.corpus.legacy_text import legacy_text
 from searchapp.corpus.lines import Lines
 from searchapp.corpus.places import TEXT, document_place, file_facts, kept, text_place
+from searchapp.corpus.reading_process import Request
 from searchapp.corpus.validate import RawRecord, validate
 
 if TYPE_CHECKING:
@@ -57,13 +59,17 @@ class TokenCounter(Protocol):
         """Tokens of each document, as the encoder would read it if it cut nothing."""
 
 
+def _readers() -> Readers:
+    return Readers(ExtractionCache.default())
+
+
 @dataclass(frozen=True, slots=True)
 class Cutter:
     """How text files become documents: the rule they are cut by, and what measures a passage."""
 
     rule: CutRule
     measure: Measure
-    readers: Readers = field(default_factory=Readers, compare=False, repr=False)  # of documents
+    readers: Readers = field(default_factory=_readers, compare=False, repr=False)  # of documents
 
     @classmethod
     def of(cls, encoder: TokenCounter, rule: CutRule | None = None) -> Cutter:

@@ -13,7 +13,7 @@ from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.docstrings import stdlib_identity
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.formats.table import Format
-from searchapp.corpus.isolation import Request
+from searchapp.corpus.reading_process import Request
 from searchapp.corpus.walk import READ
 from searchapp.errors import CorpusError
 

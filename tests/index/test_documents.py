@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from searchapp.corpus import isolation
+from searchapp.corpus import reading_process
 from searchapp.corpus.selection import Selection
 from searchapp.errors import IndexStoreError
 from searchapp.index import VectorIndex, building
@@ -45,7 +45,7 @@ def test_an_unchanged_document_is_not_read_again(docs: Path, tmp_path: Path, mon
     assert (done.files.walked, done.files.read) == (8, 8) and done.files.notes == {"pages without text": (2, 1)}
     before = texts(root)
     with monkeypatch.context() as patch:
-        patch.setattr(isolation._Process, "_start", lambda _: pytest.fail("a document was opened"))
+        patch.setattr(reading_process.ReadingProcess, "_start", lambda _: pytest.fail("a document was opened"))
         again = add([str(docs)], root, encoder)
     assert (again.added, again.changed, again.removed, again.files.unopened) == (0, 0, 0, 8)
     assert again.files.notes == {"pages without text": (2, 1)}  # the ledger remembers
@@ -104,14 +104,14 @@ def test_a_build_goes_on_whenever_its_reader_is_killed(
 ) -> None:
     root = tmp_path / "ix"
     build([str(docs)], tmp_path / "whole", HashEncoder())
-    lines = isolation._Process.lines
+    lines = reading_process.ReadingProcess.lines
 
-    def killed(self: isolation._Process, request: isolation.Request):
+    def killed(self: reading_process.ReadingProcess, request: reading_process.Request):
         if self._running is not None and request.path.name in ("1.html", "a.pdf"):
             os.kill(self._running.pid, signal.SIGKILL)
         yield from lines(self, request)
 
-    monkeypatch.setattr(isolation._Process, "lines", killed)
+    monkeypatch.setattr(reading_process.ReadingProcess, "lines", killed)
     done = build([str(docs)], root, HashEncoder())
     assert done.files.refused == 0 and texts(root) == texts(tmp_path / "whole")
 
