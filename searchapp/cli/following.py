@@ -15,7 +15,7 @@ from searchapp.cli.console import complain, flush, notice, plain, plural, say, s
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
-    from searchapp.corpus.selection import Selection
+    from searchapp.corpus import Source
     from searchapp.corpus.watching import Watcher
     from searchapp.encoder import Encoder
     from searchapp.index import Added, AddSettings
@@ -33,13 +33,12 @@ class Following:
     stop: threading.Event
 
     @classmethod
-    def begin(cls, sources: Sequence[str], index: Path, selection: Selection) -> Following:
+    def begin(cls, sources: Sequence[Source], index: Path) -> Following:
         """Begin to watch. Raises CorpusError for a source that is no folder, or without the library."""
-        from searchapp.corpus.source import find_source
         from searchapp.corpus.watching import Watcher
 
         stop = threading.Event()
-        return cls(index, Watcher([find_source(one, selection=selection) for one in sources], index, stop), stop)
+        return cls(index, Watcher(sources, index, stop), stop)
 
     def go_on(
         self, sources: Sequence[str], encoder: Encoder, settings: AddSettings, last: Added, *, as_json: bool

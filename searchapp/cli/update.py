@@ -95,16 +95,18 @@ def add(
     from searchapp.index import add as add_to
     from searchapp.index.encoder_match import recorded_backend
     from searchapp.index.history import add_facts, note
+    from searchapp.index.intake.names import wanted_of
 
-    if not sync:
-        for source in sources:
-            find_source(source, selection=chosen.selection())  # a missing file is said before a model is loaded
     if prune and not sync:
         raise SearchAppError("--prune goes with --sync, which removes what is gone; give both")
     if watch and dry_run:
         raise SearchAppError("--watch goes on adding and --dry-run adds nothing; give one of them")
-    following = Following.begin(sources, index, chosen.selection()) if watch else None
     manifest = VectorIndex.open(index).manifest
+    following = None
+    if not sync or watch:  # a missing file is said before a model is loaded
+        known = manifest.sources
+        found = [find_source(one, selection=wanted_of(one, chosen.selection(), known)) for one in sources]
+        following = Following.begin(found, index) if watch else None
     backend = recorded_backend(manifest)
     if model is None and adapter is None:
         encoder = recorded_encoder(manifest, index, device, backend=backend)

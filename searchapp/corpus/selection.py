@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from searchapp.corpus.formats.table import BY_NAME, FORMATS, Format, format_of
 from searchapp.errors import CorpusError
@@ -38,6 +39,26 @@ class Selection:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     ignores: bool = True
+
+    def to_json(self) -> dict[str, Any] | None:
+        """Its fields as JSON values; None where all is wanted."""
+        if self == Selection():
+            return None
+        return {"include": list(self.include), "exclude": list(self.exclude), "ignores": self.ignores}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any] | None) -> Selection:
+        """What ``to_json`` was called on."""
+        if content is None:
+            return cls()
+        return cls(tuple(content["include"]), tuple(content["exclude"]), bool(content["ignores"]))
+
+    def options(self) -> str:
+        """The options that ask for it, as they are typed."""
+        given = [f"--include {shlex.quote(pattern)}" for pattern in self.include if pattern not in ARCHIVES]
+        given += ["--archives"] * (set(ARCHIVES) <= set(self.include))
+        given += [f"--exclude {shlex.quote(pattern)}" for pattern in self.exclude]
+        return " ".join(given + ["--no-ignore"] * (not self.ignores))
 
     def check(self) -> None:
         """Raise CorpusError for a pattern that names no format."""

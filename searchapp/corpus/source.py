@@ -15,6 +15,7 @@ from searchapp.corpus.docstrings import read_stdlib, stdlib_identity
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.folder import no_text_files, read_folder, read_text
 from searchapp.corpus.formats.table import BY_NAME, FORMATS, NEEDS, Format, cut_endings, format_of, recognise
+from searchapp.corpus.headings import MARKERS
 from searchapp.corpus.jsonl import read_jsonl
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source_file import SourceFile, cut_file, in_order
@@ -63,7 +64,7 @@ class Source:
     @property
     def is_document(self) -> bool:
         """Whether it is a single file that is no plain text: it has passages of the second scheme alone."""
-        return bool(self.format) and BY_NAME[self.format].isolated
+        return bool(self.format) and not (self.place and _has_first_scheme(self.place, BY_NAME[self.format]))
 
     def records(self, cutter: Cutter | None = None) -> Iterator[Record]:
         """Stream the records in an order that depends on the content alone; progress never falls and ends at 1.
@@ -210,8 +211,8 @@ def _find(source: str, selection: Selection) -> Source:
         marks = partial(_file_marks, path, (path,))
         if not format.is_cut:
             return Source(source, format.name, _label(path), path, partial(format.load(), path, source), marks)
-        read = partial(_only_cut if format.isolated else read_text, path, source)
-        return Source(source, "text", _label(path), path, read, marks, format.name)
+        read = partial(read_text if _has_first_scheme(path, format) else _only_cut, path, source)
+        return Source(source, "text", _label(path), path, read, marks, format.name, selection)
     found = f"a file ending in {path.suffix or 'nothing'}" if is_file else "neither a file nor a folder"
     raise CorpusError(f"{source}: {found}; expected {_ACCEPTED}; convert it or give another source")
 
@@ -225,6 +226,11 @@ def _format_of(path: Path, source: str, selection: Selection) -> Format | None:
     if found is not None and not found.is_installed:
         raise CorpusError(f"{source}: {found.label} needs `{found.command}`")
     return found
+
+
+def _has_first_scheme(path: Path, format: Format) -> bool:
+    """Whether a single file has passages of the first scheme: one that is a text by its ending."""
+    return not format.isolated and path.suffix.lower() in MARKERS
 
 
 def _only_cut(path: Path, name: str) -> Iterator[Record]:

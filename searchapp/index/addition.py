@@ -42,7 +42,7 @@ from searchapp.index.intake.files import (
     kind_of_reason,
 )
 from searchapp.index.intake.known import KnownDocuments
-from searchapp.index.intake.names import absolute, named, recorded
+from searchapp.index.intake.names import absolute, named, recorded, wanted_of
 from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
@@ -101,7 +101,7 @@ class AddSettings:
     the index has of them, or a source is not there at all. ``dry_run`` changes nothing. ``names`` are what the sources
     are called in ids, none or one for each. ``segment_size`` documents are encoded between two commits. Without
     ``fold`` they are not moved into the trained index, however many they are: the next add with it, or a compact, does.
-    ``selection`` says which files of folders are read.
+    ``selection`` says which files of folders are read; by default, those that were before.
     """
 
     sync: bool = False
@@ -178,7 +178,9 @@ def _opened(
         known = by_path.get(str(Path(name).resolve()))
         try:
             found.append(
-                _of_first_scheme(name, path) if manifest.scheme != SCHEME else _found(name, settings.selection)
+                _of_first_scheme(name, path)
+                if manifest.scheme != SCHEME
+                else _found(name, wanted_of(name, settings.selection, manifest.sources))
             )
             labels += settings.names[number : number + 1]
         except CorpusError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,31 @@ def test_a_link_opens_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert f"{tmp_path}/a.pdf#page=3" in links.linked(spot) and "file://" in links.linked(spot)
     odd = Spot("a.html#x", tmp_path / "a.html", fragment="x\x1b]8;;\x07 ü")
     assert "#x%1B]8;;%07%20%C3%BC" in links.linked(odd)
+
+
+def test_what_was_left_out_of_a_source_stays_left_out(run, folder: Path, tiny_model: Path, tmp_path: Path) -> None:
+    docs, index = tmp_path / "docs", tmp_path / "ix"
+    shutil.copytree(folder, docs)
+    options = ("--exclude", "drafts", "--include", "*.md", "--include", "*.html")
+    assert run("build", docs, "--index", index, "--model", tiny_model, *options).code == 0
+    (docs / "drafts" / "new.md").write_text("a new draft")
+    (docs / "new.md").write_text("a new note")
+    done = json.loads(run("add", index, docs, "--sync", "--json").out)
+    assert (done["added"], done["removed"], done["files"]["read"]) == (1, 0, 3)
+    assert f"{docs} (--include '*.md' --include '*.html' --exclude drafts)" in run("info", index).out
+    kept = {"include": ["*.md", "*.html"], "exclude": ["drafts"], "ignores": True}
+    assert json.loads(run("info", index, "--json").out)["sources"][0]["selection"] == kept
+    done = json.loads(run("add", index, docs, "--include", "*.md", "--json").out)  # others are given
+    assert done["added"] == 2 and done["missing"] == ["docs/bees.html"]
+    done = json.loads(run("add", index, docs, "--json").out)
+    assert done["added"] == 0 and done["files"]["skipped"] > 0
+    assert json.loads(run("info", index, "--json").out)["sources"][0]["selection"]["exclude"] == []
+
+
+def test_a_file_that_was_read_as_another_format_is_read_as_that_again(run, tiny_model: Path, tmp_path: Path) -> None:
+    log, index = tmp_path / "run.out", tmp_path / "ix"
+    log.write_text("one line\n")
+    assert run("build", log, "--index", index, "--model", tiny_model, "--include", "*.out=text").code == 0
+    log.write_text("another line\n")
+    done = run("add", index, log, "--json")
+    assert json.loads(done.out)["removed"] == 1, done.err

@@ -80,11 +80,10 @@ def test_a_folder_is_followed_until_ctrl_c(
     ]  # fmt: skip
     assert VectorIndex.open(index).manifest.documents == 1
     assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_what_cannot_be_followed_is_said_before_a_model_is_loaded(run, tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("x")
-    outcome = run("add", tmp_path / "none", tmp_path / "a.md", "--watch")
+    outcome = run("add", index, notes / "a.md", "--watch", "--model", tmp_path / "none")  # before a model is loaded
     assert outcome.code == 2 and "is no folder" in outcome.err
+
+
+def test_a_dry_run_cannot_be_followed(run, tmp_path: Path) -> None:
     outcome = run("add", tmp_path / "none", tmp_path, "--watch", "--dry-run")
     assert outcome.code == 2 and "give one of them" in outcome.err
