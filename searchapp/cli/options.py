@@ -118,6 +118,17 @@ class SelectionOptions:
         flags=("--ignore/--no-ignore",),
     )
     archives: bool = option(False, "Read the files in .zip and .tar archives too.", DOCUMENTS)
+    password_file: Path | None = option(
+        None, "A file with a password a line, tried on PDF files that ask for one. They are not kept.", DOCUMENTS
+    )
+
+    def passwords(self) -> tuple[str, ...]:
+        """The passwords to try. Raises SearchAppError for a file that cannot be read, or has none."""
+        if self.password_file is None:
+            return ()
+        from searchapp.cli.lists import listed
+
+        return tuple(listed(self.password_file, "--password-file", "a password"))
 
     def selection(self) -> Selection:
         """What the corpus room is asked for."""

@@ -64,6 +64,10 @@ def add(
         bool,
         typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=DOCUMENTS),
     ] = False,
+    retry_refused: Annotated[
+        bool,
+        typer.Option("--retry-refused", help="Read files again that were refused.", rich_help_panel=DOCUMENTS),
+    ] = False,
     watch: Annotated[
         bool,
         typer.Option(
@@ -124,6 +128,8 @@ def add(
         names=tuple(name or ()),
         segment_size=segment_size,
         selection=chosen.selection(),
+        passwords=chosen.passwords(),
+        retry_refused=retry_refused,
     )
     with Bar() as bar:
         done = add_to(sources, index, encoder, settings, progress=bar)

@@ -65,10 +65,11 @@ def _readers() -> Readers:
 
 @dataclass(frozen=True, slots=True)
 class Cutter:
-    """How text files become documents: the rule they are cut by, and what measures a passage."""
+    """How files become documents: the rule they are cut by, what measures a passage, passwords to try."""
 
     rule: CutRule
     measure: Measure
+    passwords: tuple[str, ...] = field(default=(), repr=False)
     readers: Readers = field(default_factory=_readers, compare=False, repr=False)  # of documents
 
     @classmethod

@@ -86,7 +86,7 @@ def cut_file(
     ``source`` is what its ids begin with, ``relative`` is as ``Cutter.records`` takes it.
     """
     notes: dict[str, int] = {}
-    request = Request(path, format.name, size) if format.isolated else None
+    request = Request(path, format.name, size, cutter.passwords) if format.isolated else None
     if request is None:
         read = partial(cutter.records, path, names[1], source, relative, format, notes)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from searchapp.cli import links
 from searchapp.cli.places import Spot
-from tests.corpus.pdfs import write_pages, write_scan
+from tests.corpus.pdfs import locked, write_pages, write_scan
 
 PAGE = """<html><head><title>Bees</title></head><body><h1 id="bees">Bees</h1><p>Bees live in hives.</p>
 <h2 id="honey">Honey</h2><p>It is sweet and yellow.</p><h2 id="wax">Wax</h2><p>Candles are made of it.</p></body></html>"""
@@ -135,3 +136,23 @@ def test_a_file_that_was_read_as_another_format_is_read_as_that_again(run, tiny_
     log.write_text("another line\n")
     done = run("add", index, log, "--json")
     assert json.loads(done.out)["removed"] == 1, done.err
+
+
+def test_a_file_with_a_password_is_read_with_it_and_the_password_is_not_kept(
+    run, tiny_model: Path, tmp_path: Path
+) -> None:
+    docs, index, words = tmp_path / "docs", tmp_path / "ix", tmp_path / "passwords"
+    docs.mkdir()
+    write_pages(docs / "a.pdf", [["A secret fox."]])
+    locked(docs / "a.pdf", user="sesame opens")
+    write_pages(docs / "b.pdf", [["An open fox."]])
+    done = run("build", docs, "--index", index, "--model", tiny_model)
+    assert "1 refused (1 password)" in done.out
+    words.write_text("wrong\nsesame opens\n")
+    done = json.loads(run("add", index, docs, "--password-file", words, "--json").out)
+    assert (done["added"], done["files"]["refused"]) == (1, 0)
+    kept = [*index.rglob("*"), *Path(os.environ["SEARCHAPP_CACHE"]).rglob("*")]
+    assert not any(b"sesame" in path.read_bytes() for path in kept if path.is_file())
+    assert not any(b"secret" in path.read_bytes() for path in kept if "extractions" in path.parts and path.is_file())
+    outcome = run("add", index, docs, "--password-file", tmp_path / "none")
+    assert outcome.code == 2 and "--password-file" in outcome.err and "a password a line" in outcome.err

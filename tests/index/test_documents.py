@@ -143,3 +143,21 @@ def test_what_is_ignored_since_is_missing_and_goes_with_sync(docs: Path, tmp_pat
     assert done.removed == 1 and "in a folder" not in texts(root)
     done = add([str(docs)], root, encoder, selection=Selection(ignores=False))
     assert done.added == 1 and "in a folder" in texts(root)
+
+
+def test_what_was_refused_is_read_again_where_that_is_asked_for(docs: Path, tmp_path: Path) -> None:
+    (docs / "broken.pdf").write_bytes(b"no pdf")
+    root, encoder = tmp_path / "ix", HashEncoder()
+    assert build([str(docs)], root, encoder).files.refused == 1
+    asked: list[str] = []
+    lines = reading_process.ReadingProcess.lines
+
+    def counted(self: reading_process.ReadingProcess, request: reading_process.Request):
+        asked.append(request.path.name)
+        return lines(self, request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading_process.ReadingProcess, "lines", counted)
+        assert add([str(docs)], root, encoder).files.refused == 1 and not asked
+        assert add([str(docs)], root, encoder, retry_refused=True).files.refused == 1
+    assert asked == ["broken.pdf"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -89,10 +89,10 @@ class FileCounts:
         }
 
 
-def cutter_of(encoder: Encoder, manifest: Manifest | None = None) -> Cutter:
+def cutter_of(encoder: Encoder, manifest: Manifest | None = None, passwords: tuple[str, ...] = ()) -> Cutter:
     """What cuts the text files of an index: by the rule it was begun with, else by what the encoder reads."""
     rule = CutRule.from_json(manifest.cut) if manifest is not None and manifest.cut else None
-    return Cutter.of(encoder, rule)
+    return replace(Cutter.of(encoder, rule), passwords=passwords)
 
 
 def expect(progress: Progress, documents: int, fraction: float, rejected: int) -> None:
