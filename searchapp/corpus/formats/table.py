@@ -144,6 +144,7 @@ FORMATS: tuple[Format, ...] = (
         f"{_HERE}.formats.sheets:read", members=("xl/workbook.xml", "xl/workbook.bin", f"{_ODF}.spreadsheet"),
         library="python-calamine", module="python_calamine", extra="files",
     ),
+    Format("rtf", "RTF", "application/rtf", (".rtf",), f"{_HERE}.formats.rtf:read", signature=_starts(b"{\\rtf")),
     Format("epub", "EPUB", "application/epub+zip", (".epub",), f"{_HERE}.formats.epub:read",
            members=("application/epub+zip",)),
     Format("mail", "e-mail", "message/rfc822", (".eml",), f"{_HERE}.formats.mail:read"),
