@@ -19,7 +19,8 @@ NEEDS = "needs `"  # in the reason why a file is skipped, before the command tha
 SKIPPED = "skipped"
 # Formats without a reader, and what their own programs save them as.
 CONVERTED = {
-    ".msg": ".eml", ".pst": ".mbox", ".doc": ".docx", ".dot": ".docx", ".ppt": ".pptx", ".pages": ".docx", ".key": ".pptx",
+    ".msg": ".eml", ".pst": ".mbox",
+    ".doc": ".docx", ".dot": ".docx", ".ppt": ".pptx", ".pages": ".docx", ".key": ".pptx",
     ".numbers": ".xlsx", ".mobi": ".epub", ".azw3": ".epub", ".djvu": ".pdf", ".ps": ".pdf", ".wpd": ".odt",
 }  # fmt: skip
 
