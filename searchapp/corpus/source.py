@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from searchapp.corpus.arrow_folder import ArrowFile, arrow_files, is_arrow_folder, read_arrow
 from searchapp.corpus.batch import DocumentBatch
+from searchapp.corpus.column_names import ColumnNames
 from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.docstrings import read_stdlib, stdlib_identity
 from searchapp.corpus.document import Document, Record, Rejected
@@ -24,11 +26,12 @@ from searchapp.corpus.walk import REFUSED, SKIPPED, walk
 from searchapp.errors import CorpusError
 
 STDLIB = "python:stdlib"
+ARROW = "arrow"  # the kind of data sets that the library `datasets` saved
 MEMORY = "memory"  # the kind of sources that are no files: see ``searchapp.corpus.memory``
 _BEIR_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _ACCEPTED = (
     f"{', '.join(ending for format in FORMATS for ending in format.endings)}, a folder of such texts and documents, "
-    f"a BEIR folder with {_BEIR_FILES[0]}, a table as sqlite:FILE?table=NAME, or {STDLIB}"
+    f"a BEIR folder with {_BEIR_FILES[0]}, a data set saved on disk, a table as sqlite:FILE?table=NAME, or {STDLIB}"
 )
 
 
@@ -106,6 +109,8 @@ class Source:
             yield SourceFile(self.name, self.name, None, self.kind, label=self.kind, _read=self._read)
         elif self.kind == "folder":
             yield from self._below(self.place, cutter)
+        elif self.kind == ARROW:
+            yield from self._arrow_files(self.place)
         else:
             corpus = next((self.place / name for name in _BEIR_FILES if (self.place / name).is_file()), self.place)
             file = self.name if corpus == self.place else str(Path(self.name) / corpus.name)
@@ -118,7 +123,32 @@ class Source:
             if self.is_cut:
                 yield cut_file(cutter, BY_NAME[self.format], corpus, (shown, file), self.label, "", size, time)
             else:
-                yield SourceFile(shown, file, corpus, f"{self.kind} 1", size, time, label=self.kind, _read=self._read)
+                yield SourceFile(shown, file, corpus, self._table_reader, size, time, label=self.kind, _read=self._read)
+
+    @property
+    def _table_reader(self) -> str:
+        """What the records of a table depend on beside the file: its reader, and which columns are what."""
+        return " ".join([self.kind, "1", *filter(None, [self.selection.columns])])
+
+    def _arrow_files(self, folder: Path) -> Iterator[SourceFile]:
+        columns = ColumnNames.parse(self.selection.columns)
+        for part in arrow_files(folder, self.name):
+            file = str(Path(self.name) / part.relative)
+            try:
+                found = part.place.stat()
+            except OSError as error:
+                raise CorpusError(f"{file}: cannot be read: {error.strerror}; save the data set again") from error
+            read = partial(read_arrow, part, file, columns)
+            yield SourceFile(
+                part.relative,
+                file,
+                part.place,
+                self._table_reader,
+                found.st_size,
+                found.st_mtime_ns,
+                label=ARROW,
+                _read=read,
+            )
 
     def _below(self, folder: Path, cutter: Cutter) -> Iterator[SourceFile]:
         count = 0
@@ -209,6 +239,11 @@ def _find(source: str, selection: Selection) -> Source:
         return _folder(path, source, selection)
     if is_file and (format := _format_of(path, source, selection)) is not None:
         marks = partial(_file_marks, path, (path,))
+        if format.name == "parquet":
+            columns = ColumnNames.parse(selection.columns)
+            read = partial(format.load(), path, source, columns=columns)
+            return Source(source, format.name, _label(path), path, read, marks, selection=_columns_of(selection))
+        _refuse_columns(source, selection)
         if not format.is_cut:
             return Source(source, format.name, _label(path), path, partial(format.load(), path, source), marks)
         read = partial(read_text if _has_first_scheme(path, format) else _only_cut, path, source)
@@ -243,11 +278,36 @@ def _folder(path: Path, name: str, selection: Selection) -> Source:
     for file in _BEIR_FILES:
         corpus = path / file
         if corpus.is_file():
+            _refuse_columns(name, selection)
             read = partial(read_jsonl, corpus, str(Path(name) / file))
             return Source(name, "beir", _label(path), path, read, partial(_file_marks, path, (corpus,)))
+    if is_arrow_folder(path):
+        files = arrow_files(path, name)
+        marks = partial(_file_marks, path, tuple(file.place for file in files))
+        read = partial(_read_arrow_files, tuple(files), name, ColumnNames.parse(selection.columns))
+        return Source(name, ARROW, _label(path), path, read, marks, selection=_columns_of(selection))
+    _refuse_columns(name, selection)
     read = partial(read_folder, path, name)
     marks = partial(_folder_marks, path, selection)
     return Source(name, "folder", _label(path), path, read, marks, selection=selection)
+
+
+def _columns_of(selection: Selection) -> Selection:
+    """What is wanted of a table: its columns alone."""
+    return Selection(columns=selection.columns)
+
+
+def _refuse_columns(source: str, selection: Selection) -> None:
+    if selection.columns:
+        raise CorpusError(
+            f"{source}: --columns goes with Parquet files and data sets saved on disk; rename the columns of others"
+        )
+
+
+def _read_arrow_files(files: tuple[ArrowFile, ...], name: str, columns: ColumnNames) -> Iterator[Record]:
+    for number, file in enumerate(files):
+        for record in read_arrow(file, str(Path(name) / file.relative), columns):
+            yield Record(record.item, (number + record.progress) / len(files))
 
 
 def checked_label(label: str) -> str:
