@@ -10,15 +10,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from searchapp.corpus.column_names import ColumnNames
+from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.document import Record, Rejected
 from searchapp.corpus.parquet import batch_fields
+from searchapp.corpus.source_file import SourceFile
 from searchapp.corpus.validate import ID_FIELDS, RawRecord, validate
 from searchapp.errors import CorpusError, reason_of
 
+ARROW = "arrow"  # the kind of such sources
 STATE, SPLITS = "state.json", "dataset_dict.json"
 _ROWS = 256  # of a batch that are made records at once
 _FILE_MARK = b"ARROW1"  # how a file begins that is no stream
@@ -85,6 +89,29 @@ def read_arrow(file: ArrowFile, name: str, columns: ColumnNames) -> Iterator[Rec
                     yield Record(_item(found, file, name, columns, start + row - 1, row), row / total)
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{name}: cannot be read as Arrow data ({reason_of(error)}); save it again") from error
+
+
+def arrow_source_files(folder: Path, name: str, columns: str, label: str, cutter: Cutter) -> Iterator[SourceFile]:
+    """Yield the files of a data set as those of a source; ``columns`` are as ``ColumnNames.parse`` takes them."""
+    for part in arrow_files(folder, name):
+        file = str(Path(name) / part.relative)
+        try:
+            found = part.place.stat()
+        except OSError as error:
+            raise CorpusError(f"{file}: cannot be read: {error.strerror}; save the data set again") from error
+        reader = " ".join([ARROW, "1", *filter(None, [columns])])
+        read = partial(read_arrow, part, file, ColumnNames.parse(columns))
+        yield SourceFile(
+            part.relative, file, part.place, reader, found.st_size, found.st_mtime_ns, label=ARROW, _read=read
+        )
+
+
+def read_arrow_files(folder: Path, name: str, columns: str) -> Iterator[Record]:
+    """Yield the records of all files of a data set."""
+    files = arrow_files(folder, name)
+    for number, file in enumerate(files):
+        for record in read_arrow(file, str(Path(name) / file.relative), ColumnNames.parse(columns)):
+            yield Record(record.item, (number + record.progress) / len(files))
 
 
 def _item(found: Any, file: ArrowFile, name: str, columns: ColumnNames, number: int, row: int) -> Any:

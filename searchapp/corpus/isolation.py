@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 
 from searchapp.corpus.block_lines import to_item
 from searchapp.corpus.blocks import Block
@@ -17,6 +18,7 @@ from searchapp.corpus.extraction_cache import Draft, ExtractionCache
 from searchapp.corpus.file_state import CHANGED, FileState
 from searchapp.corpus.formats.reading import Facts, Unreadable
 from searchapp.corpus.reading_process import ReadingProcess, Request
+from searchapp.errors import CorpusError
 
 AHEAD = 12_000_000  # bytes of lines that are read and not taken
 WHOLE = 8_000_000  # bytes of lines of a file that wait for its end
@@ -183,35 +185,46 @@ class Readers:
                 self._changed.wait(left)
 
     def _read(self, job: _Job) -> None:
+        """Read a file, which may have to be fetched first."""
+        if job.request.remote is None:
+            self._read_at_rest(job, job.request)
+            return
+        try:
+            with job.request.remote.fetched() as path:
+                self._read_at_rest(job, replace(job.request, path=path, size=path.stat().st_size))
+        except CorpusError as error:
+            job.reason = str(error).removeprefix(f"{job.request.remote.shown}: ")
+
+    def _read_at_rest(self, job: _Job, request: Request) -> None:
         """Read a file, once more where it changed meanwhile, if nothing of it was taken yet."""
         for turn in range(2):
-            state = FileState.of(job.request.path)
-            if not self._attempt(job, state) or state is None or state.holds(job.request.path):
+            state = FileState.of(request.path)
+            if not self._attempt(job, request, state) or state is None or state.holds(request.path):
                 return
             job.reason = CHANGED
             if turn or not self._take_back(job):
                 return
             job.reason = ""
 
-    def _attempt(self, job: _Job, state: FileState | None) -> bool:
+    def _attempt(self, job: _Job, request: Request, state: FileState | None) -> bool:
         """Read a file, or what was kept of it; says whether it was read to its end."""
         cache = self._cache
-        key = None if state is None or cache is None else cache.key(job.request, state.sha256)
+        key = None if state is None or cache is None else cache.key(request, state.sha256)
         if cache is None or key is None:
-            return self._process_file(job, Draft(None))
+            return self._process_file(job, request, Draft(None))
         kept = cache.find(key)
         if kept is not None:
             return all(self._put(job, line) for line in kept)
         with cache.keeping(key) as draft:
-            done = self._process_file(job, draft)
-            draft.is_complete = done and state is not None and state.holds(job.request.path)
+            done = self._process_file(job, request, draft)
+            draft.is_complete = done and state is not None and state.holds(request.path)
             return done
 
-    def _process_file(self, job: _Job, draft: Draft) -> bool:
+    def _process_file(self, job: _Job, request: Request, draft: Draft) -> bool:
         """Let the process read a file, once more where it was killed by somebody else."""
         for turn in range(2):
             skip, seen = job.count, 0
-            for line in self._process.lines(job.request):
+            for line in self._process.lines(request):
                 seen += 1
                 if seen <= skip:
                     continue

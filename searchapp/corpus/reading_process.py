@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from searchapp.corpus.remote import RemoteFile
 from searchapp.corpus.worker import NO_MEMORY
 
 TEXT = 200_000_000  # bytes of lines of one file
@@ -35,6 +36,12 @@ class Request:
     format: str
     size: int = 0
     passwords: tuple[str, ...] = field(default=(), repr=False)
+    remote: RemoteFile | None = None  # what has to be fetched first; ``path`` is its name alone then
+
+    @classmethod
+    def of_remote(cls, file: RemoteFile, format: str, passwords: tuple[str, ...]) -> Request:
+        """A request for a file that has to be fetched."""
+        return cls(Path(file.name), format, file.size, passwords, file)
 
     @property
     def seconds(self) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from searchapp.corpus.arrow_folder import ArrowFile, arrow_files, is_arrow_folder, read_arrow
+from searchapp.corpus.arrow_folder import ARROW, arrow_files, arrow_source_files, is_arrow_folder, read_arrow_files
 from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.column_names import ColumnNames
 from searchapp.corpus.cutter import Cutter
@@ -19,6 +19,8 @@ from searchapp.corpus.folder import no_text_files, read_folder, read_text
 from searchapp.corpus.formats.table import BY_NAME, FORMATS, NEEDS, Format, cut_endings, format_of, recognise
 from searchapp.corpus.headings import MARKERS
 from searchapp.corpus.jsonl import read_jsonl
+from searchapp.corpus.remote import is_url, local_path, shown_url
+from searchapp.corpus.remote_source import RemoteSource
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source_file import SourceFile, cut_file, in_order
 from searchapp.corpus.sqlite import PREFIX, SqliteTable, read_sqlite
@@ -26,7 +28,7 @@ from searchapp.corpus.walk import REFUSED, SKIPPED, walk
 from searchapp.errors import CorpusError
 
 STDLIB = "python:stdlib"
-ARROW = "arrow"  # the kind of data sets that the library `datasets` saved
+REMOTE = "remote"  # the kind of folders that are named by URL
 MEMORY = "memory"  # the kind of sources that are no files: see ``searchapp.corpus.memory``
 _BEIR_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _ACCEPTED = (
@@ -55,6 +57,7 @@ class Source:
     _marks: Callable[[], Iterable[str]] = field(repr=False)
     format: str = ""
     selection: Selection = Selection()
+    _files: Callable[[str, Cutter], Iterator[SourceFile]] | None = field(default=None, repr=False)
     _batches: Callable[[], Iterator[tuple[DocumentBatch | Document | Rejected, float]]] | None = field(
         default=None, repr=False
     )
@@ -62,7 +65,7 @@ class Source:
     @property
     def is_cut(self) -> bool:
         """Whether its files are text, which is cut into passages. The ids of these begin with the label."""
-        return self.kind in ("folder", "text")
+        return self.kind in ("folder", "text", REMOTE)
 
     @property
     def is_document(self) -> bool:
@@ -100,7 +103,9 @@ class Source:
 
         Raises EmptyFolderError, after the last, where a folder has no text, and CorpusError where a file went away.
         """
-        if self.kind == MEMORY:
+        if self._files is not None:
+            yield from self._files(self.label, cutter)
+        elif self.kind == MEMORY:
             yield SourceFile(
                 self.name, self.name, None, f"{MEMORY} 1", 1, _read=self._read, _identity=self.identity,
                 _batches=self._batches,
@@ -109,8 +114,6 @@ class Source:
             yield SourceFile(self.name, self.name, None, self.kind, label=self.kind, _read=self._read)
         elif self.kind == "folder":
             yield from self._below(self.place, cutter)
-        elif self.kind == ARROW:
-            yield from self._arrow_files(self.place)
         else:
             corpus = next((self.place / name for name in _BEIR_FILES if (self.place / name).is_file()), self.place)
             file = self.name if corpus == self.place else str(Path(self.name) / corpus.name)
@@ -129,26 +132,6 @@ class Source:
     def _table_reader(self) -> str:
         """What the records of a table depend on beside the file: its reader, and which columns are what."""
         return " ".join([self.kind, "1", *filter(None, [self.selection.columns])])
-
-    def _arrow_files(self, folder: Path) -> Iterator[SourceFile]:
-        columns = ColumnNames.parse(self.selection.columns)
-        for part in arrow_files(folder, self.name):
-            file = str(Path(self.name) / part.relative)
-            try:
-                found = part.place.stat()
-            except OSError as error:
-                raise CorpusError(f"{file}: cannot be read: {error.strerror}; save the data set again") from error
-            read = partial(read_arrow, part, file, columns)
-            yield SourceFile(
-                part.relative,
-                file,
-                part.place,
-                self._table_reader,
-                found.st_size,
-                found.st_mtime_ns,
-                label=ARROW,
-                _read=read,
-            )
 
     def _below(self, folder: Path, cutter: Cutter) -> Iterator[SourceFile]:
         count = 0
@@ -230,6 +213,9 @@ def _find(source: str, selection: Selection) -> Source:
         table = SqliteTable.parse(source)
         marks = partial(_file_marks, table.path, (table.path,))
         return Source(source, "sqlite", table.label, table.path, partial(read_sqlite, table, source), marks)
+    source = local_path(source)
+    if is_url(source):
+        return _remote(source, selection)
     path = Path(source)
     is_file = path.is_file()
     if not source or not path.exists():
@@ -250,6 +236,21 @@ def _find(source: str, selection: Selection) -> Source:
         return Source(source, "text", _label(path), path, read, marks, format.name, selection)
     found = f"a file ending in {path.suffix or 'nothing'}" if is_file else "neither a file nor a folder"
     raise CorpusError(f"{source}: {found}; expected {_ACCEPTED}; convert it or give another source")
+
+
+def _remote(url: str, selection: Selection) -> Source:
+    """A source at a URL; its name is the URL without what is secret in it."""
+    _refuse_columns(shown_url(url), selection)
+    found = RemoteSource.find(url, selection)
+    format = found.format
+    kind = REMOTE if format is None else "text" if format.is_cut else format.name
+    name = format.name if format is not None and format.is_cut else ""
+    return Source(found.listing.shown, kind, found.label, None, _nothing, found.marks, name, selection, found.files)
+
+
+def _nothing() -> Iterator[Record]:
+    """What is said of a remote source by indexes of the first scheme, which have none."""
+    yield from ()
 
 
 def _format_of(path: Path, source: str, selection: Selection) -> Format | None:
@@ -282,10 +283,11 @@ def _folder(path: Path, name: str, selection: Selection) -> Source:
             read = partial(read_jsonl, corpus, str(Path(name) / file))
             return Source(name, "beir", _label(path), path, read, partial(_file_marks, path, (corpus,)))
     if is_arrow_folder(path):
-        files = arrow_files(path, name)
-        marks = partial(_file_marks, path, tuple(file.place for file in files))
-        read = partial(_read_arrow_files, tuple(files), name, ColumnNames.parse(selection.columns))
-        return Source(name, ARROW, _label(path), path, read, marks, selection=_columns_of(selection))
+        parts = arrow_files(path, name)
+        marks = partial(_file_marks, path, tuple(part.place for part in parts))
+        read = partial(read_arrow_files, path, name, selection.columns)
+        files = partial(arrow_source_files, path, name, selection.columns)
+        return Source(name, ARROW, _label(path), path, read, marks, "", _columns_of(selection), files)
     _refuse_columns(name, selection)
     read = partial(read_folder, path, name)
     marks = partial(_folder_marks, path, selection)
@@ -302,12 +304,6 @@ def _refuse_columns(source: str, selection: Selection) -> None:
         raise CorpusError(
             f"{source}: --columns goes with Parquet files and data sets saved on disk; rename the columns of others"
         )
-
-
-def _read_arrow_files(files: tuple[ArrowFile, ...], name: str, columns: ColumnNames) -> Iterator[Record]:
-    for number, file in enumerate(files):
-        for record in read_arrow(file, str(Path(name) / file.relative), columns):
-            yield Record(record.item, (number + record.progress) / len(files))
 
 
 def checked_label(label: str) -> str:

@@ -178,7 +178,7 @@ def _opened(
             found.append(name)
             labels += settings.names[number : number + 1]
             continue
-        known = by_path.get(str(Path(name).resolve()))
+        known = by_path.get(absolute(name)) or by_path.get(str(Path(name).resolve()))
         try:
             found.append(
                 _of_first_scheme(name, path)

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from searchapp.corpus import Source
+from searchapp.corpus.remote import is_url, local_path, shown_url
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import checked_label
 from searchapp.errors import CorpusError
@@ -77,5 +78,8 @@ def wanted_of(name: str, given: Selection, known: Sequence[NamedSource]) -> Sele
 
 
 def absolute(name: str) -> str:
-    """A source's name that holds from any working directory."""
+    """A source's name that holds from any working directory, without what is secret in a URL."""
+    name = local_path(name)
+    if is_url(name):
+        return shown_url(name)
     return str(Path(name).resolve()) if Path(name).exists() else name
