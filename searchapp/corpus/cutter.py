@@ -33,6 +33,7 @@ from searchapp.corpus.lines import Lines
 from searchapp.corpus.places import TEXT, document_place, file_facts, kept, text_place
 from searchapp.corpus.reading_process import Request
 from searchapp.corpus.validate import RawRecord, validate
+from searchapp.corpus.wiki_links import linked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,7 +135,8 @@ class Cutter:
         # The front matter's own `source` is the user's, as ever.
         shared = {"source": source, **kept(about.metadata | about.places, TEXT), "file": relative or path.name}
         for passage in cut(blocks, self.rule, self.measure, about.title):
-            fields = {**shared, "id": ids.next(passage), "text": passage.text, "title": passage.title}
+            own = linked(passage.text, shared) if ending == ".md" else shared
+            fields = {**own, "id": ids.next(passage), "text": passage.text, "title": passage.title}
             yield Record(validate(RawRecord(fields | text_place(passage), file, passage.line)), lines.progress)
         if not ids.met:
             yield Record(Rejected(file=file, line=1, reason=EMPTY), 1.0)
