@@ -55,6 +55,7 @@ class IndexOptions:
             segment_size=self.segment_size,
             names=self.name,
             selection=self.chosen.selection(),
+            passwords=self.chosen.passwords(),
         )
 
 

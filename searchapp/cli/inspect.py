@@ -86,6 +86,7 @@ def info(
         "encoder": manifest.encoder,
         "queries": _asked_by(manifest),
         "build": to_json(manifest.build),
+        "sources": [to_json(source) for source in manifest.sources],
         "additions": [to_json(addition) for addition in manifest.additions],
         "staged": manifest.staged.rows if manifest.staged else 0,
         "rejected": manifest.rejected,
@@ -175,11 +176,21 @@ def _instructions(manifest: Manifest) -> dict[str, str]:
 
 
 def _sources(manifest: Manifest) -> list[str]:
-    """Where the sources were when they were last read, with the name in ids where it is another than the path's."""
+    """Where the sources were when they were last read, with the name in ids where it is another than the path's.
+
+    And what was wanted of them, as options.
+    """
+    from searchapp.corpus.selection import Selection
+
     if not manifest.sources:
         return [source["name"] for source in manifest.build.sources]
-    named = [(source.path, source.label) for source in manifest.sources]
-    return [path if label in (path, Path(path).name) else f"{path} (named {label})" for path, label in named]
+    found = []
+    for source in manifest.sources:
+        about = [] if source.label in (source.path, Path(source.path).name) else [f"named {source.label}"]
+        if wanted := Selection.from_json(source.selection).options():
+            about.append(wanted)
+        found.append(f"{source.path} ({', '.join(about)})" if about else source.path)
+    return found
 
 
 def _passages(manifest: Manifest) -> str:

@@ -27,6 +27,7 @@ NAMED = 10  # ids named in a message
     "searchapp add indexes/notes notes/",
     "searchapp add indexes/mine ~/Documents --include '*.pdf'",
     "searchapp add indexes/notes notes/ --sync --dry-run",
+    "searchapp add indexes/notes notes/ --sync --watch",
     "searchapp add indexes/docs new.jsonl --model models/mine --json",
 )
 @options_from("chosen", SelectionOptions())
@@ -63,6 +64,16 @@ def add(
         bool,
         typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=DOCUMENTS),
     ] = False,
+    retry_refused: Annotated[
+        bool,
+        typer.Option("--retry-refused", help="Read files again that were refused.", rich_help_panel=DOCUMENTS),
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Go on: add what changes in the folders, until Ctrl-C.", rich_help_panel=DOCUMENTS
+        ),
+    ] = False,
     name: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,6 +91,7 @@ def add(
     A text file that changed leaves nothing of its former text. They are found as soon as the command is done. One that
     was interrupted goes on where it was.
     """
+    from searchapp.cli.following import Following
     from searchapp.cli.progress import Bar
     from searchapp.corpus.source import find_source
     from searchapp.encoder import Encoder
@@ -87,13 +99,18 @@ def add(
     from searchapp.index import add as add_to
     from searchapp.index.encoder_match import recorded_backend
     from searchapp.index.history import add_facts, note
+    from searchapp.index.intake.names import wanted_of
 
-    if not sync:
-        for source in sources:
-            find_source(source, selection=chosen.selection())  # a missing file is said before a model is loaded
     if prune and not sync:
         raise SearchAppError("--prune goes with --sync, which removes what is gone; give both")
+    if watch and dry_run:
+        raise SearchAppError("--watch goes on adding and --dry-run adds nothing; give one of them")
     manifest = VectorIndex.open(index).manifest
+    following = None
+    if not sync or watch:  # a missing file is said before a model is loaded
+        known = manifest.sources
+        found = [find_source(one, selection=wanted_of(one, chosen.selection(), known)) for one in sources]
+        following = Following.begin(found, index) if watch else None
     backend = recorded_backend(manifest)
     if model is None and adapter is None:
         encoder = recorded_encoder(manifest, index, device, backend=backend)
@@ -111,14 +128,18 @@ def add(
         names=tuple(name or ()),
         segment_size=segment_size,
         selection=chosen.selection(),
+        passwords=chosen.passwords(),
+        retry_refused=retry_refused,
     )
     with Bar() as bar:
         done = add_to(sources, index, encoder, settings, progress=bar)
     note(index, "add", done.manifest, **add_facts(done))
     if json:
         say_json(_as_json(done, dry_run))
-        return
-    _report(done, index, dry_run)
+    else:
+        _report(done, index, dry_run)
+    if following is not None:
+        following.go_on(sources, encoder, settings, done, as_json=json)
 
 
 COUNTS = ("added", "changed", "unchanged", "removed", "rejected")

@@ -42,7 +42,7 @@ from searchapp.index.intake.files import (
     kind_of_reason,
 )
 from searchapp.index.intake.known import KnownDocuments
-from searchapp.index.intake.names import absolute, named, recorded
+from searchapp.index.intake.names import absolute, named, recorded, wanted_of
 from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
@@ -101,7 +101,8 @@ class AddSettings:
     the index has of them, or a source is not there at all. ``dry_run`` changes nothing. ``names`` are what the sources
     are called in ids, none or one for each. ``segment_size`` documents are encoded between two commits. Without
     ``fold`` they are not moved into the trained index, however many they are: the next add with it, or a compact, does.
-    ``selection`` says which files of folders are read.
+    ``selection`` says which files of folders are read; by default, those that were before. ``passwords`` are tried
+    where a file asks for one, and are not kept. ``retry_refused`` reads unchanged files again that were refused.
     """
 
     sync: bool = False
@@ -111,6 +112,8 @@ class AddSettings:
     segment_size: int = SEGMENT_DOCUMENTS
     fold: bool = True
     selection: Selection = Selection()
+    passwords: tuple[str, ...] = field(default=(), repr=False)
+    retry_refused: bool = False
 
 
 def add(
@@ -175,10 +178,12 @@ def _opened(
             found.append(name)
             labels += settings.names[number : number + 1]
             continue
-        known = by_path.get(str(Path(name).resolve()))
+        known = by_path.get(absolute(name)) or by_path.get(str(Path(name).resolve()))
         try:
             found.append(
-                _of_first_scheme(name, path) if manifest.scheme != SCHEME else _found(name, settings.selection)
+                _of_first_scheme(name, path)
+                if manifest.scheme != SCHEME
+                else _found(name, wanted_of(name, settings.selection, manifest.sources))
             )
             labels += settings.names[number : number + 1]
         except CorpusError as error:
@@ -242,7 +247,12 @@ class _AddRun:
         self._pending: dict[str, tuple[Document, int | None]] = {}  # by id, with the row that has its vector
         self._replaced = np.zeros(start.rows, dtype=bool)
         self._changes = Changes(
-            self._snapshot, self._index, cutter_of(encoder, self._manifest), sync=settings.sync, prune=settings.prune
+            self._snapshot,
+            self._index,
+            cutter_of(encoder, self._manifest, settings.passwords),
+            sync=settings.sync,
+            prune=settings.prune,
+            retry_refused=settings.retry_refused,
         )
         self._read_characters = 0
         self._rejections: list[Rejected] = []

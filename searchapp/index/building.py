@@ -103,7 +103,7 @@ class BuildSettings:
     ``analyzer`` cuts them (None: as they were cut before, or as English); without it a BM25 part that is there stays.
     ``overwrite`` starts again, whatever the directory holds; ``segment_size`` documents are encoded between two
     commits. ``names`` are what the sources are called in ids, none or one for each. ``selection`` says which files of
-    folders are read.
+    folders are read; ``passwords`` are tried where a file asks for one, and are not kept.
     """
 
     pca: int | str | None = None
@@ -115,6 +115,7 @@ class BuildSettings:
     segment_size: int = SEGMENT_DOCUMENTS
     names: tuple[str, ...] = ()
     selection: Selection = Selection()
+    passwords: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def request(self) -> AnnRequest:
@@ -178,7 +179,7 @@ def build(
             files = _counts(Snapshot.of(writer, manifest))
             return BuildSummary(manifest, 0, resumed_at, already_done=manifest == start, files=files)
         if start.state == "encoding":
-            _BuildRun(writer, start, encoder, settings.segment_size, progress).encode(opened)
+            _BuildRun(writer, start, encoder, settings, progress).encode(opened)
             trim_heap()
         writer.publish_rejections()
         if settings.lexical:
@@ -304,10 +305,13 @@ def _adding(root: Path, source: str) -> str:
 class _BuildRun:
     """One run of the encoding stage over a writer."""
 
-    def __init__(self, writer: Writer, start: Manifest, encoder: Encoder, size: int, progress: Progress) -> None:
+    def __init__(
+        self, writer: Writer, start: Manifest, encoder: Encoder, settings: BuildSettings, progress: Progress
+    ) -> None:
         self._writer, self._encoder, self._progress = writer, encoder, progress
         self._manifest = start
-        self._size = start.build.segment_size or size
+        self._size = start.build.segment_size or settings.segment_size
+        self._passwords = settings.passwords
         self._pending: list[Document] = []
         self._snapshot = Snapshot.of(writer, start)
         self._ids = IdTable(self._id_of)
@@ -329,7 +333,7 @@ class _BuildRun:
         self._spent.begin()
         for source in sources:
             log.info("reading %s", source.name)
-        cutter = cutter_of(self._encoder, self._manifest)
+        cutter = cutter_of(self._encoder, self._manifest, self._passwords)
         self._fits = (cutter.rule.tokens or 0) <= self._encoder.document_reach
         files = [(source, file) for source in sources for file in source.files(cutter)]
         total, before = max(1, sum(file.size for _, file in files)), 0
