@@ -91,6 +91,11 @@ class VectorIndex:
             return ExactSearch(self.vectors.blocks(), rows, devices(self.device))
         return open_ann(self.snapshot.path(self.manifest.ann.file), self.manifest.ann.parameters, self.device)
 
+    @property
+    def indexed_rows(self) -> int:
+        """How many vectors the FAISS index holds."""
+        return self.ann.rows
+
     @cached_property
     def reduction(self) -> Pca | None:
         """The projection that queries go through, if there is one."""
@@ -156,13 +161,7 @@ class VectorIndex:
         alone and in a process that has not imported FAISS yet, is compared with every vector where they are few: that
         is exact, and over before FAISS would be imported.
         """
-        if queries.ndim != 2 or queries.shape[1] != self.manifest.dim:
-            raise IndexStoreError(
-                f"query vectors have shape {queries.shape}, the index holds vectors of {self.manifest.dim} dimensions"
-            )
-        if k < 1:
-            raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
-        k = min(k, self._documents)
+        k = self._checked(queries, k)
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
         is_first, self._is_new = self._is_new, False
@@ -173,13 +172,27 @@ class VectorIndex:
                 depth = self._depths[k, candidates] = self._direct_depth(k, candidates)
             if depth >= 0 and (found := self._directly(queries, k, depth)) is not None:
                 return found
-        indexed = self.manifest.rows - self.manifest.unindexed_rows
-        if filter is None:
+            indexed = self.manifest.rows - self.manifest.unindexed_rows
             return self.search_rows(queries, k, self.alive, candidates=candidates, indexed=indexed)
-        passing = self.passing(filter)
+        return self.search_passing(queries, k, self.passing(filter), candidates)
+
+    def _checked(self, queries: np.ndarray, k: int) -> int:
+        """``k``, cut to the number of documents. Raises IndexStoreError for queries or a number that cannot be."""
+        if queries.ndim != 2 or queries.shape[1] != self.manifest.dim:
+            raise IndexStoreError(
+                f"query vectors have shape {queries.shape}, the index holds vectors of {self.manifest.dim} dimensions"
+            )
+        if k < 1:
+            raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
+        return min(k, self._documents)
+
+    def search_passing(
+        self, queries: np.ndarray, k: int, passing: Passing, candidates: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``search_vectors`` among the rows that pass a filter; k is at most the number of documents."""
         if candidates != 0 and (found := self._search_passing(queries, k, passing, candidates)) is not None:
             return found
-        indexed = 0 if passing.count <= FEW else indexed
+        indexed = 0 if passing.count <= FEW else self.manifest.rows - self.manifest.unindexed_rows
         return self.search_rows(queries, k, passing.mask, candidates=candidates, indexed=indexed)
 
     def _is_over_before_faiss(self, queries: int) -> bool:
@@ -214,11 +227,10 @@ class VectorIndex:
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """``search_vectors`` among rows that pass; None where ``search_rows`` is the way to go."""
         queries = unit(np.array(queries, dtype=np.float32, order="C"))
-        count, numbers, ann = passing.count, passing.count * self.manifest.dim, self.manifest.ann
+        if (found := self._search_kept(queries, k, passing)) is not None:
+            return found
+        count, ann = passing.count, self.manifest.ann
         few = count <= FEW
-        if few and numbers <= (KEPT_NUMBERS if ann is None or ann.is_exact else EXACT_NUMBERS):
-            kept = passing.once("vectors", lambda: (self.vectors.gather(passing.rows), 4 * numbers))
-            return best(Kept(kept, passing.rows), self.vectors, queries, k, k, count, exact=True)
         if ann is None or isinstance(self.ann, ExactSearch):
             return None
         opened, path, within = self.ann, self.snapshot.path(ann.file), passing.rows[: passing.before(ann.rows)]
@@ -236,6 +248,14 @@ class VectorIndex:
         if exact or candidates:
             return best(first, self.vectors, queries, k, depth, count, exact=exact)
         return best_passing(first, self.vectors, queries, k, depth, count)
+
+    def _search_kept(self, queries: np.ndarray, k: int, passing: Passing) -> tuple[np.ndarray, np.ndarray] | None:
+        """Unit queries among rows that are few enough to be kept in memory and compared; None where they are not."""
+        numbers, ann = passing.count * self.manifest.dim, self.manifest.ann
+        if passing.count > FEW or numbers > (KEPT_NUMBERS if ann is None or ann.is_exact else EXACT_NUMBERS):
+            return None
+        kept = passing.once("vectors", lambda: (self.vectors.gather(passing.rows), 4 * numbers))
+        return best(Kept(kept, passing.rows), self.vectors, queries, k, k, passing.count, exact=True)
 
     def search_rows(
         self,
@@ -269,6 +289,16 @@ class VectorIndex:
         if isinstance(self.ann, ExactSearch):  # which compares in half precision
             return replace(self.manifest.ann, candidates=max(self.manifest.ann.candidates, STANDARD))
         return self.manifest.ann
+
+    def first_stage(self, k: int, allowed: np.ndarray | None) -> FirstStage:
+        """What finds candidates among all rows that ``allowed`` (None: all) lets pass."""
+        indexed = self.manifest.rows - self.manifest.unindexed_rows
+        return self._first_stage(k, allowed, indexed, self.manifest.rows, self._scored_by(indexed))
+
+    def warm(self) -> None:
+        """Open what searches by vectors."""
+        if self.manifest.ann is not None:
+            _ = self.ann
 
     def _first_stage(self, k: int, allowed: np.ndarray | None, indexed: int, end: int, ann: Ann) -> FirstStage:
         rows = np.arange(indexed, end) if allowed is None else np.flatnonzero(allowed[indexed:end]) + indexed

@@ -186,6 +186,12 @@ class LexicalIndex:
             total += found[word]
         return total
 
+    @property
+    def terms(self) -> int:
+        """How many terms the documents that are there have together."""
+        lengths = self._statistics[1]
+        return int((lengths if self._live is None else lengths[self._live]).sum(dtype=np.int64))
+
     def known(self, terms: Sequence[str]) -> np.ndarray:
         """Which of these terms some segment holds, bool (n,); a term of deleted documents alone counts."""
         hashes = np.array([term_hash(term) for term in terms], dtype=np.uint64)
