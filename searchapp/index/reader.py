@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from searchapp.corpus.document import Document
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.brute_force import BLOCK_NUMBERS, BruteForce
 from searchapp.index.ann.direct import Beside, DirectSearch
@@ -30,9 +32,12 @@ from searchapp.index.filter import Filter
 from searchapp.index.lexical.bm25 import LexicalIndex
 from searchapp.index.masks import Masks, Passing
 from searchapp.index.storage.documents import DocumentStore
-from searchapp.index.storage.manifest import Ann, Manifest
+from searchapp.index.storage.hashes import ID
+from searchapp.index.storage.ids import digest
+from searchapp.index.storage.manifest import Ann, Lexical, Manifest
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.vectors import Vectors, unit
+from searchapp.unicode import find_surrogate
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +46,15 @@ SAMPLE = 1_000  # documents that tell how the cosines with a query are spread: t
 FEW = 20_000  # rows passing a filter below which they are simply all compared
 ONCE_NUMBERS = 1 << 22  # numbers (rows x dim) that are compared in less time than it takes to import FAISS
 BRUTE_FORCE = Ann("", "Flat", rows=0, candidates=0)  # stands for the FAISS index where every row is compared exactly
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which part of an index has answered: shards and documents that were asked, of how many; the missing shards."""
+
+    shards: tuple[int, int]
+    documents: tuple[int, int]
+    missing: tuple[str, ...] = ()
 
 
 class VectorIndex:
@@ -149,6 +163,48 @@ class VectorIndex:
         if self.alive is not None:
             names[~self.alive] = None
         return names
+
+    def read(self, rows: Iterable[int]) -> list[Document]:
+        """The documents of some rows, in their order."""
+        return [self.rows.read(row) for row in rows]
+
+    def row_of(self, identifier: str) -> int | None:
+        """The row of the document with an id; None where there is none."""
+        if find_surrogate(identifier) is None:
+            rows = np.flatnonzero(self.snapshot.hashes()[ID] == np.uint64(digest(identifier)))
+            for row in rows.tolist():
+                if (self.alive is None or self.alive[row]) and self.rows.read(row).id == identifier:
+                    return int(row)
+        return None
+
+    def count(self, filter: Filter | None = None) -> int:
+        """How many documents there are, or pass a filter."""
+        return self.manifest.documents if filter is None else self.passing(filter).count
+
+    @property
+    def words(self) -> Lexical:
+        """What is recorded of the BM25 part. Raises IndexStoreError where a search by words is not possible."""
+        return self.lexical.part
+
+    def search_words(
+        self, queries: Sequence[str], k: int, *, filter: Filter | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best rows of each query by BM25, as ``LexicalIndex.search`` gives them."""
+        allowed = None if filter is None else self.allowed(filter)  # deleted documents have no postings
+        return self.lexical.search(queries, k, allowed=allowed)
+
+    def word_scores(self, query: str, rows: np.ndarray) -> np.ndarray:
+        """The BM25 score of each row (int64, ascending), as ``LexicalIndex.scores`` gives it."""
+        return self.lexical.scores(query, rows)
+
+    def for_request(self, seconds: float | None = None) -> VectorIndex:
+        """What one request asks: this object itself, where all is on this machine."""
+        return self
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """Which part of the index answers this request; None where all of it does."""
+        return None
 
     def search_vectors(
         self, queries: np.ndarray, k: int, *, candidates: int | None = None, filter: Filter | None = None

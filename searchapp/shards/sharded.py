@@ -99,10 +99,8 @@ class ShardedIndex(VectorIndex):
     def _merged(self, queries: np.ndarray, k: int, passing: Passing | None, candidates: int | None) -> Found:
         if self.is_exact and not candidates:
             queries = unit(np.array(queries, dtype=np.float32, order="C"))
-            allowed = self.alive if passing is None else passing.mask
-            stages = [shard.first_stage(k, self._within(number, allowed)) for number, shard in enumerate(self.shards)]
             limit = self.manifest.documents if passing is None else passing.count
-            return best(Across(stages, self._starts[:-1].tolist()), self.vectors, queries, k, k, limit, exact=True)
+            return best(self.across(k, passing), self.vectors, queries, k, k, limit, exact=True)
         if candidates == 0 and len(self.shards) > 1 and not self.root.shared:
             raise IndexStoreError(
                 f"the shards of {self.snapshot.root} were trained apart, so that their own scores do not compare; "
@@ -110,12 +108,19 @@ class ShardedIndex(VectorIndex):
             )
         return self._rescored(queries, k, passing, candidates)
 
+    def across(self, k: int, passing: Passing | None = None) -> Across:
+        """What finds candidates in all shards, which are exact: among all rows that are there, or that pass."""
+        allowed = self.alive if passing is None else passing.mask
+        stages = [shard.first_stage(k, self._within(number, allowed)) for number, shard in enumerate(self.shards)]
+        return Across(stages, self._starts[:-1].tolist())
+
     def _rescored(self, queries: np.ndarray, k: int, passing: Passing | None, candidates: int | None) -> Found:
         """The k best of what shards find and rescore; one whose last hit is among them is asked for more."""
         there = self._there if passing is None else self._passing_there(passing)
         depth = self.rescore_depth(k, candidates)
         parts: list[list[Found]] = [[] for _ in self.shards]
-        share = [depth_of(depth, count, int(there.sum())) for count in there.tolist()]
+        total = round(int(there.sum()) * self.root.statistics.documents / max(1, self.manifest.documents))
+        share = [depth_of(depth, count, total) for count in there.tolist()]
         asked = [min(k, share[number], count) for number, count in enumerate(there.tolist())]
         if depth == 0:
             asked = [min(k, count) for count in there.tolist()]
