@@ -125,7 +125,7 @@ class Contents:
         'two'
         """
         index = self.vectors
-        return [index.rows.read(row) for row in rows_of(index, _ids(ids)).tolist()]
+        return index.read(rows_of(index, _ids(ids)).tolist())
 
     def vectors_of(self, ids: Sequence[str]) -> np.ndarray:
         """The stored vectors of the documents with these ids, unit float32 (n, dim), in their order.
