@@ -94,7 +94,7 @@ def _part(snapshot: Snapshot, writer: Writer, begin: int, end: int, *, has_sourc
 
 def _with_sources(snapshot: Snapshot, writer: Writer, state: Manifest) -> Manifest:
     """The state with the sources and the ledger of the whole index; lists of rejected records stay behind."""
-    before, files = snapshot.manifest, {}
+    before, files = snapshot.manifest, Files()
     ledger: tuple[str, ...] = ()
     if before.ledger:
         with writer.draft("files") as (name, draft, files):
