@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from searchapp.encoder import Encoder
-from searchapp.errors import IndexStoreError, ModelError, SearchAppError
+from searchapp.errors import IndexStoreError, ModelError, SearchAppError, reason_of
 from searchapp.index import VectorIndex
 from searchapp.index.encoder_match import recorded_encoder, require_match
 from searchapp.index.lexical.analyzer import Analyzer
@@ -203,6 +203,24 @@ class Served:
         states = [self.state, *([self._previous] if self._previous is not None else [])]
         return [state.shards for state in states]
 
+    def hold(self, generation: int) -> bool:
+        """Hold another generation of these shards, if it is newer; says whether it is held. The one before stays.
+
+        Shard servers go on when a coordinator asks for it, so that all of them hold the same.
+        """
+        with self._lock:
+            if generation <= self.state.number:
+                return any(one.generation == generation for one in self.held())
+            try:
+                device = self.state.index.device
+                index = open_root(self.root, device, generation=generation, names=self._shards or None)
+                state = State(self.name, index, None, "")
+                state.warm()
+            except (SearchAppError, OSError) as error:
+                return self._could_not(generation, error)
+            self._take(state)
+            return True
+
     def _opened(self) -> VectorIndex:
         device = self._models.device if self._models.device.startswith("cuda") else "cpu"
         if self._cluster is not None:
@@ -240,12 +258,12 @@ class Served:
         """Take a newer state, if there is one; says whether. One that cannot be taken leaves the old one in place."""
         with self._lock:
             now = self._state
-            if now is None:
+            if now is None or self._shards is not None:  # these are told what to hold
                 return False
             try:
                 newest = self._newest()
-            except OSError as error:
-                self.failure = f"its directory cannot be read: {error.strerror or error}"
+            except (OSError, SearchAppError) as error:
+                self.failure = f"its directory cannot be read: {reason_of(error)}"
                 return False
             replaced = newest <= now.number and not now.index.snapshot.in_place  # removed, or built anew
             if newest == 0:

@@ -43,6 +43,9 @@ def _answered(served: Served, body: bytes) -> bytes:
     try:
         message = unpack(body)
         if message.facts.get("verb") == "held":
+            wanted = message.facts.get("wanted")
+            if type(wanted) is int:
+                served.hold(wanted)
             held = served.held()
             return pack(Message({"generations": [one.generation for one in held], "shards": list(held[0].names)}))
         names = message.fact("shards", list)
@@ -59,13 +62,10 @@ def _answered(served: Served, body: bytes) -> bytes:
 
 def _generation(served: Served, number: int) -> Held:
     """A generation that is held; a newer one is looked for at once. Raises ProblemError (409) for another."""
-    for again in (False, True):
-        held = served.held()
-        for one in held:
-            if one.generation == number:
-                return one
-        if again or number < held[0].generation or not served.reload():
-            break
+    served.hold(number)
+    for one in served.held():
+        if one.generation == number:
+            return one
     there = ", ".join(str(one.generation) for one in served.held())
     raise ProblemError(409, f"generation {number} is not held; there are {there}", code="generation_gone")
 

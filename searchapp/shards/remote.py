@@ -37,6 +37,7 @@ from searchapp.shards.wire import Message
 SECONDS = 2.0  # for a shard to answer one step
 MOST_KEPT = 1_000_000  # frequencies of terms, counts of filters
 LOOK = 1.0  # seconds for a server to say what it holds
+LOOKED_AT = 3  # generations that may be the newest that all servers hold
 
 
 class Cluster:
@@ -64,14 +65,13 @@ class Cluster:
         """
         place = LocalPlace(path)
         there = generations(place)
-        held = self._held()
-        for generation in there:
-            if generation == self._chosen:
-                break
-            root = load_root(place, generation, where=str(path))
-            if all(generation in held.get(shard.name, ()) for shard in root.shards):
-                self._chosen = generation
-                break
+        if there and there[0] != self._chosen:
+            held = self._held(there[0])
+            for generation in there[:LOOKED_AT]:
+                root = load_root(place, generation, where=str(path))
+                if all(generation in held.get(shard.name, ()) for shard in root.shards if shard.rows):
+                    self._chosen = generation
+                    break
         if self._chosen is None or self._chosen not in there:
             return there[0] if there else 0
         return self._chosen
@@ -97,12 +97,12 @@ class Cluster:
         snapshot.watch(place.path(root_name(root.generation)).open("rb"))
         return RemoteIndex(snapshot, root, self)
 
-    def _held(self) -> dict[str, set[int]]:
-        """The generations in which servers hold each shard, as they say now."""
+    def _held(self, wanted: int) -> dict[str, set[int]]:
+        """The generations in which servers hold each shard; they are told which one is wanted."""
         found: dict[str, set[int]] = {}
         for peer in self.peers.all:
             try:
-                said = peer.ask(Message({"verb": "held"}), LOOK)
+                said = peer.ask(Message({"verb": "held", "wanted": wanted}), LOOK)
                 numbers, names = set(said.fact("generations", list)), said.fact("shards", list)
             except (*FAILED, SearchAppError):
                 continue

@@ -238,7 +238,7 @@ def _is_ours(root: Path) -> bool:
 
 
 def _require_free(root: Path) -> None:
-    """Raise IndexStoreError for a root of shards, and for a shard that the newest root manifest names."""
+    """Raise IndexStoreError for a root of shards, and for a shard that a root manifest names."""
     if next(root.glob("root-*.json"), None) is not None:
         raise IndexStoreError(
             f"{root} is made of shards, and this command changes one index; how a root is changed: "
@@ -247,7 +247,7 @@ def _require_free(root: Path) -> None:
     over = root.absolute().parent.parent
     if root.absolute().parent.name != "shards" or not (found := sorted(over.glob("root-*.json"))):
         return
-    if f'"{root.name}"'.encode() in found[-1].read_bytes():
+    if any(f'"{root.name}"'.encode() in path.read_bytes() for path in found):
         raise IndexStoreError(
             f"{root} is a shard of {over}, which names the state that it is in; change that: `searchapp add {over} …`"
         )
