@@ -13,18 +13,21 @@ from searchapp.cli.describe import describe, describe_cold
 from searchapp.cli.signatures import command
 from searchapp.cli.wording import INDEX, OUTPUT
 
+SHOWN = 8  # shards that are named
+
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
+    from searchapp.index import Snapshot
     from searchapp.index.storage.manifest import Manifest
 
 
 def _show_history(index: Path, json: bool) -> None:
     """What was done to an index, a line each."""
     from searchapp.errors import SearchAppError
-    from searchapp.index import Snapshot
     from searchapp.index.history import read
+    from searchapp.shards.opening import open_snapshot
 
-    Snapshot.open(index)
+    open_snapshot(index)
     events = read(index)
     if json:
         for event in events:
@@ -62,12 +65,12 @@ def info(
     if history:
         _show_history(index, json)
         return
-    from searchapp.index import Snapshot
     from searchapp.index.drift import drift_notice
     from searchapp.index.given import has_given_vectors
     from searchapp.index.storage.manifest_json import to_json
+    from searchapp.shards.opening import open_snapshot
 
-    snapshot = Snapshot.open(index)
+    snapshot = open_snapshot(index)
     manifest = snapshot.manifest
     drift = drift_notice(manifest, index)
     notices = [*snapshot.notices, *([drift] if drift else [])]
@@ -98,6 +101,8 @@ def info(
         "settings": _settings(index),
         "notices": notices,
     }
+    if shards := _shards(snapshot):
+        content["shards"] = shards
     if json:
         say_json(content)
         return
@@ -115,6 +120,7 @@ def info(
     lines = {
         "index": f"{index} (format {manifest.format}, generation {manifest.number}, {manifest.state})",
         "documents": counts,
+        **({"shards": _shown(shards)} if shards else {}),
         "sources": ", ".join(_sources(manifest)),
         "passages": _passages(manifest),
         **_updates(manifest),
@@ -142,6 +148,20 @@ def info(
         say(f"{'setting':<12} {setting['name']} = {setting['value']!r} (from {setting['from']})")
     for text in [*(ann.notes if ann else ()), *notices]:
         say(f"{'notice':<12} {text}")
+
+
+def _shards(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """The shards of a root, in order; none of an index."""
+    from dataclasses import asdict
+
+    return [asdict(shard) for shard in getattr(snapshot, "shards", ())]
+
+
+def _shown(shards: list[dict[str, Any]]) -> str:
+    """The line about them."""
+    named = ", ".join(f"{one['name']} {one['rows'] - one['deleted']:,}" for one in shards[:SHOWN])
+    more = f" and {len(shards) - SHOWN:,} more" if len(shards) > SHOWN else ""
+    return f"{len(shards)}: {named}{more}" + (", the last for what was added" if shards[-1]["tail"] else "")
 
 
 def _asked_by(manifest: Manifest) -> dict[str, str] | None:
@@ -249,14 +269,20 @@ def verify(
     Each problem is said with the command that mends it.
     """
     from searchapp.errors import IndexStoreError, SearchAppError
-    from searchapp.index import examine
+    from searchapp.index import examine as examine_index
+    from searchapp.shards.kind import is_root
 
     if sources and not repair:
         raise SearchAppError(f"{sources[0]}: sources are read with --repair only; add --repair, or leave it out")
     if repair:
         _repair(index, sources or [], device)
     try:
-        report = examine(index)
+        if is_root(index):
+            from searchapp.shards.checking import examine as examine_root
+
+            report = examine_root(index)
+        else:
+            report = examine_index(index)
         problems, notices = list(report.problems), list(report.notices)
     except IndexStoreError as error:
         if not json:

@@ -49,7 +49,12 @@ class FilterError(SearchAppError):
 
 
 class Filter:
-    """A parsed filter. Raises FilterError, with the place, for what the language does not have."""
+    """A parsed filter. Raises FilterError, with the place, for what the language does not have.
+
+    ``is_partial``: it is asked of some documents of an index, and others may have the keys that these lack.
+    """
+
+    is_partial = False
 
     def __init__(self, expression: str) -> None:
         self.expression = expression
@@ -84,7 +89,7 @@ class Filter:
             return np.zeros(0, dtype=bool)
         known = {name.partition(":")[2] for name in columns.names if not name.startswith("other:")}
         known |= {name for name in self.lists if f"other:{name}" in columns.names}
-        if unknown := sorted(self.names - known):
+        if not self.is_partial and (unknown := sorted(self.names - known)):
             if f"other:{unknown[0]}" in columns.names:
                 raise SearchAppError(
                     f"--filter names {unknown[0]!r}, which holds lists or objects; ask for one entry: {LISTED}"

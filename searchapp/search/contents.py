@@ -17,6 +17,7 @@ from searchapp.index.encoder_match import recorded_backend, recorded_encoder, re
 from searchapp.progress import Progress, shown
 from searchapp.search.hit import Hits
 from searchapp.search.likeness import known_row, like, rows_of
+from searchapp.shards.opening import open_index
 
 if TYPE_CHECKING:
     from searchapp.corpus import Document
@@ -40,9 +41,10 @@ class Contents:
 
     @classmethod
     def open(cls, path: str | Path, *, encoder: Encoder | None = None, device: str = "auto") -> Self:
-        """Open an index directory; ``encoder`` replaces the recorded one and must have made the same vectors.
+        """Open an index directory, or a root of shards.
 
-        Raises IndexStoreError for a directory that is no finished index, ModelError for an encoder that differs.
+        ``encoder`` replaces the recorded one and must have made the same vectors. Raises IndexStoreError for a
+        directory that is no finished index, ModelError for an encoder that differs.
 
         >>> import searchapp, tempfile
         >>> place = tempfile.mkdtemp()
@@ -50,7 +52,7 @@ class Contents:
         >>> len(searchapp.Index.open(place))
         2
         """
-        return cls(VectorIndex.open(path, device if device.startswith("cuda") else "cpu"), encoder, device)
+        return cls(open_index(path, device if device.startswith("cuda") else "cpu"), encoder, device)
 
     @property
     def encoder(self) -> Encoder:
@@ -74,7 +76,7 @@ class Contents:
         >>> index.refresh(), len(index)
         (True, 1)
         """
-        newest = VectorIndex.open(self.vectors.snapshot.root, self.vectors.device)
+        newest = open_index(self.vectors.snapshot.root, self.vectors.device)
         if newest.manifest.number == self.vectors.manifest.number:
             return False
         with self._loading:
@@ -123,7 +125,7 @@ class Contents:
         'two'
         """
         index = self.vectors
-        return [index.rows.read(row) for row in rows_of(index, _ids(ids)).tolist()]
+        return index.read(rows_of(index, _ids(ids)).tolist())
 
     def vectors_of(self, ids: Sequence[str]) -> np.ndarray:
         """The stored vectors of the documents with these ids, unit float32 (n, dim), in their order.
@@ -177,9 +179,9 @@ class Contents:
         1
         """
         from searchapp.corpus.memory import FieldNames
-        from searchapp.index import add
         from searchapp.index.history import add_facts, note
         from searchapp.search.given_documents import Given, say_rejected
+        from searchapp.shards.updating import add
 
         given = Given.of(documents, vectors, FieldNames(id, title, text), name)
         root = self.vectors.snapshot.root
@@ -203,8 +205,8 @@ class Contents:
         >>> index.delete(["a"]).deleted, len(index)
         (1, 1)
         """
-        from searchapp.index import delete
         from searchapp.index.history import note
+        from searchapp.shards.updating import delete
 
         done = delete(self.vectors.snapshot.root, _ids(ids), filter=filter)
         note(self.vectors.snapshot.root, "delete", done.manifest, deleted=done.deleted)
@@ -220,8 +222,8 @@ class Contents:
         >>> index.compact().removed
         1
         """
-        from searchapp.index import compact
         from searchapp.index.history import note
+        from searchapp.shards.updating import compact
 
         with shown(progress) as told:
             done = compact(self.vectors.snapshot.root, progress=told)
