@@ -56,6 +56,11 @@ class Part(Source):
     """A source of which only ``span`` is read."""
 
     span: Span = Span()
+    mark: str = ""
+
+    def identity(self) -> str:
+        """The mark of its span."""
+        return self.mark
 
     def files(self, cutter: Cutter) -> Iterator[SourceFile]:
         """The files of the span; one that is read in part has no checksum."""
@@ -72,9 +77,9 @@ class Part(Source):
             yield replace(file, _read=read, _identity=_no_checksum)
 
 
-def part_of(source: Source, span: Span) -> Source:
-    """The part of a source that a span names."""
-    return Part(**{item.name: getattr(source, item.name) for item in fields(Source)}, span=span)
+def part_of(source: Source, span: Span, mark: str = "") -> Source:
+    """The part of a source that a span names; ``mark`` is its identity."""
+    return Part(**{item.name: getattr(source, item.name) for item in fields(Source)}, span=span, mark=mark)
 
 
 def mark_of(source: Source, span: Span) -> str:
