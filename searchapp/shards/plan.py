@@ -37,6 +37,10 @@ CHUNKS_A_SHARD = 4  # at least, so that shards come out alike
 SHARD_ROWS = 10_000_000
 SAMPLE_ROWS = 50_000  # that training is done on, at least: see ``searchapp.index.ann.train``
 SAMPLE_BYTES = 4 << 30
+PROBE_TEXTS = (
+    "bees make honey", "A train leaves at nine.", "for i in range(10): print(i)", "0123456789", "Größe und Maß",
+    "how do I open a file?", "the quick brown fox jumps over the lazy dog", "\u4f60\u597d",
+)  # fmt: skip # what workers encode to show that they make the same vectors
 LEAST_DOCUMENT = 20  # tokens; no more documents than tokens / 20 are expected
 
 
@@ -68,7 +72,7 @@ class Plan:
 
     ``encoder`` is what a manifest records of it. ``shards`` is how many there are to be, 0: one for each
     ``SHARD_ROWS`` documents. ``sample`` is how many vectors training is done on. ``asked`` is a digest of the request,
-    by which the same one is known without loading the model.
+    by which the same one is known without loading the model. ``probes`` are the vectors of ``PROBE_TEXTS``.
     """
 
     encoder: dict[str, Any]
@@ -87,6 +91,7 @@ class Plan:
     sample: int = SAMPLE_ROWS
     asked: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    probes: tuple[tuple[float, ...], ...] = ()
     format: int = FORMAT
 
     @property
@@ -166,6 +171,7 @@ def make_plan(
         sample=_sample_rows(encoder.dim, total),
         asked=asked,
         versions=package_versions(PACKAGES),
+        probes=_probes(encoder),
     )
     return replace(plan, chunks=_chunks(plan, found))
 
@@ -233,6 +239,11 @@ def _chunks(plan: Plan, found: Sequence[tuple[int, Piece]]) -> tuple[Chunk, ...]
     return tuple(chunks)
 
 
+def _probes(encoder: Encoder) -> tuple[tuple[float, ...], ...]:
+    made = encoder.encode_counted(list(PROBE_TEXTS), encoder.settings.document_instruction).vectors
+    return tuple(tuple(round(float(number), 6) for number in row) for row in made)
+
+
 def _sample_rows(dim: int, tokens: int) -> int:
     """Vectors to train on: 8 a dimension for the reduction, 40 for each of the 4 √N lists of a shard of N rows."""
     rows = min(SHARD_ROWS, max(1, tokens // LEAST_DOCUMENT))
@@ -266,5 +277,6 @@ def _from_json(content: dict[str, Any]) -> Plan:
     )
     content["sources"] = tuple(PlannedSource(**source) for source in content["sources"])
     content["selection"] = Selection(tuple(chosen["include"]), tuple(chosen["exclude"]), chosen["ignores"])
+    content["probes"] = tuple(tuple(row) for row in content["probes"])
     content["analyzer"] = Analyzer(**content["analyzer"]) if content["analyzer"] else None
     return Plan(**content)
