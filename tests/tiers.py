@@ -67,6 +67,7 @@ FILES = (
     "index/test_updates.py",
     "index/test_verify.py",
     "search/test_threads.py",
+    "shards/test_assemble.py",
     "serve/test_clients.py",
     "serve/test_equal.py",
     "serve/test_watch.py",

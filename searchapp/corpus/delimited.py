@@ -112,8 +112,8 @@ def _read(path: Path, file: str, delimiter: str, span: tuple[int, int] | None = 
     Quoting is read strictly: a stray quote is a rejection, not a guess; in a table with tabs, which has no quoting of
     its own, it is a quote where each line has all its cells. A row that runs over lines which look like rows is not
     believed, and the header again is rejected. For metadata cells see ``typed``; an empty cell and a column without a
-    name are left out. ``span`` is a part of a file without quotes, as ``Lines`` takes it; the first begins at byte 0 and
-    ends behind the header.
+    name are left out. ``span`` is a part of a file without quotes, as ``Lines`` takes it; the first begins at byte 0
+    and ends behind the header.
 
     Raises CorpusError where the header lacks the `text` or the id column, or the file cannot be read.
     """

@@ -7,9 +7,9 @@ import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple
 
-from searchapp.corpus.decoding import UTF8, Unreadable, utf8_stream, without_mark
+from searchapp.corpus.decoding import UTF8, LineStream, Unreadable, utf8_stream, without_mark
 from searchapp.errors import CorpusError
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -63,9 +63,7 @@ class Lines:
     without a mark, or is damaged; the message says the line reached.
     """
 
-    def __init__(
-        self, path: Path, file: str, *, returns: bool = False, span: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, path: Path, file: str, *, returns: bool = False, span: tuple[int, int] | None = None) -> None:
         self.number = 0
         self.progress = 0.0
         self._returns = returns
@@ -116,7 +114,8 @@ class Lines:
         begin, end = self._span or (0, size)
         within = end - begin
         if begin:
-            stream, encoding, position = cast("IO[bytes]", packed), UTF8, begin
+            stream: LineStream = packed
+            encoding, position = UTF8, begin
         else:
             stream, encoding, position = utf8_stream(packed, returns=self._returns)
         while (self._span is None or position < end) and (data := stream.readline(MAX_LINE_BYTES)):

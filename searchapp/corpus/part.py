@@ -20,7 +20,7 @@ from searchapp.corpus.formats.table import BY_NAME
 from searchapp.corpus.jsonl import read_jsonl
 from searchapp.corpus.lines import Lines
 from searchapp.corpus.source import MEMORY, Source
-from searchapp.corpus.source_file import SourceFile
+from searchapp.corpus.source_file import HINT, SourceFile
 from searchapp.corpus.walk import SKIPPED
 from searchapp.errors import CorpusError
 
@@ -183,7 +183,7 @@ def _cut(source: Source, file: SourceFile, tokens: int) -> list[tuple[Span, int]
                     break
                 cuts.append(lines.tell())
     except OSError as error:
-        raise CorpusError(f"{file.file}: cannot be read: {error.strerror}; check the file and its permissions") from error
+        raise CorpusError(f"{file.file}: cannot be read: {error.strerror}; {HINT}") from error
     ends = [*cuts[1:], file.size]
     return [(Span(BYTES, begin, end), end - begin) for begin, end in zip(cuts, ends, strict=True)]
 

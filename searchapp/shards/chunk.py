@@ -9,17 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
 
 from searchapp.corpus.part import BYTES, lines_in
 from searchapp.encoder import Encoder
-from searchapp.index.building import PACKAGES, encode_sources
+from searchapp.index.building import encode_sources
 from searchapp.index.storage.directory import FileEntry
 from searchapp.index.storage.manifest import Manifest, Reach
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress
-from searchapp.provenance import package_versions
 from searchapp.shards.place import Place
 from searchapp.shards.plan import Chunk, Plan
 from searchapp.shards.sample import sample_of
@@ -62,7 +60,6 @@ class ChunkDone:
     reasons: dict[str, int] = field(default_factory=dict)
     reach: tuple[int, int, int] = (0, 0, 0)
     files: dict[str, FileEntry] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
     worker: str = ""
 
     def to_bytes(self) -> bytes:
@@ -157,14 +154,15 @@ def _record(
 ) -> ChunkDone:
     words = manifest.lexical.files if manifest.lexical is not None else {}
     segments = tuple(
-        SegmentFiles(one.documents_file, one.vectors_file, one.hashes_file, words.get(one.documents_file, ""), one.count)
+        SegmentFiles(one.documents_file, one.vectors_file, one.hashes_file, words.get(one.documents_file, ""), rows)
         for one in manifest.segments
+        for rows in [one.count]
     )
     reach: Reach = manifest.build.reach
     return ChunkDone(
         chunk.id, chunk.number, manifest.rows, manifest.build.tokens, manifest.build.consumed, manifest.build.rejected,
         round(seconds, 3), lines, sampled, segments, manifest.rejections, manifest.ledger, manifest.build.reasons,
-        (reach.documents, reach.tokens, reach.beyond), {**manifest.files, **entries}, package_versions(PACKAGES),
+        (reach.documents, reach.tokens, reach.beyond), {**manifest.files, **entries},
         worker,
     )  # fmt: skip
 

@@ -26,9 +26,10 @@ Clock = Callable[[], float]
 class Limits:
     """When to give up. Times are in seconds.
 
-    ``attempts`` at a chunk that raises, ``losses`` of workers that had a chunk, ``starts`` of workers in a row that were
-    lost or refused before they were ready. ``silence`` is how long a worker may have a chunk at least, and ``times``
-    the usual time; ``ready`` how long it may take to load. ``slow`` is from when a chunk may be tried by another too.
+    ``attempts`` at a chunk that raises, ``losses`` of workers that had a chunk, ``starts`` of workers in a row that
+    were lost or refused before they were ready. ``silence`` is how long a worker may have a chunk at least, and
+    ``times`` the usual time; ``ready`` how long it may take to load. ``slow`` is from when another may try
+    a chunk too.
     """
 
     attempts: int = 3

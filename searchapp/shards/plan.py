@@ -7,6 +7,8 @@ whoever made it.
 
 from __future__ import annotations
 
+import math
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -72,7 +74,8 @@ class Plan:
 
     ``encoder`` is what a manifest records of it. ``shards`` is how many there are to be, 0: one for each
     ``SHARD_ROWS`` documents. ``sample`` is how many vectors training is done on. ``asked`` is a digest of the request,
-    by which the same one is known without loading the model. ``probes`` are the vectors of ``PROBE_TEXTS``.
+    by which the same one is known without loading the model. ``probes`` are the vectors of
+    ``PROBE_TEXTS``. ``nonce`` tells one build from another of the same sources.
     """
 
     encoder: dict[str, Any]
@@ -92,6 +95,7 @@ class Plan:
     asked: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     probes: tuple[tuple[float, ...], ...] = ()
+    nonce: str = ""
     format: int = FORMAT
 
     @property
@@ -151,9 +155,7 @@ def make_plan(
     size = tokens or min(
         CHUNK_TOKENS, max(LEAST_TOKENS, total // (CHUNKS_A_WORKER * max(1, workers))), -(-total // (4 * (shards or 1)))
     )
-    found = [
-        (number, piece) for number, source in enumerate(opened) for piece in pieces_of(source, max(1, size))
-    ]
+    found = [(number, piece) for number, source in enumerate(opened) for piece in pieces_of(source, max(1, size))]
     plan = Plan(
         encoder=described(encoder),
         dim=encoder.dim,
@@ -172,6 +174,7 @@ def make_plan(
         asked=asked,
         versions=package_versions(PACKAGES),
         probes=_probes(encoder),
+        nonce=uuid.uuid4().hex,
     )
     return replace(plan, chunks=_chunks(plan, found))
 
@@ -210,7 +213,9 @@ def load_plan(place: Place) -> Plan:
             "no build was begun here; begin one with `searchapp build SOURCE... --index … --engine processes`"
         ) from None
     if content.get("format") != FORMAT:
-        raise IndexStoreError(f"{FILE} has format {content.get('format')!r}, expected {FORMAT}; use the searchapp of it")
+        raise IndexStoreError(
+            f"{FILE} has format {content.get('format')!r}, expected {FORMAT}; use the searchapp that wrote it"
+        )
     return _from_json(content)
 
 
@@ -247,7 +252,7 @@ def _probes(encoder: Encoder) -> tuple[tuple[float, ...], ...]:
 def _sample_rows(dim: int, tokens: int) -> int:
     """Vectors to train on: 8 a dimension for the reduction, 40 for each of the 4 √N lists of a shard of N rows."""
     rows = min(SHARD_ROWS, max(1, tokens // LEAST_DOCUMENT))
-    wanted = max(SAMPLE_ROWS, 8 * dim, round(160 * rows**0.5))
+    wanted = max(SAMPLE_ROWS, 8 * dim, round(160 * math.sqrt(rows)))
     return max(1, min(wanted, SAMPLE_BYTES // (2 * dim)))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from searchapp.index.storage.hashes import ID
 from searchapp.index.storage.snapshot import Snapshot
 
 SPARE = 2  # times its share that a chunk keeps,
-MORE = 64  # and so many more
+MORE = 8  # and so many more
 ALL = (1 << 64) - 1
 
 
@@ -62,7 +62,7 @@ def sample_of(snapshot: Snapshot, share: float, rows: int) -> Sample:
     hashes = snapshot.hashes()[ID]
     order = np.argsort(hashes, kind="stable")
     kept = order[: round(SPARE * rows * share) + MORE]
-    asked = kept[: round(SPARE * PROBES * share) + MORE // 8]
+    asked = kept[: round(SPARE * PROBES * share) + MORE]
     documents = snapshot.documents
     queries = tuple(
         fragment(document.text or document.title or " ", np.random.default_rng(int(hashes[row])))
@@ -73,11 +73,24 @@ def sample_of(snapshot: Snapshot, share: float, rows: int) -> Sample:
     return Sample(hashes[kept], snapshot.vectors.stored(kept), queries, *ends)
 
 
-def merged(samples: Sequence[Sample], rows: int, dim: int) -> Sample:
-    """The sample of all chunks, given in plan order: ``rows`` vectors at most. Of equal ids the first counts."""
-    end, asked = (min((getattr(one, name) for one in samples), default=ALL) for name in ("end", "asked"))
-    hashes = np.concatenate([np.zeros(0, dtype=np.uint64), *(one.hashes for one in samples)])
-    vectors = np.concatenate([np.zeros((0, dim), dtype="<f2"), *(one.vectors for one in samples)])
+def merged(samples: Iterable[Sample], rows: int, dim: int) -> Sample:
+    """The sample of all chunks, given in plan order: ``rows`` vectors at most. Of equal ids the first counts.
+
+    Memory holds twice as many at most.
+    """
+    whole = Sample(np.zeros(0, dtype=np.uint64), np.zeros((0, dim), dtype="<f2"), ())
+    waiting, held = [whole], 0
+    for one in samples:
+        waiting.append(one)
+        held += len(one.hashes)
+        if held > rows:
+            waiting, held = [_joined(waiting, rows)], 0
+    return _joined(waiting, rows)
+
+
+def _joined(samples: Sequence[Sample], rows: int) -> Sample:
+    end, asked = (min(getattr(one, name) for one in samples) for name in ("end", "asked"))
+    hashes = np.concatenate([one.hashes for one in samples])
     _, first = np.unique(hashes, return_index=True)
     kept = first[hashes[first] <= np.uint64(end)][:rows]
     words = dict[int, str]()
@@ -86,4 +99,5 @@ def merged(samples: Sequence[Sample], rows: int, dim: int) -> Sample:
             if value <= asked:
                 words.setdefault(value, query)
     queries = tuple(words[value] for value in sorted(words)[:PROBES])
-    return Sample(hashes[kept], vectors[kept], queries, end, asked)
+    vectors = np.concatenate([one.vectors for one in samples])[kept]
+    return Sample(hashes[kept], vectors, queries, end, asked)

@@ -27,8 +27,8 @@ from searchapp.index.encoder_match import recorded_encoder
 from searchapp.index.storage.manifest import Build, Manifest
 from searchapp.provenance import package_versions
 from searchapp.shards.chunk import encode_chunk
-from searchapp.shards.plan import PROBE_TEXTS, Plan, load_plan
 from searchapp.shards.places import open_store
+from searchapp.shards.plan import PROBE_TEXTS, Plan, load_plan
 from searchapp.shards.store import Store
 
 NEAR = 1e-3  # how far the cosine of a vector made here and by the plan's maker may be from 1

@@ -52,7 +52,9 @@ def test_chunks_hold_what_a_plain_build_encodes(tmp_path):
     whole = build(sources, tmp_path / "plain", HashEncoder(), disk=Unsynced()).manifest
     done = [read_done(store, chunk) for chunk in plan.chunks]
     snapshot = Snapshot.open(tmp_path / "plain")
-    vectors = {snapshot.documents.read(row).id: snapshot.vectors.stored(np.array([row]))[0] for row in range(whole.rows)}
+    vectors = {
+        snapshot.documents.read(row).id: snapshot.vectors.stored(np.array([row]))[0] for row in range(whole.rows)
+    }
     stored = np.concatenate(
         [
             np.fromfile(tmp_path / "root" / DATA / part.vectors, dtype="<f2").reshape(-1, 16)
