@@ -58,6 +58,7 @@ COMMANDS = {
         "export_index",
         "Write the documents and vectors of an index to a file that other programs read, and `build` without encoding.",
     ),
+    "shard": Entry("searchapp.cli.shard", "app", "Do one part of a build on many machines."),
     "models": Entry(
         "searchapp.cli.models",
         "models",

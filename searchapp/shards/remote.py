@@ -15,7 +15,6 @@ from typing import Any
 from searchapp.errors import IndexStoreError, reason_of
 from searchapp.index.storage.directory import Disk
 from searchapp.shards.place import NAME_PART, checked_name
-from searchapp.shards.places import is_url
 
 PROBE = "build/probe"
 BLOCK = 8 << 20
@@ -33,8 +32,6 @@ class RemoteStore:
     @classmethod
     def open(cls, url: str, scratch: Path | None = None) -> RemoteStore:
         """Open a URL. Raises IndexStoreError where fsspec or the store is not there, or cannot refuse a second put."""
-        if not is_url(url):
-            raise IndexStoreError(f"{url} is no URL; expected one such as s3://bucket/folder")
         try:
             import fsspec
         except ImportError as error:
