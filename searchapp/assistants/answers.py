@@ -16,13 +16,14 @@ from searchapp.assistants.links import address, identifier, parted
 from searchapp.assistants.visible import fitting, one_line, quoted, tokens, visible
 from searchapp.corpus.document import Document
 from searchapp.errors import SearchAppError
-from searchapp.index.storage.commits import copy_of, numbered
+from searchapp.index.storage.commits import copy_of
 from searchapp.search import Hit, like
 from searchapp.search.neighbours import neighbours
 from searchapp.search.passage import Snippet
 from searchapp.serve.fields import fields_of
 from searchapp.serve.problem import ProblemError
 from searchapp.serve.served import State
+from searchapp.shards.opening import states
 
 PASSAGE = 280  # characters of a result's text
 TITLE = 120
@@ -273,7 +274,7 @@ def _chance(state: State) -> float | None:
 def _built(state: State) -> datetime:
     """When the state was committed."""
     if "_built" not in state.__dict__:
-        path = dict(numbered(state.index.snapshot.root))[state.number]  # held, so that it stays
+        path = dict(states(state.index.snapshot.root))[state.number]  # held, so that it stays
         path = path if path.exists() else copy_of(path)
         state.__dict__["_built"] = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     found: datetime = state.__dict__["_built"]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from searchapp.errors import SearchAppError, reason_of
+from searchapp.shards.kind import is_index
 
 FILE = "searchapp.toml"
 PREFIX = "SEARCHAPP_"
@@ -67,7 +68,7 @@ def _indexes(arguments: Sequence[str]) -> Iterator[Path]:
         if word.startswith("-") and path == Path(word) or "\0" in word:
             continue
         try:
-            if before == "--index" or path != Path(word) or next(path.glob("manifest-*.json"), None) is not None:
+            if before == "--index" or path != Path(word) or is_index(path):
                 yield path
         except (OSError, ValueError):
             continue

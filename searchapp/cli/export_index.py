@@ -34,14 +34,14 @@ def export_index(
     json: options.Json = False,
 ) -> None:
     """Write the documents and vectors of an index to a file that other programs read, and `build` without encoding."""
-    from searchapp.index import VectorIndex
     from searchapp.index.exchange import ENDINGS, export_faiss, export_parquet
+    from searchapp.shards.opening import open_index
 
     if out.suffix not in ENDINGS:
         raise SearchAppError(f"{out} ends in {out.suffix or 'nothing'}; expected one of {', '.join(ENDINGS)}")
     if out.exists() and not force:
         raise SearchAppError(f"{out} is there already; give another file, or --force to write over it")
-    opened = VectorIndex.open(index)
+    opened = open_index(index)
     count = (export_parquet if out.suffix == ".parquet" else export_faiss)(opened, out)
     size = out.stat().st_size
     if json:

@@ -22,11 +22,11 @@ PLACES = ("line", "end_line", "start", "end", "file", "page")  # which nobody as
 
 def say_what_to_ask(path: Path) -> None:
     """Print how the index is searched, and what its documents can be filtered by."""
-    from searchapp.index import VectorIndex
+    from searchapp.shards.opening import open_index
 
     here = shlex.quote(str(path))
     say(f"to search      searchapp search {here} 'your question'")
-    conditions = filter_examples(VectorIndex.open(path))
+    conditions = filter_examples(open_index(path))
     if conditions:
         first = shlex.quote(conditions[0][1])
         say(f"filters        searchapp search {here} 'your question' --filter {first}")

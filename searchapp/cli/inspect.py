@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def _show_history(index: Path, json: bool) -> None:
     """What was done to an index, a line each."""
     from searchapp.errors import SearchAppError
-    from searchapp.index import Snapshot
     from searchapp.index.history import read
+    from searchapp.shards.opening import open_snapshot
 
-    Snapshot.open(index)
+    open_snapshot(index)
     events = read(index)
     if json:
         for event in events:
@@ -71,12 +71,12 @@ def info(
     if history:
         _show_history(index, json)
         return
-    from searchapp.index import Snapshot
     from searchapp.index.drift import drift_notice
     from searchapp.index.given import has_given_vectors
     from searchapp.index.storage.manifest_json import to_json
+    from searchapp.shards.opening import open_snapshot
 
-    snapshot = Snapshot.open(index)
+    snapshot = open_snapshot(index)
     manifest = snapshot.manifest
     drift = drift_notice(manifest, index)
     notices = [*snapshot.notices, *([drift] if drift else [])]
@@ -247,14 +247,20 @@ def verify(
     Each problem is said with the command that mends it.
     """
     from searchapp.errors import IndexStoreError, SearchAppError
-    from searchapp.index import examine
+    from searchapp.index import examine as examine_index
+    from searchapp.shards.kind import is_root
 
     if sources and not repair:
         raise SearchAppError(f"{sources[0]}: sources are read with --repair only; add --repair, or leave it out")
     if repair:
         _repair(index, sources or [], device)
     try:
-        report = examine(index)
+        if is_root(index):
+            from searchapp.shards.checking import examine as examine_root
+
+            report = examine_root(index)
+        else:
+            report = examine_index(index)
         problems, notices = list(report.problems), list(report.notices)
     except IndexStoreError as error:
         if not json:

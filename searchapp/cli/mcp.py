@@ -13,6 +13,7 @@ from searchapp.cli import options
 from searchapp.cli.console import notice, say
 from searchapp.cli.signatures import command
 from searchapp.errors import SearchAppError
+from searchapp.shards.kind import is_index
 
 TOOLS, HOST = "Tools", "Host"
 INDEXES = "Index directories, or NAME=DIRECTORY; without one the only one under indexes/."
@@ -73,7 +74,7 @@ def mcp(
 
     found = named_indexes(indexes or [str(index_and_queries([])[0])])
     for path in found.values():
-        if next(path.glob("manifest-*"), None) is None:
+        if not is_index(path):
             raise SearchAppError(f"{path} is not an index; make one with `searchapp build --index {path}`")
     chosen = chosen_tools(tools)
     folders = _folders(root or [], list(found))

@@ -34,11 +34,11 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Print a document of an index, and what stands around it."""
-    from searchapp.index import VectorIndex
     from searchapp.search.likeness import find_row
     from searchapp.search.neighbours import neighbours
+    from searchapp.shards.opening import open_index
 
-    opened = VectorIndex.open(index)
+    opened = open_index(index)
     row = find_row(opened, id)
     document = opened.rows.read(row)
     near = neighbours(opened, row, document, context)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from searchapp.errors import SearchAppError
+from searchapp.shards.kind import is_index
 
 INDEXES = Path("indexes")
 URL = re.compile(r"(?i)https?://")
@@ -44,7 +45,7 @@ def index_and_queries(words: Sequence[str]) -> tuple[Path | str, list[str], bool
 def indexes_below(folder: Path) -> list[Path]:
     """The indexes right below a folder, by name."""
     try:
-        return sorted(path for path in folder.iterdir() if next(path.glob("manifest-*.json"), None) is not None)
+        return sorted(path for path in folder.iterdir() if is_index(path))
     except OSError:
         return []
 

@@ -46,7 +46,12 @@ class FilterError(SearchAppError):
 
 
 class Filter:
-    """A parsed filter. Raises FilterError, with the place, for what the language does not have."""
+    """A parsed filter. Raises FilterError, with the place, for what the language does not have.
+
+    ``is_partial``: it is asked of some documents of an index, and others may have the keys that these lack.
+    """
+
+    is_partial = False
 
     def __init__(self, expression: str) -> None:
         self.expression = expression
@@ -79,7 +84,7 @@ class Filter:
         if len(columns.starts) == 1:
             return np.zeros(0, dtype=bool)
         known = {name.partition(":")[2] for name in columns.names if not name.startswith("other:")}
-        if unknown := sorted(self.names - known):
+        if not self.is_partial and (unknown := sorted(self.names - known)):
             if f"other:{unknown[0]}" in columns.names:
                 raise SearchAppError(f"--filter names {unknown[0]!r}, which holds lists or objects; {EXAMPLE}")
             at = self.expression.find(unknown[0]) + 1 or None

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from searchapp.corpus.document import Document
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.brute_force import BLOCK_NUMBERS, BruteForce
 from searchapp.index.ann.direct import Beside, DirectSearch
@@ -30,9 +32,12 @@ from searchapp.index.filter import Filter
 from searchapp.index.lexical.bm25 import LexicalIndex
 from searchapp.index.masks import Masks, Passing
 from searchapp.index.storage.documents import DocumentStore
-from searchapp.index.storage.manifest import Ann, Manifest
+from searchapp.index.storage.hashes import ID
+from searchapp.index.storage.ids import digest
+from searchapp.index.storage.manifest import Ann, Lexical, Manifest
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.vectors import Vectors, unit
+from searchapp.unicode import find_surrogate
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +46,15 @@ SAMPLE = 1_000  # documents that tell how the cosines with a query are spread: t
 FEW = 20_000  # rows passing a filter below which they are simply all compared
 ONCE_NUMBERS = 1 << 22  # numbers (rows x dim) that are compared in less time than it takes to import FAISS
 BRUTE_FORCE = Ann("", "Flat", rows=0, candidates=0)  # stands for the FAISS index where every row is compared exactly
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which part of an index has answered: shards and documents that were asked, of how many; the missing shards."""
+
+    shards: tuple[int, int]
+    documents: tuple[int, int]
+    missing: tuple[str, ...] = ()
 
 
 class VectorIndex:
@@ -90,6 +104,11 @@ class VectorIndex:
         if fits(rows, self.manifest.dim, self.device):
             return ExactSearch(self.vectors.blocks(), rows, devices(self.device))
         return open_ann(self.snapshot.path(self.manifest.ann.file), self.manifest.ann.parameters, self.device)
+
+    @property
+    def indexed_rows(self) -> int:
+        """How many vectors the FAISS index holds."""
+        return self.ann.rows
 
     @cached_property
     def reduction(self) -> Pca | None:
@@ -145,6 +164,48 @@ class VectorIndex:
             names[~self.alive] = None
         return names
 
+    def read(self, rows: Iterable[int]) -> list[Document]:
+        """The documents of some rows, in their order."""
+        return [self.rows.read(row) for row in rows]
+
+    def row_of(self, identifier: str) -> int | None:
+        """The row of the document with an id; None where there is none."""
+        if find_surrogate(identifier) is None:
+            rows = np.flatnonzero(self.snapshot.hashes()[ID] == np.uint64(digest(identifier)))
+            for row in rows.tolist():
+                if (self.alive is None or self.alive[row]) and self.rows.read(row).id == identifier:
+                    return int(row)
+        return None
+
+    def count(self, filter: Filter | None = None) -> int:
+        """How many documents there are, or pass a filter."""
+        return self.manifest.documents if filter is None else self.passing(filter).count
+
+    @property
+    def words(self) -> Lexical:
+        """What is recorded of the BM25 part. Raises IndexStoreError where a search by words is not possible."""
+        return self.lexical.part
+
+    def search_words(
+        self, queries: Sequence[str], k: int, *, filter: Filter | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best rows of each query by BM25, as ``LexicalIndex.search`` gives them."""
+        allowed = None if filter is None else self.allowed(filter)  # deleted documents have no postings
+        return self.lexical.search(queries, k, allowed=allowed)
+
+    def word_scores(self, query: str, rows: np.ndarray) -> np.ndarray:
+        """The BM25 score of each row (int64, ascending), as ``LexicalIndex.scores`` gives it."""
+        return self.lexical.scores(query, rows)
+
+    def for_request(self, seconds: float | None = None) -> VectorIndex:
+        """What one request asks: this object itself, where all is on this machine."""
+        return self
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """Which part of the index answers this request; None where all of it does."""
+        return None
+
     def search_vectors(
         self, queries: np.ndarray, k: int, *, candidates: int | None = None, filter: Filter | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -156,13 +217,7 @@ class VectorIndex:
         alone and in a process that has not imported FAISS yet, is compared with every vector where they are few: that
         is exact, and over before FAISS would be imported.
         """
-        if queries.ndim != 2 or queries.shape[1] != self.manifest.dim:
-            raise IndexStoreError(
-                f"query vectors have shape {queries.shape}, the index holds vectors of {self.manifest.dim} dimensions"
-            )
-        if k < 1:
-            raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
-        k = min(k, self._documents)
+        k = self._checked(queries, k)
         if k == 0:
             return np.zeros((len(queries), 0), dtype=np.float32), np.zeros((len(queries), 0), dtype=np.int64)
         is_first, self._is_new = self._is_new, False
@@ -173,13 +228,27 @@ class VectorIndex:
                 depth = self._depths[k, candidates] = self._direct_depth(k, candidates)
             if depth >= 0 and (found := self._directly(queries, k, depth)) is not None:
                 return found
-        indexed = self.manifest.rows - self.manifest.unindexed_rows
-        if filter is None:
+            indexed = self.manifest.rows - self.manifest.unindexed_rows
             return self.search_rows(queries, k, self.alive, candidates=candidates, indexed=indexed)
-        passing = self.passing(filter)
+        return self.search_passing(queries, k, self.passing(filter), candidates)
+
+    def _checked(self, queries: np.ndarray, k: int) -> int:
+        """``k``, cut to the number of documents. Raises IndexStoreError for queries or a number that cannot be."""
+        if queries.ndim != 2 or queries.shape[1] != self.manifest.dim:
+            raise IndexStoreError(
+                f"query vectors have shape {queries.shape}, the index holds vectors of {self.manifest.dim} dimensions"
+            )
+        if k < 1:
+            raise IndexStoreError(f"k is {k}; ask for at least 1 hit")
+        return min(k, self._documents)
+
+    def search_passing(
+        self, queries: np.ndarray, k: int, passing: Passing, candidates: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``search_vectors`` among the rows that pass a filter; k is at most the number of documents."""
         if candidates != 0 and (found := self._search_passing(queries, k, passing, candidates)) is not None:
             return found
-        indexed = 0 if passing.count <= FEW else indexed
+        indexed = 0 if passing.count <= FEW else self.manifest.rows - self.manifest.unindexed_rows
         return self.search_rows(queries, k, passing.mask, candidates=candidates, indexed=indexed)
 
     def _is_over_before_faiss(self, queries: int) -> bool:
@@ -214,11 +283,10 @@ class VectorIndex:
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """``search_vectors`` among rows that pass; None where ``search_rows`` is the way to go."""
         queries = unit(np.array(queries, dtype=np.float32, order="C"))
-        count, numbers, ann = passing.count, passing.count * self.manifest.dim, self.manifest.ann
+        if (found := self._search_kept(queries, k, passing)) is not None:
+            return found
+        count, ann = passing.count, self.manifest.ann
         few = count <= FEW
-        if few and numbers <= (KEPT_NUMBERS if ann is None or ann.is_exact else EXACT_NUMBERS):
-            kept = passing.once("vectors", lambda: (self.vectors.gather(passing.rows), 4 * numbers))
-            return best(Kept(kept, passing.rows), self.vectors, queries, k, k, count, exact=True)
         if ann is None or isinstance(self.ann, ExactSearch):
             return None
         opened, path, within = self.ann, self.snapshot.path(ann.file), passing.rows[: passing.before(ann.rows)]
@@ -236,6 +304,14 @@ class VectorIndex:
         if exact or candidates:
             return best(first, self.vectors, queries, k, depth, count, exact=exact)
         return best_passing(first, self.vectors, queries, k, depth, count)
+
+    def _search_kept(self, queries: np.ndarray, k: int, passing: Passing) -> tuple[np.ndarray, np.ndarray] | None:
+        """Unit queries among rows that are few enough to be kept in memory and compared; None where they are not."""
+        numbers, ann = passing.count * self.manifest.dim, self.manifest.ann
+        if passing.count > FEW or numbers > (KEPT_NUMBERS if ann is None or ann.is_exact else EXACT_NUMBERS):
+            return None
+        kept = passing.once("vectors", lambda: (self.vectors.gather(passing.rows), 4 * numbers))
+        return best(Kept(kept, passing.rows), self.vectors, queries, k, k, passing.count, exact=True)
 
     def search_rows(
         self,
@@ -269,6 +345,16 @@ class VectorIndex:
         if isinstance(self.ann, ExactSearch):  # which compares in half precision
             return replace(self.manifest.ann, candidates=max(self.manifest.ann.candidates, STANDARD))
         return self.manifest.ann
+
+    def first_stage(self, k: int, allowed: np.ndarray | None) -> FirstStage:
+        """What finds candidates among all rows that ``allowed`` (None: all) lets pass."""
+        indexed = self.manifest.rows - self.manifest.unindexed_rows
+        return self._first_stage(k, allowed, indexed, self.manifest.rows, self._scored_by(indexed))
+
+    def warm(self) -> None:
+        """Open what searches by vectors."""
+        if self.manifest.ann is not None:
+            _ = self.ann
 
     def _first_stage(self, k: int, allowed: np.ndarray | None, indexed: int, end: int, ann: Ann) -> FirstStage:
         rows = np.arange(indexed, end) if allowed is None else np.flatnonzero(allowed[indexed:end]) + indexed

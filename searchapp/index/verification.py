@@ -49,9 +49,7 @@ def examine(path: Path) -> Report:
     snapshot = Snapshot.open(path)
     manifest = snapshot.manifest
     index = VectorIndex(snapshot)
-    problems = [*_counts(index)]
-    if not problems:
-        problems = _search(index)
+    problems = examine_search(index)
     notice = drift_notice(manifest, path)
     staged = manifest.staged
     pending = (
@@ -68,6 +66,11 @@ def examine(path: Path) -> Report:
         else None
     )
     return Report(tuple(text + mend for text in problems), tuple(text for text in (notice, pending, other) if text))
+
+
+def examine_search(index: VectorIndex) -> list[str]:
+    """Whether the segments add up to the manifest, and a search finds what is stored; a line for each problem."""
+    return [*_counts(index)] or _search(index)
 
 
 def _files(path: Path, found: list[CommitOnDisk]) -> Iterator[str]:
@@ -150,8 +153,8 @@ def _search(index: VectorIndex) -> list[str]:
     covered = index.manifest.rows - index.manifest.unindexed_rows
     try:
         problems += index.lexical.problems() if index.manifest.lexical is not None else []
-        if covered and index.ann.rows != covered:
-            problems.append(f"the FAISS index holds {index.ann.rows} vectors, the manifest says {covered}")
+        if covered and index.indexed_rows != covered:
+            problems.append(f"the FAISS index holds {index.indexed_rows} vectors, the manifest says {covered}")
         scores, found = index.search_vectors(vectors, 1, candidates=None if index.is_exact else CANDIDATES)
     except SearchAppError as error:
         return [str(error)]

@@ -18,6 +18,7 @@ from searchapp.errors import SearchAppError
 from searchapp.search import Index
 from searchapp.search.likeness import known_row
 from searchapp.search.making import build
+from searchapp.shards.kind import is_index
 
 NAME = "haystack"  # of the source in the index
 
@@ -36,7 +37,7 @@ class SearchappDocumentStore:
     @property
     def index(self) -> Index | None:
         """The index; None before the first documents came."""
-        if self._opened is None and next(self.path.glob("manifest-*.json"), None) is not None:
+        if self._opened is None and is_index(self.path):
             self._opened = Index.open(self.path)
         return self._opened
 

@@ -20,6 +20,7 @@ from searchapp.search import Index
 from searchapp.search.hit import Hit
 from searchapp.search.likeness import known_row
 from searchapp.search.making import build
+from searchapp.shards.kind import is_index
 
 NAME = "langchain"  # of the source in the index
 
@@ -60,7 +61,7 @@ class SearchappStore(VectorStore):
     @property
     def index(self) -> Index | None:
         """The index; None before the first documents came."""
-        if self._opened is None and next(self._path.glob("manifest-*.json"), None) is not None:
+        if self._opened is None and is_index(self._path):
             encoder = self._model if isinstance(self._model, Encoder) else None
             self._opened = Index.open(self._path, encoder=encoder)
         return self._opened

@@ -17,6 +17,7 @@ from searchapp.index.encoder_match import recorded_backend, recorded_encoder, re
 from searchapp.progress import Progress, shown
 from searchapp.search.hit import Hits
 from searchapp.search.likeness import known_row, like, rows_of
+from searchapp.shards.opening import open_index
 
 if TYPE_CHECKING:
     from searchapp.corpus import Document
@@ -40,9 +41,10 @@ class Contents:
 
     @classmethod
     def open(cls, path: str | Path, *, encoder: Encoder | None = None, device: str = "auto") -> Self:
-        """Open an index directory; ``encoder`` replaces the recorded one and must have made the same vectors.
+        """Open an index directory, or a root of shards.
 
-        Raises IndexStoreError for a directory that is no finished index, ModelError for an encoder that differs.
+        ``encoder`` replaces the recorded one and must have made the same vectors. Raises IndexStoreError for a
+        directory that is no finished index, ModelError for an encoder that differs.
 
         >>> import searchapp, tempfile
         >>> place = tempfile.mkdtemp()
@@ -50,7 +52,7 @@ class Contents:
         >>> len(searchapp.Index.open(place))
         2
         """
-        return cls(VectorIndex.open(path, device if device.startswith("cuda") else "cpu"), encoder, device)
+        return cls(open_index(path, device if device.startswith("cuda") else "cpu"), encoder, device)
 
     @property
     def encoder(self) -> Encoder:
@@ -74,7 +76,7 @@ class Contents:
         >>> index.refresh(), len(index)
         (True, 1)
         """
-        newest = VectorIndex.open(self.vectors.snapshot.root, self.vectors.device)
+        newest = open_index(self.vectors.snapshot.root, self.vectors.device)
         if newest.manifest.number == self.vectors.manifest.number:
             return False
         with self._loading:

@@ -21,12 +21,7 @@ COMPARED = 20_000  # ids that are compared letter by letter with one that is unk
 
 def known_row(index: VectorIndex, identifier: str) -> int | None:
     """The row of the document with an id; None where there is none."""
-    if find_surrogate(identifier) is None:
-        rows = np.flatnonzero(index.snapshot.hashes()[ID] == np.uint64(digest(identifier)))
-        for row in rows.tolist():
-            if (index.alive is None or index.alive[row]) and index.rows.read(row).id == identifier:
-                return int(row)
-    return None
+    return index.row_of(identifier)
 
 
 def rows_of(index: VectorIndex, identifiers: Sequence[str]) -> np.ndarray:

@@ -24,8 +24,8 @@ def chosen(index: VectorIndex, mode: str = "auto", hybrid: bool | Fusion | None 
         mode = best_mode(index.manifest)
     if mode == "dense":
         return mode, None
-    lexical = index.lexical  # an index without words is refused here, before a model is loaded
-    return mode, hybrid if isinstance(hybrid, Fusion) else stored_fusion(lexical.part) or DEFAULT
+    words = index.words  # an index without any is refused here, before a model is loaded
+    return mode, hybrid if isinstance(hybrid, Fusion) else stored_fusion(words) or DEFAULT
 
 
 def best_mode(manifest: Manifest) -> str:

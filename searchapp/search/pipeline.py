@@ -74,11 +74,10 @@ def run(
         stages += _dense(index, vectors, plan, each)
     if plan.fusion is not None:
         began = time.perf_counter()
-        allowed = None if plan.filter is None else index.allowed(plan.filter)  # deleted documents have no postings
-        scores, rows = index.lexical.search(queries, each, allowed=allowed)
+        scores, rows = index.search_words(queries, each, filter=plan.filter)
         stages.append(Stage("bm25", rows, scores, time.perf_counter() - began))
         if vectors is not None and plan.dense and plan.fusion.is_absolute:
-            asked = Sides(index, queries, vectors, plan.candidates, plan.filter, allowed)
+            asked = Sides(index, queries, vectors, plan.candidates, plan.filter)
             stages[-2:] = together(asked, stages[-2], stages[-1], plan.fusion.weight, depth)
         elif plan.dense:
             began = time.perf_counter()
@@ -119,7 +118,10 @@ def rerank(
     scores are those of the order and a cut-off loses nothing that the stage before had found.
     """
     began = time.perf_counter()
-    texts = [[passage_of(index.rows.read(int(row))) for row in line[:depth] if row >= 0] for line in stage.rows]
+    texts = [
+        [passage_of(document) for document in index.read(row for row in line[:depth].tolist() if row >= 0)]
+        for line in stage.rows
+    ]
     if progress is not None:
         progress.stage("reranking", sum(map(len, texts)), "pair")
     given = reranker.score(queries, texts, progress=progress)

@@ -164,7 +164,7 @@ def hits_of(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hi
     ]
     scores, stage = last.scores[query, :count].tolist(), last.name
     found = []
-    for number, document in enumerate(map(index.rows.read, rows.tolist())):
+    for number, document in enumerate(index.read(rows.tolist())):
         places = {}
         for name, at in standing:
             rank, score = at[number]

@@ -34,17 +34,13 @@ LEAST = 1e-6  # standard deviation below which cosines are equal, and the vector
 
 @dataclass(frozen=True)
 class Sides:
-    """Whom to ask: an index for texts and their vectors (n, dim), with the options of its searches.
-
-    ``allowed`` bool (rows,) is what ``filter`` leaves, for the lexical side.
-    """
+    """Whom to ask: an index for texts and their vectors (n, dim), with the options of its searches."""
 
     index: VectorIndex
     queries: Sequence[str]
     vectors: np.ndarray
     candidates: int | None = None
     filter: Filter | None = None
-    allowed: np.ndarray | None = None
 
 
 @dataclass
@@ -147,7 +143,7 @@ def _fused(
     if no_cosine.any():
         cosines[no_cosine] = _cosines(sides, query, rows[no_cosine])
     if no_points.any():
-        points[no_points] = sides.index.lexical.scores(sides.queries[query], rows[no_points])
+        points[no_points] = sides.index.word_scores(sides.queries[query], rows[no_points])
     scores, best = ordered(blend(cosines, points)[None], rows[None], k)
     beyond = weight * (lowest - mean) / deviation + (1 - weight) * last
     if not is_all and not scores[0, min(k, SETTLED) - 1] > beyond:
@@ -196,7 +192,7 @@ def _ask_deeper(sides: Sides, found: list[Found], queries: list[int]) -> None:
             sides.vectors[those], wanted, candidates=sides.candidates, filter=sides.filter
         )
         texts = [sides.queries[query] for query in those]
-        points, lexical = sides.index.lexical.search(texts, wanted, allowed=sides.allowed)
+        points, lexical = sides.index.search_words(texts, wanted, filter=sides.filter)
         for number, query in enumerate(those):
             found[query] = replace(_found(Stage("", dense, cosines), Stage("", lexical, points), number), asked=wanted)
 

@@ -23,11 +23,11 @@ from searchapp.index import VectorIndex
 from searchapp.index.encoder_match import recorded_encoder, require_match
 from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import analyzer_of
-from searchapp.index.storage.commits import numbered
 from searchapp.search import Prepared, SearchOptions, highlights, prepare, run
 from searchapp.search.likeness import known_row, near_ids
 from searchapp.serve.metrics import Metrics
 from searchapp.serve.problem import ProblemError
+from searchapp.shards.opening import open_index, states
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +94,8 @@ class State:
         _ = index.columns.names
         if not index.manifest.documents:
             return
-        if self.encoder is not None and index.manifest.ann is not None:
-            _ = index.ann
+        if self.encoder is not None:
+            index.warm()
         dense, words = self.encoder is not None, self.has_words
         probe = np.ones((1, index.manifest.dim), dtype=np.float32)
         for mode in [name for name, there in (("dense", dense), ("bm25", words), ("hybrid", dense and words)) if there]:
@@ -170,7 +170,7 @@ class Served:
 
         Raises SearchAppError.
         """
-        index = VectorIndex.open(self.root, self._models.device if self._models.device.startswith("cuda") else "cpu")
+        index = open_index(self.root, self._models.device if self._models.device.startswith("cuda") else "cpu")
         name, encoder = self._models.of(index) if model else ("", None)
         state = State(self.name, index, encoder, name)
         state.warm()
@@ -200,7 +200,7 @@ class Served:
             if now is None:
                 return False
             try:
-                found = numbered(self.root)
+                found = states(self.root)
             except OSError as error:
                 self.failure = f"its directory cannot be read: {error.strerror or error}"
                 return False
@@ -215,7 +215,7 @@ class Served:
             if newest == self._failed:
                 return False
             try:
-                index = VectorIndex.open(self.root, now.index.device)
+                index = open_index(self.root, now.index.device)
                 if index.manifest.number == now.number and not replaced:  # the newest is damaged, and is passed over
                     raise IndexStoreError("; ".join(index.snapshot.notices) or f"state {newest} cannot be used")
                 model, encoder = now.model, now.encoder

@@ -47,7 +47,7 @@ class AnnIndex:
         faiss, inner = self._faiss, layers(self._index)[-1]
         if isinstance(inner, faiss.IndexIVF | faiss.IndexHNSW):
             return True
-        return isinstance(inner, faiss.IndexFlatCodes) and not isinstance(inner, faiss.IndexFastScan)
+        return isinstance(inner, faiss.IndexFlatCodes) and not isinstance(inner, faiss.IndexFastScan | faiss.IndexPQ)
 
     @property
     def faiss_index(self) -> Any:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -126,14 +126,22 @@ def _passages(rows: DocumentStore, number: int) -> Iterator[str]:
         yield joined(title.as_py(), text.as_py())
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """The statistics of all documents, where these rows are some of them: how many, and their mean length in terms."""
+
+    documents: int
+    mean: float
+
+
 class LexicalIndex:
-    """BM25 (Lucene's variant) over the rows of one state.
+    """BM25 (Lucene's variant) over the rows of one state, with its statistics or those of a larger ``corpus``.
 
     ``live`` bool (rows,) masks deleted documents out of results and statistics; None where none is deleted. Raises
     IndexStoreError for an index without this part, or where it does not cover all of its documents.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, corpus: Corpus | None = None) -> None:
         manifest, part = snapshot.manifest, snapshot.manifest.lexical
         if part is None:
             raise IndexStoreError(
@@ -151,6 +159,7 @@ class LexicalIndex:
         self._live = snapshot.alive
         self._segments: Sequence[Segment] = manifest.segments
         self._snapshot = snapshot
+        self._corpus = corpus
         self._lock = Lock()  # of the weights that are kept
         self._kept: OrderedDict[str, TermWeights] = OrderedDict()
         self._held = 0
@@ -164,13 +173,23 @@ class LexicalIndex:
         A document without any word of the query is no hit: rows are -1, and scores -inf, past the last. Equal scores
         stand in row order. ``allowed`` bool (rows,) leaves documents out of the results, though not of the statistics.
         """
-        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        rows = np.full((len(queries), k), -1, dtype=np.int64)
-        asked = [self.analyzer.query_terms(query) for query in queries]
+        return self.search_terms([self.analyzer.query_terms(query) for query in queries], k, allowed=allowed)
+
+    def search_terms(
+        self,
+        asked: Sequence[Sequence[str]],
+        k: int,
+        *,
+        allowed: np.ndarray | None = None,
+        frequencies: Mapping[str, int] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``search`` by the terms of each query; ``frequencies`` say how many documents of the corpus have each."""
+        scores = np.full((len(asked), k), -np.inf, dtype=np.float32)
+        rows = np.full((len(asked), k), -1, dtype=np.int64)
         step = max(1, min(TOGETHER[0], TOGETHER[1] // max(1, self.rows)))
         for begin in range(0, len(asked), step):
             part = asked[begin : begin + step]
-            terms = self._terms_of({term: None for words in part for term in words})
+            terms = self._terms_of({term: None for words in part for term in words}, frequencies)
             for number, words in enumerate(part, begin):
                 found = best([terms[term] for term in words], k, self._sums, allowed)
                 scores[number, : len(found[0])], rows[number, : len(found[1])] = found
@@ -178,13 +197,24 @@ class LexicalIndex:
 
     def scores(self, query: str, rows: np.ndarray) -> np.ndarray:
         """The BM25 score of each row (int64, ascending) for a query, float32; 0 without any word of it."""
-        words = self.analyzer.query_terms(query)
-        terms, wanted = self._terms_of(dict.fromkeys(words)), Wanted(rows.astype(np.int32))
+        return self.scores_of(self.analyzer.query_terms(query), rows)
+
+    def scores_of(
+        self, words: Sequence[str], rows: np.ndarray, frequencies: Mapping[str, int] | None = None
+    ) -> np.ndarray:
+        """``scores`` by the terms of a query; ``frequencies`` as ``search_terms`` takes them."""
+        terms, wanted = self._terms_of(dict.fromkeys(words), frequencies), Wanted(rows.astype(np.int32))
         found = {word: term.at(wanted) for word, term in terms.items()}
         total = np.zeros(len(rows), dtype=np.float32)
         for word in words:
             total += found[word]
         return total
+
+    @property
+    def terms(self) -> int:
+        """How many terms the documents that are there have together."""
+        lengths = self._statistics[1]
+        return int((lengths if self._live is None else lengths[self._live]).sum(dtype=np.int64))
 
     def known(self, terms: Sequence[str]) -> np.ndarray:
         """Which of these terms some segment holds, bool (n,); a term of deleted documents alone counts."""
@@ -193,6 +223,10 @@ class LexicalIndex:
         for postings in self._files:
             found |= postings.holds(hashes)
         return found
+
+    def frequencies(self, terms: Sequence[str]) -> list[int]:
+        """How many of the documents that are there hold each term."""
+        return [len(rows) for rows in self._postings(terms)[0]]
 
     def rows_of(self, term: str) -> np.ndarray:
         """The rows that hold a term, int32, ascending."""
@@ -230,37 +264,47 @@ class LexicalIndex:
         found = self._terms_of([term])[term]
         return found.rows, found.weights
 
-    def _terms_of(self, words: Iterable[str]) -> dict[str, TermWeights]:
+    def _terms_of(self, words: Iterable[str], frequencies: Mapping[str, int] | None = None) -> dict[str, TermWeights]:
         """The weights of terms, by term; those of the last ones used are kept."""
         found: dict[str, TermWeights] = {}
         lacking = []
+        key = self._key(frequencies)
         with self._lock:
             for term in words:
-                if (kept := self._kept.get(term)) is not None:
-                    self._kept.move_to_end(term)
+                if (kept := self._kept.get(key(term))) is not None:
+                    self._kept.move_to_end(key(term))
                     found[term] = kept
                 else:
                     lacking.append(term)
         if not lacking:
             return found
-        made = dict(zip(lacking, map(self._weighed, *self._postings(lacking)), strict=True))
+        counts = [None if frequencies is None else frequencies[term] for term in lacking]
+        made = dict(zip(lacking, map(self._weighed, *self._postings(lacking), counts), strict=True))
         with self._lock:
             for term, weights in made.items():
                 # Another thread may have been faster; and of words that no document has there is no end.
-                if len(weights) and term not in self._kept:
-                    self._kept[term] = weights
+                if len(weights) and key(term) not in self._kept:
+                    self._kept[key(term)] = weights
                     self._held += weights.size
             while self._held > HELD and len(self._kept) > 1:
                 self._held -= self._kept.popitem(last=False)[1].size
         return found | made
 
-    def _weighed(self, rows: np.ndarray, frequencies: np.ndarray) -> TermWeights:
-        """The weights of a term, which stands so often in these rows.
+    @staticmethod
+    def _key(frequencies: Mapping[str, int] | None) -> Callable[[str], str]:
+        """What the weights of a term are kept under: they are others where other documents have it."""
+        if frequencies is None:
+            return str
+        return lambda term: f"{term}\0{frequencies[term]}"
+
+    def _weighed(self, rows: np.ndarray, frequencies: np.ndarray, documents: int | None = None) -> TermWeights:
+        """The weights of a term, which stands so often in these rows; in ``documents`` of the corpus (None: in these).
 
         Lucene's variant of BM25: Kamphuis et al., "Which BM25 do you mean?", ECIR 2020, table 1.
         """
         count, lengths, _ = self._statistics
-        idf = np.log(1 + (count - len(rows) + 0.5) / (len(rows) + 0.5))
+        having = len(rows) if documents is None else documents
+        idf = np.log(1 + (count - having + 0.5) / (having + 0.5))
         often = frequencies.astype(np.float64)
         norms = self._norms.take(lengths.take(rows))
         return TermWeights.of(rows, (idf * often / (often + norms)).astype(np.float32), self.rows)
@@ -297,6 +341,8 @@ class LexicalIndex:
         """How many documents are there, the length of each row in terms, and the mean length of those there."""
         lengths = np.concatenate([np.zeros(0, dtype=np.int32), *(postings.lengths for postings in self._files)])
         there = lengths if self._live is None else lengths[self._live]
+        if self._corpus is not None:
+            return self._corpus.documents, lengths, self._corpus.mean
         return len(there), lengths, max(float(there.mean()) if len(there) else 0.0, 1e-9)
 
     @cached_property

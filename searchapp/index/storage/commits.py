@@ -60,8 +60,7 @@ def commits(root: Path) -> Iterator[CommitOnDisk]:
             if problem is not None:
                 yield CommitOnDisk(number, path, None, (problem,))
             continue
-        entries = manifest.files.items()
-        wrong = {name: problem for name, entry in entries if (problem := _misfit(root / "data" / name, entry))}
+        wrong = _misfits(root, manifest)
         if wrong and not path.exists():
             continue
         problems = tuple(f"{path.name}: {problem}" for problem in wrong.values())
@@ -79,6 +78,16 @@ def _read(path: Path) -> tuple[Manifest | None, str | None]:
         return None, str(error)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return None, f"{path} cannot be read ({error})"
+
+
+def missing_files(root: Path, manifest: Manifest) -> list[str]:
+    """What is wrong with the files of a state, looked at from outside: one that is missing, or not of its size."""
+    return list(_misfits(root, manifest).values())
+
+
+def _misfits(root: Path, manifest: Manifest) -> dict[str, str]:
+    entries = manifest.files.items()
+    return {name: problem for name, entry in entries if (problem := _misfit(root / "data" / name, entry))}
 
 
 def _misfit(path: Path, entry: FileEntry) -> str | None:

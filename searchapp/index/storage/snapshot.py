@@ -6,6 +6,7 @@ lock on their manifest, and a writer removes no state whose manifest is locked.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -16,13 +17,14 @@ import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.filesystem import hold
-from searchapp.index.storage.commits import commits, damage, numbered
+from searchapp.index.storage.commits import commits, copy_of, damage, missing_files, numbered
 from searchapp.index.storage.deletions import read_deleted
 from searchapp.index.storage.directory import reaching
 from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.hashes import read_hashes
 from searchapp.index.storage.ledger import Ledger, read_ledger
 from searchapp.index.storage.manifest import Manifest, Segment
+from searchapp.index.storage.manifest_json import load
 from searchapp.index.storage.vectors import Vectors
 from searchapp.index.storage.writer import Writer
 
@@ -32,17 +34,23 @@ ATTEMPTS = 10  # to open a state that a writer removes under a reader's hands
 class Snapshot:
     """One state of the index directory ``root``; ``manifest`` names its files, which are opened when first asked for.
 
-    ``notices`` are what was found wrong on opening, for the user to read. Safe to share between threads.
+    ``notices`` are what was found wrong on opening, for the user to read. Its files lie in ``data``, by default the
+    folder of that name. Safe to share between threads.
     """
 
     def __init__(
-        self, root: Path, manifest: Manifest, notices: Sequence[str] = (), held: BinaryIO | None = None
+        self,
+        root: Path,
+        manifest: Manifest,
+        notices: Sequence[str] = (),
+        held: BinaryIO | None = None,
+        data: Path | None = None,
     ) -> None:
         self.root = root
         self.manifest = manifest
         self.notices = list(notices)
         self._held = held  # the manifest, locked so that no writer removes the state
-        self._data = root / "data"
+        self._data = root / "data" if data is None else data
 
     @classmethod
     def of(cls, writer: Writer, manifest: Manifest | None = None) -> Snapshot:
@@ -50,11 +58,11 @@ class Snapshot:
 
         Raises IndexStoreError where the directory has no state yet.
         """
-        return cls(writer.root, manifest or writer.state)
+        return Snapshot(writer.root, manifest or writer.state, data=writer.data)
 
     def at(self, manifest: Manifest) -> Snapshot:
         """Another state of the same directory, kept from being removed as long as this one."""
-        return Snapshot(self.root, manifest, self.notices, self._held)
+        return Snapshot(self.root, manifest, self.notices, self._held, self._data)
 
     @property
     def in_place(self) -> bool:
@@ -142,6 +150,37 @@ class Snapshot:
         raise IndexStoreError(f"{root} changes too fast to be opened; try again")
 
     @classmethod
+    def numbered(cls, root: Path, number: int, expected: bytes) -> Snapshot | None:
+        """The state of a number, held, whose manifest has these bytes' SHA-256; None where it is not there any more.
+
+        Raises IndexStoreError where it is damaged, or its files are missing or cut.
+        """
+        path = root / f"manifest-{number:010d}.json"
+        with reaching(root):
+            for place in (path, copy_of(path)):
+                try:
+                    held = place.open("rb")
+                except FileNotFoundError:
+                    continue
+                hold(held)
+                if os.fstat(held.fileno()).st_nlink and hashlib.sha256(held.read()).digest() == expected:
+                    break
+                held.close()
+            else:
+                if path.exists():
+                    raise IndexStoreError(
+                        f"{path} is not the manifest that was published; mend it: `searchapp verify … --repair`"
+                    )
+                return None
+        try:
+            manifest = load(place)
+        except FileNotFoundError:
+            return None
+        if wrong := missing_files(root, manifest):
+            raise IndexStoreError(f"{root} cannot be opened: {wrong[0]}; mend it with `searchapp verify … --repair`")
+        return cls(root, manifest, (), held)
+
+    @classmethod
     def _open(cls, root: Path, ready: bool) -> Snapshot | None:
         """One attempt to open and hold a state; None when a writer removed it meanwhile."""
         chosen, begun, problems = None, None, []
@@ -174,6 +213,11 @@ class Snapshot:
 
 
 def _unusable(root: Path, problems: list[str]) -> str:
+    if not problems and next(root.glob("root-*.json"), None) is not None:
+        return (
+            f"{root} is made of shards, each an index below {root / 'shards'}, and this command takes one index; "
+            "what a root can be asked and how it is changed: docs/how-to/shards.md"
+        )
     if not problems:
         return f"{root} is not an index (it has no manifest-*.json); make one with `searchapp build --index {root}`"
     return (

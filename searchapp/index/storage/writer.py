@@ -112,6 +112,11 @@ class Writer:
         return self.manifest
 
     @property
+    def data(self) -> Path:
+        """The folder of the data files."""
+        return self._data
+
+    @property
     def spill(self) -> Path:
         """A folder on the disk of the index for temporary files without a name."""
         return self._data
