@@ -68,6 +68,8 @@ FILES = (
     "index/test_verify.py",
     "search/test_threads.py",
     "shards/test_assemble.py",
+    "shards/test_kills.py",
+    "shards/test_processes.py",
     "serve/test_clients.py",
     "serve/test_equal.py",
     "serve/test_watch.py",

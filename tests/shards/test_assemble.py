@@ -8,10 +8,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from searchapp import Index
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index import Snapshot, VectorIndex, build, verify
 from searchapp.index.intake.files import kind_of_reason
 from searchapp.shards.chunk import DATA, encode_chunk, read_done
+from searchapp.shards.opening import open_index
 from searchapp.shards.plan import load_plan
 from searchapp.shards.publish import finish
 from searchapp.shards.root import load_root
@@ -113,10 +115,8 @@ def test_a_trained_type_is_shared(tmp_path):
     }
     probes = {(path / "data" / one.probes).read_bytes() for path, one in zip(paths, manifests, strict=True)}
     assert len(projections) == len(probes) == 1
-    query = HashEncoder().vector("text number 123")
-    found = [(float(score[0, 0]), row[0, 0]) for one in indexes for score, row in [one.search_rows(query, 1, None)]]
-    best = int(np.argmax([score for score, _ in found]))
-    assert indexes[best].snapshot.documents.read(int(found[best][1])).id == "123"
+    hits = Index(open_index(tmp_path / "root"), HashEncoder()).search("text number 123", k=1, mode="dense")
+    assert [hit.id for hit in hits] == ["123"]
     assert published.root.statistics.documents == 900
 
 
@@ -147,3 +147,15 @@ def test_a_chunk_that_is_missing_or_damaged_is_refused(tmp_path):
     store.delete(f"build/done/{one.id}.json")
     with pytest.raises(IndexStoreError, match="1 of .* chunks are not done"):
         finish(store, plan, None)
+
+
+def test_a_root_answers_as_the_plain_build(tmp_path):
+    sources = write_sources(tmp_path / "in")
+    build(sources, tmp_path / "plain", HashEncoder(), disk=Unsynced())
+    store, plan = made(tmp_path / "root", sources, shards=3)
+    finish(store, plan, None)
+    one, many = (Index(open_index(path), HashEncoder()) for path in (tmp_path / "plain", tmp_path / "root"))
+    for query in ("fox jumps dogs", "birds sing 7 songs", "a table row 12"):
+        for mode in ("dense", "bm25", "hybrid"):
+            answers = [[(hit.id, hit.score) for hit in index.search(query, k=25, mode=mode)] for index in (one, many)]
+            assert answers[0] == answers[1] and answers[0]
