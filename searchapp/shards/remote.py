@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from searchapp.shards.place import NAME_PART, checked_name
 
 PROBE = "build/probe"
 BLOCK = 8 << 20
-TRIES = 4
+TRIES = 8
+PAUSE = 0.05  # seconds before the second try; twice as long before each that follows
 
 
 class RemoteStore:
@@ -153,7 +155,7 @@ class RemoteStore:
             try:
                 return call()
             except FileExistsError:
-                if trial and data is not None and self._files.cat_file(self._path(name)) == data:
+                if trial and data is not None and self.get(name) == data:
                     return None
                 raise
             except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -163,4 +165,5 @@ class RemoteStore:
                     raise IndexStoreError(
                         f"{self._name} does not answer for {name or 'a listing'} ({reason_of(error)}); try it later"
                     ) from error
+                time.sleep(PAUSE * 2**trial)
         return None
