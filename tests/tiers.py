@@ -70,6 +70,7 @@ FILES = (
     "shards/test_assemble.py",
     "shards/test_kills.py",
     "shards/test_processes.py",
+    "shards/test_ray.py",
     "serve/test_clients.py",
     "serve/test_equal.py",
     "serve/test_watch.py",

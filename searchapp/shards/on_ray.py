@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -25,7 +26,7 @@ from searchapp.shards.plan import load_plan
 from searchapp.shards.worker import here, load_encoder, work
 
 OBJECT_STORE = 80 << 20  # bytes; Ray takes no less than 75 MB
-AUTH = "RAY_AUTH_MODE"
+AUTH, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 
 
 class RayWorker:
@@ -54,6 +55,22 @@ class RayWorker:
         return {"reason": reason, "seconds": time.perf_counter() - began}
 
 
+def _require_token(address: str, is_local: bool, insecure: bool) -> None:
+    """See that whoever reaches the cluster's ports needs a token; a cluster of this machine gets one of its own.
+
+    Ray reads these variables when it is imported. Raises IndexStoreError.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if is_local and AUTH not in os.environ:
+        os.environ[AUTH] = "token"
+        os.environ.setdefault(TOKEN, secrets.token_hex(32))
+    if os.environ.get(AUTH) != "token" and not insecure:
+        raise IndexStoreError(
+            f"--engine ray:{address}: {AUTH} is not set to token here, so the cluster may let anybody in; set it, with "
+            "RAY_AUTH_TOKEN_PATH, as on the cluster, or give --insecure-cluster"
+        )
+
+
 class RayEngine:
     """An ``Engine`` over the cluster at ``address``, or one of this machine where that is empty or ``local``.
 
@@ -64,6 +81,8 @@ class RayEngine:
     def __init__(
         self, place: str, workers: int, address: str, *, insecure: bool = False, devices: Sequence[str] = ("auto",)
     ) -> None:
+        is_local = address in ("", "local")
+        _require_token(address, is_local, insecure)
         try:
             import ray
         except ImportError as error:
@@ -72,15 +91,6 @@ class RayEngine:
             ) from error
         self._ray, self._place, self._count, self._devices = ray, place, workers, tuple(devices)
         self._folder = ""
-        is_local = address in ("", "local")
-        if is_local:
-            os.environ.setdefault(AUTH, "token")
-        elif os.environ.get(AUTH) != "token" and not insecure:
-            raise IndexStoreError(
-                f"--engine ray:{address}: {AUTH} is not set to token here, so the cluster may let anybody in; set it, "
-                "with RAY_AUTH_TOKEN_PATH, as on the cluster, or give --insecure-cluster"
-            )
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             if is_local:
                 self._folder = tempfile.mkdtemp(prefix="sray-")
