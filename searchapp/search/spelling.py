@@ -25,6 +25,7 @@ LEAST_TWICE = 8  # letters of one that may be two edits away
 MOST = 3  # words of a query that are looked at
 LOOKED_AT = 20_000  # documents with a word, at most, among which the best is looked for
 NEARBY = 30  # documents that are read to tell how a word is written
+WORDS = re.compile(r"[^\W_]+")
 LATIN = "abcdefghijklmnopqrstuvwxyz"
 ALPHABETS = {
     "LATIN": LATIN + "àáâãäåæçèéêëìíîïñòóôõöøœùúûüýÿßąćęłńśźżčďěňřšťůžğış",
@@ -43,12 +44,9 @@ class Respelt:
 
 def respelt(lexical: LexicalIndex, query: str) -> Respelt:
     """A query with each word that the index does not know replaced by the nearest one that it does; else unchanged."""
-    analyzer = lexical.analyzer
     words = list(dict.fromkeys(WORDS.findall(query)))
-    terms = {word: analyzer.query_terms(word) for word in words}
-    single = {word: found[0] for word, found in terms.items() if len(found) == 1}
-    known = dict(zip(single, lexical.known(list(single.values())), strict=True))
-    unknown = [word for word in single if not known[word] and _is_looked_at(word, query)]
+    known = _known_words(lexical, words)
+    unknown = [word for word, there in known.items() if not there and _is_looked_at(word, query)]
     replaced: list[tuple[str, str]] = []
     for word in unknown[:MOST]:
         rest = " ".join(other for other in words if other != word and known.get(other))
@@ -59,7 +57,16 @@ def respelt(lexical: LexicalIndex, query: str) -> Respelt:
     return Respelt(query, tuple(replaced))
 
 
-WORDS = re.compile(r"[^\W_]+")
+def is_known(lexical: LexicalIndex, query: str) -> bool:
+    """Whether the index knows every word of a query, so that it stays as it is."""
+    return all(_known_words(lexical, list(dict.fromkeys(WORDS.findall(query)))).values())
+
+
+def _known_words(lexical: LexicalIndex, words: list[str]) -> dict[str, bool]:
+    """Whether the index knows each of some words; stop words, and those of several terms, are left out."""
+    terms = {word: lexical.analyzer.query_terms(word) for word in words}
+    single = {word: found[0] for word, found in terms.items() if len(found) == 1}
+    return dict(zip(single, lexical.known(list(single.values())), strict=True))
 
 
 def _is_looked_at(word: str, query: str) -> bool:

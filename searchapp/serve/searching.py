@@ -16,7 +16,8 @@ import numpy as np
 
 from searchapp.encoder import Encoder
 from searchapp.rerank import Reranker
-from searchapp.search import Hit, Plan, Stage, hits_of, run
+from searchapp.search import Hit, Plan, Ranking, Typed, hits_of, ranked, understood
+from searchapp.search.typed import is_plain, spoken
 from searchapp.serve.lane_models import LaneReranker
 from searchapp.serve.limits import Limits
 from searchapp.serve.metrics import Metrics
@@ -39,6 +40,7 @@ class Search:
     plan: Plan
     ticket: Ticket
     reranker: Reranker | None = None
+    literal: bool = False
     vectors: np.ndarray | None = None
     cut: list[bool] = field(default_factory=list)
     queued: float = 0.0  # seconds it waited for the model
@@ -49,16 +51,21 @@ class Search:
         """What is equal for searches that can be made together."""
         plan = self.plan
         expression = None if plan.filter is None else plan.filter.expression
-        return id(self.state), plan.k, plan.candidates, plan.fusion, plan.dense, expression
+        return id(self.state), plan.k, plan.candidates, plan.fusion, plan.dense, expression, self.literal
+
+    @property
+    def texts(self) -> list[str]:
+        """What the queries' vectors are made of."""
+        return [spoken(self.state.index, query, literal=self.literal) for query in self.queries]
 
 
 @dataclass(frozen=True)
 class Found:
-    """The stages of a search with those rows of it that are this request's, and its hits, query by query."""
+    """What was found, query by query: what was searched for, where it stands in the stages, and its hits."""
 
     search: Search
-    stages: Sequence[Stage]
-    first: int  # the number of its first query in the stages
+    typed: list[Typed]
+    rankings: list[Ranking]
     hits: list[tuple[Hit, ...]]
     searching: float  # seconds of the call, which it may have shared
     reranking: float
@@ -116,11 +123,12 @@ class Searching:
             encoder = search.state.encoder
             assert encoder is not None  # noqa: S101 - a state that is searched by vectors has one
             asked = encoder.settings.query_instruction if search.instruction is None else search.instruction
-            if (known := self._vectors.get(encoder, asked, search.queries)) is not None:
+            texts = search.texts
+            if (known := self._vectors.get(encoder, asked, texts)) is not None:
                 search.vectors = np.stack([vector for vector, _ in known])
                 search.cut = [cut for _, cut in known]
             else:
-                inputs = encoder.inputs(search.queries, asked)
+                inputs = encoder.inputs(texts, asked)
                 job = Job(Lane.QUERY, search.ticket, encoder, inputs, deliver=self._encoded)
                 self._futures[job] = search, future
                 self._thread.put(job)
@@ -141,11 +149,11 @@ class Searching:
             search.queued, search.encoding = job.began - job.came, job.ended - job.began
             self._metrics.queue.labels(Lane.QUERY.name.lower()).observe(search.queued)
             if job.encoder is not None and job.inputs:
-                self._vectors.put(job.encoder, job.inputs[0].instruction, search.queries, encoding)
+                self._vectors.put(job.encoder, job.inputs[0].instruction, search.texts, encoding)
             groups.setdefault(search.key, []).append((search, future))
         if len(jobs) == 1 and not self._thread.waiting(Lane.QUERY):
             [group] = groups.values() or [[]]
-            if group and group[0][0].reranker is None and len(group[0][0].queries) == 1:
+            if group and _is_quick(group[0][0]):
                 self._run(group)  # nobody waits for the model: one thread less to wake
                 return
         for group in groups.values():
@@ -192,19 +200,24 @@ class Searching:
         if plan.dense:
             vectors = np.concatenate([search.vectors for search in searches if search.vectors is not None])
         began = time.perf_counter()
-        stages = run(index, queries, vectors, plan)
+        typed = [understood(index, query, plan, literal=first.literal) for query in queries]
+        rankings = ranked(index, typed, vectors, plan)
         spent = time.perf_counter() - began
-        reranking = sum(stage.seconds for stage in stages if stage.name == "reranked")
-        for stage in stages:
-            self._metrics.search.labels(stage.name).observe(stage.seconds / len(queries))
-            if stage.rescored:
-                self._metrics.rescored.inc(stage.rescored * len(queries))
-        if first.reranker is not None:
-            self._metrics.pairs.inc(sum(min(int((row >= 0).sum()), plan.rerank_depth) for row in stages[-1].rows))
+        reranking = 0.0
+        for stages in {id(one.stages): one.stages for one in rankings}.values():
+            reranking += sum(stage.seconds for stage in stages if stage.name == "reranked")
+            count = len(stages[-1].rows)
+            for stage in stages:
+                self._metrics.search.labels(stage.name).observe(stage.seconds / count)
+                if stage.rescored:
+                    self._metrics.rescored.inc(stage.rescored * count)
+            if first.reranker is not None:
+                self._metrics.pairs.inc(sum(min(int((row >= 0).sum()), plan.rerank_depth) for row in stages[-1].rows))
         found, number = [], 0
         for search in searches:
-            hits = [hits_of(index, stages, number + place) for place in range(len(search.queries))]
-            found.append(Found(search, stages, number, hits, spent - reranking, reranking))
+            own = slice(number, number + len(search.queries))
+            hits = [hits_of(index, one.stages, one.query) for one in rankings[own]]
+            found.append(Found(search, typed[own], rankings[own], hits, spent - reranking, reranking))
             number += len(search.queries)
         return found
 
@@ -216,6 +229,13 @@ class Searching:
         """Take no more work."""
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.slow.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_quick(search: Search) -> bool:
+    """Whether a search takes no longer than waking a thread for it: a single query, searched for as it stands."""
+    if search.reranker is not None or len(search.queries) > 1:
+        return False
+    return is_plain(search.state.index, search.queries[0], search.plan, literal=search.literal)
 
 
 def _settle(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:

@@ -115,7 +115,7 @@ def searched(server: Server, state: State, queries: list[str], asked: Any, excha
     plan = prepared.plan
     if reranker is not None:  # says how deep the steps before go; the search gives it its own
         plan = replace(plan, reranker=reranker)
-    return Search(state, queries, asked.instruction, plan, exchange.ticket, reranker)
+    return Search(state, queries, asked.instruction, plan, exchange.ticket, reranker, asked.literal)
 
 
 def _fusion(given: dict[str, Any] | None) -> Fusion | None:
@@ -142,8 +142,8 @@ async def _marked(
 
     def mark() -> list[list[Highlight] | None]:
         return [
-            highlights(encoder, state.analyzer, query, [hit.text for hit in hits])  # type: ignore[arg-type]
-            for query, hits in zip(found.search.queries, found.hits, strict=True)
+            highlights(encoder, state.analyzer, typed.words, [hit.text for hit in hits])  # type: ignore[arg-type]
+            for typed, hits in zip(found.typed, found.hits, strict=True)
         ]
 
     marked: list[list[Highlight] | None] = await server.searching.aside(mark, slow=model)
@@ -165,7 +165,10 @@ def _result(
         mode,
         meaning(mode, plan.fusion, found.search.reranker.name if found.search.reranker is not None else None),
         bool(found.search.cut and found.search.cut[number]),
+        notices=list(found.typed[number].notices),
     )
+    if found.typed[number].words != found.search.queries[number]:
+        result.words = found.typed[number].words
     if asked.columns:
         result.columns, result.documents = _columns(state, asked, found, number)
     return result
@@ -203,11 +206,11 @@ def _columns(
     state: State, asked: SearchRequest, found: Found, number: int
 ) -> tuple[list[ColumnBody], dict[str, HitBody]]:
     """What each stage found by itself, and the documents of these that are no hits."""
-    query = found.first + number
+    ranking = found.rankings[number]
     read: dict[int, Hit] = {}
     columns = []
-    for stage in found.stages:
-        rows = [row for row in stage.rows[query, : asked.k].tolist() if row >= 0]
+    for stage in ranking.stages:
+        rows = [row for row in stage.rows[ranking.query, : asked.k].tolist() if row >= 0]
         for row in rows:
             if row not in read:
                 document = state.index.rows.read(row)
@@ -217,7 +220,7 @@ def _columns(
                 stage.name,
                 _meaning(stage, found),
                 [read[row].id for row in rows],
-                [float(score) for score in stage.scores[query, : len(rows)]],
+                [float(score) for score in stage.scores[ranking.query, : len(rows)]],
                 1_000 * stage.seconds,
             )
         )
