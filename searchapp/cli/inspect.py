@@ -70,6 +70,7 @@ def info(
     snapshot = Snapshot.open(index)
     manifest = snapshot.manifest
     drift = drift_notice(manifest, index)
+    languages = _languages(manifest)
     notices = [*snapshot.notices, *([drift] if drift else [])]
     content: dict[str, Any] = {
         "path": str(index),
@@ -85,6 +86,7 @@ def info(
         "ann": to_json(manifest.ann),
         "encoder": manifest.encoder,
         "queries": _asked_by(manifest),
+        "languages": languages,
         "build": to_json(manifest.build),
         "additions": [to_json(addition) for addition in manifest.additions],
         "staged": manifest.staged.rows if manifest.staged else 0,
@@ -121,6 +123,7 @@ def info(
         "encoder": f"{settings['pooling']} pooling, {lengths}, {attention}, {manifest.encoder['dtype']}"
         if not has_given_vectors(manifest)
         else "no model: it is asked by vectors, or by words",
+        **({"languages": languages} if languages else {}),
         **_runs(content["queries"]),
         **_instructions(manifest),
         "fingerprint": manifest.encoder["fingerprint"]["sha256"][:16],
@@ -141,6 +144,18 @@ def info(
         say(f"{'setting':<12} {setting['name']} = {setting['value']!r} (from {setting['from']})")
     for text in [*(ann.notes if ann else ()), *notices]:
         say(f"{'notice':<12} {text}")
+
+
+def _languages(manifest: Manifest) -> str:
+    """Which languages the model was made for, and who says so; "" where it is not here, or nothing says it."""
+    from searchapp.encoder.catalogue import find_model
+    from searchapp.index.given import has_given_vectors
+
+    if has_given_vectors(manifest):
+        return ""
+    reference = manifest.encoder["reference"]
+    found = find_model((reference["adapters"] or [reference["model"]])[-1])
+    return found.serves if found is not None else ""
 
 
 def _asked_by(manifest: Manifest) -> dict[str, str] | None:

@@ -43,6 +43,7 @@ from searchapp.index.intake.files import (
 )
 from searchapp.index.intake.known import KnownDocuments
 from searchapp.index.intake.names import absolute, named, recorded
+from searchapp.index.intake.scripts import ScriptWarning
 from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import Disk
@@ -252,6 +253,7 @@ class _AddRun:
         self._counts: Counter[str] = Counter()
         self._tokens = self._encoded = self._resumed = 0
         self._seen: set[str] = set()  # ids that a dry run would have written
+        self._scripts = ScriptWarning(log)
 
     def _staged_snapshot(self) -> Snapshot:
         """What this add has written and not yet made a part of the index."""
@@ -434,6 +436,7 @@ class _AddRun:
             vectors = np.empty((len(documents), self._manifest.dim), dtype="<f2")
             vectors[known >= 0] = self._snapshot.vectors.stored(known[known >= 0])
             new = [document for document, row in zip(documents, known, strict=True) if row < 0]
+            self._scripts.look(self._encoder, new)
             vectors[known < 0], tokens = encode(self._encoder, new, self._progress)
             self._wrote(*write_segment(self._writer, documents, vectors, _count(self._segments)))
             self._tokens += tokens

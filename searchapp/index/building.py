@@ -43,7 +43,7 @@ from searchapp.index.intake.files import (
     skipped_entry,
 )
 from searchapp.index.intake.names import absolute, named, recorded
-from searchapp.index.intake.scripts import broken_scripts
+from searchapp.index.intake.scripts import ScriptWarning
 from searchapp.index.intake.spent import Spent
 from searchapp.index.lexical.analyzer import Analyzer
 from searchapp.index.lexical.bm25 import add_lexical
@@ -321,6 +321,7 @@ class _BuildRun:
         self._parts = start.ledger
         self._consumed = start.build.consumed
         self._characters = 0
+        self._scripts = ScriptWarning(log)
 
     def encode(self, sources: Sequence[Source]) -> None:
         """Encode what is left of the sources and commit the state ``encoded``."""
@@ -412,13 +413,6 @@ class _BuildRun:
         self._commit(_partial(reader), batch=(batch, hashes))
         self._progress.advance(len(batch), tokens=0)
 
-    def _warn_of_scripts(self) -> None:
-        """Say, at the first documents, whether the model's vocabulary lacks their scripts."""
-        if self._manifest.rows == 0:
-            found = broken_scripts(self._encoder, [f"{one.title} {one.text}" for one in self._pending])
-            if found.warning:
-                log.warning("%s", found.warning)
-
     def _tell(self, fraction: float) -> None:
         expect(self._progress, self._manifest.rows + len(self._pending), fraction, self._reasons.total())
 
@@ -453,7 +447,7 @@ class _BuildRun:
         files: dict[str, FileEntry] = {}
         reach = manifest.build.reach + sampled_reach(self._encoder, self._pending, self._uncut)
         if self._pending:
-            self._warn_of_scripts()
+            self._scripts.look(self._encoder, self._pending)
             with self._spent.encoding():
                 vectors, tokens = encode(self._encoder, self._pending, self._progress)
             segment, files = write_segment(self._writer, self._pending, vectors, manifest.rows)
