@@ -82,11 +82,8 @@ def add(
     """
     from searchapp.cli.progress import Bar
     from searchapp.corpus.source import find_source
-    from searchapp.encoder import Encoder
-    from searchapp.index import AddSettings, VectorIndex, recorded_encoder
-    from searchapp.index import add as add_to
-    from searchapp.index.encoder_match import recorded_backend
-    from searchapp.index.history import add_facts, note
+    from searchapp.index import AddSettings, VectorIndex, noted
+    from searchapp.index.encoder_match import document_encoder
 
     if not sync:
         for source in sources:
@@ -94,16 +91,7 @@ def add(
     if prune and not sync:
         raise SearchAppError("--prune goes with --sync, which removes what is gone; give both")
     manifest = VectorIndex.open(index).manifest
-    backend = recorded_backend(manifest)
-    if model is None and adapter is None:
-        encoder = recorded_encoder(manifest, index, device, backend=backend)
-    else:
-        recorded = dict(manifest.encoder["reference"])
-        recorded |= {"model": model or recorded["model"], "adapters": adapter or recorded["adapters"]}
-        dtype = manifest.encoder["dtype"]
-        encoder = Encoder.load(
-            recorded.pop("model"), device=device, dtype=dtype, backend=backend, fingerprint=True, **recorded
-        )
+    encoder = document_encoder(manifest, index, device, model=model, adapters=adapter)
     settings = AddSettings(
         sync=sync,
         prune=prune,
@@ -113,8 +101,7 @@ def add(
         selection=chosen.selection(),
     )
     with Bar() as bar:
-        done = add_to(sources, index, encoder, settings, progress=bar)
-    note(index, "add", done.manifest, **add_facts(done))
+        done = noted.add(sources, index, encoder, settings, progress=bar)
     if json:
         say_json(_as_json(done, dry_run))
         return
@@ -199,14 +186,12 @@ def delete(
     json: options.Json = False,
 ) -> None:
     """Delete documents by id, or all whose metadata pass a filter. They are gone from every search at once."""
-    from searchapp.index import delete as delete_from
-    from searchapp.index.history import note
+    from searchapp.index import noted
 
     wanted = [*(ids or []), *(more or []), *_ids_in(ids_from)]
     if not wanted and not filter:
         raise SearchAppError("nothing to delete is named; give --id ID..., --ids-from FILE or --filter EXPR")
-    done = delete_from(index, wanted, filter=filter)
-    note(index, "delete", done.manifest, deleted=done.deleted)
+    done = noted.delete(index, wanted, filter=filter)
     if json:
         say_json({"deleted": done.deleted, "unknown": done.unknown, "documents": done.manifest.documents})
     if done.unknown and not done.deleted:
@@ -231,12 +216,10 @@ def _named(ids: Sequence[str]) -> str:
 def compact(index: options.Directory, json: options.Json = False) -> None:
     """Drop what was deleted from an index, fold in what was added, and train it again. No document is encoded."""
     from searchapp.cli.progress import Bar
-    from searchapp.index import compact as compact_index
-    from searchapp.index.history import note
+    from searchapp.index import noted
 
     with Bar() as bar:
-        done = compact_index(index, progress=bar)
-    note(index, "compact", done.manifest, removed=done.removed, folded=done.folded)
+        done = noted.compact(index, progress=bar)
     manifest = done.manifest
     size = sum(entry.size for entry in manifest.files.values())
     if json:

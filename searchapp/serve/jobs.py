@@ -21,7 +21,7 @@ import msgspec
 from searchapp.atomic import write_text
 from searchapp.encoder import Encoder
 from searchapp.errors import SearchAppError, reason_of, why_unwritten
-from searchapp.index import add, delete
+from searchapp.index import AddSettings, noted
 from searchapp.index.encoder_match import recorded_backend, recorded_encoder
 from searchapp.serve.bodies import DocumentWrite
 from searchapp.serve.lane_models import LaneEncoder
@@ -113,7 +113,8 @@ class Jobs:
             try:
                 encoder = self._writer_of(served)
                 lane = LaneEncoder(self._thread, Lane.BACKGROUND, encoder, Ticket())
-                done = add([str(spool)], served.root, cast(Encoder, lane), names=(SOURCE,), progress=_JobProgress(job))
+                settings, told = AddSettings(names=(SOURCE,)), _JobProgress(job)
+                done = noted.add([str(spool)], served.root, cast(Encoder, lane), settings, progress=told)
             finally:
                 spool.unlink(missing_ok=True)
             counts = ("added", "changed", "unchanged", "rejected", "encoded")
@@ -131,7 +132,7 @@ class Jobs:
         """Delete documents by id, or by a filter."""
 
         def work(job: Job) -> dict[str, Any]:
-            done = delete(served.root, ids, filter=filter)
+            done = noted.delete(served.root, ids, filter=filter)
             return {
                 "deleted": done.deleted, "unknown": list(done.unknown), "documents": done.manifest.documents,
                 "generation": done.manifest.number,
