@@ -12,7 +12,7 @@ from pathlib import Path
 from searchapp.corpus import Source
 from searchapp.encoder import Encoder
 from searchapp.index import addition, building, compaction, deletion, history, reembedding
-from searchapp.index.addition import Added, AddSettings
+from searchapp.index.added import Added, AddSettings
 from searchapp.index.building import BuildSettings, BuildSummary
 from searchapp.index.compaction import Compacted
 from searchapp.index.deletion import Deleted
