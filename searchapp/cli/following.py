@@ -44,8 +44,7 @@ class Following:
         self, sources: Sequence[str], encoder: Encoder, settings: AddSettings, last: Added, *, as_json: bool
     ) -> None:
         """Add what changes, until the user stops it. What cannot be added now is said, and tried again."""
-        from searchapp.index import add
-        from searchapp.index.history import add_facts, note
+        from searchapp.shards import noted
 
         notice(f"following {', '.join(sources)}; Ctrl-C ends it")
         settings = replace(settings, names=())  # the index knows them now
@@ -57,14 +56,13 @@ class Following:
                 if not waiting:
                     continue
                 try:
-                    done = add(sources, self.index, encoder, settings)
+                    done = noted.add(sources, self.index, encoder, settings)
                 except (SearchAppError, OSError) as error:  # a disk that is gone, another writer
                     if str(error) != complaint:
                         complain(str(error))
                     complaint = str(error)
                 else:
                     if any(getattr(done, kind) for kind in KINDS) or done.rejected != last.rejected:
-                        note(self.index, "add", done.manifest, **add_facts(done))
                         _say(done, last, sorted(waiting), as_json)
                     waiting, complaint, last = set(), "", done
                 if self.stop.is_set():

@@ -82,6 +82,7 @@ def info(
     snapshot = open_snapshot(index)
     manifest = snapshot.manifest
     drift = drift_notice(manifest, index)
+    languages = _languages(manifest)
     notices = [*snapshot.notices, *([drift] if drift else [])]
     content: dict[str, Any] = {
         "path": str(index),
@@ -97,6 +98,7 @@ def info(
         "ann": to_json(manifest.ann),
         "encoder": manifest.encoder,
         "queries": _asked_by(manifest),
+        "languages": languages,
         "build": to_json(manifest.build),
         "sources": [to_json(source) for source in manifest.sources],
         "additions": [to_json(addition) for addition in manifest.additions],
@@ -137,6 +139,7 @@ def info(
         "encoder": f"{settings['pooling']} pooling, {lengths}, {attention}, {manifest.encoder['dtype']}"
         if not has_given_vectors(manifest)
         else "no model: it is asked by vectors, or by words",
+        **({"languages": languages} if languages else {}),
         **_runs(content["queries"]),
         **_instructions(manifest),
         "fingerprint": manifest.encoder["fingerprint"]["sha256"][:16],
@@ -171,6 +174,18 @@ def _shown(shards: list[dict[str, Any]]) -> str:
     named = ", ".join(f"{one['name']} {one['rows'] - one['deleted']:,}" for one in shards[:SHOWN])
     more = f" and {len(shards) - SHOWN:,} more" if len(shards) > SHOWN else ""
     return f"{len(shards)}: {named}{more}" + (", the last for what was added" if shards[-1]["tail"] else "")
+
+
+def _languages(manifest: Manifest) -> str:
+    """Which languages the model was made for, and who says so; "" where it is not here, or nothing says it."""
+    from searchapp.encoder.catalogue import find_model
+    from searchapp.index.given import has_given_vectors
+
+    if has_given_vectors(manifest):
+        return ""
+    reference = manifest.encoder["reference"]
+    found = find_model((reference["adapters"] or [reference["model"]])[-1])
+    return found.serves if found is not None else ""
 
 
 def _asked_by(manifest: Manifest) -> dict[str, str] | None:

@@ -94,13 +94,11 @@ def add(
     from searchapp.cli.following import Following
     from searchapp.cli.progress import Bar
     from searchapp.corpus.source import find_source
-    from searchapp.encoder import Encoder
-    from searchapp.index import AddSettings, recorded_encoder
-    from searchapp.index.encoder_match import recorded_backend
-    from searchapp.index.history import add_facts, note
+    from searchapp.index import AddSettings
+    from searchapp.index.encoder_match import document_encoder
     from searchapp.index.intake.names import wanted_of
+    from searchapp.shards import noted
     from searchapp.shards.opening import open_index
-    from searchapp.shards.updating import add as add_to
 
     if prune and not sync:
         raise SearchAppError("--prune goes with --sync, which removes what is gone; give both")
@@ -112,16 +110,7 @@ def add(
         known = manifest.sources
         found = [find_source(one, selection=wanted_of(one, chosen.selection(), known)) for one in sources]
         following = Following.begin(found, index) if watch else None
-    backend = recorded_backend(manifest)
-    if model is None and adapter is None:
-        encoder = recorded_encoder(manifest, index, device, backend=backend)
-    else:
-        recorded = dict(manifest.encoder["reference"])
-        recorded |= {"model": model or recorded["model"], "adapters": adapter or recorded["adapters"]}
-        dtype = manifest.encoder["dtype"]
-        encoder = Encoder.load(
-            recorded.pop("model"), device=device, dtype=dtype, backend=backend, fingerprint=True, **recorded
-        )
+    encoder = document_encoder(manifest, index, device, model=model, adapters=adapter)
     settings = AddSettings(
         sync=sync,
         prune=prune,
@@ -133,8 +122,7 @@ def add(
         retry_refused=retry_refused,
     )
     with Bar() as bar:
-        done = add_to(sources, index, encoder, settings, progress=bar)
-    note(index, "add", done.manifest, **add_facts(done))
+        done = noted.add(sources, index, encoder, settings, progress=bar)
     if json:
         say_json(_as_json(done, dry_run))
     else:
@@ -221,14 +209,12 @@ def delete(
     json: options.Json = False,
 ) -> None:
     """Delete documents by id, or all whose metadata pass a filter. They are gone from every search at once."""
-    from searchapp.index.history import note
-    from searchapp.shards.updating import delete as delete_from
+    from searchapp.shards import noted
 
     wanted = [*(ids or []), *(more or []), *_ids_in(ids_from)]
     if not wanted and not filter:
         raise SearchAppError("nothing to delete is named; give --id ID..., --ids-from FILE or --filter EXPR")
-    done = delete_from(index, wanted, filter=filter)
-    note(index, "delete", done.manifest, deleted=done.deleted)
+    done = noted.delete(index, wanted, filter=filter)
     if json:
         say_json({"deleted": done.deleted, "unknown": done.unknown, "documents": done.manifest.documents})
     if done.unknown and not done.deleted:
@@ -253,12 +239,10 @@ def _named(ids: Sequence[str]) -> str:
 def compact(index: options.Directory, json: options.Json = False) -> None:
     """Drop what was deleted from an index, fold in what was added, and train it again. No document is encoded."""
     from searchapp.cli.progress import Bar
-    from searchapp.index.history import note
-    from searchapp.shards.updating import compact as compact_index
+    from searchapp.shards import noted
 
     with Bar() as bar:
-        done = compact_index(index, progress=bar)
-    note(index, "compact", done.manifest, removed=done.removed, folded=done.folded)
+        done = noted.compact(index, progress=bar)
     manifest = done.manifest
     size = sum(entry.size for entry in manifest.files.values())
     if json:

@@ -11,7 +11,7 @@ import pytest
 from searchapp.corpus import reading_process
 from searchapp.corpus.selection import Selection
 from searchapp.errors import IndexStoreError
-from searchapp.index import VectorIndex, building
+from searchapp.index import VectorIndex, build_run
 from searchapp.index.storage.snapshot import Snapshot
 from tests.corpus.pdfs import write_pages, write_scan
 from tests.index import handed
@@ -80,13 +80,13 @@ def test_a_build_does_not_go_on_with_another_version_of_a_reader(
 ) -> None:
     from searchapp.corpus.formats import table
 
-    commit = building._BuildRun._commit
+    commit = build_run.BuildRun._commit
 
-    def stopping(self: building._BuildRun, *arguments: object) -> None:
+    def stopping(self: build_run.BuildRun, *arguments: object) -> None:
         commit(self, *arguments)
         raise Stop
 
-    monkeypatch.setattr(building._BuildRun, "_commit", stopping)
+    monkeypatch.setattr(build_run.BuildRun, "_commit", stopping)
     with pytest.raises(Stop):
         build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3)
     monkeypatch.undo()
