@@ -27,7 +27,7 @@ def test_a_folder_is_followed_until_ctrl_c(
     from searchapp.corpus import watching
     from searchapp.errors import IndexStoreError
     from searchapp.index import VectorIndex
-    from searchapp.index import add as add_to
+    from searchapp.shards.noted import add as add_to
 
     monkeypatch.setattr(watching, "REST", 50)
     notes, index = tmp_path / "notes", tmp_path / "ix"
@@ -48,7 +48,7 @@ def test_a_folder_is_followed_until_ctrl_c(
             raise IndexStoreError("another process writes")
         return add_to(*arguments, **options)
 
-    monkeypatch.setattr("searchapp.index.add", add)
+    monkeypatch.setattr("searchapp.shards.noted.add", add)
     monkeypatch.setattr(watching, "TIMEOUT", 200)
 
     def edit() -> None:
@@ -64,10 +64,10 @@ def test_a_folder_is_followed_until_ctrl_c(
             os.kill(os.getpid(), signal.SIGINT)
 
     def first(*arguments: object, **options: object) -> object:  # the add that the command begins with
-        monkeypatch.setattr("searchapp.index.add", add)
+        monkeypatch.setattr("searchapp.shards.noted.add", add)
         return add_to(*arguments, **options)
 
-    monkeypatch.setattr("searchapp.index.add", first)
+    monkeypatch.setattr("searchapp.shards.noted.add", first)
     thread = threading.Thread(target=edit)
     thread.start()
     before = signal.getsignal(signal.SIGINT)
