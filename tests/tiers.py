@@ -23,6 +23,7 @@ FILES = (
     "assistants/test_inspector.py",
     "assistants/test_stdio.py",
     "client/test_client.py",
+    "corpus/test_arrow_folder.py",
     "corpus/test_cut.py",
     "corpus/test_docstrings.py",
     "corpus/test_documents.py",

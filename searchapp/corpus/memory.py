@@ -20,14 +20,14 @@ import numpy as np
 
 from searchapp.corpus.batch import DocumentBatch, plain_batch
 from searchapp.corpus.document import Document, Record, Rejected
+from searchapp.corpus.memory_tables import BATCH_ROWS, arrow_batches, as_table, columns_of, is_batch, sliced
 from searchapp.corpus.parquet import batch_fields, json_value
 from searchapp.corpus.source import MEMORY, Source, checked_label
 from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, validate
 from searchapp.corpus.vector_column import vector_column
-from searchapp.errors import CorpusError, reason_of
+from searchapp.errors import CorpusError
 
 NAME = "documents"  # of a source in memory, where none is given
-BATCH_ROWS = 1_024
 TOGETHER = 65_536  # plain rows that are taken at once
 EXPECTED = (
     "expected texts, (id, text) pairs, mappings, Documents, a mapping of ids to texts, a pandas or polars DataFrame, "
@@ -69,7 +69,7 @@ def memory_source(
     """
     if isinstance(vectors, str):
         names, vectors = FieldNames(**{**vars(names or FieldNames()), "vector": vectors}), None
-    held = _Held(_as_table(documents), _array(vectors), names or FieldNames())
+    held = _Held(as_table(documents), _array(vectors), names or FieldNames())
     held.check()
     label = checked_label(label or NAME)
     batches = held.batches if held.has_columns else None
@@ -96,7 +96,7 @@ class _Held:
         """Raise CorpusError for what is no documents, and for vectors that are not as many."""
         self._require_documents()
         for name in filter(None, (self.names.id, self.names.vector, *self._renamed())):
-            if (columns := _columns(self.documents)) is not None and name not in columns:
+            if (columns := columns_of(self.documents)) is not None and name not in columns:
                 found = ", ".join(map(str, columns[:20]))
                 raise CorpusError(f"the documents have no column {name!r}; found {found}; name one of them")
         if self.vectors is not None and self.count not in (None, len(self.vectors)):
@@ -170,7 +170,7 @@ class _Held:
                     row += len(batch)
                     yield batch, min(1.0, row / count)
                     continue
-                for small in _sliced(part):
+                for small in sliced(part):
                     for place, found in enumerate(self._batch(small, row), row):
                         fields, vector = self._taken(found, place)
                         yield _document(fields, vector, place + 1, numbered), min(1.0, (place + 1) / count)
@@ -217,7 +217,7 @@ class _Held:
                 row += 1
                 yield self._fields(item, row)
                 continue
-            for batch in _sliced(item):
+            for batch in sliced(item):
                 yield from self._batch(batch, row)
                 row += batch.num_rows
 
@@ -335,64 +335,6 @@ def _array(vectors: Any) -> np.ndarray | None:
             "of the column that holds them"
         )
     return found
-
-
-def _columns(documents: Any) -> list[str] | None:
-    """The names of the columns of a table; None for what is none."""
-    if (names := getattr(documents, "column_names", None)) is not None and not isinstance(names, Mapping):
-        return list(names)
-    schema = getattr(documents, "schema", None)
-    return list(schema.names) if schema is not None and hasattr(schema, "names") else None
-
-
-def arrow_batches(documents: Any) -> Iterator[Any] | None:
-    """The rows of a table of Arrow or datasets as record batches; None for what is no table."""
-    found: Iterator[Any] | None = None
-    kind = type(documents).__module__.partition(".")[0]
-    if kind == "datasets" and hasattr(documents, "with_format") and hasattr(documents, "iter"):
-        tables: Iterator[Any] = documents.with_format("arrow").iter(BATCH_ROWS)
-        return (batch for table in tables for batch in table.to_batches())
-    if kind == "pyarrow":
-        if hasattr(documents, "to_batches"):
-            found = iter(documents.to_batches())
-        elif hasattr(documents, "read_next_batch"):
-            found = iter(documents)
-        elif is_batch(documents):
-            found = iter([documents])
-    elif isinstance(documents, list) and documents and is_batch(documents[0]):
-        found = iter(documents)
-    return found
-
-
-def is_batch(item: Any) -> bool:
-    """Whether an item is a record batch of Arrow."""
-    return type(item).__name__ == "RecordBatch" and hasattr(item, "num_rows")
-
-
-def _sliced(batch: Any) -> Iterator[Any]:
-    for begin in range(0, batch.num_rows, BATCH_ROWS):
-        yield batch.slice(begin, BATCH_ROWS)
-
-
-def _as_table(documents: Any) -> Any:
-    """A DataFrame of pandas or polars as an Arrow table; all else as it is.
-
-    A frame of pandas keeps its index as a column where that has a name.
-    """
-    kind = type(documents).__module__.partition(".")[0]
-    if kind == "polars" and hasattr(documents, "to_arrow"):
-        return documents.to_arrow()
-    if kind != "pandas" or not hasattr(documents, "reset_index") or not hasattr(documents, "columns"):
-        return documents
-    import pyarrow as pa
-
-    frame = documents.reset_index() if documents.index.name is not None else documents
-    try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, TypeError) as error:  # a column of objects of several kinds
-        raise CorpusError(
-            f"a column of the DataFrame cannot be read ({reason_of(error)}); give it values of one kind"
-        ) from error
 
 
 def _is_file(text: str) -> bool:

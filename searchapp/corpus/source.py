@@ -29,6 +29,7 @@ from searchapp.errors import CorpusError
 
 STDLIB = "python:stdlib"
 REMOTE = "remote"  # the kind of folders that are named by URL
+CUT = ("folder", "text", REMOTE)  # the kinds of which files are cut into passages
 MEMORY = "memory"  # the kind of sources that are no files: see ``searchapp.corpus.memory``
 _BEIR_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _ACCEPTED = (
@@ -65,7 +66,7 @@ class Source:
     @property
     def is_cut(self) -> bool:
         """Whether its files are text, which is cut into passages. The ids of these begin with the label."""
-        return self.kind in ("folder", "text", REMOTE)
+        return self.kind in CUT
 
     @property
     def is_document(self) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.corpus import Document, open_source
+from searchapp.corpus.source import CUT
 from searchapp.corpus.walk import READ
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
@@ -150,7 +151,7 @@ class _Repair:
     def _ledger(self, segments: Sequence[Segment], gone: np.ndarray) -> tuple[str, ...]:
         """The ledger made again from where the passages of texts stand; every file counts as changed."""
         found: dict[tuple[str, str], list[int]] = {}
-        labels = {source.label for source in self._manifest.sources if source.kind in ("folder", "text")}
+        labels = {source.label for source in self._manifest.sources if source.kind in CUT}
         store = DocumentStore(self._writer.path(""), segments)
         for number, segment in enumerate(segments):
             kept = ~gone[segment.base : segment.base + segment.count]

@@ -18,8 +18,9 @@ from searchapp.corpus.remote import RemoteFile, listing, local_path, shown_url
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import Source, find_source
 from searchapp.errors import CorpusError
+from searchapp.index.storage.snapshot import Snapshot
 from tests.index.conftest import HashEncoder
-from tests.index.handed import add, build
+from tests.index.handed import add, build, repair
 from tests.index.test_sources import held
 
 fsspec = pytest.importorskip("fsspec")
@@ -116,6 +117,10 @@ def test_a_folder_is_read_by_the_readers_of_its_files(
     memory.rm("/docs/sub/bees.html")
     done = add(["memory://docs/"], root, encoder, sync=True)
     assert (done.added, done.removed, fetched) == (1, 2, ["a.md"])
+    [name] = Snapshot.open(root).manifest.ledger
+    (root / "data" / name).write_bytes(b"damaged")
+    repair(root, lambda _: encoder)
+    assert {(entry.source, entry.path) for entry in Snapshot.open(root).ledger()} == {("docs", "a.md")}
     assert not [path for path in Path(os.environ.get("TMPDIR", "/tmp")).glob("searchapp-*/a.md")]  # noqa: S108
 
 

@@ -6,6 +6,7 @@ import codecs
 import re
 
 from searchapp.corpus.formats.reading import Unreadable
+from searchapp.unicode import find_surrogate
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -14,7 +15,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_SEVEN_BITS = ("iso-2022", "hz")  # declared encodings whose bytes are valid UTF-8 as well
+_SEVEN_BITS = ("iso-2022", "hz", "utf-7")  # declared encodings whose bytes are valid UTF-8 as well
 _SAMPLE = 1 << 16
 # What browsers take these for (WHATWG, Encoding).
 _MEANT = {"iso-8859-1": "cp1252", "latin-1": "cp1252", "latin1": "cp1252", "ascii": "cp1252", "us-ascii": "cp1252",
@@ -49,6 +50,20 @@ def decode(data: bytes, declared: str = "", *, marked_up: bool = False) -> str:
         except (UnicodeDecodeError, LookupError):
             continue
     return _guessed(data, declared, marked_up)
+
+
+def decoded(data: bytes, declared: str | None = None) -> str:
+    """The text of a part of a file as ``decode`` has it, as it can be stored; of what nothing fits, Latin letters."""
+    try:
+        return clean(decode(data, declared or ""))
+    except Unreadable:
+        return clean(data.decode("cp1252", "replace"))
+
+
+def clean(text: str) -> str:
+    """Text without NUL and without halves of characters, which UTF-8 cannot hold."""
+    text = text.replace("\0", "")
+    return text if find_surrogate(text) is None else text.encode("utf-8", "replace").decode()
 
 
 def _guessed(data: bytes, declared: str, marked_up: bool) -> str:

@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from searchapp.corpus.blocks import Block
+from searchapp.corpus.formats.charsets import decoded
 from searchapp.corpus.formats.definitions import Definition, definition_blocks
 from searchapp.corpus.formats.grammars import GRAMMARS, definitions
 from searchapp.corpus.formats.reading import Facts, Limits
-from searchapp.corpus.formats.texts import decoded
 
 PYTHON = (".py", ".pyi", ".pyw")
 _Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 from searchapp.corpus.block_readers import BLOCK_READERS, read_blocks
 from searchapp.corpus.blocks import Block, BlockKind
+from searchapp.corpus.formats.charsets import decoded
 from searchapp.corpus.formats.markup import label_of
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable, Value
 from searchapp.corpus.formats.table import format_of, recognise
-from searchapp.corpus.formats.texts import decoded
 
 ATTACHMENTS = "attachments not read"
 

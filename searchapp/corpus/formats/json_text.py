@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from searchapp.corpus.formats.charsets import clean
 from searchapp.corpus.formats.reading import Unreadable
-from searchapp.corpus.formats.texts import clean
 
 
 def load(path: Path) -> Any:

@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 
 from searchapp.corpus.blocks import Block, BlockKind, located
+from searchapp.corpus.formats.charsets import decoded
 from searchapp.corpus.formats.held import enclosed, read_held
 from searchapp.corpus.formats.markup import label_of, tidy
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable, Value
-from searchapp.corpus.formats.texts import decoded
 from searchapp.corpus.formats.xhtml import page_parts
 from searchapp.corpus.plain_blocks import plain_blocks
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from searchapp.corpus.blocks import Block, BlockKind
+from searchapp.corpus.formats.charsets import decoded
 from searchapp.corpus.formats.parts import Part, compose
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable
-from searchapp.corpus.formats.texts import decoded
 from searchapp.errors import reason_of
 
 MIME = "text/troff"

@@ -18,11 +18,11 @@ from typing import cast
 from searchapp.corpus.block_readers import read_blocks
 from searchapp.corpus.blocks import Block, BlockKind
 from searchapp.corpus.formats.archives import UNREAD
+from searchapp.corpus.formats.charsets import decoded
 from searchapp.corpus.formats.held import Held, enclosed, read_held
 from searchapp.corpus.formats.markup import label_of
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable, Value
 from searchapp.corpus.formats.table import BY_NAME
-from searchapp.corpus.formats.texts import decoded
 from searchapp.corpus.formats.zipped import Zipped
 
 _ID = re.compile(r"[ _-]?[0-9a-f]{32}(?=$|[._])")

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from searchapp.corpus.blocks import Block, BlockKind
+from searchapp.corpus.formats.charsets import decoded
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable
-from searchapp.corpus.formats.texts import decoded
 
 _TIME = r"(?:([0-9]{1,3}):)?([0-9]{1,2}):([0-9]{2})[.,]([0-9]{1,3})"
 _CUE = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}")

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO, cast
 
 from searchapp.corpus.blocks import Block, BlockKind
+from searchapp.corpus.formats.charsets import decoded
 from searchapp.corpus.formats.markup import label_of, tidy
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable, Value
-from searchapp.corpus.formats.texts import decoded
 from searchapp.errors import reason_of
 
 MOST_BYTES = 8 << 20  # of one document

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from html.parser import HTMLParser
 
 from searchapp.corpus.blocks import BlockKind
+from searchapp.corpus.formats.charsets import decoded
 from searchapp.corpus.formats.markup import run, tidy
 from searchapp.corpus.formats.parts import Part, Parts
 from searchapp.corpus.formats.reading import Limits, Unreadable
-from searchapp.corpus.formats.texts import decoded
 
 XHTML = "http://www.w3.org/1999/xhtml"
 _SKIPPED = frozenset("script style template svg object iframe noscript rt rp".split())

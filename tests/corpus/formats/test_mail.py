@@ -80,7 +80,11 @@ def test_flowed_lines_are_joined(tmp_path: Path) -> None:
         ("Content-Type: text/plain; charset=x-unknown", "gr\xfc\xdfe".encode(), "T grüße"),
         ("Content-Type: text/plain; charset=utf-8", "gr\xfc\xdfe".encode("latin-1"), "T grüße"),
         ("Content-Type: text/plain; charset=koi8-r", "привет".encode("koi8-r"), "T привет"),
-        ("Content-Type: text/plain; charset=unicode_escape", b"a\\ud800b", "T a?b"),
+        ("Content-Type: text/plain; charset=unicode_escape", b"a\\ud800b\xff", "T a?bÿ"),
+        ("Content-Type: text/plain; charset=unicode_escape", b"a\\ud800b", "T a\\ud800b"),  # it is valid UTF-8
+        ("Content-Type: text/plain; charset=utf-7", b"gr+APwA3w-e", "T grüße"),
+        ("Content-Type: text/plain; charset=iso-2022-jp", "日本".encode("iso-2022-jp"), "T 日本"),
+        ("Content-Type: text/plain", "日本".encode("utf-16"), "T 日本"),
         ("Content-Transfer-Encoding: x-made-up", b"text", "T text"),
         ("Content-Transfer-Encoding: base64", b"no base64 at all!", None),
         ("Content-Type: multipart/mixed", b"no boundary", "T no boundary"),

@@ -96,7 +96,7 @@ def test_hostile_files_are_read_or_refused(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(Unreadable, match=reason):
             list(read(path, Limits()))
-    path.write_bytes(b"{\\rtf1 " + b"text\\par " * 50_000 + b"}}}}\\u\\'4")  # unbalanced, cut in a mark
-    assert sum(isinstance(item, Block) for item in read(path, Limits())) >= 50_000
+    path.write_bytes(b"{\\rtf1 " + b"text\\par " * 10_000 + b"}}}}\\u\\'4")  # unbalanced, cut in a mark
+    assert sum(isinstance(item, Block) for item in read(path, Limits())) >= 10_000
     path.write_bytes(b"{\\rtf1 \\bin999999999 x\\u99999999999?\\f99999999\\uc-5 y}")
     assert list(read(path, Limits()))
