@@ -21,13 +21,13 @@ import msgspec
 from searchapp.atomic import write_text
 from searchapp.encoder import Encoder
 from searchapp.errors import SearchAppError, reason_of, why_unwritten
-from searchapp.index import add, delete
 from searchapp.index.encoder_match import recorded_backend, recorded_encoder
 from searchapp.serve.bodies import DocumentWrite
 from searchapp.serve.lane_models import LaneEncoder
 from searchapp.serve.model_thread import Lane, ModelThread, Ticket
 from searchapp.serve.problem import ProblemError, over_http
 from searchapp.serve.served import Served
+from searchapp.shards.updating import add, delete
 from searchapp.user_cache import cache_folder
 
 log = logging.getLogger(__name__)
