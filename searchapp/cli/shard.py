@@ -12,7 +12,7 @@ import typer
 from searchapp.cli.console import notice, plural, say, say_json, seconds_text
 from searchapp.cli.lazy import Entry, lazy_group
 from searchapp.cli.signatures import command
-from searchapp.cli.wording import DEVICES, MODEL, OUTPUT
+from searchapp.cli.wording import DEVICES, MODEL, OUTPUT, WORKERS
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -41,7 +41,14 @@ def run(
         str, typer.Argument(metavar="INDEX", help="The folder or URL that was given as --index.", show_default=False)
     ],
     chunk: Annotated[
-        str, typer.Option("--chunk", metavar="I/N", help="Which chunks: I from 0 to N - 1.", show_default=False)
+        str,
+        typer.Option(
+            "--chunk",
+            metavar="I/N",
+            help="Which chunks: I from 0 to N - 1.",
+            show_default=False,
+            rich_help_panel=WORKERS,
+        ),
     ],
     device: Annotated[str, typer.Option(help=DEVICES, rich_help_panel=MODEL)] = "auto",
     scratch: Annotated[
