@@ -71,7 +71,7 @@ FILES = (
     "shards/test_kills.py",
     "shards/test_processes.py",
     "shards/test_ray.py",
-    "shards/test_remote.py",
+    "shards/test_object_store.py",
     "serve/test_clients.py",
     "serve/test_equal.py",
     "serve/test_watch.py",

@@ -18,7 +18,7 @@ def open_store(place: str, scratch: str | None = None) -> Store:
     Raises IndexStoreError for a URL whose store cannot refuse a file that is there.
     """
     if is_url(place):
-        from searchapp.shards.remote import RemoteStore
+        from searchapp.shards.object_store import RemoteStore
 
         return RemoteStore.open(place, Path(scratch) if scratch else None)
     return LocalStore(place, scratch=Path(scratch) if scratch else None)

@@ -11,14 +11,14 @@ from fsspec.implementations.memory import MemoryFileSystem
 from searchapp import Index
 from searchapp.errors import IndexStoreError
 from searchapp.index import Snapshot
-from searchapp.shards import remote
+from searchapp.shards import object_store
 from searchapp.shards.chunk import done_ids, encode_chunk, missing
 from searchapp.shards.fetching import fetch_root
+from searchapp.shards.object_store import BLOCK, RemoteStore
 from searchapp.shards.opening import open_index
 from searchapp.shards.places import open_store
 from searchapp.shards.plan import commit_plan, load_plan
 from searchapp.shards.publish import finish
-from searchapp.shards.remote import BLOCK, RemoteStore
 from searchapp.shards.root import load_root
 from searchapp.shards.store import LocalStore
 from tests.index.conftest import HashEncoder
@@ -68,7 +68,7 @@ class Overwriting(MemoryFileSystem):
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    monkeypatch.setattr(remote, "PAUSE", 0.0)
+    monkeypatch.setattr(object_store, "PAUSE", 0.0)
 
 
 @pytest.fixture
