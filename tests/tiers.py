@@ -48,6 +48,8 @@ FILES = (
     "evaluate/test_overlap.py",
     "evaluate/test_retrieval.py",
     "evaluate/test_settings.py",
+    "shards/test_cluster.py",
+    "shards/test_machines.py",
     "index/test_build.py",
     "index/test_choice.py",
     "index/test_clusters.py",

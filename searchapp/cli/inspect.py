@@ -13,8 +13,11 @@ from searchapp.cli.describe import describe, describe_cold
 from searchapp.cli.signatures import command
 from searchapp.cli.wording import INDEX, OUTPUT
 
+SHOWN = 8  # shards that are named
+
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
+    from searchapp.index import Snapshot
     from searchapp.index.storage.manifest import Manifest
 
 
@@ -106,6 +109,8 @@ def info(
         "settings": _settings(index),
         "notices": notices,
     }
+    if shards := _shards(snapshot):
+        content["shards"] = shards
     if json:
         say_json(content)
         return
@@ -123,6 +128,7 @@ def info(
     lines = {
         "index": f"{index} (format {manifest.format}, generation {manifest.number}, {manifest.state})",
         "documents": counts,
+        **({"shards": _shown(shards)} if shards else {}),
         "sources": ", ".join(_sources(manifest)),
         "passages": _passages(manifest),
         **_updates(manifest),
@@ -150,6 +156,20 @@ def info(
         say(f"{'setting':<12} {setting['name']} = {setting['value']!r} (from {setting['from']})")
     for text in [*(ann.notes if ann else ()), *notices]:
         say(f"{'notice':<12} {text}")
+
+
+def _shards(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """The shards of a root, in order; none of an index."""
+    from dataclasses import asdict
+
+    return [asdict(shard) for shard in getattr(snapshot, "shards", ())]
+
+
+def _shown(shards: list[dict[str, Any]]) -> str:
+    """The line about them."""
+    named = ", ".join(f"{one['name']} {one['rows'] - one['deleted']:,}" for one in shards[:SHOWN])
+    more = f" and {len(shards) - SHOWN:,} more" if len(shards) > SHOWN else ""
+    return f"{len(shards)}: {named}{more}" + (", the last for what was added" if shards[-1]["tail"] else "")
 
 
 def _asked_by(manifest: Manifest) -> dict[str, str] | None:

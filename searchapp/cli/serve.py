@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,10 @@ from searchapp.cli.signatures import command, options_from
 from searchapp.errors import SearchAppError
 from searchapp.serve.limits import Limits
 
-SERVER, WHO = "Server", "Who may ask"
+if TYPE_CHECKING:
+    from searchapp.shards.remote import Cluster
+
+SERVER, WHO, SHARDS = "Server", "Who may ask", "Shards over machines"
 INDEXES = "Index directories, or NAME=DIRECTORY; without one the only one under indexes/."
 
 
@@ -21,6 +24,8 @@ INDEXES = "Index directories, or NAME=DIRECTORY; without one the only one under 
     "searchapp serve indexes/notes",
     "searchapp serve notes=indexes/notes docs=indexes/docs --rerank bundled",
     "searchapp serve indexes/notes --host 0.0.0.0 --token-file ~/.searchapp-token --allow-host search.example.org",
+    "searchapp serve indexes/big --shards s0000,s0001 --host 10.0.0.5 --token-file ~/.searchapp-token",
+    "searchapp serve indexes/big --peer http://10.0.0.5:8000=s0000,s0001 --peer http://10.0.0.6:8000=s0002",
 )
 @options_from("limits", Limits())
 def serve(
@@ -53,6 +58,29 @@ def serve(
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="A site whose pages may ask; repeat it.", rich_help_panel=WHO)
     ] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(help="Answer coordinators for these shards of a root, or all.", rich_help_panel=SHARDS),
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A server with shards, as http://HOST:PORT=SHARD,SHARD; without shards: all. Repeat it.",
+            rich_help_panel=SHARDS,
+        ),
+    ] = None,
+    peer_token_file: Annotated[
+        Path | None, typer.Option(help="A file with the token that these servers ask for.", rich_help_panel=SHARDS)
+    ] = None,
+    peer_seconds: Annotated[
+        float, typer.Option(help="Seconds a shard may take for one step.", min=0.01, rich_help_panel=SHARDS)
+    ] = 2.0,
+    require: Annotated[
+        str,
+        typer.Option(
+            help="all: refuse what misses a shard (503); any: answer, and say what is missing.", rich_help_panel=SHARDS
+        ),
+    ] = "all",
     device: options.Device = "auto",
 ) -> None:
     """Search, embed and rerank over HTTP, with a page to search on.
@@ -70,7 +98,16 @@ def serve(
     found = named_indexes(indexes or [str(index_and_queries([])[0])])
     token = None if token_file is None else read_token(token_file.expanduser())
     door = Door.of(host, allowed=allow_host or (), token=token, origins=cors_origin or (), limits=limits)
-    setup = Setup(found, tuple(dict.fromkeys(rerank or ())), named_folders(judgements or []), device, writable, limits)
+    names = shard_names(shards, found)
+    cluster = cluster_of(peer or [], peer_token_file, peer_seconds, require, found)
+    if names is not None and cluster is not None:
+        raise SearchAppError("--shards and --peer go to different servers; give one of them")
+    if writable and (names is not None or cluster is not None):
+        raise SearchAppError("--writable needs the whole index here; leave it out with --shards and --peer")
+    setup = Setup(
+        found, tuple(dict.fromkeys(rerank or ())), named_folders(judgements or []), device, writable, limits, names,
+        cluster,
+    )  # fmt: skip
     listener = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}/"
@@ -80,7 +117,53 @@ def serve(
         notice(f"{text}: {page}")
 
     notice(f"loading {', '.join(found)} …")
-    run(setup, door, listener, said=said, mounts=_assistants())
+    run(setup, door, listener, said=said, mounts=_assistants() if names is None else _shard_mounts())
+
+
+def shard_names(given: str | None, indexes: dict[str, Path]) -> tuple[str, ...] | None:
+    """The shards to answer for: none for all; None without the option. Raises SearchAppError where there is no root."""
+    if given is None:
+        return None
+    _require_root("--shards", indexes)
+    names = tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+    if not names:
+        raise SearchAppError("--shards names no shard; expected such as s0000,s0001, or all")
+    return () if names == ("all",) else names
+
+
+def cluster_of(
+    peers: list[str], token_file: Path | None, seconds: float, require: str, indexes: dict[str, Path]
+) -> Cluster | None:
+    """The servers that have the shards; None without any. Raises SearchAppError."""
+    if require not in ("all", "any"):
+        raise SearchAppError(f"--require is {require!r}; expected all or any")
+    if not peers:
+        if token_file is not None:
+            raise SearchAppError("--peer-token-file goes with --peer")
+        return None
+    from searchapp.serve.run import read_token
+    from searchapp.shards.peers import PeerAddress
+    from searchapp.shards.remote import Cluster
+
+    _require_root("--peer", indexes)
+    if token_file is not None and not token_file.expanduser().is_file():
+        raise SearchAppError(f"{token_file} is not there; expected the file with the token of the shard servers")
+    token = None if token_file is None else read_token(token_file.expanduser())
+    return Cluster([PeerAddress.of(text) for text in peers], token, seconds=seconds, require_all=require == "all")
+
+
+def _require_root(option: str, indexes: dict[str, Path]) -> None:
+    from searchapp.shards.kind import is_root
+
+    if len(indexes) != 1 or not all(is_root(path) for path in indexes.values()):
+        shown = ", ".join(str(path) for path in indexes.values())
+        raise SearchAppError(f"{option} goes with one root of shards, a folder with root-*.json; found {shown}")
+
+
+def _shard_mounts() -> list[Any]:
+    from searchapp.serve.shard_mount import mounted
+
+    return [mounted]
 
 
 def _assistants() -> list[Any]:

@@ -83,17 +83,18 @@ def add(
     from searchapp.cli.progress import Bar
     from searchapp.corpus.source import find_source
     from searchapp.encoder import Encoder
-    from searchapp.index import AddSettings, VectorIndex, recorded_encoder
-    from searchapp.index import add as add_to
+    from searchapp.index import AddSettings, recorded_encoder
     from searchapp.index.encoder_match import recorded_backend
     from searchapp.index.history import add_facts, note
+    from searchapp.shards.opening import open_index
+    from searchapp.shards.updating import add as add_to
 
     if not sync:
         for source in sources:
             find_source(source, selection=chosen.selection())  # a missing file is said before a model is loaded
     if prune and not sync:
         raise SearchAppError("--prune goes with --sync, which removes what is gone; give both")
-    manifest = VectorIndex.open(index).manifest
+    manifest = open_index(index).manifest
     backend = recorded_backend(manifest)
     if model is None and adapter is None:
         encoder = recorded_encoder(manifest, index, device, backend=backend)
@@ -199,8 +200,8 @@ def delete(
     json: options.Json = False,
 ) -> None:
     """Delete documents by id, or all whose metadata pass a filter. They are gone from every search at once."""
-    from searchapp.index import delete as delete_from
     from searchapp.index.history import note
+    from searchapp.shards.updating import delete as delete_from
 
     wanted = [*(ids or []), *(more or []), *_ids_in(ids_from)]
     if not wanted and not filter:
@@ -231,8 +232,8 @@ def _named(ids: Sequence[str]) -> str:
 def compact(index: options.Directory, json: options.Json = False) -> None:
     """Drop what was deleted from an index, fold in what was added, and train it again. No document is encoded."""
     from searchapp.cli.progress import Bar
-    from searchapp.index import compact as compact_index
     from searchapp.index.history import note
+    from searchapp.shards.updating import compact as compact_index
 
     with Bar() as bar:
         done = compact_index(index, progress=bar)

@@ -62,7 +62,7 @@ from searchapp.index.storage.segment import (
     write_segment,
 )  # fmt: skip
 from searchapp.index.storage.snapshot import Snapshot
-from searchapp.index.storage.writer import Writer
+from searchapp.index.storage.writer import Update, Writer
 from searchapp.progress import Progress, Silent
 
 log = logging.getLogger("searchapp.index.add")  # the command, which is what people filter lines by
@@ -121,17 +121,18 @@ def add(
     *,
     progress: Progress | None = None,
     disk: Disk | None = None,
+    update: Update = Writer.update,
     **changes: Any,
 ) -> Added:
     """Add the documents of sources to a finished index; one whose id it has takes the place of that document.
 
-    ``changes`` are fields of ``AddSettings``, over those of ``settings``. The documents are found at once: by exact
-    comparison beside the trained index, into which they are folded when they have become many. Raises CorpusError,
-    ModelError for an encoder that the index was not made by, or IndexStoreError.
+    ``changes`` are fields of ``AddSettings``, over those of ``settings``; ``update`` opens what is written. The
+    documents are found at once: by exact comparison beside the trained index, into which they are folded when they have
+    become many. Raises CorpusError, ModelError for an encoder that the index was not made by, or IndexStoreError.
     """
     settings = replace(settings or AddSettings(), **changes)
     progress = progress or Silent()
-    with Writer.update(path, disk) as writer:
+    with update(path, disk) as writer:
         manifest = writer.state
         require_match(manifest, path, encoder)
         if (made := manifest.encoder["dtype"]) != encoder.dtype:

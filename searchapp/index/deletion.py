@@ -17,7 +17,7 @@ from searchapp.index.storage.ids import IdTable
 from searchapp.index.storage.manifest import Manifest
 from searchapp.index.storage.segment import completed
 from searchapp.index.storage.snapshot import Snapshot
-from searchapp.index.storage.writer import Writer
+from searchapp.index.storage.writer import Update, Writer
 from searchapp.unicode import find_surrogate
 
 
@@ -30,13 +30,21 @@ class Deleted:
     unknown: tuple[str, ...]
 
 
-def delete(path: Path, ids: Iterable[str] = (), *, filter: str | None = None, disk: Disk | None = None) -> Deleted:
+def delete(
+    path: Path,
+    ids: Iterable[str] = (),
+    *,
+    filter: str | None = None,
+    disk: Disk | None = None,
+    update: Update = Writer.update,
+) -> Deleted:
     """Delete the documents of these ids, and those whose metadata pass a filter. Raises IndexStoreError.
 
-    Ids that no document has are returned, not refused: a delete that was interrupted can be run again.
+    ``update`` opens what is written. Ids that no document has are returned, not refused: a delete that was interrupted
+    can be run again.
     """
     passes = Filter(filter) if filter else None
-    with Writer.update(path, disk) as writer:
+    with update(path, disk) as writer:
         manifest = completed(writer, writer.state)
         snapshot = Snapshot.of(writer, manifest)
         rows, before = snapshot.documents, snapshot.deleted

@@ -60,6 +60,8 @@ class Coverage:
 class VectorIndex:
     """The vectors and documents of one manifest. It stays that state while writers move on."""
 
+    is_remote = False  # whether documents and vectors are read from other machines
+
     def __init__(self, snapshot: Snapshot, device: str = "cpu") -> None:
         self.snapshot = snapshot
         self.device = device
@@ -352,7 +354,8 @@ class VectorIndex:
         return self._first_stage(k, allowed, indexed, self.manifest.rows, self._scored_by(indexed))
 
     def warm(self) -> None:
-        """Open what searches by vectors."""
+        """Open what a search needs."""
+        _ = self.columns.names
         if self.manifest.ann is not None:
             _ = self.ann
 

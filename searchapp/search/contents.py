@@ -125,7 +125,7 @@ class Contents:
         'two'
         """
         index = self.vectors
-        return [index.rows.read(row) for row in rows_of(index, _ids(ids)).tolist()]
+        return index.read(rows_of(index, _ids(ids)).tolist())
 
     def vectors_of(self, ids: Sequence[str]) -> np.ndarray:
         """The stored vectors of the documents with these ids, unit float32 (n, dim), in their order.
@@ -179,9 +179,9 @@ class Contents:
         1
         """
         from searchapp.corpus.memory import FieldNames
-        from searchapp.index import add
         from searchapp.index.history import add_facts, note
         from searchapp.search.given_documents import Given, say_rejected
+        from searchapp.shards.updating import add
 
         given = Given.of(documents, vectors, FieldNames(id, title, text), name)
         root = self.vectors.snapshot.root
@@ -205,8 +205,8 @@ class Contents:
         >>> index.delete(["a"]).deleted, len(index)
         (1, 1)
         """
-        from searchapp.index import delete
         from searchapp.index.history import note
+        from searchapp.shards.updating import delete
 
         done = delete(self.vectors.snapshot.root, _ids(ids), filter=filter)
         note(self.vectors.snapshot.root, "delete", done.manifest, deleted=done.deleted)
@@ -222,8 +222,8 @@ class Contents:
         >>> index.compact().removed
         1
         """
-        from searchapp.index import compact
         from searchapp.index.history import note
+        from searchapp.shards.updating import compact
 
         with shown(progress) as told:
             done = compact(self.vectors.snapshot.root, progress=told)

@@ -38,6 +38,8 @@ def file_of(hit: Hit) -> str | None:
 
 def is_one_file(index: VectorIndex) -> bool:
     """Whether all documents are passages of one file, as of a book: folded they would be a single hit."""
+    if index.is_remote:  # it is not looked for over machines
+        return False
     files: set[str | None] = set()
     for number in range(len(index.manifest.segments)):
         fields = index.rows.column(number, "fields")

@@ -26,8 +26,8 @@ def known_row(index: VectorIndex, identifier: str) -> int | None:
 
 def rows_of(index: VectorIndex, identifiers: Sequence[str]) -> np.ndarray:
     """The rows of the documents with these ids, int64. Raises SearchAppError for one that none has."""
-    if len(identifiers) == 1:
-        return np.array([find_row(index, identifiers[0])], dtype=np.int64)
+    if len(identifiers) == 1 or index.is_remote:
+        return np.array([find_row(index, identifier) for identifier in identifiers], dtype=np.int64)
     hashes = index.snapshot.hashes()[ID]
     there = np.arange(len(hashes)) if index.alive is None else np.flatnonzero(index.alive)
     order = there[np.argsort(hashes[there], kind="stable")]
@@ -82,7 +82,7 @@ def like(
     found = [pair for pair in zip(rows[0].tolist(), scores[0].tolist(), strict=True) if pair[0] >= 0 and pair[0] != row]
     hits = []
     for rank, (place, score) in enumerate(found[:k], 1):
-        document = index.rows.read(place)
+        [document] = index.read([place])
         places = {stage: Place(rank, score)}
         hits.append(Hit(document.id, score, document.title, document.text, document.metadata, stage, places))
     return Answer("", tuple(hits), 0.0, time.perf_counter() - began)

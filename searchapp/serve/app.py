@@ -18,6 +18,7 @@ from searchapp.errors import IndexStoreError, SearchAppError, is_disk_full, is_o
 from searchapp.serve.exchange import Answer, Exchange, Receive, Send, decoded, problem_answer, send_answer
 from searchapp.serve.problem import ProblemError, refused
 from searchapp.serve.server import Server
+from searchapp.shards.peers import LostShardsError, StaleGenerationError
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +151,8 @@ class _Endpoint:
         except ProblemError as problem:
             problem.message = self._server.without_places(problem.message)
             return None if problem.status == 499 else problem_answer(problem)
+        except (LostShardsError, StaleGenerationError) as error:
+            return problem_answer(ProblemError(503, str(error), code="shards_missing", retry=1))
         except SearchAppError as error:
             if isinstance(error, IndexStoreError) and (lost := self._server.lost()) is not None:
                 return problem_answer(lost)

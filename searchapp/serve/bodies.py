@@ -96,11 +96,20 @@ class ResultBody(Struct, omit_defaults=True):
     documents: dict[str, HitBody] | None = None
 
 
+class CoverageBody(Struct):
+    """Which part of an index over several machines has answered: shards and documents, of how many; what is missing."""
+
+    shards: tuple[int, int]
+    documents: tuple[int, int]
+    missing: list[str] = []
+
+
 class SearchAnswer(Struct):
     """The results, one for each query.
 
     ``total`` is how many documents the index has, or how many pass the filter. ``timing_ms`` are milliseconds of the
-    request by step: queue, encode, search, rerank, render.
+    request by step: queue, encode, search, rerank, render. ``coverage`` is there where the shards of the index are on
+    other machines.
     """
 
     results: list[ResultBody]
@@ -109,6 +118,7 @@ class SearchAnswer(Struct):
     total: int
     timing_ms: dict[str, float]
     notices: list[str] = []
+    coverage: CoverageBody | UnsetType = UNSET
 
 
 class ExplainRequest(Asked):

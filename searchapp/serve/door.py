@@ -22,6 +22,7 @@ from searchapp.serve.problem import ProblemError
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 FREE = ("/livez",)  # answered without a token
 PAGE = ("/", "/favicon.ico")  # the page itself: it holds no data, and asks for the token
+MESSAGES = "/shards"  # takes bytes, which no form can send either
 Scope = dict[str, Any]
 
 
@@ -130,10 +131,9 @@ class Door:
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         if scope["method"] in ("POST", "PUT", "PATCH", "DELETE") and has_body:
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
-                raise ProblemError(
-                    415, f"the content-type is {kind[:100]!r}; expected application/json", code="content_type"
-                )
+            expected = "application/octet-stream" if scope["path"] == MESSAGES else "application/json"
+            if kind != expected:
+                raise ProblemError(415, f"the content-type is {kind[:100]!r}; expected {expected}", code="content_type")
 
     def cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """What an answer to a page of a named origin says, so that the browser hands it over."""

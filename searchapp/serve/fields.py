@@ -14,6 +14,8 @@ VALUES = 12  # of the texts of a key
 def fields_of(state: State) -> list[FieldBody]:
     """The keys of the metadata, with what values there are. Counted once a state."""
     kept = state.__dict__.get("_fields")
+    if kept is None and state.index.is_remote:  # they are not counted over machines
+        return []
     if kept is None:
         columns = state.index.columns
         names: dict[str, list[str]] = {}

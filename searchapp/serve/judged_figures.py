@@ -71,7 +71,7 @@ class JudgedFigures:
             vectors = None if mode == "bm25" else cast("Encoder", encoder).encode_queries(new)
             stage = run(index, new, vectors, prepare(index, CUTOFF, SearchOptions(mode=mode)).plan)[-1]
             for text, rows in zip(new, stage.rows.tolist(), strict=True):
-                known[text] = [index.rows.read(row).id for row in rows if row >= 0]
+                known[text] = [document.id for document in index.read(row for row in rows if row >= 0)]
         return known
 
 

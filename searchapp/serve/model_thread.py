@@ -67,6 +67,11 @@ class Ticket:
     deadline: float = float("inf")
     cancelled: bool = False
 
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left; None for no deadline."""
+        return None if self.deadline == float("inf") else self.deadline - time.monotonic()
+
     def check(self) -> None:
         """Raise ProblemError where the work is not wanted any more."""
         if self.cancelled:

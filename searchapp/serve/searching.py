@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from searchapp.encoder import Encoder
+from searchapp.index import VectorIndex
 from searchapp.rerank import Reranker
 from searchapp.search import Hit, Plan, Stage, hits_of, run
 from searchapp.serve.lane_models import LaneReranker
@@ -22,6 +23,8 @@ from searchapp.serve.limits import Limits
 from searchapp.serve.metrics import Metrics
 from searchapp.serve.model_thread import Encoding, Job, Lane, ModelThread, Ticket
 from searchapp.serve.served import State
+from searchapp.shards.peers import LostShardsError
+from searchapp.shards.remote import RemoteIndex
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,8 @@ class Found:
     hits: list[tuple[Hit, ...]]
     searching: float  # seconds of the call, which it may have shared
     reranking: float
+    index: VectorIndex  # what was asked: of an index over machines, the shards that answered
+    total: int  # documents there, or that pass the filter
 
 
 class QueryVectors:
@@ -100,11 +105,11 @@ class QueryVectors:
 class Searching:
     """Takes searches from the event loop and gives their futures what was found."""
 
-    def __init__(self, thread: ModelThread, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, thread: ModelThread, limits: Limits, metrics: Metrics, *, threads: int = 2) -> None:
         self._thread = thread
         self._metrics = metrics
         self._vectors = QueryVectors(limits.query_vectors)
-        self.pool = ThreadPoolExecutor(2, "search")  # quick work only: nothing in it waits for the model
+        self.pool = ThreadPoolExecutor(threads, "search")  # quick work only: nothing in it waits for the model
         self.slow = ThreadPoolExecutor(4, "slow")  # reranking, explanations, passages: waits for the model
         self._futures: dict[Job, tuple[Search, asyncio.Future[Found]]] = {}
 
@@ -145,7 +150,9 @@ class Searching:
             groups.setdefault(search.key, []).append((search, future))
         if len(jobs) == 1 and not self._thread.waiting(Lane.QUERY):
             [group] = groups.values() or [[]]
-            if group and group[0][0].reranker is None and len(group[0][0].queries) == 1:
+            first = group[0][0] if group else None
+            waits = first is None or first.reranker is not None or first.state.index.is_remote  # for other machines
+            if first is not None and not waits and len(first.queries) == 1:
                 self._run(group)  # nobody waits for the model: one thread less to wake
                 return
         for group in groups.values():
@@ -183,7 +190,8 @@ class Searching:
 
     def _found(self, searches: list[Search]) -> list[Found]:
         first = searches[0]
-        index, plan = first.state.index, first.plan
+        plan = first.plan
+        index = first.state.index.for_request(first.ticket.left)
         if first.reranker is not None:
             background = LaneReranker(self._thread, Lane.BULK, first.reranker, first.ticket)
             plan = replace(plan, reranker=background)
@@ -192,7 +200,16 @@ class Searching:
         if plan.dense:
             vectors = np.concatenate([search.vectors for search in searches if search.vectors is not None])
         began = time.perf_counter()
-        stages = run(index, queries, vectors, plan)
+        while True:
+            try:
+                stages = run(index, queries, vectors, plan)
+                read = [hits_of(index, stages, number) for number in range(len(queries))]
+                total = index.count(plan.filter)
+                break
+            except LostShardsError as lost:  # again without them from the first step on, if some may be missing
+                if not isinstance(index, RemoteIndex):
+                    raise
+                index = index.after(lost)
         spent = time.perf_counter() - began
         reranking = sum(stage.seconds for stage in stages if stage.name == "reranked")
         for stage in stages:
@@ -203,8 +220,8 @@ class Searching:
             self._metrics.pairs.inc(sum(min(int((row >= 0).sum()), plan.rerank_depth) for row in stages[-1].rows))
         found, number = [], 0
         for search in searches:
-            hits = [hits_of(index, stages, number + place) for place in range(len(search.queries))]
-            found.append(Found(search, stages, number, hits, spent - reranking, reranking))
+            hits = read[number : number + len(search.queries)]
+            found.append(Found(search, stages, number, hits, spent - reranking, reranking, index, total))
             number += len(search.queries)
         return found
 

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from searchapp.encoder import Encoder
-from searchapp.errors import IndexStoreError, ModelError, SearchAppError
+from searchapp.errors import IndexStoreError, ModelError, SearchAppError, reason_of
 from searchapp.index import VectorIndex
 from searchapp.index.encoder_match import recorded_encoder, require_match
 from searchapp.index.lexical.analyzer import Analyzer
@@ -27,7 +27,10 @@ from searchapp.search import Prepared, SearchOptions, highlights, prepare, run
 from searchapp.search.likeness import known_row, near_ids
 from searchapp.serve.metrics import Metrics
 from searchapp.serve.problem import ProblemError
-from searchapp.shards.opening import open_index, states
+from searchapp.shards.holder import Held
+from searchapp.shards.opening import open_index, open_root, states
+from searchapp.shards.remote import Cluster
+from searchapp.shards.sharded import ShardedIndex
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,13 @@ class State:
         return found
 
     @cached_property
+    def shards(self) -> Held:
+        """The same, as a coordinator asks it. Raises IndexStoreError for an index that is not made of shards."""
+        if not isinstance(self.index, ShardedIndex):
+            raise IndexStoreError(f"{self.name} is not made of shards")
+        return Held(self.index)
+
+    @cached_property
     def has_words(self) -> bool:
         """Whether BM25 can be asked."""
         return self.index.manifest.lexical is not None
@@ -91,16 +101,14 @@ class State:
     def warm(self) -> None:
         """Open and touch everything a search needs, so that the first one is as fast as the others."""
         index = self.index
-        _ = index.columns.names
-        if not index.manifest.documents:
+        index.warm()
+        if index.is_remote or not index.manifest.documents:
             return
-        if self.encoder is not None:
-            index.warm()
         dense, words = self.encoder is not None, self.has_words
         probe = np.ones((1, index.manifest.dim), dtype=np.float32)
         for mode in [name for name, there in (("dense", dense), ("bm25", words), ("hybrid", dense and words)) if there]:
             run(index, ["warm"], None if mode == "bm25" else probe, prepare(index, 1, SearchOptions(mode=mode)).plan)
-        text = index.rows.read(0).text
+        [text] = [document.text for document in index.read([0])]
         if words:
             highlights(None, self.analyzer, text[:100] or "warm", [text])
 
@@ -140,10 +148,24 @@ class Models:
 
 
 class Served:
-    """One index by its name: the state that answers now, and why the newest one does not, if so."""
+    """One index by its name: the state that answers now, and why the newest one does not, if so.
 
-    def __init__(self, name: str, root: Path, models: Models, metrics: Metrics | None = None) -> None:
+    With ``shards`` it is these of a root; with ``cluster`` a root whose shards are on other machines.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        models: Models,
+        metrics: Metrics | None = None,
+        *,
+        shards: Sequence[str] | None = None,
+        cluster: Cluster | None = None,
+    ) -> None:
         self.name = name
+        self._shards, self._cluster = shards, cluster
+        self._previous: State | None = None  # of the generation before, which coordinators may still ask
         self.root = root
         self.failure: str | None = None
         self._models = models
@@ -170,11 +192,48 @@ class Served:
 
         Raises SearchAppError.
         """
-        index = open_index(self.root, self._models.device if self._models.device.startswith("cuda") else "cpu")
+        index = self._opened()
         name, encoder = self._models.of(index) if model else ("", None)
         state = State(self.name, index, encoder, name)
         state.warm()
         self._take(state)
+
+    def held(self) -> list[Held]:
+        """The generations of these shards that are held, the newest first. Raises ProblemError while there is none."""
+        states = [self.state, *([self._previous] if self._previous is not None else [])]
+        return [state.shards for state in states]
+
+    def hold(self, generation: int) -> bool:
+        """Hold another generation of these shards, if it is newer; says whether it is held. The one before stays.
+
+        Shard servers go on when a coordinator asks for it, so that all of them hold the same.
+        """
+        with self._lock:
+            if generation <= self.state.number:
+                return any(one.generation == generation for one in self.held())
+            try:
+                device = self.state.index.device
+                index = open_root(self.root, device, generation=generation, names=self._shards or None)
+                state = State(self.name, index, None, "")
+                state.warm()
+            except (SearchAppError, OSError) as error:
+                return self._could_not(generation, error)
+            self._take(state)
+            return True
+
+    def _opened(self) -> VectorIndex:
+        device = self._models.device if self._models.device.startswith("cuda") else "cpu"
+        if self._cluster is not None:
+            return self._cluster.open(self.root)
+        if self._shards is not None:
+            return open_root(self.root, device, names=self._shards or None)
+        return open_index(self.root, device)
+
+    def _newest(self) -> int:
+        """The number of the state to take; 0 where there is none. Raises OSError."""
+        if self._cluster is not None:
+            return self._cluster.newest(self.root)
+        return next((number for number, _ in states(self.root)), 0)
 
     def load_model(self) -> None:
         """Give the state its encoder. Raises SearchAppError, and leaves it without one then."""
@@ -187,6 +246,8 @@ class Served:
             self._take(state)
 
     def _take(self, state: State) -> None:
+        if self._shards is not None and self._state is not None and self._state.number != state.number:
+            self._previous = self._state
         self._state = state
         self.failure = None
         if self._metrics is not None:
@@ -197,14 +258,13 @@ class Served:
         """Take a newer state, if there is one; says whether. One that cannot be taken leaves the old one in place."""
         with self._lock:
             now = self._state
-            if now is None:
+            if now is None or self._shards is not None:  # these are told what to hold
                 return False
             try:
-                found = states(self.root)
-            except OSError as error:
-                self.failure = f"its directory cannot be read: {error.strerror or error}"
+                newest = self._newest()
+            except (OSError, SearchAppError) as error:
+                self.failure = f"its directory cannot be read: {reason_of(error)}"
                 return False
-            newest = found[0][0] if found else 0
             replaced = newest <= now.number and not now.index.snapshot.in_place  # removed, or built anew
             if newest == 0:
                 self.failure = "its directory holds no index any more"
@@ -215,7 +275,7 @@ class Served:
             if newest == self._failed:
                 return False
             try:
-                index = open_index(self.root, now.index.device)
+                index = self._opened()
                 if index.manifest.number == now.number and not replaced:  # the newest is damaged, and is passed over
                     raise IndexStoreError("; ".join(index.snapshot.notices) or f"state {newest} cannot be used")
                 model, encoder = now.model, now.encoder

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from searchapp import __version__
 from searchapp.encoder import Encoder
@@ -23,6 +24,7 @@ from searchapp.serve.model_thread import Lane, ModelThread, Ticket
 from searchapp.serve.problem import ProblemError
 from searchapp.serve.searching import Searching
 from searchapp.serve.served import Models, Served, State, Watcher
+from searchapp.shards.remote import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class Setup:
     device: str = "auto"
     writable: bool = False
     limits: Limits = Limits()
+    shards: tuple[str, ...] | None = None  # of a root, that a coordinator asks this server for; () are all
+    cluster: Cluster | None = None  # the servers that have the shards
 
 
 class Server:
@@ -51,10 +55,13 @@ class Server:
         self.limits = setup.limits
         self.metrics = Metrics()
         self.models = Models(setup.device)
-        self.served = {name: Served(name, path, self.models, self.metrics) for name, path in setup.indexes.items()}
+        parts: dict[str, Any] = {"shards": setup.shards, "cluster": setup.cluster}
+        self.served = {
+            name: Served(name, path, self.models, self.metrics, **parts) for name, path in setup.indexes.items()
+        }
         self.rerankers: dict[str, Reranker] = {}
         self.thread = ModelThread(self.limits, self.metrics)
-        self.searching = Searching(self.thread, self.limits, self.metrics)
+        self.searching = Searching(self.thread, self.limits, self.metrics, threads=2 if setup.cluster is None else 16)
         self.admission = Admission(self.limits)
         self.jobs = Jobs(self.thread, setup.device)
         self.judged = {name: Judged(name, folder) for name, folder in setup.collections.items()}
@@ -79,7 +86,7 @@ class Server:
             for name in self.setup.rerankers:
                 self.rerankers[name] = load_reranker(name, device=self.setup.device)
             for served in self.served.values():
-                served.open()
+                served.open(model=self.setup.shards is None)
             for encoder in self.models.by_name.values():
                 self._prove(encoder, 600)
         except BaseException as error:

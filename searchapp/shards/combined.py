@@ -18,6 +18,7 @@ import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.index.lexical.bm25 import LexicalIndex
+from searchapp.index.storage.directory import FileEntry
 from searchapp.index.storage.manifest import Addition, Ann, Build, Lexical, Manifest, NamedSource, Segment, Tombstones
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.shards.root import FOLDER, Root, Shard, Statistics
@@ -93,7 +94,7 @@ def combined(root: Root, shards: Sequence[Shard], manifests: Sequence[Manifest])
         ann=_ann(manifests),
         lexical=_lexical(pairs),
         versions=manifests[0].versions if manifests else root.versions,
-        files={below(shard, name): entry for (shard, name), entry in known.items()},
+        files={UNNAMED: FileEntry(0, ""), **{below(shard, name): entry for (shard, name), entry in known.items()}},
     )
     return _with_sources(state, root, pairs)
 

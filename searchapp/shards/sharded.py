@@ -15,9 +15,9 @@ import numpy as np
 
 from searchapp.errors import IndexStoreError
 from searchapp.index import Filter, VectorIndex
-from searchapp.index.ann.rescore import FirstStage, best, ordered
+from searchapp.index.ann.rescore import FirstStage, best, exact_scores, ordered
 from searchapp.index.masks import Passing
-from searchapp.index.storage.vectors import unit
+from searchapp.index.storage.vectors import Stored, unit
 from searchapp.shards.combined import CombinedSnapshot
 from searchapp.shards.root import Root
 
@@ -66,7 +66,8 @@ class ShardedIndex(VectorIndex):
         return sum(shard.indexed_rows for shard in self.shards if shard.manifest.ann is not None)
 
     def warm(self) -> None:
-        """Open what searches by vectors, in each shard."""
+        """Open what a search needs, in each shard."""
+        _ = self.columns.names
         for shard in self.shards:
             shard.warm()
 
@@ -151,6 +152,8 @@ class ShardedIndex(VectorIndex):
         else:
             own = passing.once(f"shard {number}", lambda: self._own(number, passing))
             scores, rows = shard.search_passing(queries, k, own, candidates=deep)
+            if deep:
+                scores, rows = compared(shard.vectors, queries, rows)
         return scores, shifted(rows, int(self._starts[number]))
 
     def _own(self, number: int, passing: Passing) -> tuple[Passing, int]:
@@ -177,6 +180,12 @@ def depth_of(depth: int, documents: int, total: int, spread: float = SPREAD) -> 
     """How many of ``depth`` candidates over ``total`` documents a shard with some of these rescores."""
     expected = depth * documents / max(1, total)
     return min(depth, documents, math.ceil(expected + spread * math.sqrt(expected)))
+
+
+def compared(vectors: Stored, queries: np.ndarray, rows: np.ndarray) -> Found:
+    """What was found, by exact cosines: two equal vectors of two shards then have the same score to the last bit."""
+    scores = exact_scores(vectors, unit(np.array(queries, dtype=np.float32, order="C")), rows)
+    return ordered(scores, rows, rows.shape[1])
 
 
 def shifted(rows: np.ndarray, start: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from searchapp.index.lexical.bm25 import ensure_postings
 from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.documents import write_batches
 from searchapp.index.storage.hashes import write_hashes
+from searchapp.index.storage.ledger import write_ledger
 from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.segment import Files
 from searchapp.provenance import package_versions
@@ -45,22 +46,27 @@ def split(source: Path, target: Path, shards: int | Sequence[int]) -> Root:
     for number, (begin, end) in enumerate(pairwise(cuts)):
         name = f"s{number:04d}"
         with Writer.open(target / FOLDER / name) as writer:
-            made.append(shard_of(name, _part(snapshot, writer, begin, end)))
-    return publish(target, tuple(made), snapshot.manifest)
+            made.append(shard_of(name, _part(snapshot, writer, begin, end, has_sources=number == 0)))
+    return publish(target, tuple(made), snapshot.manifest, intake=made[0].name)
 
 
-def publish(target: Path, shards: tuple[Shard, ...], like: Manifest) -> Root:
-    """Commit the first generation over shards that are written, with the encoder of ``like``."""
+def publish(target: Path, shards: tuple[Shard, ...], like: Manifest, *, intake: str = "", shared: str = "") -> Root:
+    """Commit the first generation over shards that are written, with the encoder of ``like``.
+
+    ``intake`` and ``shared`` are as in ``Root``.
+    """
     settings = {"pca": like.build.pca, "factory": like.build.factory, "targets": like.build.targets}
     versions = package_versions(("searchapp", "faiss-cpu", "faiss-gpu", "numpy"))
-    root = Root(like.encoder, like.dim, based(shards), Statistics(0), 1, settings=settings, versions=versions)
+    root = Root(
+        like.encoder, like.dim, based(shards), Statistics(0), 1, shared, intake, settings=settings, versions=versions
+    )
     parts = [Snapshot.open(target / shard.folder, ready=True) for shard in root.shards]
     root = replace(root, statistics=statistics(CombinedSnapshot(target, root, root.shards, parts)))
     return commit_root(LocalPlace(target), root)
 
 
-def _part(snapshot: Snapshot, writer: Writer, begin: int, end: int) -> Manifest:
-    """Write some rows of a state as an index of their own."""
+def _part(snapshot: Snapshot, writer: Writer, begin: int, end: int, *, has_sources: bool) -> Manifest:
+    """Write some rows of a state as an index of their own, one of them with what is known of the sources."""
     before = snapshot.manifest
     segments, files = [], {}
     for number, segment in enumerate(before.segments):
@@ -74,6 +80,8 @@ def _part(snapshot: Snapshot, writer: Writer, begin: int, end: int) -> Manifest:
         before.encoder, before.dim, replace(before.build, seconds={}), rows=end - begin, segments=tuple(segments),
         lexical=lexical, versions=before.versions, scheme=before.scheme, cut=before.cut, files=files,
     )  # fmt: skip
+    if has_sources:
+        state = _with_sources(snapshot, writer, state)
     gone = snapshot.deleted[begin:end]
     if gone.any():
         tombstones, more = write_tombstones(writer, gone)
@@ -82,6 +90,18 @@ def _part(snapshot: Snapshot, writer: Writer, begin: int, end: int) -> Manifest:
     if not state.documents:
         return writer.commit(replace(state, state="ready"))
     return build_ann(writer, AnnRequest.of(before.build), manifest=state)
+
+
+def _with_sources(snapshot: Snapshot, writer: Writer, state: Manifest) -> Manifest:
+    """The state with the sources and the ledger of the whole index; lists of rejected records stay behind."""
+    before, files = snapshot.manifest, Files()
+    ledger: tuple[str, ...] = ()
+    if before.ledger:
+        with writer.draft("files") as (name, draft, files):
+            write_ledger(draft, snapshot.ledger())
+        ledger = (name,)
+    additions = tuple(replace(one, rejections=()) for one in before.additions)
+    return state.with_files(sources=before.sources, additions=additions, ledger=ledger, files=files)
 
 
 def _segment(snapshot: Snapshot, writer: Writer, number: int, low: int, high: int) -> tuple[Segment, Files]:

@@ -100,18 +100,23 @@ def running(
     origins: tuple[str, ...] = (),
     loaded: bool = True,
     mounts: tuple[Any, ...] = (),
+    shards: tuple[str, ...] | None = None,
+    cluster: Any = None,
+    port: int = 0,
 ) -> Iterator[Running]:
     """Serve indexes until the block ends."""
     limits = limits or Limits()
     door = Door.of("127.0.0.1", token=token, allowed=allowed, origins=origins, limits=limits)
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", port)
     started = threading.Event()
     held: dict[str, Any] = {}
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
             entered = [await stack.enter_async_context(mount()) for mount in mounts]
-            server = Server(Setup(indexes, rerankers, collections or {}, "cpu", writable, limits), door)
+            server = Server(
+                Setup(indexes, rerankers, collections or {}, "cpu", writable, limits, shards, cluster), door
+            )
             held["server"], held["program"] = server, program_of(server, entered)
             started.set()
             await held["program"].serve(sockets=[listener])

@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -58,6 +58,7 @@ class Writer:
         """
         disk = disk or Disk()
         with reaching(root):
+            _require_free(root)
             if root.exists() and not root.is_dir():
                 raise IndexStoreError(f"{root} is a file; expected a directory for the index")
             if root.is_dir() and not _is_ours(root):
@@ -92,6 +93,7 @@ class Writer:
     def update(cls, root: Path, disk: Disk | None = None) -> Iterator[Writer]:
         """Open a finished index for writing. Raises IndexStoreError where there is none, or it has to be mended."""
         with reaching(root):
+            _require_free(root)
             if not root.is_dir() or not numbered(root):
                 raise IndexStoreError(f"{root} is no index; make one with `searchapp build SOURCE... --index {root}`")
         with cls.open(root, disk) as writer:
@@ -198,6 +200,11 @@ class Writer:
                 self._disk.remove(path)
 
 
+Update = Callable[
+    [Path, Disk | None], AbstractContextManager[Writer]
+]  # opens an index for writing, as ``Writer.update``
+
+
 def _restored(found: CommitOnDisk, root: Path, disk: Disk) -> CommitOnDisk:
     """Put a manifest that is damaged or missing in its place again, from its copy."""
     if not found.notice:
@@ -228,6 +235,22 @@ def _is_ours(root: Path) -> bool:
         ):
             return False
     return True
+
+
+def _require_free(root: Path) -> None:
+    """Raise IndexStoreError for a root of shards, and for a shard that a root manifest names."""
+    if next(root.glob("root-*.json"), None) is not None:
+        raise IndexStoreError(
+            f"{root} is made of shards, and this command changes one index; how a root is changed: "
+            "docs/how-to/shards.md"
+        )
+    over = root.absolute().parent.parent
+    if root.absolute().parent.name != "shards" or not (found := sorted(over.glob("root-*.json"))):
+        return
+    if any(f'"{root.name}"'.encode() in path.read_bytes() for path in found):
+        raise IndexStoreError(
+            f"{root} is a shard of {over}, which names the state that it is in; change that: `searchapp add {over} …`"
+        )
 
 
 def _make(root: Path, disk: Disk) -> None:

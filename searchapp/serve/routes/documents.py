@@ -18,7 +18,7 @@ def read(state: State, identifier: str) -> DocumentBody:
 
 
 def _body(state: State, row: int) -> DocumentBody:
-    document = state.index.rows.read(row)
+    [document] = state.index.read([row])
     return DocumentBody(document.id, document.title, document.text, dict(document.metadata))
 
 

@@ -62,7 +62,7 @@ def _texts(server: Server, exchange: Exchange, asked: RerankRequest) -> list[str
         bounded("ids", len(asked.ids), server.limits.rerank_documents, "of them")
         state = server.state(asked.index)
         exchange.generation = state.number
-        return [passage_of(state.index.rows.read(state.row(identifier))) for identifier in asked.ids]
+        return [passage_of(state.index.read([state.row(identifier)])[0]) for identifier in asked.ids]
     texts = []
     for number, given in enumerate(asked.documents or []):
         text = given.get("text") if isinstance(given, dict) else given

@@ -17,6 +17,7 @@ from searchapp.search.options import require_texts
 from searchapp.serve.app import Route
 from searchapp.serve.bodies import (
     ColumnBody,
+    CoverageBody,
     FilterAnswer,
     FilterRequest,
     HitBody,
@@ -33,6 +34,7 @@ from searchapp.serve.problem import ProblemError, refused
 from searchapp.serve.searching import Found, Search
 from searchapp.serve.served import State
 from searchapp.serve.server import Server
+from searchapp.shards.peers import StaleGenerationError
 
 MEANINGS = {"exact": "cosine", "compressed": "cosine, compressed", "rescored": "cosine", "bm25": "BM25"}
 
@@ -40,6 +42,15 @@ MEANINGS = {"exact": "cosine", "compressed": "cosine, compressed", "rescored": "
 async def search(server: Server, exchange: Exchange, asked: SearchRequest) -> Answer:
     """Search by one query or several."""
     queries = _queries(server, asked)
+    try:
+        return await _answered(server, exchange, asked, queries)
+    except StaleGenerationError:  # the shard servers went on meanwhile: once more, in a generation that they hold
+        await server.searching.aside(server.index(asked.index).reload, slow=True)
+        return await _answered(server, exchange, asked, queries)
+
+
+async def _answered(server: Server, exchange: Exchange, asked: SearchRequest, queries: list[str]) -> Answer:
+    """The answer by the state that is there now."""
     state = server.state(asked.index)
     exchange.generation = state.number
     if asked.generation is not None and asked.generation != state.number:
@@ -54,8 +65,11 @@ async def search(server: Server, exchange: Exchange, asked: SearchRequest) -> An
         marked: list[list[Highlight] | None] = [None] * len(queries)
         if asked.passages != "none":
             marked = await _marked(server, exchange, asked, found)
-        results = [_result(state, asked, found, number, marked[number]) for number in range(len(queries))]
-        total = _total(state, wanted.plan.filter)
+        numbers = range(len(queries))
+        if asked.columns and found.index.is_remote:  # what no stage has left is read from other machines
+            results = await server.searching.aside(lambda: [_result(asked, found, one, marked[one]) for one in numbers])
+        else:
+            results = [_result(asked, found, one, marked[one]) for one in numbers]
     exchange.timing |= {
         "queue": wanted.queued,
         "encode": wanted.encoding,
@@ -66,7 +80,10 @@ async def search(server: Server, exchange: Exchange, asked: SearchRequest) -> An
     timing = {name: round(1_000 * seconds, 3) for name, seconds in exchange.timing.items()}
     failure = server.index(state.name).failure
     notices = [f"generation {state.number} answers; a newer one cannot be taken: {failure}"] if failure else []
-    return json_answer(SearchAnswer(results, state.name, state.number, total, timing, notices))
+    answer = SearchAnswer(results, state.name, state.number, found.total, timing, notices)
+    if (covered := found.index.coverage) is not None:
+        answer.coverage = CoverageBody(covered.shards, covered.documents, list(covered.missing))
+    return json_answer(answer)
 
 
 def _queries(server: Server, asked: SearchRequest) -> list[str]:
@@ -89,6 +106,8 @@ def bounded(name: str, found: int, most: int, unit: str = "") -> None:
 
 def searched(server: Server, state: State, queries: list[str], asked: Any, exchange: Exchange) -> Search:
     """The search that a request asks for. ``asked`` has the fields that search and explain share."""
+    if server.setup.shards is not None:
+        raise ProblemError(400, "a shard server answers coordinators; ask one of these", code="shard_server")
     limits = server.limits
     bounded("k", getattr(asked, "k", 1), limits.k)
     bounded("candidates", asked.candidates or 0, limits.candidates)
@@ -127,12 +146,6 @@ def _fusion(given: dict[str, Any] | None) -> Fusion | None:
         raise ProblemError(400, f"fusion is not understood: {error}", param="fusion") from None
 
 
-def _total(state: State, filter: Filter | None) -> int:
-    if filter is None:
-        return state.index.manifest.documents
-    return state.index.passing(filter).count
-
-
 async def _marked(
     server: Server, exchange: Exchange, asked: SearchRequest, found: Found
 ) -> list[list[Highlight] | None]:
@@ -150,9 +163,7 @@ async def _marked(
     return marked
 
 
-def _result(
-    state: State, asked: SearchRequest, found: Found, number: int, marked: Sequence[Highlight] | None
-) -> ResultBody:
+def _result(asked: SearchRequest, found: Found, number: int, marked: Sequence[Highlight] | None) -> ResultBody:
     plan = found.search.plan
     hits = [
         hit_body(rank, hit, asked, None if marked is None else marked[rank - 1])
@@ -167,7 +178,7 @@ def _result(
         bool(found.search.cut and found.search.cut[number]),
     )
     if asked.columns:
-        result.columns, result.documents = _columns(state, asked, found, number)
+        result.columns, result.documents = _columns(asked, found, number)
     return result
 
 
@@ -199,9 +210,7 @@ def hit_body(rank: int, hit: Hit, asked: SearchRequest | None = None, marked: Hi
     )
 
 
-def _columns(
-    state: State, asked: SearchRequest, found: Found, number: int
-) -> tuple[list[ColumnBody], dict[str, HitBody]]:
+def _columns(asked: SearchRequest, found: Found, number: int) -> tuple[list[ColumnBody], dict[str, HitBody]]:
     """What each stage found by itself, and the documents of these that are no hits."""
     query = found.first + number
     read: dict[int, Hit] = {}
@@ -210,7 +219,7 @@ def _columns(
         rows = [row for row in stage.rows[query, : asked.k].tolist() if row >= 0]
         for row in rows:
             if row not in read:
-                document = state.index.rows.read(row)
+                [document] = found.index.read([row])
                 read[row] = Hit(document.id, 0.0, document.title, document.text, document.metadata, stage.name)
         columns.append(
             ColumnBody(
@@ -246,7 +255,7 @@ async def check_filter(server: Server, exchange: Exchange, asked: FilterRequest)
         if not asked.filter.strip():
             return FilterAnswer(True, total, total)
         try:
-            return FilterAnswer(True, state.index.passing(Filter(asked.filter)).count, total)
+            return FilterAnswer(True, state.index.count(Filter(asked.filter)), total)
         except SearchAppError as error:
             return FilterAnswer(False, message=refused(error).message, at=getattr(error, "at", None))
 

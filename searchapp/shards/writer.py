@@ -1,0 +1,352 @@
+"""Changes a root as a writer changes one index: what is written is seen whole, with the next generation, or not at all.
+
+A shard's files never change. New documents go to the tail, a shard of its own; a document that is gone is marked in its
+shard; each shard that differs gets a new manifest, and one root manifest names them all. Nothing that an older
+generation names is touched, so that a writer that was stopped halfway leaves files that nobody names.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from searchapp.errors import IndexStoreError
+from searchapp.filesystem import is_held
+from searchapp.index import Writer
+from searchapp.index.storage.commits import copy_of, numbered
+from searchapp.index.storage.deletions import read_deleted
+from searchapp.index.storage.directory import ChecksumWriter, Disk, FileEntry, reaching
+from searchapp.index.storage.manifest import Lexical, Manifest, Tombstones
+from searchapp.index.storage.manifest_json import dump, load
+from searchapp.shards.combined import CombinedSnapshot, below, combined, statistics
+from searchapp.shards.lease import SECONDS, Lease, leased
+from searchapp.shards.opening import open_root
+from searchapp.shards.place import LocalPlace
+from searchapp.shards.root import (
+    FOLDER,
+    Root,
+    Shard,
+    based,
+    commit_root,
+    generations,
+    load_root,
+    manifest_name,
+    root_name,
+    shard_of,
+)
+
+KEPT = 8  # generations whose root manifests are kept
+ORPHANED = 86_400.0  # seconds after which what no generation names is taken for left by a writer that was stopped
+
+
+class RootWriter(Writer):
+    """The one process that changes a root. ``manifest`` is the state of all shards together."""
+
+    def __init__(self, path: Path, root: Root, snapshot: CombinedSnapshot, lease: Lease, disk: Disk) -> None:
+        super().__init__(path, snapshot.manifest, [], disk)
+        self._data = path / FOLDER
+        self.generation = root
+        self.place = LocalPlace(path, disk)
+        self._snapshot = snapshot  # which holds the files of all shards
+        self._lease = lease
+        self._tail = root.tail.name if root.tail is not None else new_name("t")
+        self._temporary: list[Path] = []
+        if snapshot.manifest.tombstones is not None:
+            self.manifest = self._with_bitmap(snapshot)
+
+    @classmethod
+    @contextmanager
+    def update(cls, root: Path, disk: Disk | None = None, *, seconds: float = SECONDS) -> Iterator[RootWriter]:
+        """Open a root for writing, alone. Raises IndexStoreError where there is none, or another writes it."""
+        disk = disk or Disk()
+        with leased(LocalPlace(root, disk), str(root), seconds) as lease:
+            index = open_root(root)
+            snapshot = index.snapshot
+            assert isinstance(snapshot, CombinedSnapshot)  # noqa: S101 - a ShardedIndex has no other
+            writer = cls(root, index.root, snapshot, lease, disk)
+            try:
+                yield writer
+            finally:
+                for path in writer._temporary:
+                    path.unlink(missing_ok=True)
+
+    @property
+    def parts(self) -> tuple[Manifest, ...]:
+        """The manifest of each shard, in order."""
+        return tuple(part.manifest for part in self._snapshot.parts)
+
+    @property
+    def spill(self) -> Path:
+        """A folder on the disk of the root for temporary files without a name."""
+        return self._data
+
+    @contextmanager
+    def draft(self, kind: str) -> Iterator[tuple[str, ChecksumWriter, dict[str, FileEntry]]]:
+        """Write one new data file, into the tail."""
+        with self.draft_in(self._tail, kind) as found:
+            yield found
+
+    @contextmanager
+    def draft_in(self, shard: str, kind: str) -> Iterator[tuple[str, ChecksumWriter, dict[str, FileEntry]]]:
+        """Write one new data file of a shard."""
+        name = below(shard, f"{kind}-{uuid.uuid4().hex}")
+        entries: dict[str, FileEntry] = {}
+        with reaching(self._data):
+            self._make(self._data / shard / "data")
+            with self._disk.create(self._data / name) as draft:
+                yield name, draft, entries
+        entries[name] = draft.entry
+
+    def commit(self, manifest: Manifest) -> Manifest:
+        """Publish the next generation. What is staged is not: an add that is interrupted begins anew."""
+        if manifest.staged is not None:
+            self.manifest = manifest
+            return manifest
+        deleted = self._deleted(manifest)
+        shards, begin = [], 0
+        for shard, part in zip(self.generation.shards, self._snapshot.parts, strict=True):
+            gone = deleted[begin : begin + shard.rows]
+            begin += shard.rows
+            if shard.tail:
+                continue
+            same = np.array_equal(gone, part.deleted)
+            shards.append(shard if same else shard_of(shard.name, self._marked(shard.name, part.manifest, gone)))
+        intake = self.generation.intake
+        begin = sum(shard.rows for shard in shards)
+        if (tail := self._tail_of(manifest, deleted[begin:])) is not None:
+            shards.append(shard_of(self._tail, tail, tail=True))
+            intake = self._tail if self._says(manifest) else intake
+        elif self.generation.tail is not None:
+            shards.append(self.generation.tail)
+        return self.publish(tuple(shards), intake)
+
+    def publish(self, shards: tuple[Shard, ...], intake: str) -> Manifest:
+        """Commit a generation of these shards, whose manifests are there; then remove what is not needed any more.
+
+        Raises IndexStoreError where another writer has taken over.
+        """
+        root = replace(
+            self.generation,
+            shards=based(shards),
+            generation=self.generation.generation + 1,
+            intake=intake,
+            epoch=self._lease.epoch,
+        )
+        with reaching(self.root):
+            snapshot = snapshot_of(self.root, root)
+            root = replace(root, statistics=statistics(snapshot))
+            self._lease.check()
+            commit_root(self.place, root)
+        self.generation, self._snapshot = root, snapshot
+        self.manifest = combined(root, root.shards, self.parts)
+        with suppress(OSError):  # what could not be removed now is at the next commit
+            self._collect()
+        return self.manifest
+
+    def copied(self, shard: Shard) -> str:
+        """The name of a new shard with the same files, which is no part of a generation yet."""
+        name = new_name(shard.name)
+        target = self.root / FOLDER / name
+        self._make(target / "data")
+        with reaching(target):
+            for file in load(self.root / shard.file).files:
+                _linked(self.root / shard.folder / "data" / file, target / "data" / file)
+            self.place.put_new(f"{FOLDER}/{name}/{manifest_name(shard.manifest)}", self.place.get(shard.file))
+        return name
+
+    def _with_bitmap(self, snapshot: CombinedSnapshot) -> Manifest:
+        """The state with its deletions in one file, as the verbs of one index read them."""
+        name = f"tmp-{uuid.uuid4().hex}"
+        path = self._data / name
+        path.write_bytes(np.packbits(snapshot.deleted, bitorder="little").tobytes())
+        self._temporary.append(path)
+        count = int(snapshot.deleted.sum())
+        entry = FileEntry(path.stat().st_size, "")
+        return snapshot.manifest.with_files(tombstones=Tombstones(name, name, count), files={name: entry})
+
+    def _deleted(self, manifest: Manifest) -> np.ndarray:
+        if manifest.tombstones is None:
+            return np.zeros(manifest.rows, dtype=bool)
+        return read_deleted(self._data, manifest.tombstones, manifest.rows)
+
+    def _marked(self, name: str, manifest: Manifest, gone: np.ndarray) -> Manifest:
+        """Put the next manifest of a shard, in which other rows are deleted."""
+        tombstones, files = self._stones(name, gone)
+        return self._put(name, manifest.with_files(tombstones=tombstones, files=files))
+
+    def _stones(self, name: str, gone: np.ndarray) -> tuple[Tombstones | None, dict[str, FileEntry]]:
+        if not gone.any():
+            return None, {}
+        bits, names = np.packbits(gone, bitorder="little").tobytes(), []
+        files: dict[str, FileEntry] = {}
+        for _ in range(2):
+            with self.draft_in(name, "deleted") as (file, draft, entries):
+                draft.write(bits)
+            names.append(_inside(file))
+            files |= {_inside(one): entry for one, entry in entries.items()}
+        return Tombstones(names[0], names[1], int(gone.sum())), files
+
+    def _put(self, name: str, manifest: Manifest) -> Manifest:
+        folder = self.root / FOLDER / name
+        self._make(folder / "data")
+        self._disk.sync_directory(folder / "data")
+        number = 1 + max([0, *(one for one, _ in numbered(folder))])
+        manifest = replace(manifest, number=number)
+        try:
+            self.place.put_new(f"{FOLDER}/{name}/{manifest_name(number)}", dump(manifest))
+        except FileExistsError as error:
+            raise IndexStoreError(f"another writer changes the shard {name}; run the same command again") from error
+        return manifest
+
+    def _says(self, manifest: Manifest) -> bool:
+        """Whether a state says other things of its sources than the one before."""
+        before = self._snapshot.manifest
+        names = ("sources", "ledger", "additions", "rejections", "scheme", "cut")
+        return any(getattr(manifest, name) != getattr(before, name) for name in names)
+
+    def _tail_of(self, manifest: Manifest, gone: np.ndarray) -> Manifest | None:
+        """Put the next manifest of the tail; None where it stays as it is, or there is none."""
+        segments = [one for one in manifest.segments if _shard(one.documents_file) == self._tail]
+        tail = self.generation.tail
+        before = self._snapshot.parts[-1].manifest if tail is not None else None
+        known = 0 if before is None else before.rows
+        rows = sum(one.count for one in segments)
+        is_new = rows > known or self._says(manifest)
+        if not is_new and (before is None or np.array_equal(gone, self._snapshot.parts[-1].deleted)):
+            return None
+        base = segments[0].base if segments else 0
+        parts = tuple(
+            replace(
+                one, base=one.base - base, documents_file=_inside(one.documents_file),
+                vectors_file=_inside(one.vectors_file), hashes_file=_inside(one.hashes_file),
+            )
+            for one in segments
+        )  # fmt: skip
+        lexical: Lexical | None = None
+        if manifest.lexical is not None:
+            own = {rows: name for rows, name in manifest.lexical.files.items() if _shard(rows) == self._tail}
+            lexical = replace(manifest.lexical, files={_inside(one): _inside(name) for one, name in own.items()})
+        stones, files = self._stones(self._tail, gone)
+        files |= {_inside(name): entry for name, entry in manifest.files.items() if _shard(name) == self._tail}
+        state = Manifest(
+            manifest.encoder, manifest.dim, manifest.build, state="ready", rows=rows, segments=parts, lexical=lexical,
+            tombstones=stones, versions=manifest.versions, scheme=manifest.scheme, cut=manifest.cut,
+            sources=manifest.sources, files=files,
+        )  # fmt: skip
+        if self._says(manifest) or self.generation.intake == self._tail:
+            state = self._with_facts(state, manifest)
+        return self._put(self._tail, state.with_files())
+
+    def _with_facts(self, state: Manifest, manifest: Manifest) -> Manifest:
+        """The state with the ledger, the additions and the rejections of all shards, whose files are linked here."""
+        files = dict(state.files)
+
+        def here(names: tuple[str, ...]) -> tuple[str, ...]:
+            for name in names:
+                if _shard(name) != self._tail:
+                    _linked(self._data / name, self._data / below(self._tail, _inside(name)))
+                files[_inside(name)] = manifest.files[name]
+            return tuple(_inside(name) for name in names)
+
+        additions = tuple(replace(one, rejections=here(one.rejections)) for one in manifest.additions)
+        ledger, rejections = here(manifest.ledger), here(manifest.rejections)
+        return replace(state, files=files, ledger=ledger, rejections=rejections, additions=additions)
+
+    def _make(self, folder: Path) -> None:
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        for place in reversed(missing):
+            place.mkdir(exist_ok=True)
+            self._disk.sync_directory(place.parent)
+
+    def _collect(self) -> None:
+        """Remove old generations, and the states, files and shards that the kept ones do not name.
+
+        A state that a reader holds stays. What no state names may be in the making by a writer that has lost its lease:
+        it stays for ``ORPHANED`` seconds.
+        """
+        there = generations(self.place)
+        kept = [load_root(self.place, number, where=str(self.root)) for number in there[:KEPT]]
+        for number in there[KEPT:]:
+            self.place.delete(root_name(number))
+        named: dict[str, set[int]] = {}
+        for root in kept:
+            for shard in root.shards:
+                named.setdefault(shard.name, set()).add(shard.manifest)
+        for folder in (self.root / FOLDER).iterdir():
+            if folder.is_dir():
+                _clean(folder, named.get(folder.name, set()), self._disk)
+
+
+def snapshot_of(path: Path, root: Root) -> CombinedSnapshot:
+    """The states that a root names, which need not be published, held."""
+    from searchapp.index import Snapshot
+
+    parts = []
+    for shard in root.shards:
+        part = Snapshot.numbered(path / shard.folder, shard.manifest, bytes.fromhex(shard.sha256))
+        if part is None:
+            raise IndexStoreError(f"manifest {shard.manifest} of the shard {shard.name} is gone; run the command again")
+        parts.append(part)
+    return CombinedSnapshot(path, root, root.shards, parts)
+
+
+def new_name(base: str) -> str:
+    """A name of a shard that no other has: that of the one it comes from, and chance."""
+    return f"{base.split('-')[0][:40]}-{uuid.uuid4().hex[:8]}"
+
+
+def _clean(folder: Path, wanted: set[int], disk: Disk) -> None:
+    """Remove the states of a shard that are neither wanted nor held, with the files that only these name."""
+    states = numbered(folder)
+    old = time.time() - ORPHANED
+    if not wanted and not states and folder.stat().st_mtime < old:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    gone: set[str] = set()
+    stays: set[str] = set()
+    newest = max(wanted, default=0)
+    for number, path in states:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            files = set(load(path).files)
+            fresh = number > newest and path.stat().st_mtime >= old  # may be published yet
+            if number in wanted or fresh or is_held(path) or is_held(copy_of(path)):
+                stays |= files
+            else:
+                gone |= files
+                disk.remove(copy_of(path))
+                disk.remove(path)
+    disk.sync_directory(folder)
+    for name in gone - stays:
+        disk.remove(folder / "data" / name)
+    for path in (folder / "data").iterdir():
+        if path.name not in stays and path.stat().st_mtime < old:
+            disk.remove(path)
+    if not wanted and not stays:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _shard(name: str) -> str:
+    """The shard of a file of the combined state."""
+    return name.partition("/")[0]
+
+
+def _inside(name: str) -> str:
+    """The name of a file within its shard."""
+    return name.rpartition("/")[2]
+
+
+def _linked(source: Path, target: Path) -> None:
+    """The same bytes under another name: a hard link, else a copy."""
+    if target.exists():
+        return
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)

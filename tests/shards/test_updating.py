@@ -1,0 +1,196 @@
+"""A root that is added to, deleted from and compacted answers as one index with which the same was done."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from searchapp import Index
+from searchapp.errors import IndexStoreError
+from searchapp.index import Writer
+from searchapp.index.storage.directory import Disk
+from searchapp.shards.checking import examine
+from searchapp.shards.place import LocalPlace
+from searchapp.shards.root import generations, load_root
+from searchapp.shards.split import split
+from searchapp.shards.writer import RootWriter
+from tests.shards.roots import DIM, DOCUMENTS, WORDS, documents, made, vectors
+
+
+@pytest.fixture(autouse=True)
+def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Disk, "sync", lambda *_: None)
+    monkeypatch.setattr(Disk, "sync_directory", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("source") / "single")
+
+
+def _pair(source: Path, folder: Path, cuts: list[int]) -> tuple[Index, Index]:
+    split(source, folder / "single", [])
+    only = next((folder / "single" / "shards").iterdir()).rename(folder / "plain")
+    split(source, folder / "root", cuts)
+    return Index.open(only), Index.open(folder / "root")
+
+
+def _same(one: Index, other: Index, seed: int) -> None:
+    chance = random.Random(seed)
+    assert len(one) == len(other)
+    assert list(one) == list(other)
+    for mode in ("dense", "bm25", "hybrid"):
+        for filter in (None, "year >= 2004"):
+            text, known = " ".join(chance.sample(WORDS, 2)), vectors(DOCUMENTS)[chance.randrange(DOCUMENTS)]
+            found = [x.answer([text], vectors=known, k=40, mode=mode, filter=filter)[0].hits for x in (one, other)]
+            assert [(hit.id, hit.text) for hit in found[0]] == [(hit.id, hit.text) for hit in found[1]]
+            assert np.allclose(*([hit.score for hit in hits] for hits in found), atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sequence_of_changes_has_the_outcome_it_has_on_one_index(source: Path, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    pair = _pair(source, tmp_path, sorted(chance.choices(range(DOCUMENTS + 1), k=3)))
+    for step in range(6):
+        verb = chance.choice(("add", "add", "delete", "filter", "compact"))
+        if verb == "add":
+            count, begin = chance.randint(1, 30), chance.choice((0, 90, 230, 400 + 40 * step))
+            given = documents(count, 100 * seed + step, begin)
+            made_of = vectors(count, 100 * seed + step)
+            done = [index.add(given, vectors=made_of, fold=False, progress=False) for index in pair]
+            assert [(x.added, x.changed, x.unchanged) for x in done][:1] * 2 == [
+                (x.added, x.changed, x.unchanged) for x in done
+            ]
+        elif verb == "delete":
+            names = [f"d{chance.randrange(DOCUMENTS + 50)}" for _ in range(12)]
+            done = [index.delete(names) for index in pair]
+            assert done[0].deleted == done[1].deleted
+            assert done[0].unknown == done[1].unknown
+        elif verb == "filter":
+            done = [index.delete(filter=f"year == {2000 + step}") for index in pair]
+            assert done[0].deleted == done[1].deleted
+        else:
+            for index in pair:
+                index.compact(progress=False)
+        _same(*pair, seed)
+    assert examine(tmp_path / "root").problems == ()
+
+
+def test_a_changed_document_leaves_its_shard_and_stands_in_the_tail(source: Path, tmp_path: Path) -> None:
+    _, index = _pair(source, tmp_path, [120])
+    before = load_root(LocalPlace(tmp_path / "root"))
+    index.add([{"id": "d1", "text": "a new text"}], vectors=np.ones((1, DIM)), progress=False)
+    after = load_root(LocalPlace(tmp_path / "root"))
+    assert after.generation == before.generation + 1
+    assert [shard.deleted - old.deleted for shard, old in zip(after.shards, before.shards, strict=False)] == [1, 0]
+    assert after.tail is not None
+    assert after.tail.rows == 1
+    assert after.shards[1] == before.shards[1]
+    assert index.documents(["d1"])[0].text == "a new text"
+    again = index.add([{"id": "d1", "text": "a new text"}], vectors=np.ones((1, DIM)), progress=False)
+    assert again.unchanged == 1
+    index.compact(progress=False)
+    compacted = load_root(LocalPlace(tmp_path / "root"))
+    assert compacted.tail is None
+    assert sum(shard.deleted for shard in compacted.shards) == 0
+
+
+def test_sync_over_a_root_removes_what_the_source_has_no_more(source: Path, tmp_path: Path) -> None:
+    _, index = _pair(source, tmp_path, [120])
+    few = [(f"n{number}", f"note {number}") for number in range(5)]
+    index.add(few, vectors=np.eye(5, DIM), name="notes", progress=False)
+    done = index.add(few[:3], vectors=np.eye(3, DIM), name="notes", sync=True, progress=False)
+    assert done.removed == 2
+    assert "n4" not in index
+    assert "n2" in index
+    index.compact(progress=False)
+    done = index.add(few[:2], vectors=np.eye(2, DIM), name="notes", sync=True, progress=False)
+    assert (done.removed, done.unchanged) == (1, 2)
+
+
+def test_a_reader_keeps_its_generation_and_old_ones_are_removed(source: Path, tmp_path: Path) -> None:
+    _, index = _pair(source, tmp_path, [120])
+    reader = Index.open(tmp_path / "root")
+    held = [document.id for document in reader]
+    for number in range(12):
+        index.delete([f"d{61 + number}"])
+    index.compact(progress=False)
+    assert [document.id for document in reader] == held
+    assert reader.search(vectors(1)[0], k=300)[0].id in held
+    assert len(generations(LocalPlace(tmp_path / "root"))) == 8
+    assert reader.refresh()
+    assert len(reader) == len(index)
+
+
+class _StoppedError(Exception):
+    pass
+
+
+def test_a_change_is_seen_whole_or_not_at_all_wherever_it_stops(source: Path, tmp_path: Path) -> None:
+    """The disk fails after every number of durable steps; the root is then as it was, or as it should be."""
+
+    class Failing(Disk):
+        left = 0
+
+        def _step(self) -> None:
+            type(self).left -= 1
+            if type(self).left < 0:
+                raise _StoppedError
+
+        def link(self, source: Path, target: Path) -> None:
+            self._step()
+            super().link(source, target)
+
+        def sync(self, file) -> None:
+            self._step()
+
+    from searchapp.index import delete
+
+    split(source, tmp_path / "root", [120])
+    names = [document.id for document in Index.open(tmp_path / "root")]
+    doomed = [names[3], names[-3]]
+    for steps in range(40):
+        Failing.left = steps
+        try:
+            delete(tmp_path / "root", doomed, update=lambda path, _: RootWriter.update(path, Failing()))
+            done = True
+        except _StoppedError:
+            done = False
+        Failing.left = 1 << 30
+        found = [document.id for document in Index.open(tmp_path / "root")]
+        assert found in (names, [name for name in names if name not in doomed])
+        if done:
+            break
+        for lease in (tmp_path / "root").glob("lease-*"):  # its process is gone
+            lease.unlink()
+    assert done
+    assert steps > 5
+    assert examine(tmp_path / "root").problems == ()
+
+
+def test_two_writers_do_not_write_at_once(source: Path, tmp_path: Path) -> None:
+    _, index = _pair(source, tmp_path, [120])
+    with RootWriter.update(tmp_path / "root"), pytest.raises(IndexStoreError, match="is being written by"):
+        index.delete(["d61"])
+    index.delete(["d61"])
+    with pytest.raises(IndexStoreError, match="is a shard of"), Writer.open(tmp_path / "root" / "shards" / "s0001"):
+        pass
+    with pytest.raises(IndexStoreError, match="made of shards"), Writer.update(tmp_path / "root"):
+        pass
+
+
+def test_a_writer_that_was_taken_over_publishes_nothing(source: Path, tmp_path: Path) -> None:
+    _, index = _pair(source, tmp_path, [120])
+    place = LocalPlace(tmp_path / "root")
+    with RootWriter.update(tmp_path / "root") as slow:
+        for lease in (tmp_path / "root").glob("lease-*"):  # as if its time had passed
+            lease.write_text('{"owner": "slow", "until": 0}')
+        index.delete(["d61"])
+        before = load_root(place)
+        with pytest.raises(IndexStoreError, match="was taken over by"):
+            slow.publish(slow.generation.shards, "")
+    assert load_root(place) == before
+    assert "d61" not in Index.open(tmp_path / "root")
