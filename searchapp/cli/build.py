@@ -15,10 +15,16 @@ from searchapp.cli.hints import say_what_to_ask
 from searchapp.cli.option_fields import option
 from searchapp.cli.options import EncoderOptions, SelectionOptions, TargetOptions
 from searchapp.cli.signatures import command, options_from
-from searchapp.cli.wording import DOCUMENTS, FACTORY, INDEX, OUTPUT, SOURCE_NAME
+from searchapp.cli.wording import DOCUMENTS, FACTORY, INDEX, OUTPUT, SOURCE_NAME, WORKERS
+from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
     from searchapp.index import BuildSettings
+    from searchapp.shards.driver import Progressed
+    from searchapp.shards.make import EngineSettings
+
+
+SAID_EVERY = 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,58 @@ class IndexOptions:
         )
 
 
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Who encodes, where that is not this process alone."""
+
+    engine: str | None = option(
+        None, "processes, ray[:ADDRESS], or none: print what to run elsewhere.", WORKERS, default="this process"
+    )
+    workers: int | None = option(None, "Workers that encode at once; alone it means --engine processes.", WORKERS)
+    shards: str | None = option(None, "auto, or how many indexes to make of the documents.", WORKERS, default="none")
+    chunk_tokens: int | None = option(
+        None, "Tokens that a worker encodes between two commits.", WORKERS, default="by size", min=1
+    )
+    resume: bool = option(False, "Go on with a build that was begun, with what failed too.", WORKERS)
+    scratch: str | None = option(None, "A folder of this machine to work in.", WORKERS, default="below the index")
+    insecure_cluster: bool = option(False, "Let a Ray cluster have no token.", WORKERS, flags=("--insecure-cluster",))
+    json: bool = option(False, "Print a line of JSON a second on how far it is.", WORKERS, flags=("--json",))
+
+    @property
+    def given(self) -> bool:
+        """Whether many workers are asked for."""
+        return self.engine is not None or self.workers is not None or self.shards is not None
+
+    def settings(self, overwrite: bool, device: str) -> EngineSettings:
+        """What the shards room is asked for. Raises SearchAppError for a number that is none."""
+        from searchapp.shards.make import EngineSettings
+
+        shards = self.shards or "auto"
+        if shards != "auto" and not shards.isdecimal():
+            raise SearchAppError(f"--shards {shards!r} is no number; give auto, or how many")
+        return EngineSettings(
+            engine=self.engine or "processes",
+            workers=2 if self.workers is None else self.workers,
+            shards=0 if shards == "auto" else int(shards),
+            tokens=self.chunk_tokens,
+            resume=self.resume,
+            overwrite=overwrite,
+            scratch=self.scratch,
+            devices=tuple(part.strip() for part in device.split(",")),
+            insecure=self.insecure_cluster,
+        )
+
+
 @command(
     "searchapp build notes/ --index indexes/notes",
     "searchapp build ~/Documents --index indexes/mine --exclude drafts --dry-run",
     "searchapp build docs.jsonl more.parquet --index indexes/docs --pca 128 --recall 0.95",
+    "searchapp build docs/ --index indexes/docs --engine processes --workers 8 --shards auto",
     "searchapp build python:stdlib --index indexes/python --model models/mine --device cuda",
 )
 @options_from("encoder", EncoderOptions())
 @options_from("asked", IndexOptions())
+@options_from("many", WorkerOptions())
 def build(
     sources: Annotated[
         list[str],
@@ -87,6 +137,7 @@ def build(
     ],
     encoder: EncoderOptions,
     asked: IndexOptions,
+    many: WorkerOptions,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Say which files would be read, and do nothing.", rich_help_panel=DOCUMENTS),
@@ -95,6 +146,7 @@ def build(
     """Embed documents and build an index over them. A build that was interrupted goes on where it was."""
     from searchapp.cli.files import show_files
     from searchapp.cli.progress import Bar
+    from searchapp.cli.shard import as_place
     from searchapp.corpus import open_source
     from searchapp.corpus.source import find_source
     from searchapp.index import build as build_index
@@ -107,6 +159,13 @@ def build(
         return
     for source in sources:
         open_source(source, selection=settings.selection)  # a missing file is said before a model is loaded
+    if many.given or "://" in as_place(index):
+        _build_shards(sources, as_place(index), encoder, settings, many)
+        return
+    if many != WorkerOptions():
+        raise SearchAppError(
+            "--resume, --chunk-tokens, --scratch and --json belong to --engine; give one, or --workers"
+        )
     record = exported_by(sources)
     if record is not None and encoder == EncoderOptions(device=encoder.device):  # no model was named
         loaded = exporting_encoder(record, encoder.device)
@@ -120,3 +179,44 @@ def build(
     report(index, summary)
     if not summary.already_done:
         say_what_to_ask(index)
+
+
+def _build_shards(
+    sources: list[str], place: str, encoder: EncoderOptions, settings: BuildSettings, many: WorkerOptions
+) -> None:
+    """Build on many workers, and say how far it is: to people each ten seconds, to programs each second."""
+    import time
+    from dataclasses import asdict
+
+    from searchapp.cli.console import say_json
+    from searchapp.cli.shard import progress_line, progress_text, report_made
+    from searchapp.shards.make import make
+
+    said = time.monotonic()
+
+    def tell(state: Progressed) -> None:
+        nonlocal said
+        if many.json:
+            say_json(progress_line(state))
+        elif time.monotonic() - said >= SAID_EVERY:
+            said = time.monotonic()
+            notice(progress_text(state))
+
+    def stage(name: str) -> None:
+        if many.json:
+            say_json({"stage": name})
+        else:
+            notice(f"{name} …")
+
+    asked = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(encoder).items()}
+    made = make(
+        sources,
+        place,
+        lambda: encoder.load(fingerprint=True),
+        settings,
+        many.settings(settings.overwrite, encoder.device),
+        asked=asked,
+        report=tell,
+        stage=stage,
+    )
+    report_made(place, made, many.json)

@@ -59,9 +59,18 @@ def info(
     history: Annotated[
         bool, typer.Option("--history", help="Show what was done to it, and when.", rich_help_panel=OUTPUT)
     ] = False,
+    build: Annotated[
+        bool,
+        typer.Option("--build", help="Show how far a build on many workers is.", rich_help_panel=OUTPUT),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Show what an index holds and what made it."""
+    if build:
+        from searchapp.cli.shard import show_build
+
+        show_build(index, json)
+        return
     if history:
         _show_history(index, json)
         return

@@ -58,6 +58,12 @@ COMMANDS = {
         "export_index",
         "Write the documents and vectors of an index to a file that other programs read, and `build` without encoding.",
     ),
+    "plan": Entry(
+        "searchapp.cli.plan",
+        "plan",
+        "Say what a build of so many documents takes: hours, bytes, machines, what to pay for, and the commands.",
+    ),
+    "shard": Entry("searchapp.cli.shard", "app", "Do one part of a build on many machines."),
     "models": Entry(
         "searchapp.cli.models",
         "models",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # The headings of help pages.
 MODEL, INDEX, SEARCH, RERANKING = "Model", "Index", "Search", "Reranking"
+WORKERS = "Many workers"
 DOCUMENTS, EVALUATION, MEASURING, OUTPUT = "Documents", "Evaluation", "Measuring", "Output"
 FOLDERS = "A checkpoint directory, a hub id, or `bundled`."
 SOURCE_NAME = "What a source is called in ids; repeat it, once for each. Default: its folder's or file's name."

@@ -29,10 +29,16 @@ class Unreadable(ValueError):
     """Why bytes are no text, in the user's words."""
 
 
-class _Stream(Protocol):
-    def read(self, size: int = ..., /) -> bytes: ...
+class LineStream(Protocol):
+    """What lines are read from."""
 
-    def readline(self, size: int = ..., /) -> bytes: ...
+    def read(self, size: int = ..., /) -> bytes:
+        """So many bytes, fewer at the end."""
+        ...
+
+    def readline(self, size: int = ..., /) -> bytes:
+        """A line with its end, or so many bytes of it."""
+        ...
 
 
 class _Recoded(io.RawIOBase):
@@ -69,7 +75,7 @@ class _Recoded(io.RawIOBase):
         return data.replace(b"\r", b"\n") if self._returns else data
 
 
-def utf8_stream(source: io.BufferedReader | gzip.GzipFile, *, returns: bool = False) -> tuple[_Stream, str, int]:
+def utf8_stream(source: io.BufferedReader | gzip.GzipFile, *, returns: bool = False) -> tuple[LineStream, str, int]:
     """Look at the start of a binary stream and return it as UTF-8 without a mark.
 
     Returns the stream, the name of its encoding (UTF-8, UTF-16 or UTF-32) and the bytes that the mark took. With

@@ -44,6 +44,7 @@ class _Feed:
     lines: Lines
     taken: list[_HeldLine] = field(default_factory=list)
     waiting: deque[_HeldLine] = field(default_factory=deque)
+    end: int = 0  # the byte behind the last line that was read
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -53,6 +54,7 @@ class _Feed:
             held = self.waiting.popleft()
         else:
             line = next(self.lines)
+            self.end = line.start + len(line.data)
             held = _HeldLine(line.number, line.data.decode(errors="surrogateescape"), not line.whole)
         self.taken.append(held)
         return held.text
@@ -87,29 +89,39 @@ class _Table:
         return found
 
 
-def read_csv(path: Path, file: str) -> Iterator[Record]:
+def read_csv(path: Path, file: str, span: tuple[int, int] | None = None) -> Iterator[Record]:
     """Read comma-separated rows; see ``_read``."""
-    return _read(path, file, ",")
+    return _read(path, file, ",", span)
 
 
-def read_tsv(path: Path, file: str) -> Iterator[Record]:
+def read_tsv(path: Path, file: str, span: tuple[int, int] | None = None) -> Iterator[Record]:
     """Read tab-separated rows; see ``_read``."""
-    return _read(path, file, "\t")
+    return _read(path, file, "\t", span)
 
 
-def _read(path: Path, file: str, delimiter: str) -> Iterator[Record]:
+def header_end(path: Path, file: str, delimiter: str) -> int:
+    """The byte behind the header of a plain UTF-8 table. Raises CorpusError where its header cannot be read."""
+    feed = _Feed(Lines(path, file, returns=True))
+    _header(feed, file, delimiter)
+    return feed.end
+
+
+def _read(path: Path, file: str, delimiter: str, span: tuple[int, int] | None = None) -> Iterator[Record]:
     """Yield one record a row; ``line`` is the line of the file where the row starts, the header being line 1.
 
     Quoting is read strictly: a stray quote is a rejection, not a guess; in a table with tabs, which has no quoting of
     its own, it is a quote where each line has all its cells. A row that runs over lines which look like rows is not
     believed, and the header again is rejected. For metadata cells see ``typed``; an empty cell and a column without a
-    name are left out.
+    name are left out. ``span`` is a part of a file without quotes, as ``Lines`` takes it; the first begins at byte 0
+    and ends behind the header.
 
     Raises CorpusError where the header lacks the `text` or the id column, or the file cannot be read.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL_CHARACTERS))
-    feed = _Feed(Lines(path, file, returns=True))
+    feed = _Feed(Lines(path, file, returns=True, span=None if span is None or span[0] else span))
     table = _header(feed, file, delimiter)
+    if span is not None and span[0]:
+        feed = _Feed(Lines(path, file, returns=True, span=span))
     rows = csv.reader(feed, delimiter=table.delimiter, skipinitialspace=table.blanks, strict=True)
     doubt = _Doubt()
     while True:

@@ -14,15 +14,16 @@ from searchapp.corpus.validate import RawRecord, validate
 from searchapp.errors import CorpusError
 
 
-def read_jsonl(path: Path, file: str) -> Iterator[Record]:
+def read_jsonl(path: Path, file: str, span: tuple[int, int] | None = None) -> Iterator[Record]:
     """Read one record a line; blank lines are passed over, a bad line becomes a rejection.
 
-    A file that is one JSON array of objects is read too, on one line or many, whatever its name says.
+    A file that is one JSON array of objects is read too, on one line or many, whatever its name says. ``span`` is a
+    part of a file with an object a line, as ``Lines`` takes it.
 
     Raises CorpusError where the file cannot be read, its gzip data is damaged, or its one line is too long.
     """
-    lines = Lines(path, file)
-    first = True
+    lines = Lines(path, file, span=span)
+    first = span is None or span[0] == 0
     for line in lines:
         if not line.data.strip():
             continue

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from searchapp.corpus.decoding import UTF8, Unreadable, utf8_stream, without_mark
+from searchapp.corpus.decoding import UTF8, LineStream, Unreadable, utf8_stream, without_mark
 from searchapp.errors import CorpusError
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -56,14 +56,18 @@ class Lines:
     says is obeyed, and the mark dropped: see ``utf8_stream``. Lines end at a line feed, as in any tool that counts
     them; with ``returns``, in a file of the old Mac, which has no line feed, at a carriage return.
 
+    With ``span``, two offsets of bytes at which lines of a plain UTF-8 file begin, only the lines from the first up to
+    the second are read, numbered from 1.
+
     Raises CorpusError, while iterating, where the file cannot be opened, is not gzip though its name says so, is UTF-16
     without a mark, or is damaged; the message says the line reached.
     """
 
-    def __init__(self, path: Path, file: str, *, returns: bool = False) -> None:
+    def __init__(self, path: Path, file: str, *, returns: bool = False, span: tuple[int, int] | None = None) -> None:
         self.number = 0
         self.progress = 0.0
         self._returns = returns
+        self._span = span
         self._path = path
         self._file = file
         self._lines = self._read()
@@ -78,7 +82,10 @@ class Lines:
         try:
             with self._path.open("rb") as raw:
                 size = self._path.stat().st_size
-                if self._is_gzip(raw.peek(2)[:2]):
+                if self._span is not None:
+                    raw.seek(self._span[0])
+                    yield from self._split(raw, raw, size)
+                elif self._is_gzip(raw.peek(2)[:2]):
                     with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
                         yield from self._split(unpacked, raw, size)
                 else:
@@ -104,8 +111,14 @@ class Lines:
         return named
 
     def _split(self, packed: io.BufferedReader | gzip.GzipFile, raw: IO[bytes], size: int) -> Iterator[Line]:
-        stream, encoding, position = utf8_stream(packed, returns=self._returns)
-        while data := stream.readline(MAX_LINE_BYTES):
+        begin, end = self._span or (0, size)
+        within = end - begin
+        if begin:
+            stream: LineStream = packed
+            encoding, position = UTF8, begin
+        else:
+            stream, encoding, position = utf8_stream(packed, returns=self._returns)
+        while (self._span is None or position < end) and (data := stream.readline(MAX_LINE_BYTES)):
             start, position = position, position + len(data)
             whole = data.endswith(b"\n")
             rest = data
@@ -115,6 +128,6 @@ class Lines:
             whole = whole or position - start == len(data)
             self.number += 1
             read = position if stream is raw else raw.tell()
-            self.progress = min(1.0, read / size) if size else 1.0
+            self.progress = min(1.0, (read - begin) / within) if within else 1.0
             text = without_mark(data)
             yield Line(self.number, start + len(data) - len(text), text, whole, encoding)

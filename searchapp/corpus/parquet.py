@@ -26,13 +26,14 @@ _OFFSET = re.compile(r"[-+][0-9]{2}:?[0-9]{2}")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
-def read_parquet(path: Path, file: str) -> Iterator[Record]:
+def read_parquet(path: Path, file: str, span: tuple[int, int] | None = None) -> Iterator[Record]:
     """Yield one record a row; ``line`` is the row, from 1. Nulls are left out; other columns become JSON values.
 
     Dates and times become ISO strings (nanoseconds cut to microseconds), durations seconds, decimals without a
     fraction integers, others floats, or text where a float is not equal, and a NaN is a null. Bytes are text where
     they are readable UTF-8, as in the files of writers that do not mark text (old Spark, Hive, Impala), else base64;
-    in id, title and text they must be text.
+    in id, title and text they must be text. ``span`` are the numbers of the first row group and of the one behind the
+    last: these alone are read, and their rows keep their numbers.
 
     Raises CorpusError where the file is not Parquet, is damaged, or has no `text` or id column.
     """
@@ -51,13 +52,16 @@ def read_parquet(path: Path, file: str) -> Iterator[Record]:
         ) as table:
             names = known_columns(table.schema_arrow.names)
             require_columns(names, file)
-            total = table.metadata.num_rows
+            groups = range(*span) if span is not None else range(table.num_row_groups)
+            counts = [table.metadata.row_group(number).num_rows for number in range(groups.stop)]
+            before = row = sum(counts[: groups.start])
+            total = sum(counts) - before
             has_vectors = exported(table.schema_arrow) is not None
-            for batch in table.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
+            for batch in table.iter_batches(batch_size=_BATCH_ROWS, use_threads=False, row_groups=list(groups)):
                 read = _exported_items if has_vectors else _items
                 for item in read(_microseconds(batch.rename_columns(names)), file, row):
                     row += 1
-                    yield Record(item, row / total)
+                    yield Record(item, (row - before) / total)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         if row:

@@ -151,18 +151,7 @@ def build(
     request.check(encoder.dim)
     require_same_maker(opened, encoder)
     with Writer.open(path, disk) as writer:
-        plan = Build(
-            tuple(
-                {
-                    "name": absolute(source.name),
-                    "kind": source.kind,
-                    "identity": source.identity(),
-                    "label": source.label,
-                }
-                for source in opened
-            ),
-            overwrite=settings.overwrite,
-        )
+        plan = Build(described_sources(opened), overwrite=settings.overwrite)
         if settings.overwrite and (
             writer.manifest is None or writer.manifest.state == "ready" or not writer.manifest.build.overwrite
         ):
@@ -189,6 +178,34 @@ def build(
     spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in manifest.build.seconds.items())
     log.info("built %s: %d documents, %d rejected; %s", path, manifest.rows, manifest.build.rejected, spent)
     return BuildSummary(manifest, manifest.rows - resumed_at, resumed_at, already_done=False, files=files)
+
+
+def encode_sources(
+    writer: Writer,
+    sources: Sequence[Source],
+    encoder: Encoder,
+    settings: BuildSettings,
+    *,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Encode sources into an empty directory and count their words, as ``build`` does; without an index over them.
+
+    Unlike a build it may come to no document. Raises as ``build`` does.
+    """
+    progress = progress or Silent()
+    start = _fresh(encoder, Build(described_sources(sources)), sources)
+    _BuildRun(writer, start, encoder, settings.segment_size, progress, may_be_empty=True).encode(sources)
+    if settings.lexical and writer.state.rows:
+        add_lexical(writer, settings.analyzer, stage=progress.stage)
+    return writer.state
+
+
+def described_sources(sources: Sequence[Source]) -> tuple[dict[str, str], ...]:
+    """What a manifest records of the sources of a build."""
+    return tuple(
+        {"name": absolute(source.name), "kind": source.kind, "identity": source.identity(), "label": source.label}
+        for source in sources
+    )
 
 
 def _take_damaged(writer: Writer) -> None:
@@ -304,7 +321,17 @@ def _adding(root: Path, source: str) -> str:
 class _BuildRun:
     """One run of the encoding stage over a writer."""
 
-    def __init__(self, writer: Writer, start: Manifest, encoder: Encoder, size: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        start: Manifest,
+        encoder: Encoder,
+        size: int,
+        progress: Progress,
+        *,
+        may_be_empty: bool = False,
+    ) -> None:
+        self._may_be_empty = may_be_empty
         self._writer, self._encoder, self._progress = writer, encoder, progress
         self._manifest = start
         self._size = start.build.segment_size or size
@@ -352,7 +379,7 @@ class _BuildRun:
             before += file.size
         cutter.readers.close()
         self._tell(1.0)
-        empty = not self._pending and not self._manifest.rows
+        empty = not self._pending and not self._manifest.rows and not self._may_be_empty
         self._commit(None, state="encoding" if empty else "encoded")
         if empty:
             self._writer.publish_rejections()

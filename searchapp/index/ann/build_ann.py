@@ -23,6 +23,7 @@ from searchapp.index.ann.queries import (
 )
 from searchapp.index.ann.request import AnnRequest
 from searchapp.index.ann.select import Selection, select, will_be_exact
+from searchapp.index.ann.trained import Trained
 from searchapp.index.storage.manifest import Ann, Manifest
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
@@ -40,12 +41,14 @@ def build_ann(
     stage: Stage | None = None,
     encode: EncodeQueries | None = None,
     device: str = "cpu",
+    trained: Trained | None = None,
 ) -> Manifest:
     """Fit the reduction and build the FAISS index over all stored vectors, commit both at once, return the new state.
 
     ``manifest`` is the state to go on from, by default the committed one; its files need not be committed yet. Deleted
     rows keep their numbers, but the index is neither trained nor measured on them. No document is encoded; ``encode``
     encodes calibration queries where there are none yet. ``device`` computes what can be computed on a GPU.
+    ``trained`` are a reduction and an empty index, fitted to the vectors of which these are a part.
 
     Raises IndexStoreError where there are no vectors, or the request does not fit them.
     """
@@ -54,9 +57,9 @@ def build_ann(
         raise IndexStoreError(f"{writer.root} holds no vectors to index; run `searchapp build`")
     if manifest.documents == 0:
         raise IndexStoreError(f"{writer.root} is empty; add documents first: searchapp add {writer.root} SOURCE...")
-    request.check(manifest.dim, manifest.documents)
+    request.check(manifest.dim, manifest.documents if trained is None else None)
     with freed_memory_returned():
-        return writer.commit(_built(writer, manifest, request, stage or (lambda _: None), encode, device))
+        return writer.commit(_built(writer, manifest, request, stage or (lambda _: None), encode, device, trained))
 
 
 def _built(
@@ -66,6 +69,7 @@ def _built(
     stage: Stage,
     encode: EncodeQueries | None,
     device: str,
+    trained: Trained | None,
 ) -> Manifest:
     """The manifest with a new reduction and FAISS index."""
     watch = Stopwatch()
@@ -73,7 +77,7 @@ def _built(
     few = manifest.rows * manifest.dim <= MAPPED_NUMBERS
     vectors = snapshot.open_vectors(mapped=few, alive=snapshot.alive)
     reads = measure_reads(vectors.files())  # before they are mapped: what is mapped cannot be dropped
-    builder = AnnBuilder(writer, vectors, stage, device, row_milliseconds(reads, vectors))
+    builder = AnnBuilder(writer, vectors, stage, device, row_milliseconds(reads, vectors), trained)
     queries, probes = _queries(writer, manifest, request, builder, encode)
     builder.stage("finding the exact hits of the probe queries")
     truth = CalibrationQueries.over(queries, vectors.living(), device)

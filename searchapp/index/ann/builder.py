@@ -14,6 +14,7 @@ from searchapp.index.ann.kmeans import undertrained_notes
 from searchapp.index.ann.pca import Fit, Pca, fit, reduced_blocks, reduced_sample
 from searchapp.index.ann.rules import AnnConfig
 from searchapp.index.ann.train import add, train, training_rows
+from searchapp.index.ann.trained import Trained
 from searchapp.index.storage.directory import FileEntry
 from searchapp.index.storage.manifest import Reduction
 from searchapp.index.storage.vectors import Vectors
@@ -41,12 +42,20 @@ class AnnBuilder:
 
     ``files`` are the files written so far, ``seconds`` the time that fitting reductions took. ``device`` computes what
     can be computed on a GPU: the reduction, and training where FAISS has a GPU. ``row_milliseconds`` is what reading a
-    candidate adds to a query where the vectors do not fit into memory.
+    candidate adds to a query where the vectors do not fit into memory. ``trained`` takes the place of fitting and
+    training where its type is built.
     """
 
     def __init__(
-        self, writer: Writer, vectors: Vectors, stage: Stage, device: str = "cpu", row_milliseconds: float = 0.0
+        self,
+        writer: Writer,
+        vectors: Vectors,
+        stage: Stage,
+        device: str = "cpu",
+        row_milliseconds: float = 0.0,
+        trained: Trained | None = None,
     ) -> None:
+        self._trained = trained
         self.vectors, self.files = vectors, dict[str, FileEntry]()
         self.seconds, self.row_milliseconds = 0.0, row_milliseconds
         self._writer, self._stage, self._device = writer, stage, device
@@ -81,7 +90,8 @@ class AnnBuilder:
 
     def _reduction(self, dim: int) -> tuple[Pca, Reduction]:
         if dim not in self._reductions:
-            pca = self.fit(dim).pca(dim)
+            known = self._trained.pca if self._trained is not None else None
+            pca = known if known is not None and known.components.shape[1] == dim else self.fit(dim).pca(dim)
             with self._writer.draft("pca") as (name, draft, entries):
                 pca.write(draft)
             self.files.update(entries)
@@ -115,10 +125,13 @@ class AnnBuilder:
             if config.factory == "Flat":
                 write_flat(draft, reduced_blocks(vectors.blocks(), pca), vectors.rows, dim)
             else:
-                sample = reduced_sample(vectors, training_rows(config.factory, dim), pca)
-                index = train(config, sample, self._device)
-                notes = tuple(undertrained_notes(config.factory, index, len(sample)))
-                del sample
+                if self._trained is not None and self._trained.factory == config.factory:
+                    index = self._trained.empty()
+                else:
+                    sample = reduced_sample(vectors, training_rows(config.factory, dim), pca)
+                    index = train(config, sample, self._device)
+                    notes = tuple(undertrained_notes(config.factory, index, len(sample)))
+                    del sample
                 if shufflable(index):
                     write_lists(draft, index, reduced_blocks(vectors.blocks(), pca), self._writer.path(name).parent)
                 else:  # codes of a few bytes a vector, or graphs, which FAISS makes in memory only

@@ -34,16 +34,19 @@ class Selection:
     notes: tuple[str, ...]
 
 
-def select(request: AnnRequest, builder: AnnBuilder, queries: CalibrationQueries) -> Selection:
+def select(request: AnnRequest, builder: AnnBuilder, queries: CalibrationQueries, rows: int | None = None) -> Selection:
     """Build what a request asks for over the builder's vectors; of several indexes, pick one.
+
+    ``rows`` is how many vectors such an index will have, where the builder's are a sample of them.
 
     Raises IndexStoreError where no type fits into the memory asked for.
     """
-    target, rows = request.targets.recall, builder.vectors.rows
+    expected, target = rows, request.targets.recall
+    rows = rows or builder.vectors.rows
     built: list[BuiltIndex] = []
     reductions, notes = _reductions(request, builder, queries.queries)
     for reduced in reductions:
-        candidates, more = _finalists(request, reduced, builder, queries.queries)
+        candidates, more = _finalists(request, reduced, builder, queries.queries, expected)
         notes += more
         for finalist in candidates:
             if _settled(built, request.targets, rows):
@@ -65,11 +68,11 @@ def select(request: AnnRequest, builder: AnnBuilder, queries: CalibrationQueries
     return Selection(picked, tuple(notes))
 
 
-def will_be_exact(request: AnnRequest, vectors: Vectors) -> bool:
+def will_be_exact(request: AnnRequest, vectors: Vectors, rows: int | None = None) -> bool:
     """Whether a request can only come to exact search, whose recall need not be measured."""
     if request.factory != "auto" or isinstance(request.pca, str):
         return is_exact(request.factory, reduced=bool(request.pca))
-    return all(config.candidates == 0 for _, config in _rules(request, request.pca, vectors))
+    return all(config.candidates == 0 for _, config in _rules(request, request.pca, vectors, rows))
 
 
 def _settled(built: Sequence[BuiltIndex], targets: Targets, rows: int) -> bool:
@@ -95,25 +98,29 @@ def _reductions(request: AnnRequest, builder: AnnBuilder, queries: np.ndarray) -
 
 
 def _finalists(
-    request: AnnRequest, reduced: int | None, builder: AnnBuilder, queries: np.ndarray
+    request: AnnRequest, reduced: int | None, builder: AnnBuilder, queries: np.ndarray, rows: int | None
 ) -> tuple[list[Trial], list[str]]:
     """The trials to build for one reduction, in order, and a sentence for each that is expected to do worse."""
     vectors, target = builder.vectors, request.targets.recall
     if request.factory != "auto":
         config = default_config(request.factory, reduced=bool(reduced))
         return [Trial(GIVEN, replace(config, pca=reduced or None))], []
-    rules = _rules(request, reduced, vectors)
+    rules = _rules(request, reduced, vectors, rows)
     if len(rules) < 2:
         return [Trial(rule, config) for rule, config in rules], []
     builder.stage(f"predicting {len(rules)} types of index from a sample")
-    trials = try_rules(rules, vectors, queries, builder.projection, target)
+    trials = try_rules(rules, vectors, queries, builder.projection, target, rows)
     trials = [trial.with_reading(builder.row_milliseconds) for trial in trials]
-    return finalists(trials, vectors.dim, vectors.rows, target)
+    return finalists(trials, vectors.dim, rows or vectors.rows, target)
 
 
-def _rules(request: AnnRequest, reduced: int | None, vectors: Vectors) -> list[tuple[Rule, AnnConfig]]:
+def _rules(
+    request: AnnRequest, reduced: int | None, vectors: Vectors, rows: int | None
+) -> list[tuple[Rule, AnnConfig]]:
     """The rules worth trying for the documents not deleted; the rows of deleted ones take memory all the same."""
     targets = request.targets
+    if rows is not None:
+        return applicable(rows, vectors.dim, reduced, targets)
     if targets.memory is not None:
         targets = replace(targets, memory=targets.memory * vectors.count / vectors.rows)
     return applicable(vectors.count, vectors.dim, reduced, targets)

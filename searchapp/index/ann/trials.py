@@ -53,17 +53,19 @@ def try_rules(
     queries: np.ndarray,
     pca: Callable[[int | None], Pca | None],
     target: float,
+    rows: int | None = None,
 ) -> list[Trial]:
     """A trial of each rule over a sample of the vectors: codes are predicted, what else there is, is built and timed.
 
+    ``rows`` is how many vectors the index will have where that is not all of these.
     Where both kinds meet, the best of the codes is built as well, so that predicted times are those of this machine.
     """
-    sample = vectors.sample(SAMPLE)
+    rows, sample = rows or vectors.rows, vectors.sample(SAMPLE)
     seen = Sample.of(np.concatenate(list(sample.sampled_blocks(ROWS))), queries)
     trials, others = [], []
     for rule, config in rules:
         if predictable(rule):
-            found = predict(rule, config, seen, vectors.rows, pca(config.pca), target)
+            found = predict(rule, config, seen, rows, pca(config.pca), target)
             point = OperatingPoint(dict(config.parameters), found.candidates, found.recall)
             trials.append(Trial(rule, config, point, found.milliseconds))
         else:
@@ -73,12 +75,10 @@ def try_rules(
     truth = CalibrationQueries.over(queries, sample.blocks())
     if reached := [trial for trial in trials if trial.point and trial.point.recall >= target]:
         best = min(reached, key=lambda trial: trial.expected)
-        built = try_rule(best.rule, best.config, sample, vectors.rows, truth, pca(best.config.pca), target)
+        built = try_rule(best.rule, best.config, sample, rows, truth, pca(best.config.pca), target)
         slower = built.expected / best.expected
         trials = [replace(trial, expected=slower * trial.expected) for trial in trials]
-    return trials + [
-        try_rule(rule, config, sample, vectors.rows, truth, pca(config.pca), target) for rule, config in others
-    ]
+    return trials + [try_rule(rule, config, sample, rows, truth, pca(config.pca), target) for rule, config in others]
 
 
 def try_rule(

@@ -1,0 +1,135 @@
+"""From chunks that are all done to a root that is published: settle, train, assemble, publish; each step once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from searchapp.errors import CorpusError, IndexStoreError
+from searchapp.index.ann.queries import EncodeQueries
+from searchapp.shards.assemble import DONE as SHARDS
+from searchapp.shards.assemble import ShardDone, Whole, assemble, grouped, shard_name
+from searchapp.shards.chunk import DATA, DONE, FAILED, ChunkDone, done_ids, missing, read_done
+from searchapp.shards.plan import FILE as PLAN
+from searchapp.shards.plan import Plan
+from searchapp.shards.root import CorruptRootError, Root, Statistics, based, commit_root, generations, load_root
+from searchapp.shards.settle import settle
+from searchapp.shards.store import Store
+from searchapp.shards.train import FILE as TRAINED
+from searchapp.shards.train import train_shared
+
+MADE_BY = "plan"  # the key of a root's settings that has the digest of the plan
+
+
+@dataclass(frozen=True)
+class Published:
+    """The root, and what its build came to: documents that were rejected, tokens, and whether it was there already."""
+
+    root: Root
+    rejected: int
+    tokens: int
+    already_done: bool = False
+
+
+def find_published(store: Store, plan: Plan) -> Published | None:
+    """The root that a plan came to; None where it was not published yet, or another state is newer."""
+    if not generations(store):
+        return None
+    root = load_root(store, where=store.name)
+    found = root.settings
+    if found.get(MADE_BY) != plan.digest:
+        return None
+    return Published(root, int(found.get("rejected", 0)), int(found.get("tokens", 0)), already_done=True)
+
+
+def finish(
+    store: Store,
+    plan: Plan,
+    encode: EncodeQueries | None,
+    *,
+    device: str = "cpu",
+    stage: Callable[[str], None] | None = None,
+) -> Published:
+    """Make shards of the chunks, which are all done, and publish their root.
+
+    ``encode`` encodes the queries that indexes are measured with; None: synthetic ones. Raises IndexStoreError where
+    chunks are missing, CorpusError where they have no documents.
+    """
+    stage = stage or (lambda _: None)
+    known = find_published(store, plan)
+    if known is not None:
+        return known
+    if left := missing(plan, done_ids(store)):
+        raise IndexStoreError(f"{len(left):,} of {len(plan.chunks):,} chunks are not done; encode them first")
+    stage(f"reading the records of {len(plan.chunks):,} chunks")
+    done = [read_done(store, chunk) for chunk in plan.chunks]
+    documents = [one.documents for one in done]
+    if not sum(documents):
+        names = ", ".join(source.name for source in plan.sources)
+        raise CorpusError(f"{names} holds no usable document; expected at least one")
+    stage("comparing the ids of all chunks")
+    settled = settle(store, done)
+    whole = Whole.of(plan, done, settled)
+    groups = grouped(plan, documents)
+    rows = max(sum(documents[number] for number in group) for group in groups)
+    stage("training")
+    training = train_shared(store, plan, done, rows, encode, device=device, stage=stage)
+    shards = []
+    for number, group in enumerate(groups):
+        stage(f"making shard {number + 1} of {len(groups)}")
+        parts = [done[place] for place in group]
+        shards.append(
+            assemble(store, plan, shard_name(plan, number), parts, whole, training, device=device, stage=stage)
+        )
+    is_shared = bool(training.trained.index) or training.trained.pca is not None
+    published = _publish(store, plan, done, shards, training.trained.id if is_shared else "")
+    clear(store)
+    return published
+
+
+def _publish(
+    store: Store, plan: Plan, done: Sequence[ChunkDone], shards: Sequence[ShardDone], shared: str
+) -> Published:
+    rejected, tokens = sum(one.rejected for one in shards), sum(one.tokens for one in done)
+    made = based(tuple(one.shard for one in shards))
+    root = Root(
+        encoder=plan.encoder,
+        dim=plan.dim,
+        shards=made,
+        statistics=Statistics(sum(one.documents for one in made), sum(one.terms for one in shards)),
+        generation=1 + max([0, *generations(store)]),
+        shared=shared,
+        settings={
+            MADE_BY: plan.digest,
+            "pca": plan.pca,
+            "factory": plan.factory,
+            "targets": plan.targets,
+            "lexical": plan.lexical,
+            "sources": [source.name for source in plan.sources],
+            "chunks": len(plan.chunks),
+            "rejected": rejected,
+            "tokens": tokens,
+        },
+        versions=plan.versions,
+    )
+    try:
+        return Published(commit_root(store, root), rejected, tokens)
+    except CorruptRootError:
+        raise
+    except IndexStoreError:
+        known = find_published(store, plan)  # another driver of this plan was first
+        if known is None:
+            raise
+        return known
+
+
+def clear(store: Store) -> None:
+    """Remove what chunks came to; shards have it. Their records stay, as what the build did."""
+    for name in store.list(DATA):
+        store.delete(name)
+
+
+def start_again(store: Store) -> None:
+    """Forget a build, whatever it came to; a root that was published stays until another takes its place."""
+    for name in [PLAN, TRAINED, *(name for folder in (DONE, FAILED, SHARDS, DATA) for name in store.list(folder))]:
+        store.delete(name)
