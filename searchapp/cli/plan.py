@@ -10,7 +10,7 @@ import typer
 from searchapp.cli import options
 from searchapp.cli.console import bytes_text, say, say_json, seconds_text
 from searchapp.cli.signatures import command
-from searchapp.cli.wording import MODEL, OUTPUT, WORKERS
+from searchapp.cli.wording import DOCUMENTS, MODEL, OUTPUT, WORKERS
 
 DAY = 86_400
 
@@ -20,9 +20,11 @@ DAY = 86_400
     "searchapp plan --documents 2e7 --dim 768 --tokens 150 --device l4x4 --rate 9000 --json",
 )
 def plan(
-    documents: Annotated[float, typer.Option(help="How many documents.", show_default=False)],
+    documents: Annotated[
+        float, typer.Option(help="How many documents.", show_default=False, rich_help_panel=DOCUMENTS)
+    ],
     dim: Annotated[int, typer.Option(help="Dimensions of a vector.", rich_help_panel=MODEL)] = 4_096,
-    tokens: Annotated[float, typer.Option(help="Tokens of a document.")] = 200,
+    tokens: Annotated[float, typer.Option(help="Tokens of a document.", rich_help_panel=DOCUMENTS)] = 200,
     device: Annotated[
         str,
         typer.Option(help="Devices of a machine: h200x8; h200, h100, a100, l40s, l4 or cpu.", rich_help_panel=WORKERS),

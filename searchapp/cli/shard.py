@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from searchapp.cli.console import notice, plural, say, say_json, seconds_text
+from searchapp.cli.console import bytes_text, notice, plural, say, say_json, seconds_text
 from searchapp.cli.lazy import Entry, lazy_group
 from searchapp.cli.signatures import command
-from searchapp.cli.wording import DEVICES, MODEL, OUTPUT
+from searchapp.cli.wording import DEVICES, MODEL, OUTPUT, WORKERS
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ COMMANDS = {
         "searchapp.cli.shard",
         "run",
         "Encode chunks of a build that was planned with --engine none: those whose number, modulo n, is i.",
+    ),
+    "fetch": Entry(
+        "searchapp.cli.shard",
+        "fetch",
+        "Copy an index of an object store to a folder of this machine, to be searched: only what is not there yet.",
     ),
 }
 app = typer.Typer(cls=lazy_group(COMMANDS), help="Do one part of a build on many machines.", rich_markup_mode=None)
@@ -41,7 +46,14 @@ def run(
         str, typer.Argument(metavar="INDEX", help="The folder or URL that was given as --index.", show_default=False)
     ],
     chunk: Annotated[
-        str, typer.Option("--chunk", metavar="I/N", help="Which chunks: I from 0 to N - 1.", show_default=False)
+        str,
+        typer.Option(
+            "--chunk",
+            metavar="I/N",
+            help="Which chunks: I from 0 to N - 1.",
+            show_default=False,
+            rich_help_panel=WORKERS,
+        ),
     ],
     device: Annotated[str, typer.Option(help=DEVICES, rich_help_panel=MODEL)] = "auto",
     scratch: Annotated[
@@ -71,6 +83,22 @@ def run(
     say(f"{plural(len(left) - failed, 'chunk')} encoded, {failed} failed")
     if failed:
         raise typer.Exit(1)
+
+
+@command("searchapp shard fetch s3://bucket/indexes/wiki /nvme/wiki")
+def fetch(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Where the index lies, e.g. s3://bucket/wiki.", show_default=False)
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where it goes.", show_default=False)],
+) -> None:
+    """Copy an index of an object store to a folder of this machine, to be searched: only what is not there yet."""
+    from searchapp.shards.fetching import fetch_root
+    from searchapp.shards.places import open_store
+
+    root, copied = fetch_root(open_store(as_place(url)), folder, stage=lambda name: notice(f"{name} …"))
+    documents = plural(root.statistics.documents, "document")
+    say(f"{folder} has generation {root.generation}: {documents}, {bytes_text(copied)} copied")
 
 
 def _share(chunk: str) -> tuple[int, int]:

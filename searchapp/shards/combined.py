@@ -19,11 +19,11 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.lexical.bm25 import LexicalIndex
 from searchapp.index.storage.directory import FileEntry
+from searchapp.index.storage.ledger import Ledger, joined_ledgers
 from searchapp.index.storage.manifest import Addition, Ann, Build, Lexical, Manifest, NamedSource, Segment, Tombstones
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.shards.root import FOLDER, Root, Shard, Statistics
 
-MOST_ROWS = 2**31 - 1  # rows are 32-bit numbers in postings
 UNNAMED = "combined"  # stands for the file of what lies in many
 
 
@@ -37,6 +37,7 @@ class CombinedSnapshot(Snapshot):
         manifest = combined(root, shards, [part.manifest for part in parts])
         notices = [f"{shard.name}: {text}" for shard, part in zip(shards, parts, strict=True) for text in part.notices]
         super().__init__(path, manifest, notices, data=path / FOLDER)
+        self.intake = root.intake
         self.shards = tuple(shards)
         self.parts = tuple(parts)
         self.starts = np.cumsum([0, *(shard.rows for shard in shards)], dtype=np.int64)
@@ -56,6 +57,12 @@ class CombinedSnapshot(Snapshot):
         except OSError:
             return False
 
+    def ledger(self) -> Ledger:
+        """What was read of which file: what the shard says that has the sources of all, or every shard of its own."""
+        if self.intake:
+            return super().ledger()
+        return joined_ledgers(part.ledger() for part in self.parts)
+
     @cached_property
     def deleted(self) -> np.ndarray:
         """Boolean mask over the rows: true where a row is deleted."""
@@ -71,11 +78,6 @@ def combined(root: Root, shards: Sequence[Shard], manifests: Sequence[Manifest])
     for shard, manifest in pairs:
         _require_fit(root, shard, manifest)
     rows = sum(shard.rows for shard in shards)
-    if rows > MOST_ROWS:
-        raise IndexStoreError(
-            f"the shards hold {rows:,} documents, one process searches {MOST_ROWS:,} at most; serve them from several: "
-            "`searchapp serve ROOT --shards A,B`"
-        )
     segments, base = [], 0
     for shard, manifest in pairs:
         segments += [_placed(segment, shard.name, base) for segment in manifest.segments]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,6 +19,7 @@ from searchapp.shards.plan import Chunk, Plan
 from searchapp.shards.sealed import seal
 from searchapp.shards.store import Store
 
+KEPT = 200  # times of chunks, of which the middle is the usual one
 Clock = Callable[[], float]
 
 
@@ -109,11 +110,12 @@ class Driver:
         self._store, self._plan, self._engine = store, plan, engine
         self._limits, self._report, self._clock = limits or Limits(), report, clock
         left = missing(plan, done_ids(store))
-        self._waiting = sorted(left, key=lambda chunk: (-chunk.tokens, chunk.number))
+        self._waiting = deque(sorted(left, key=_longest))
+        self._queued = {chunk.number for chunk in left}
         self._open = {chunk.number for chunk in left}
         self._workers: dict[str, _Worker] = {}
         self._trials = _Trials()
-        self._times: list[float] = []  # seconds a token
+        self._times: deque[float] = deque(maxlen=KEPT)  # seconds a token
         self._encoded = self._lost = self._again = self._bad_starts = 0
         self._why = "no worker could be started"
         self._busy = self._room = 0.0
@@ -166,7 +168,9 @@ class Driver:
         for place, chunk in enumerate(self._waiting):
             tried = self._trials.by[chunk.number]
             if worker not in tried or ready <= tried:
-                return self._waiting.pop(place)
+                del self._waiting[place]
+                self._queued.discard(chunk.number)
+                return chunk
         if self._waiting:
             return None
         now, usual = self._clock(), self._usual
@@ -253,16 +257,16 @@ class Driver:
     def _queue(self, number: int) -> None:
         """Let a chunk wait again, in front of shorter ones, unless it waits or another worker has it."""
         chunk = self._plan.chunks[number]
-        if chunk in self._waiting or any(
+        if number in self._queued or any(
             one.held is not None and one.held.chunk.number == number for one in self._workers.values()
         ):
             return
-        self._waiting.append(chunk)
-        self._waiting.sort(key=lambda one: (-one.tokens, one.number))
+        self._waiting = deque(sorted([*self._waiting, chunk], key=_longest))
+        self._queued.add(number)
 
     def _finish(self, number: int) -> None:
         self._open.discard(number)
-        self._waiting = [chunk for chunk in self._waiting if chunk.number != number]
+        self._forget(number)
         self._encoded += 1
         self._tokens += self._plan.chunks[number].tokens
         self._store.delete(f"{FAILED}/{self._plan.chunks[number].id}.json")
@@ -270,7 +274,7 @@ class Driver:
     def _fail(self, number: int, reason: str) -> None:
         chunk = self._plan.chunks[number]
         self._open.discard(number)
-        self._waiting = [one for one in self._waiting if one.number != number]
+        self._forget(number)
         self._trials.failed[number] = reason
         name = f"{FAILED}/{chunk.id}.json"
         self._store.delete(name)
@@ -278,6 +282,12 @@ class Driver:
             self._store.put_new(name, seal({"chunk": number, "reason": reason}))
         except FileExistsError:  # by another driver
             pass
+
+    def _forget(self, number: int) -> None:
+        """Let a chunk wait no longer."""
+        if number in self._queued:
+            self._queued.discard(number)
+            self._waiting = deque(one for one in self._waiting if one.number != number)
 
     def _end_silent(self) -> None:
         """End workers that have had a chunk, or have been loading, for too long."""
@@ -296,7 +306,7 @@ class Driver:
     @property
     def _usual(self) -> float:
         """Seconds that a token usually takes."""
-        return statistics.median(self._times[-200:]) if self._times else 0.0
+        return statistics.median(self._times) if self._times else 0.0
 
     def _count_time(self) -> None:
         now = self._clock()
@@ -326,3 +336,8 @@ class Driver:
                 rate, self._occupancy, left,
             )
         )  # fmt: skip
+
+
+def _longest(chunk: Chunk) -> tuple[int, int]:
+    """The sort key: long chunks first, as a long one at the end would keep all others waiting."""
+    return -chunk.tokens, chunk.number

@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -62,6 +63,8 @@ def _require_token(address: str, is_local: bool, insecure: bool) -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if is_local and AUTH not in os.environ:
+        if "ray" in sys.modules:
+            return  # a new cluster gets a token by Ray's own default
         os.environ[AUTH] = "token"
         os.environ.setdefault(TOKEN, secrets.token_hex(32))
     if os.environ.get(AUTH) != "token" and not insecure:

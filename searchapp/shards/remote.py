@@ -28,7 +28,7 @@ from searchapp.index.storage.manifest import Lexical
 from searchapp.index.storage.manifest_json import load
 from searchapp.index.storage.vectors import unit, widen
 from searchapp.shards.combined import CombinedSnapshot
-from searchapp.shards.peers import FAILED, LostShardsError, PeerAddress, Peers
+from searchapp.shards.peers import LostShardsError, PeerAddress, Peers
 from searchapp.shards.place import LocalPlace
 from searchapp.shards.root import Root, generations, load_root, root_name
 from searchapp.shards.sharded import Found, merged
@@ -77,9 +77,13 @@ class Cluster:
         return self._chosen
 
     def open(self, path: Path) -> RemoteIndex:
-        """That generation. Raises IndexStoreError where the root cannot be read."""
-        generation = self.newest(path)
+        """The generation that ``newest`` chose last. Raises IndexStoreError where the root cannot be read.
+
+        It is not looked for anew: servers that were told twice to go on would hold the one that answers now no more.
+        """
         place = LocalPlace(path)
+        chosen = self._chosen if self._chosen in generations(place) else None
+        generation = self.newest(path) if chosen is None else chosen
         root = load_root(place, generation or None, where=str(path))
         parts = []
         for shard in root.shards:
@@ -104,7 +108,7 @@ class Cluster:
             try:
                 said = peer.ask(Message({"verb": "held", "wanted": wanted}), LOOK)
                 numbers, names = set(said.fact("generations", list)), said.fact("shards", list)
-            except (*FAILED, SearchAppError):
+            except (OSError, SearchAppError):
                 continue
             peer.failed = float("-inf")
             for name in names:
@@ -353,10 +357,13 @@ class RemoteIndex(VectorIndex):
         return found
 
     def _found(self, verb: str, arrays: dict[str, np.ndarray], **facts: Any) -> list[Found]:
-        return [
-            (one.array("scores", "float32", 2), one.array("numbers", "int64", 2))
-            for one in self._all(verb, arrays, **facts)
-        ]
+        found = []
+        for one in self._all(verb, arrays, **facts):
+            scores, numbers = one.array("scores", "float32", 2), one.array("numbers", "int64", 2)
+            if scores.shape != numbers.shape or (numbers.size and numbers.max() >= self.root.rows):
+                raise IndexStoreError("a shard server answers with what cannot be; the versions of the servers differ")
+            found.append((scores, numbers))
+        return found
 
     def _all(self, verb: str, arrays: dict[str, np.ndarray] | None = None, **facts: Any) -> list[Message]:
         """What all shards answer."""

@@ -8,15 +8,19 @@ import uuid
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from searchapp import Index
 from searchapp.errors import IndexStoreError
 from searchapp.index import Snapshot
 from searchapp.shards import object_store
 from searchapp.shards.chunk import done_ids, encode_chunk, missing
+from searchapp.shards.fetching import fetch_root
 from searchapp.shards.object_store import BLOCK, RemoteStore
+from searchapp.shards.opening import open_index
 from searchapp.shards.places import open_store
 from searchapp.shards.plan import commit_plan, load_plan
 from searchapp.shards.publish import finish
 from searchapp.shards.root import load_root
+from searchapp.shards.store import LocalStore
 from tests.index.conftest import HashEncoder
 from tests.shards.building import documents_of, planned, write_sources
 
@@ -127,14 +131,26 @@ def test_a_build_in_a_store_that_fails_now_and_then(tmp_path, url, seed):
     for chunk in plan.chunks:
         encode_chunk(planned(tmp_path / "local", sources, tokens=150, shards=2)[0], local, chunk.number, HashEncoder())
     finish(planned(tmp_path / "local", sources, tokens=150, shards=2)[0], local, None)
-    for shard in published.root.shards:
-        folder = tmp_path / "down" / shard.name
-        (folder / "data").mkdir(parents=True)
-        for part in ("", "/data"):
-            for name in store.list(f"{shard.folder}{part}"):
-                store.download(name, folder / name.removeprefix(f"{shard.folder}/"))
-        assert Snapshot.open(folder).check() == {}
-        assert documents_of(folder) == documents_of(tmp_path / "local" / shard.folder)
+    files.armed = True
+    root, copied = fetch_root(store, tmp_path / "down")
+    assert root == published.root and copied > 0
+    assert fetch_root(store, tmp_path / "down") == (root, 0)  # all of it is here
+    files.armed = False
+    local_root = load_root(LocalStore(tmp_path / "local"))
+    for shard, other in zip(root.shards, local_root.shards, strict=True):
+        assert Snapshot.open(tmp_path / "down" / shard.folder).check() == {}
+        assert documents_of(tmp_path / "down" / shard.folder) == documents_of(tmp_path / "local" / other.folder)
+    index = Index(open_index(tmp_path / "down"), HashEncoder())
+    assert index.search("birds sing 7 songs", k=1)
+    victim = next((tmp_path / "down" / root.shards[0].folder / "data").glob("vectors-*"))
+    victim.write_bytes(b"x" + victim.read_bytes()[1:])
+    assert fetch_root(store, tmp_path / "down")[1] == victim.stat().st_size  # what was damaged here comes again
+    name = f"{root.shards[0].folder}/data/{victim.name}"
+    store.delete(name)
+    store.put_new(name, b"x" * victim.stat().st_size)
+    victim.unlink()
+    with pytest.raises(IndexStoreError, match="does not match its checksum"):
+        fetch_root(store, tmp_path / "down")
     assert not list((tmp_path / "scratch").iterdir())
 
 
