@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.gpu.carry import FOLDER, KIT, PYTHON_VERSION, carry
 from benchmarks.gpu.page import DOCUMENT, write_page
-from benchmarks.gpu.parts import PARTS
+from benchmarks.gpu.parts import NAMED, PARTS
 from benchmarks.gpu.record import make_run, read_lines, run_part
 from benchmarks.gpu.runner import run_parts
 from benchmarks.gpu.shapes import SHAPES
@@ -24,9 +24,9 @@ def main(given: Sequence[str] | None = None) -> int:
         case "run":
             wanted = [name for text in options.part or () for name in text.split(",")]
             kept = {PARTS[0].name, *wanted} if wanted else {part.name for part in PARTS}
-            chosen = [part for part in PARTS if part.name in kept]
-            if unknown := sorted(set(wanted) - {part.name for part in PARTS}):
-                known = ", ".join(part.name for part in PARTS)
+            chosen = [part for part in (*PARTS, *NAMED) if part.name in kept]
+            if unknown := sorted(set(wanted) - {part.name for part in chosen}):
+                known = ", ".join(part.name for part in (*PARTS, *NAMED))
                 print(f"there is no part {unknown[0]!r}; expected one of {known}", file=sys.stderr)
                 return 2
             records = run_parts(chosen, options.device, options.shapes, options.out)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.parts import BUDGET, PARTS
+from benchmarks.gpu.parts import BUDGET, NAMED, PARTS
 
 DOCUMENT = Path("docs/gpu.md")
 NOT_RUN = "not yet run"
@@ -19,14 +19,15 @@ Written by `python -m benchmarks.gpu page RESULTS.jsonl` from what `make gpu` me
 
 `make gpu [PART=encode] [SHAPES=full|tiny] [DEVICE=cuda|cpu] [OUT=DIR] [PYTHON=python3]` runs with the PyTorch that
 `PYTHON` has and installs nothing. Each part is a process with a time limit, {BUDGET:.0f} seconds for all; what fails or
-hangs loses only itself. `OUT` gets `results.jsonl` (a record a part), `table.txt`, `gpu.md`, `log.txt`, and from the
-recipe at most four pieces of `recipe.tar`. What the machine lacks is taken along: `make gpu-carry` gathers it in
-`.gpu/`, which git ignores, and lists it with sizes; its wheels are for the Python that `--python-version` names.
-Models are of the published configurations with random weights; `tiny` shapes run the same lines on a CPU.
+hangs loses only itself; the last one runs only when it is named. `OUT` gets `results.jsonl` (a record a part),
+`table.txt`, `gpu.md`, `log.txt`, and from the recipe at most four pieces of `recipe.tar`. What the machine lacks is
+taken along: `make gpu-carry` gathers it in `.gpu/`, which git ignores, and lists it with sizes; its wheels are for the
+Python that `--python-version` names. Models are of the published configurations with random weights; `tiny` shapes run
+the same lines on a CPU.
 
 | part | limit | what |
 | --- | ---: | --- |
-""" + "".join(f"| {part.name} | {part.limit:.0f} s | {part.about} |\n" for part in PARTS)
+""" + "".join(f"| {part.name} | {part.limit:.0f} s | {part.about} |\n" for part in (*PARTS, *NAMED))
 
 
 def table(records: Sequence[dict[str, Any]]) -> str:
@@ -71,7 +72,7 @@ def page(records: Sequence[dict[str, Any]]) -> str:
     newest = {record["part"]: record for record in records}
     lines = [HEAD, "## Goals", "", "| goal | asked | measured |", "| --- | --- | --- |"]
     lines += [f"| {goal} | {asked} | {found} |" for goal, asked, found in goals(newest)]
-    for part in PARTS:
+    for part in (*PARTS, *NAMED):
         lines += ["", f"## {part.name}", ""]
         record = newest.get(part.name)
         if record is None:

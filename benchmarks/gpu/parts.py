@@ -29,3 +29,9 @@ PARTS = (
     Part("index", "benchmarks.gpu.index", 90, "search, training and rescoring of indexes by FAISS and by PyTorch"),
     Part("recipe", "benchmarks.gpu.recipe", 40, "a training recipe whose checkpoints are brought out as it goes"),
 )
+# What runs only when it is named, after set-up.
+NAMED = (
+    Part(
+        "reproduction", "training.reproduction.on_gpu", 490, "what is missing of the reproduction: `make reproduce-gpu`"
+    ),
+)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.gpu.record import Figures, Run
@@ -22,6 +23,7 @@ RECIPE, BASE = "small", "bundled"
 STAGES = ("mntp", "simcse", "supervised")
 SAVED = ("run.json", "encoder.json", "history.json", "adapter_config.json", "adapter_model.safetensors")
 PIECE, PIECES = 15 << 20, 4  # bytes of a piece, and how many at most: with the other results no more than eight files
+ENTRY, ENDING = 2_048, 20_480  # bytes that a file takes in a tar beside its own, at most; bytes of a tar's end
 EVERY = 2.0  # seconds between two looks
 
 
@@ -55,35 +57,43 @@ def trained(run: Run) -> Figures:
 
 
 class Saved:
-    """Adapters, settings and records of a recipe's directory, as a tar in pieces in the folder of the results."""
+    """Files of a directory, as a tar in pieces in the folder of the results; what finds no room there is left out.
 
-    def __init__(self, source: Path, out: Path) -> None:
-        self._source, self._out = source, out
+    ``order`` puts first what is saved before the rest; by it None is never saved.
+    """
+
+    def __init__(self, source: Path, out: Path, order: Callable[[Path], tuple[int, ...] | None] | None = None) -> None:
+        self._source, self._out, self._order = source, out, order or named
         self._seen = ""
         self._times = 0
+        self._left_out = 0
         self._pieces: list[int] = []
 
     def look(self) -> None:
         """Write the pieces anew when there is something else to save: results of stages, and the last checkpoints."""
         try:
-            found = sorted(path for name in SAVED for path in self._source.rglob(name))
+            ranked = [(rank, path) for path in self._source.rglob("*") if (rank := self._order(path)) is not None]
+            found = [path for _, path in sorted(ranked)]
             stamps = [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in found]
             seen = hashlib.sha256(repr(stamps).encode()).hexdigest()
             if not found or seen == self._seen:
                 return
-            packed = io.BytesIO()
+            packed, room, left_out = io.BytesIO(), PIECE * PIECES - ENDING, 0
             with tarfile.open(fileobj=packed, mode="w") as file:
                 for path in found:
+                    size = path.stat().st_size + ENTRY
+                    if size > room:
+                        left_out += 1
+                        continue
+                    room -= size
                     file.add(path, arcname=str(path.relative_to(self._source)))
         except FileNotFoundError:  # a checkpoint was removed for a newer one meanwhile: the next look finds that
             return
-        self._seen, self._times = seen, self._times + 1
+        self._seen, self._times, self._left_out = seen, self._times + 1, left_out
         self._write(packed.getvalue())
 
     def _write(self, content: bytes) -> None:
         pieces = [content[begin : begin + PIECE] for begin in range(0, len(content), PIECE)]
-        if len(pieces) > PIECES:
-            raise RuntimeError(f"the checkpoints take {len(content):,} bytes; {PIECES * PIECE:,} can be brought out")
         for number, piece in enumerate(pieces):
             draft = self._out / f".recipe.tar.{number}"
             draft.write_bytes(piece)
@@ -91,5 +101,11 @@ class Saved:
         self._pieces = [len(piece) for piece in pieces]
 
     def figures(self) -> Figures:
-        """How often something was saved, and how large it is now."""
-        return {"times_saved": self._times, "pieces": len(self._pieces), "bytes": sum(self._pieces)}
+        """How often something was saved, how large it is now, and how many files found no room."""
+        pieces = {"pieces": len(self._pieces), "bytes": sum(self._pieces)}
+        return {"times_saved": self._times, **pieces, "left_out": self._left_out}
+
+
+def named(path: Path) -> tuple[int, ...] | None:
+    """The order of a recipe's files: records and settings before adapters, those of whole stages first."""
+    return (SAVED.index(path.name), "checkpoints" in path.parts) if path.name in SAVED else None

@@ -49,8 +49,12 @@ def search(call: Call) -> Payload:
     except Exception as error:
         raise _with_fields(error, state, values["filter"]) from None
     hits = list(found.hits[offset : offset + limit])
-    passages = library.passages(found, state, query, [hit.text for hit in hits], call.deadline) if hits else []
-    notes += [*found.notes, *_notes(library, state, hits, values["filter"], offset)]
+    passages = library.passages(found, state, [hit.text for hit in hits], call.deadline) if hits else []
+    notes += [
+        *found.notes,
+        *map(_sentence, found.typed.notices),
+        *_notes(library, state, hits, values["filter"], offset),
+    ]
     results = _page(_result(call, state, hit, passage) for hit, passage in zip(hits, passages, strict=True))
     more = len(found.hits) > offset + len(results)
     return _noted(notes, {"results": results, "more": more, "mode": found.mode, "generation": state.number})
@@ -250,6 +254,12 @@ def _is_far(state: State, hits: Sequence[Hit]) -> bool:
         return False
     chance = _chance(state)
     return chance is not None and max(cosines) < chance
+
+
+def _sentence(notice: str) -> str:
+    """What is said of a query, which has words of documents in it, as a sentence."""
+    said = one_line(notice, 2 * TITLE)
+    return f"{said[:1].upper()}{said[1:]}."
 
 
 def _failure(library: Library, state: State) -> list[str]:

@@ -54,12 +54,12 @@ class HostedLibrary:
         except TimeoutError:
             ticket.cancelled = True
             raise ToolError("the search took too long; ask for less, or again in 5 s") from None
-        return Found(found.hits[0], prepared.mode)
+        return Found(found.hits[0], prepared.mode, found.typed[0])
 
-    def passages(self, found: Found, state: State, query: str, texts: Sequence[str], deadline: float) -> list[Snippet]:
+    def passages(self, found: Found, state: State, texts: Sequence[str], deadline: float) -> list[Snippet]:
         """See ``Library``."""
         encoder: Encoder | None = None
         if found.mode != "bm25" and state.encoder is not None:
             lane = LaneEncoder(self._server.thread, Lane.BACKGROUND, state.encoder, Ticket(deadline))
             encoder = cast(Encoder, lane)
-        return [one.passage for one in highlights(encoder, state.analyzer, query, texts)]
+        return [one.passage for one in highlights(encoder, state.analyzer, found.typed.words, texts)]

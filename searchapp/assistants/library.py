@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from searchapp.search import Hit
+    from searchapp.search import Hit, Typed
     from searchapp.search.passage import Snippet
     from searchapp.serve.served import State
 
@@ -17,10 +17,14 @@ Payload = dict[str, Any]  # an answer, as an object of JSON
 
 @dataclass(frozen=True)
 class Found:
-    """Hits of a query, best first; how they were found (dense, bm25 or hybrid), and what there is to say of it."""
+    """Hits of a query, best first; how they were found (dense, bm25 or hybrid), and what there is to say of it.
+
+    ``typed`` is what was searched for.
+    """
 
     hits: Sequence[Hit]
     mode: str
+    typed: Typed
     notes: list[str] = field(default_factory=list)
 
 
@@ -40,7 +44,7 @@ class Library(Protocol):
     def find(self, state: State, query: str, k: int, filter: str | None, deadline: float) -> Found:
         """The k best hits of a query. Raises ToolError, ProblemError and SearchAppError."""
 
-    def passages(self, found: Found, state: State, query: str, texts: Sequence[str], deadline: float) -> list[Snippet]:
+    def passages(self, found: Found, state: State, texts: Sequence[str], deadline: float) -> list[Snippet]:
         """For each text the passage that answers the query best."""
 
 

@@ -13,7 +13,7 @@ from searchapp.assistants.fault import ToolError, scrubbed
 from searchapp.assistants.library import Found
 from searchapp.errors import SearchAppError
 from searchapp.rerank import Reranker, load_reranker
-from searchapp.search import SearchOptions, highlights, hits_of, prepare, run
+from searchapp.search import SearchOptions, highlights, hits_of, prepare, ranked, understood
 from searchapp.search.options import require_texts
 from searchapp.search.passage import Snippet
 from searchapp.serve.served import Models, Served, State, Watcher
@@ -105,11 +105,12 @@ class LocalLibrary:
                 plan = replace(plan, reranker=self._reranker)
             else:
                 notes.append("Not reranked: the reranker is not there (yet).")
-        vectors = encoder.encode_queries([query]) if encoder is not None and plan.dense else None
-        stages = run(state.index, [query], vectors, plan)
-        return Found(hits_of(state.index, stages, 0), prepared.mode, notes)
+        typed = understood(state.index, query, plan)
+        vectors = encoder.encode_queries([typed.text]) if encoder is not None and plan.dense else None
+        [found] = ranked(state.index, [typed], vectors, plan)
+        return Found(hits_of(state.index, found.stages, found.query), prepared.mode, typed, notes)
 
-    def passages(self, found: Found, state: State, query: str, texts: Sequence[str], deadline: float) -> list[Snippet]:
+    def passages(self, found: Found, state: State, texts: Sequence[str], deadline: float) -> list[Snippet]:
         """See ``Library``."""
         encoder = state.encoder if found.mode != "bm25" else None
-        return [one.passage for one in highlights(encoder, state.analyzer, query, texts)]
+        return [one.passage for one in highlights(encoder, state.analyzer, found.typed.words, texts)]

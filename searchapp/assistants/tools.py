@@ -16,7 +16,9 @@ INSTRUCTIONS = (
 )
 
 INDEX = Text("index", "Which index.", 200, aliases=("index_name", "collection", "source"))
-QUERY = Text("query", "a question or words", 8_192, True, ("q", "question", "search_query", "text"))
+QUERY = Text(
+    "query", 'a question or words; "quoted" ones must occur', 8_192, True, ("q", "question", "search_query", "text")
+)
 ID = Text("id", "an id that search gave", 4_096, True, ("document_id", "doc_id", "uri", "url"))
 FILTER = Text("filter", 'On metadata: lang == "en" and year >= 2020; see describe.', 4_096, aliases=("where",))
 LIMIT = Number("limit", "", 5, 1, 20, ("k", "top_k", "n", "max_results", "num_results", "size"))

@@ -61,6 +61,7 @@ class IndexOptions:
             segment_size=self.segment_size,
             names=self.name,
             selection=self.chosen.selection(),
+            passwords=self.chosen.passwords(),
         )
 
 
@@ -149,9 +150,8 @@ def build(
     from searchapp.cli.shard import as_place
     from searchapp.corpus import open_source
     from searchapp.corpus.source import find_source
-    from searchapp.index import build as build_index
     from searchapp.index.exchange import exported_by, exporting_encoder
-    from searchapp.index.history import build_facts, note
+    from searchapp.shards import noted
 
     settings = asked.settings()
     if dry_run:
@@ -174,8 +174,7 @@ def build(
         loaded = encoder.load(fingerprint=True)
         notice(f"model {encoder.model}: {loaded.description}")
     with Bar() as bar:
-        summary = build_index(sources, index, loaded, settings, progress=bar)
-    note(index, "build", summary.manifest, **build_facts(summary.manifest, summary.encoded))
+        summary = noted.build(sources, index, loaded, settings, progress=bar)
     report(index, summary)
     if not summary.already_done:
         say_what_to_ask(index)

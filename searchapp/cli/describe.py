@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 SHOWN = 8  # reasons
 NEEDS = "needs `"  # in the reason why a file is skipped, before the command that installs its reader
 SKIPPED = "skipped"
+# Formats without a reader, and what their own programs save them as.
+CONVERTED = {
+    ".msg": ".eml", ".pst": ".mbox",
+    ".doc": ".docx", ".dot": ".docx", ".ppt": ".pptx", ".pages": ".docx", ".key": ".pptx",
+    ".numbers": ".xlsx", ".mobi": ".epub", ".azw3": ".epub", ".djvu": ".pdf", ".ps": ".pdf", ".wpd": ".odt",
+}  # fmt: skip
 
 
 def report(path: Path, summary: BuildSummary) -> None:
@@ -90,6 +96,9 @@ def describe_notes(files: FileCounts) -> Iterator[str]:
         label, mark, command = reason.partition(f" {NEEDS}")
         if mark:
             yield f"needs          {plural(count, f'{label} file')} need{'s' if count == 1 else ''} `{command}"
+    for ending, other in CONVERTED.items():
+        if count := files.reasons[SKIPPED].get(f"no reader for {ending}", 0):
+            yield f"convert        {plural(count, f'{ending} file')} to {other}, which can be read"
     notes = []
     for name, (count, of) in files.notes.items():
         noun, _, rest = name.partition(" ")

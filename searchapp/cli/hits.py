@@ -168,7 +168,7 @@ def _snippets(index: Index, answer: Answer, passages: bool, columns: int) -> lis
         # no model is loaded for what was found without one
         without = answer.mode == "bm25" or has_given_vectors(index.vectors.manifest)
         encoder = None if without else index.encoder
-        marked = highlights(encoder, analyzer, answer.query, texts)
+        marked = highlights(encoder, analyzer, answer.words or answer.query, texts)
     else:
         marked = beginnings(analyzer, answer.query, texts)
     return [snippet(text, one, columns) for text, one in zip(texts, marked, strict=True)]

@@ -82,6 +82,7 @@ def info(
     snapshot = open_snapshot(index)
     manifest = snapshot.manifest
     drift = drift_notice(manifest, index)
+    languages = _languages(manifest)
     notices = [*snapshot.notices, *([drift] if drift else [])]
     content: dict[str, Any] = {
         "path": str(index),
@@ -97,7 +98,9 @@ def info(
         "ann": to_json(manifest.ann),
         "encoder": manifest.encoder,
         "queries": _asked_by(manifest),
+        "languages": languages,
         "build": to_json(manifest.build),
+        "sources": [to_json(source) for source in manifest.sources],
         "additions": [to_json(addition) for addition in manifest.additions],
         "staged": manifest.staged.rows if manifest.staged else 0,
         "rejected": manifest.rejected,
@@ -136,6 +139,7 @@ def info(
         "encoder": f"{settings['pooling']} pooling, {lengths}, {attention}, {manifest.encoder['dtype']}"
         if not has_given_vectors(manifest)
         else "no model: it is asked by vectors, or by words",
+        **({"languages": languages} if languages else {}),
         **_runs(content["queries"]),
         **_instructions(manifest),
         "fingerprint": manifest.encoder["fingerprint"]["sha256"][:16],
@@ -172,6 +176,18 @@ def _shown(shards: list[dict[str, Any]]) -> str:
     return f"{len(shards)}: {named}{more}" + (", the last for what was added" if shards[-1]["tail"] else "")
 
 
+def _languages(manifest: Manifest) -> str:
+    """Which languages the model was made for, and who says so; "" where it is not here, or nothing says it."""
+    from searchapp.encoder.catalogue import find_model
+    from searchapp.index.given import has_given_vectors
+
+    if has_given_vectors(manifest):
+        return ""
+    reference = manifest.encoder["reference"]
+    found = find_model((reference["adapters"] or [reference["model"]])[-1])
+    return found.serves if found is not None else ""
+
+
 def _asked_by(manifest: Manifest) -> dict[str, str] | None:
     """What runs the model for queries, in what precision, and why it is not NumPy; None where that is not known."""
     from searchapp.encoder.light import NumpyBackend, light_refusal
@@ -204,11 +220,21 @@ def _instructions(manifest: Manifest) -> dict[str, str]:
 
 
 def _sources(manifest: Manifest) -> list[str]:
-    """Where the sources were when they were last read, with the name in ids where it is another than the path's."""
+    """Where the sources were when they were last read, with the name in ids where it is another than the path's.
+
+    And what was wanted of them, as options.
+    """
+    from searchapp.corpus.selection import Selection
+
     if not manifest.sources:
         return [source["name"] for source in manifest.build.sources]
-    named = [(source.path, source.label) for source in manifest.sources]
-    return [path if label in (path, Path(path).name) else f"{path} (named {label})" for path, label in named]
+    found = []
+    for source in manifest.sources:
+        about = [] if source.label in (source.path, Path(source.path).name) else [f"named {source.label}"]
+        if wanted := Selection.from_json(source.selection).options():
+            about.append(wanted)
+        found.append(f"{source.path} ({', '.join(about)})" if about else source.path)
+    return found
 
 
 def _passages(manifest: Manifest) -> str:

@@ -83,6 +83,7 @@ def _to_json(model: FoundModel, speed: Speed | None) -> dict[str, Any]:
         "speed": asdict(speed) if speed is not None else None,
         "licence": model.licence,
         "languages": list(model.languages),
+        "scripts": list(model.scripts),
         "problem": model.problem,
     }
 
@@ -99,7 +100,7 @@ def _show(found: list[FoundModel], speeds: list[Speed | None]) -> None:
                 bytes_text(model.memory) if model.memory is not None else UNKNOWN,
                 f"{speed.tokens_per_second:,.0f}" if speed is not None else UNKNOWN,
                 model.licence or UNKNOWN,
-                _languages(model.languages),
+                _languages(model),
             ]
         )
     say(table(rows))
@@ -119,5 +120,8 @@ def _count(parameters: int | None) -> str:
     return f"{parameters / 1e3:.0f} k"
 
 
-def _languages(named: tuple[str, ...]) -> str:
-    return f"{', '.join(named[:3])} and {len(named) - 3} more" if len(named) > 4 else ", ".join(named) or UNKNOWN
+def _languages(model: FoundModel) -> str:
+    """Those that its card names, else the scripts that its vocabulary has words of."""
+    named = model.languages or model.scripts
+    text = f"{', '.join(named[:3])} and {len(named) - 3} more" if len(named) > 4 else ", ".join(named) or UNKNOWN
+    return f"in {text} script{'s' if len(named) > 1 else ''}" if model.scripts and not model.languages else text

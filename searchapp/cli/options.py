@@ -118,12 +118,29 @@ class SelectionOptions:
         flags=("--ignore/--no-ignore",),
     )
     archives: bool = option(False, "Read the files in .zip and .tar archives too.", DOCUMENTS)
+    columns: str | None = option(
+        None,
+        "Of Parquet and saved data sets: which are id, title, text, e.g. 'id=key,text=question+context'.",
+        DOCUMENTS,
+    )
+    password_file: Path | None = option(
+        None, "A file with a password a line, tried on PDF files that ask for one. They are not kept.", DOCUMENTS
+    )
+
+    def passwords(self) -> tuple[str, ...]:
+        """The passwords to try. Raises SearchAppError for a file that cannot be read, or has none."""
+        if self.password_file is None:
+            return ()
+        from searchapp.cli.lists import listed
+
+        return tuple(listed(self.password_file, "--password-file", "a password"))
 
     def selection(self) -> Selection:
         """What the corpus room is asked for."""
         from searchapp.corpus.selection import ARCHIVES, Selection
 
-        return Selection((*self.include, *(ARCHIVES if self.archives else ())), self.exclude, self.ignore)
+        include = (*self.include, *(ARCHIVES if self.archives else ()))
+        return Selection(include, self.exclude, self.ignore, self.columns or "")
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ def _spot(manifest: Manifest, hit: Hit) -> Spot:
     if isinstance(file, str) and file.strip():
         found = next((path for path in _candidates(manifest, hit, file) if path.is_file()), None)
         shown = file if found is None else _shown(found)
+        if found is None and isinstance(address := hit.metadata.get("url"), str) and ADDRESS.fullmatch(address):
+            shown = address
         if isinstance(page, int) and hit.metadata.get("mime") == PDF:
             return Spot(f"{shown}#page={page}", found, fragment=f"page={page}")
         if isinstance(page, int):
@@ -87,6 +89,8 @@ def _records(manifest: Manifest, ids: set[str]) -> dict[str, Spot]:
     found: dict[str, Spot] = {}
     for source in tables:
         path = Path(source.path)
+        if not path.exists():
+            continue
         if source.kind == "beir":
             path = next((path / name for name in BEIR if (path / name).is_file()), path)
         for identifier, line in record_lines(path, source.kind, ids - found.keys()).items():

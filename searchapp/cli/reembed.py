@@ -57,7 +57,7 @@ def reembed(
     from searchapp.cli.progress import Bar
     from searchapp.encoder.checkpoint import locate
     from searchapp.index import ReembedSettings, VectorIndex
-    from searchapp.index import reembed as encode_anew
+    from searchapp.shards import noted
 
     if not encoder.model:
         raise SearchAppError(f"--model names the model to encode {index} by; give it")
@@ -75,7 +75,7 @@ def reembed(
     loaded = encoder.load()
     notice(f"model {encoder.model}: {loaded.description}")
     with Bar() as bar:
-        done = encode_anew(index, loaded, settings, to=asked.out, progress=bar)
+        done = noted.reembed(index, loaded, settings, to=asked.out, progress=bar)
     if collections:
         after = VectorIndex.open(done.root)
         for item in collections:

@@ -26,7 +26,7 @@ from searchapp.cli.served import (
     reranker_of,
 )
 from searchapp.cli.which import index_and_queries
-from searchapp.cli.wording import CANDIDATES, DEVICES, FILTER, INSTRUCTION, MODEL, OUTPUT, SEARCH
+from searchapp.cli.wording import CANDIDATES, DEVICES, FILTER, INSTRUCTION, LITERAL, MODEL, OUTPUT, SEARCH
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ class QueryOptions:
     filter: str | None = option(None, FILTER, SEARCH)
     candidates: int | None = option(None, CANDIDATES, SEARCH, min=0)
     instruction: str | None = option(None, INSTRUCTION, SEARCH)
-    literal: bool = option(
-        False, "Search for a query as it stands: quotes say nothing, and no misspelt word is put right.", SEARCH
-    )
+    literal: bool = option(False, LITERAL, SEARCH)
     fusing: FusionOptions = FusionOptions()
     reranking: RerankOptions = RerankOptions()
     passages: bool = option(True, "Show the passage that fits best, not the beginning.", OUTPUT)

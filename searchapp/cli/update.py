@@ -27,6 +27,7 @@ NAMED = 10  # ids named in a message
     "searchapp add indexes/notes notes/",
     "searchapp add indexes/mine ~/Documents --include '*.pdf'",
     "searchapp add indexes/notes notes/ --sync --dry-run",
+    "searchapp add indexes/notes notes/ --sync --watch",
     "searchapp add indexes/docs new.jsonl --model models/mine --json",
 )
 @options_from("chosen", SelectionOptions())
@@ -63,6 +64,16 @@ def add(
         bool,
         typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=DOCUMENTS),
     ] = False,
+    retry_refused: Annotated[
+        bool,
+        typer.Option("--retry-refused", help="Read files again that were refused.", rich_help_panel=DOCUMENTS),
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Go on: add what changes in the folders, until Ctrl-C.", rich_help_panel=DOCUMENTS
+        ),
+    ] = False,
     name: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,31 +91,26 @@ def add(
     A text file that changed leaves nothing of its former text. They are found as soon as the command is done. One that
     was interrupted goes on where it was.
     """
+    from searchapp.cli.following import Following
     from searchapp.cli.progress import Bar
     from searchapp.corpus.source import find_source
-    from searchapp.encoder import Encoder
-    from searchapp.index import AddSettings, recorded_encoder
-    from searchapp.index.encoder_match import recorded_backend
-    from searchapp.index.history import add_facts, note
+    from searchapp.index import AddSettings
+    from searchapp.index.encoder_match import document_encoder
+    from searchapp.index.intake.names import wanted_of
+    from searchapp.shards import noted
     from searchapp.shards.opening import open_index
-    from searchapp.shards.updating import add as add_to
 
-    if not sync:
-        for source in sources:
-            find_source(source, selection=chosen.selection())  # a missing file is said before a model is loaded
     if prune and not sync:
         raise SearchAppError("--prune goes with --sync, which removes what is gone; give both")
+    if watch and dry_run:
+        raise SearchAppError("--watch goes on adding and --dry-run adds nothing; give one of them")
     manifest = open_index(index).manifest
-    backend = recorded_backend(manifest)
-    if model is None and adapter is None:
-        encoder = recorded_encoder(manifest, index, device, backend=backend)
-    else:
-        recorded = dict(manifest.encoder["reference"])
-        recorded |= {"model": model or recorded["model"], "adapters": adapter or recorded["adapters"]}
-        dtype = manifest.encoder["dtype"]
-        encoder = Encoder.load(
-            recorded.pop("model"), device=device, dtype=dtype, backend=backend, fingerprint=True, **recorded
-        )
+    following = None
+    if not sync or watch:  # a missing file is said before a model is loaded
+        known = manifest.sources
+        found = [find_source(one, selection=wanted_of(one, chosen.selection(), known)) for one in sources]
+        following = Following.begin(found, index) if watch else None
+    encoder = document_encoder(manifest, index, device, model=model, adapters=adapter)
     settings = AddSettings(
         sync=sync,
         prune=prune,
@@ -112,14 +118,17 @@ def add(
         names=tuple(name or ()),
         segment_size=segment_size,
         selection=chosen.selection(),
+        passwords=chosen.passwords(),
+        retry_refused=retry_refused,
     )
     with Bar() as bar:
-        done = add_to(sources, index, encoder, settings, progress=bar)
-    note(index, "add", done.manifest, **add_facts(done))
+        done = noted.add(sources, index, encoder, settings, progress=bar)
     if json:
         say_json(_as_json(done, dry_run))
-        return
-    _report(done, index, dry_run)
+    else:
+        _report(done, index, dry_run)
+    if following is not None:
+        following.go_on(sources, encoder, settings, done, as_json=json)
 
 
 COUNTS = ("added", "changed", "unchanged", "removed", "rejected")
@@ -200,14 +209,12 @@ def delete(
     json: options.Json = False,
 ) -> None:
     """Delete documents by id, or all whose metadata pass a filter. They are gone from every search at once."""
-    from searchapp.index.history import note
-    from searchapp.shards.updating import delete as delete_from
+    from searchapp.shards import noted
 
     wanted = [*(ids or []), *(more or []), *_ids_in(ids_from)]
     if not wanted and not filter:
         raise SearchAppError("nothing to delete is named; give --id ID..., --ids-from FILE or --filter EXPR")
-    done = delete_from(index, wanted, filter=filter)
-    note(index, "delete", done.manifest, deleted=done.deleted)
+    done = noted.delete(index, wanted, filter=filter)
     if json:
         say_json({"deleted": done.deleted, "unknown": done.unknown, "documents": done.manifest.documents})
     if done.unknown and not done.deleted:
@@ -232,12 +239,10 @@ def _named(ids: Sequence[str]) -> str:
 def compact(index: options.Directory, json: options.Json = False) -> None:
     """Drop what was deleted from an index, fold in what was added, and train it again. No document is encoded."""
     from searchapp.cli.progress import Bar
-    from searchapp.index.history import note
-    from searchapp.shards.updating import compact as compact_index
+    from searchapp.shards import noted
 
     with Bar() as bar:
-        done = compact_index(index, progress=bar)
-    note(index, "compact", done.manifest, removed=done.removed, folded=done.folded)
+        done = noted.compact(index, progress=bar)
     manifest = done.manifest
     size = sum(entry.size for entry in manifest.files.values())
     if json:

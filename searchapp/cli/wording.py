@@ -16,4 +16,5 @@ FILTER = (
     'A key with blanks, hyphens or anything else: \'meta["First Name"] == "Ada"\'.'
 )
 CANDIDATES = "Rows to rescore exactly; 0: none. Default: 100 where the index is not exact."
+LITERAL = "Search for a query as it stands: quotes say nothing, and no misspelt word is put right."
 INSTRUCTION = "What to put before each query; default: the model's own. '': nothing."

@@ -254,6 +254,8 @@ class Client:
             "rerank_depth": options.rerank_depth,
             "index": self._index,
         }
+        if options.literal:
+            body["literal"] = True  # which older servers do not know
         if isinstance(options.hybrid, Fusion):
             body["fusion"] = asdict(options.hybrid)
         return body
@@ -284,6 +286,8 @@ def _answers(found: dict[str, Any]) -> list[Answer]:
             spent["rerank"],
             result["mode"],
             result["meaning"],
+            tuple(result.get("notices", ())),
+            result.get("words", result["query"]),
         )
         for result in found["results"]
     ]

@@ -22,15 +22,18 @@ from searchapp.corpus.blocks import Block
 from searchapp.corpus.cut import CutPassage, cut
 from searchapp.corpus.cut_rule import LEAST_TOKENS, CutRule, Measure
 from searchapp.corpus.document import Record, Rejected, joined
+from searchapp.corpus.extraction_cache import ExtractionCache
 from searchapp.corpus.folder import decoded, file_fault, front_matter_of, has_body
 from searchapp.corpus.formats.reading import Facts, Unreadable
 from searchapp.corpus.formats.table import Format
 from searchapp.corpus.front_matter import FrontMatter
-from searchapp.corpus.isolation import Readers, Request
+from searchapp.corpus.isolation import Readers
 from searchapp.corpus.legacy_text import legacy_text
 from searchapp.corpus.lines import Lines
 from searchapp.corpus.places import TEXT, document_place, file_facts, kept, text_place
+from searchapp.corpus.reading_process import Request
 from searchapp.corpus.validate import RawRecord, validate
+from searchapp.corpus.wiki_links import linked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,13 +60,18 @@ class TokenCounter(Protocol):
         """Tokens of each document, as the encoder would read it if it cut nothing."""
 
 
+def _readers() -> Readers:
+    return Readers(ExtractionCache.default())
+
+
 @dataclass(frozen=True, slots=True)
 class Cutter:
-    """How text files become documents: the rule they are cut by, and what measures a passage."""
+    """How files become documents: the rule they are cut by, what measures a passage, passwords to try."""
 
     rule: CutRule
     measure: Measure
-    readers: Readers = field(default_factory=Readers, compare=False, repr=False)  # of documents
+    passwords: tuple[str, ...] = field(default=(), repr=False)
+    readers: Readers = field(default_factory=_readers, compare=False, repr=False)  # of documents
 
     @classmethod
     def of(cls, encoder: TokenCounter, rule: CutRule | None = None) -> Cutter:
@@ -127,7 +135,8 @@ class Cutter:
         # The front matter's own `source` is the user's, as ever.
         shared = {"source": source, **kept(about.metadata | about.places, TEXT), "file": relative or path.name}
         for passage in cut(blocks, self.rule, self.measure, about.title):
-            fields = {**shared, "id": ids.next(passage), "text": passage.text, "title": passage.title}
+            own = linked(passage.text, shared) if ending == ".md" else shared
+            fields = {**own, "id": ids.next(passage), "text": passage.text, "title": passage.title}
             yield Record(validate(RawRecord(fields | text_place(passage), file, passage.line)), lines.progress)
         if not ids.met:
             yield Record(Rejected(file=file, line=1, reason=EMPTY), 1.0)

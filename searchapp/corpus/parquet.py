@@ -9,13 +9,14 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from searchapp.corpus.column_names import ColumnNames
 from searchapp.corpus.document import Document, Record, Rejected
-from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, require_columns, validate
+from searchapp.corpus.validate import ID_FIELDS, RawRecord, validate
 from searchapp.corpus.vector_column import VECTOR, exported, vector_column
 from searchapp.errors import CorpusError
 
@@ -26,14 +27,17 @@ _OFFSET = re.compile(r"[-+][0-9]{2}:?[0-9]{2}")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
-def read_parquet(path: Path, file: str, span: tuple[int, int] | None = None) -> Iterator[Record]:
+def read_parquet(
+    path: Path, file: str, columns: ColumnNames | None = None, span: tuple[int, int] | None = None
+) -> Iterator[Record]:
     """Yield one record a row; ``line`` is the row, from 1. Nulls are left out; other columns become JSON values.
 
     Dates and times become ISO strings (nanoseconds cut to microseconds), durations seconds, decimals without a
     fraction integers, others floats, or text where a float is not equal, and a NaN is a null. Bytes are text where
     they are readable UTF-8, as in the files of writers that do not mark text (old Spark, Hive, Impala), else base64;
-    in id, title and text they must be text. ``span`` are the numbers of the first row group and of the one behind the
-    last: these alone are read, and their rows keep their numbers.
+    in id, title and text they must be text. ``columns`` says which are these, where they are not called so. ``span``
+    are the numbers of the first row group and of the one behind the last: these alone are read, and their rows keep
+    their numbers.
 
     Raises CorpusError where the file is not Parquet, is damaged, or has no `text` or id column.
     """
@@ -43,6 +47,7 @@ def read_parquet(path: Path, file: str, span: tuple[int, int] | None = None) -> 
     with path.open("rb"):
         pass  # what the system refuses must not be blamed on the format
     row = 0
+    columns = columns or ColumnNames()
     try:
         # With a buffer size, column chunks are streamed; without, each is read whole, however large the row group.
         # INT96, the timestamps of old Spark and Impala, reach beyond the years that 64 bits of nanoseconds hold, 1678
@@ -50,15 +55,14 @@ def read_parquet(path: Path, file: str, span: tuple[int, int] | None = None) -> 
         with pq.ParquetFile(
             path, memory_map=False, pre_buffer=False, buffer_size=_BUFFER_BYTES, coerce_int96_timestamp_unit="us"
         ) as table:
-            names = known_columns(table.schema_arrow.names)
-            require_columns(names, file)
+            names = columns.names(table.schema_arrow.names, file)
             groups = range(*span) if span is not None else range(table.num_row_groups)
             counts = [table.metadata.row_group(number).num_rows for number in range(groups.stop)]
             before = row = sum(counts[: groups.start])
             total = sum(counts) - before
             has_vectors = exported(table.schema_arrow) is not None
             for batch in table.iter_batches(batch_size=_BATCH_ROWS, use_threads=False, row_groups=list(groups)):
-                read = _exported_items if has_vectors else _items
+                read = _exported_items if has_vectors else partial(_items, columns)
                 for item in read(_microseconds(batch.rename_columns(names)), file, row):
                     row += 1
                     yield Record(item, (row - before) / total)
@@ -86,9 +90,12 @@ def json_value(value: Any) -> Any:
     return _json_value(value)
 
 
-def _items(batch: Any, file: str, before: int) -> Iterator[Document | Rejected]:
+def _items(columns: ColumnNames, batch: Any, file: str, before: int) -> Iterator[Document | Rejected]:
     for place, found in enumerate(_fields(batch, file, before)):
-        yield found if isinstance(found, Rejected) else validate(RawRecord(found, file, before + place + 1))
+        if isinstance(found, Rejected):
+            yield found
+        else:
+            yield validate(RawRecord(columns.fields(found), file, before + place + 1))
 
 
 def _exported_items(batch: Any, file: str, before: int) -> Iterator[Document | Rejected]:

@@ -37,8 +37,8 @@ def text_place(passage: CutPassage) -> dict[str, Any]:
 
 
 def file_facts(facts: Facts, format: Format, time: int) -> dict[str, Any]:
-    """What all passages of a document share; ``time`` is when it was changed, in ns."""
-    modified = datetime.fromtimestamp(time / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """What all passages of a document share; ``time`` is when it was changed, in ns; 0: unknown."""
+    modified = datetime.fromtimestamp(time / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if time else ""
     found: dict[str, Any] = {
         "mime": facts.mime or format.mime, "author": facts.author, "date": facts.date, "modified": modified,
         "language": facts.language, "pages": facts.pages,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from searchapp.corpus.column_names import ColumnNames
 from searchapp.corpus.formats.table import BY_NAME, FORMATS, Format, format_of
 from searchapp.errors import CorpusError
 
@@ -33,14 +35,40 @@ class Selection:
     ``include``: only files that match one of these patterns are read; ``PATTERN=FORMAT``: files that match are read as
     this format, whatever they are named. ``exclude``: files and folders that match are not. A pattern without ``/`` is
     that of a name, one with ``/`` of the path below the folder. ``ignores``: whether ignore files count.
+    ``columns``: of a table, as ``ColumnNames.parse`` takes them.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     ignores: bool = True
+    columns: str = ""
+
+    def to_json(self) -> dict[str, Any] | None:
+        """Its fields as JSON values; None where all is wanted."""
+        if self == Selection():
+            return None
+        content = {"include": list(self.include), "exclude": list(self.exclude), "ignores": self.ignores}
+        return {**content, "columns": self.columns} if self.columns else content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any] | None) -> Selection:
+        """What ``to_json`` was called on."""
+        if content is None:
+            return cls()
+        columns = str(content.get("columns", ""))
+        return cls(tuple(content["include"]), tuple(content["exclude"]), bool(content["ignores"]), columns)
+
+    def options(self) -> str:
+        """The options that ask for it, as they are typed."""
+        given = [f"--include {shlex.quote(pattern)}" for pattern in self.include if pattern not in ARCHIVES]
+        given += ["--archives"] * (set(ARCHIVES) <= set(self.include))
+        given += [f"--exclude {shlex.quote(pattern)}" for pattern in self.exclude]
+        given += ["--no-ignore"] * (not self.ignores)
+        return " ".join(given + [f"--columns {shlex.quote(self.columns)}"] * bool(self.columns))
 
     def check(self) -> None:
-        """Raise CorpusError for a pattern that names no format."""
+        """Raise CorpusError for a pattern that names no format, and for columns that are not understood."""
+        ColumnNames.parse(self.columns)
         for pattern in self.include:
             name = pattern.partition("=")[2]
             known = [format.name for format in FORMATS if format.is_cut]

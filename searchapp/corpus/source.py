@@ -9,13 +9,18 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from searchapp.corpus.arrow_folder import ARROW, arrow_files, arrow_source_files, is_arrow_folder, read_arrow_files
 from searchapp.corpus.batch import DocumentBatch
+from searchapp.corpus.column_names import ColumnNames
 from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.docstrings import read_stdlib, stdlib_identity
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.folder import no_text_files, read_folder, read_text
 from searchapp.corpus.formats.table import BY_NAME, FORMATS, NEEDS, Format, cut_endings, format_of, recognise
+from searchapp.corpus.headings import MARKERS
 from searchapp.corpus.jsonl import read_jsonl
+from searchapp.corpus.remote import is_url, local_path, shown_url
+from searchapp.corpus.remote_source import RemoteSource
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source_file import SourceFile, cut_file, in_order
 from searchapp.corpus.sqlite import PREFIX, SqliteTable, read_sqlite
@@ -23,11 +28,12 @@ from searchapp.corpus.walk import REFUSED, SKIPPED, walk
 from searchapp.errors import CorpusError
 
 STDLIB = "python:stdlib"
+REMOTE = "remote"  # the kind of folders that are named by URL
 MEMORY = "memory"  # the kind of sources that are no files: see ``searchapp.corpus.memory``
 _BEIR_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _ACCEPTED = (
     f"{', '.join(ending for format in FORMATS for ending in format.endings)}, a folder of such texts and documents, "
-    f"a BEIR folder with {_BEIR_FILES[0]}, a table as sqlite:FILE?table=NAME, or {STDLIB}"
+    f"a BEIR folder with {_BEIR_FILES[0]}, a data set saved on disk, a table as sqlite:FILE?table=NAME, or {STDLIB}"
 )
 
 
@@ -51,6 +57,7 @@ class Source:
     _marks: Callable[[], Iterable[str]] = field(repr=False)
     format: str = ""
     selection: Selection = Selection()
+    _files: Callable[[str, Cutter], Iterator[SourceFile]] | None = field(default=None, repr=False)
     _batches: Callable[[], Iterator[tuple[DocumentBatch | Document | Rejected, float]]] | None = field(
         default=None, repr=False
     )
@@ -58,12 +65,12 @@ class Source:
     @property
     def is_cut(self) -> bool:
         """Whether its files are text, which is cut into passages. The ids of these begin with the label."""
-        return self.kind in ("folder", "text")
+        return self.kind in ("folder", "text", REMOTE)
 
     @property
     def is_document(self) -> bool:
         """Whether it is a single file that is no plain text: it has passages of the second scheme alone."""
-        return bool(self.format) and BY_NAME[self.format].isolated
+        return bool(self.format) and not (self.place and _has_first_scheme(self.place, BY_NAME[self.format]))
 
     def records(self, cutter: Cutter | None = None) -> Iterator[Record]:
         """Stream the records in an order that depends on the content alone; progress never falls and ends at 1.
@@ -96,7 +103,9 @@ class Source:
 
         Raises EmptyFolderError, after the last, where a folder has no text, and CorpusError where a file went away.
         """
-        if self.kind == MEMORY:
+        if self._files is not None:
+            yield from self._files(self.label, cutter)
+        elif self.kind == MEMORY:
             yield SourceFile(
                 self.name, self.name, None, f"{MEMORY} 1", 1, _read=self._read, _identity=self.identity,
                 _batches=self._batches,
@@ -117,7 +126,12 @@ class Source:
             if self.is_cut:
                 yield cut_file(cutter, BY_NAME[self.format], corpus, (shown, file), self.label, "", size, time)
             else:
-                yield SourceFile(shown, file, corpus, f"{self.kind} 1", size, time, label=self.kind, _read=self._read)
+                yield SourceFile(shown, file, corpus, self._table_reader, size, time, label=self.kind, _read=self._read)
+
+    @property
+    def _table_reader(self) -> str:
+        """What the records of a table depend on beside the file: its reader, and which columns are what."""
+        return " ".join([self.kind, "1", *filter(None, [self.selection.columns])])
 
     def _below(self, folder: Path, cutter: Cutter) -> Iterator[SourceFile]:
         count = 0
@@ -199,6 +213,9 @@ def _find(source: str, selection: Selection) -> Source:
         table = SqliteTable.parse(source)
         marks = partial(_file_marks, table.path, (table.path,))
         return Source(source, "sqlite", table.label, table.path, partial(read_sqlite, table, source), marks)
+    source = local_path(source)
+    if is_url(source):
+        return _remote(source, selection)
     path = Path(source)
     is_file = path.is_file()
     if not source or not path.exists():
@@ -208,12 +225,32 @@ def _find(source: str, selection: Selection) -> Source:
         return _folder(path, source, selection)
     if is_file and (format := _format_of(path, source, selection)) is not None:
         marks = partial(_file_marks, path, (path,))
+        if format.name == "parquet":
+            columns = ColumnNames.parse(selection.columns)
+            read = partial(format.load(), path, source, columns=columns)
+            return Source(source, format.name, _label(path), path, read, marks, selection=_columns_of(selection))
+        _refuse_columns(source, selection)
         if not format.is_cut:
             return Source(source, format.name, _label(path), path, partial(format.load(), path, source), marks)
-        read = partial(_only_cut if format.isolated else read_text, path, source)
-        return Source(source, "text", _label(path), path, read, marks, format.name)
+        read = partial(read_text if _has_first_scheme(path, format) else _only_cut, path, source)
+        return Source(source, "text", _label(path), path, read, marks, format.name, selection)
     found = f"a file ending in {path.suffix or 'nothing'}" if is_file else "neither a file nor a folder"
     raise CorpusError(f"{source}: {found}; expected {_ACCEPTED}; convert it or give another source")
+
+
+def _remote(url: str, selection: Selection) -> Source:
+    """A source at a URL; its name is the URL without what is secret in it."""
+    _refuse_columns(shown_url(url), selection)
+    found = RemoteSource.find(url, selection)
+    format = found.format
+    kind = REMOTE if format is None else "text" if format.is_cut else format.name
+    name = format.name if format is not None and format.is_cut else ""
+    return Source(found.listing.shown, kind, found.label, None, _nothing, found.marks, name, selection, found.files)
+
+
+def _nothing() -> Iterator[Record]:
+    """What is said of a remote source by indexes of the first scheme, which have none."""
+    yield from ()
 
 
 def _format_of(path: Path, source: str, selection: Selection) -> Format | None:
@@ -227,6 +264,11 @@ def _format_of(path: Path, source: str, selection: Selection) -> Format | None:
     return found
 
 
+def _has_first_scheme(path: Path, format: Format) -> bool:
+    """Whether a single file has passages of the first scheme: one that is a text by its ending."""
+    return not format.isolated and path.suffix.lower() in MARKERS
+
+
 def _only_cut(path: Path, name: str) -> Iterator[Record]:
     """Open a document, which shows whether it may be read. It has no passages of the first scheme."""
     with path.open("rb"):
@@ -237,11 +279,31 @@ def _folder(path: Path, name: str, selection: Selection) -> Source:
     for file in _BEIR_FILES:
         corpus = path / file
         if corpus.is_file():
+            _refuse_columns(name, selection)
             read = partial(read_jsonl, corpus, str(Path(name) / file))
             return Source(name, "beir", _label(path), path, read, partial(_file_marks, path, (corpus,)))
+    if is_arrow_folder(path):
+        parts = arrow_files(path, name)
+        marks = partial(_file_marks, path, tuple(part.place for part in parts))
+        read = partial(read_arrow_files, path, name, selection.columns)
+        files = partial(arrow_source_files, path, name, selection.columns)
+        return Source(name, ARROW, _label(path), path, read, marks, "", _columns_of(selection), files)
+    _refuse_columns(name, selection)
     read = partial(read_folder, path, name)
     marks = partial(_folder_marks, path, selection)
     return Source(name, "folder", _label(path), path, read, marks, selection=selection)
+
+
+def _columns_of(selection: Selection) -> Selection:
+    """What is wanted of a table: its columns alone."""
+    return Selection(columns=selection.columns)
+
+
+def _refuse_columns(source: str, selection: Selection) -> None:
+    if selection.columns:
+        raise CorpusError(
+            f"{source}: --columns goes with Parquet files and data sets saved on disk; rename the columns of others"
+        )
 
 
 def checked_label(label: str) -> str:

@@ -13,7 +13,7 @@ from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.docstrings import stdlib_identity
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.formats.table import Format
-from searchapp.corpus.isolation import Request
+from searchapp.corpus.reading_process import Request
 from searchapp.corpus.walk import READ
 from searchapp.errors import CorpusError
 
@@ -86,7 +86,7 @@ def cut_file(
     ``source`` is what its ids begin with, ``relative`` is as ``Cutter.records`` takes it.
     """
     notes: dict[str, int] = {}
-    request = Request(path, format.name, size) if format.isolated else None
+    request = Request(path, format.name, size, cutter.passwords) if format.isolated else None
     if request is None:
         read = partial(cutter.records, path, names[1], source, relative, format, notes)
     else:

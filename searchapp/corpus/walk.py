@@ -75,7 +75,7 @@ def _look_at(path: Path, relative: str, selection: Selection, left_out: str) -> 
         found = path.stat()
     except OSError as error:
         if format is None or left_out:
-            return WalkedFile(path, relative, outcome=SKIPPED, reason=left_out or _unread(path.name.lower()))
+            return WalkedFile(path, relative, outcome=SKIPPED, reason=left_out or unread(path.name.lower()))
         return WalkedFile(path, relative, outcome=REFUSED, reason=f"cannot be read: {error.strerror}")
     size, time = found.st_size, found.st_mtime_ns
     if stat.S_ISDIR(found.st_mode):
@@ -83,7 +83,7 @@ def _look_at(path: Path, relative: str, selection: Selection, left_out: str) -> 
     if not stat.S_ISREG(found.st_mode):
         return WalkedFile(path, relative, outcome=SKIPPED, reason="no regular file")
     if format is None or left_out:
-        return WalkedFile(path, relative, size, time, SKIPPED, left_out or _unread(path.name.lower()))
+        return WalkedFile(path, relative, size, time, SKIPPED, left_out or unread(path.name.lower()))
     if not _is_utf8(relative):
         return WalkedFile(path, relative, size, time, REFUSED, "the file's name is not valid UTF-8: rename it")
     if not format.is_installed:
@@ -91,7 +91,8 @@ def _look_at(path: Path, relative: str, selection: Selection, left_out: str) -> 
     return WalkedFile(path, relative, size, time, format=format)
 
 
-def _unread(name: str) -> str:
+def unread(name: str) -> str:
+    """Why nothing reads a file of a name in small letters."""
     if name.endswith(ARCHIVED):
         return "an archive, which --archives reads"
     shown = PurePosixPath(name).suffix.encode(errors="backslashreplace").decode()

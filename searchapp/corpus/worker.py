@@ -1,9 +1,9 @@
 """The process that reads files of untrusted formats: requests in, a JSON line each, blocks out, a JSON line each.
 
-``python -m searchapp.corpus.worker`` reads from standard input ``{"path": …, "format": …, "seconds": …}`` and writes
-for each the lines of ``block_lines``, then ``{"done": …}`` or ``{"unreadable": reason}``, both with ``spent``: whether
-another process should read on. It may take 1 GiB of memory, write no file, and work the seconds of a request. It ends
-when its input does. ``isolation`` is the parent's side.
+``python -m searchapp.corpus.worker`` reads from standard input ``{"path": …, "format": …, "seconds": …}``, perhaps with
+``passwords``. It writes for each the lines of ``block_lines``, then ``{"done": …}`` or ``{"unreadable": reason}``, both
+with ``spent``: whether another process should read on. It may take 1 GiB of memory, write no file, and work the seconds
+of a request. It ends when its input does. ``isolation`` is the parent's side.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def main() -> None:
         _allow(request["seconds"])
         answer: dict[str, Any] = {"done": True}
         try:
-            for item in _read(Path(request["path"]), request["format"]):
+            limits = Limits(passwords=tuple(request.get("passwords", ())))
+            for item in _read(Path(request["path"]), request["format"], limits):
                 sink.write(to_line(item))
         except MemoryError:
             answer = {"unreadable": NO_MEMORY, "spent": True}
@@ -47,13 +48,13 @@ def main() -> None:
         sink.flush()
 
 
-def _read(path: Path, name: str) -> Iterator[Facts | Block]:
+def _read(path: Path, name: str, limits: Limits) -> Iterator[Facts | Block]:
     """The blocks of a file by the reader that its content asks for; where its name says another, a note says so."""
     named = BY_NAME[name]
     found = recognise(path, named) or named
     if not found.is_installed:
         raise Unreadable(f"it is {found.label}, which needs `{found.command}`")
-    yield from found.load()(path, Limits())
+    yield from found.load()(path, limits)
     if found is not named:
         yield Facts(notes={f"files are {found.label} though named as {named.label}": 1})
 

@@ -15,6 +15,7 @@ from searchapp.corpus.front_matter import front_matter
 from searchapp.encoder.checkpoint import BUNDLED, PICKLES, SHIPPED, shipped_names
 from searchapp.encoder.gguf_header import read_gguf_header
 from searchapp.encoder.json_files import read_json
+from searchapp.encoder.scripts import vocabulary_scripts
 from searchapp.encoder.st_folder import body, modules
 from searchapp.errors import ModelError, reason_of
 
@@ -31,7 +32,8 @@ class FoundModel:
     ``name`` is what ``--model`` takes, ``place`` is shipped, hub or folder, ``kind`` is checkpoint, adapter or gguf.
     ``parameters`` are those that an encoder loads, ``dimension`` the length of a vector, ``bytes`` the weights on disk.
     ``base`` is what an adapter is put on, and is counted with it. ``problem`` says why a model cannot be used, "" where
-    nothing is known against it.
+    nothing is known against it. ``scripts`` are those that the vocabulary has words of, where no card says the
+    languages.
     """
 
     name: str
@@ -46,6 +48,17 @@ class FoundModel:
     languages: tuple[str, ...] = ()
     base: str | None = None
     problem: str = ""
+    scripts: tuple[str, ...] = ()
+
+    @property
+    def serves(self) -> str:
+        """Which languages it was made for, and who says so; "" where nothing does."""
+        if self.languages:
+            return f"{', '.join(self.languages)} (by its model card)"
+        if not self.scripts:
+            return ""
+        plural = "s" if len(self.scripts) > 1 else ""
+        return f"{', '.join(self.scripts)} script{plural} (by its vocabulary)"
 
     @property
     def memory(self) -> int | None:
@@ -67,6 +80,18 @@ def find_models(folders: Iterable[str | Path] = ()) -> list[FoundModel]:
             raise ModelError(f"{folder} does not exist; give a folder of models, a model's own folder, or a GGUF file")
         found += _below(place, 0)
     return found
+
+
+def find_model(name: str) -> FoundModel | None:
+    """The model of a name that ``--model`` takes, where it is on this machine; nothing is downloaded."""
+    if name in shipped_names():
+        return _folder(BUNDLED if name == "bundled" else SHIPPED / name, name, "shipped")
+    place = Path(name).expanduser()
+    if place.is_file():
+        return _gguf(place, "folder") if place.suffix == ".gguf" else None
+    if place.is_dir():
+        return _folder(place, name, "folder") if _is_model(place) else None
+    return next(_snapshots(hub_cache() / f"models--{name.replace('/', '--')}"), None)
 
 
 def hub_cache() -> Path:
@@ -150,7 +175,7 @@ def _folder(place: Path, name: str, where: str, depth: int = 0) -> FoundModel:
             (part / name).is_file() for part in (inner, place) for name in ("tokenizer.json", "tokenizer.model")
         ):
             return replace(found, problem="no tokenizer.json")
-        return found
+        return found if languages else replace(found, scripts=_scripts(inner, place))
     except (ModelError, OSError) as error:
         return replace(found, problem=reason_of(error))
 
@@ -179,7 +204,15 @@ def _adapter(found: FoundModel, place: Path, depth: int) -> FoundModel:
         dimension=below.dimension,
         bytes=below.bytes + sum(path.stat().st_size for path in place.glob("*.safetensors")),
         problem=below.problem and f"its base {base}: {below.problem}",
+        languages=found.languages or below.languages,
+        scripts=() if found.languages else below.scripts,
     )
+
+
+def _scripts(*places: Path) -> tuple[str, ...]:
+    """The scripts that a vocabulary in the first of these folders that has one serves."""
+    file = next((place / "tokenizer.json" for place in places if (place / "tokenizer.json").is_file()), None)
+    return () if file is None else vocabulary_scripts(file)
 
 
 def _dimension(place: Path, config: dict[str, Any]) -> int | None:

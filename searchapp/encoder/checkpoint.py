@@ -53,6 +53,12 @@ def is_shipped(name: str) -> bool:
     return name in shipped_names()
 
 
+def absolute_name(name: str) -> str:
+    """A local directory as an absolute path; a hub id and a shipped name as they are."""
+    place = Path(name).expanduser()
+    return str(place.resolve()) if not is_shipped(name) and place.exists() else name
+
+
 def resolve(name: str, near: Path | None = None) -> tuple[Path, str]:
     """Find the local directory of a path, a shipped name or a hub id; return it with its hub id ("" if local).
 

@@ -6,7 +6,6 @@ import itertools
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,19 +15,20 @@ import numpy as np
 
 from searchapp.encoder.attention import NAME as PACKED
 from searchapp.encoder.backend import Backend, TorchBackend
-from searchapp.encoder.checkpoint import Checkpoint, is_shipped, locate
+from searchapp.encoder.checkpoint import Checkpoint, absolute_name, locate
 from searchapp.encoder.fingerprint import fingerprint, tokenizer_digest
 from searchapp.encoder.head import read_head
-from searchapp.encoder.inference import embed, embed_tokens, prefetch
+from searchapp.encoder.inference import embed, embed_tokens
+from searchapp.encoder.inputs import inputs_of, spread
 from searchapp.encoder.instructions import Instructed
 from searchapp.encoder.options import LoadOptions, instruction_options, refuse_unknown, settings_options
 from searchapp.encoder.settings import FOLDER, Settings, settings_file
+from searchapp.encoder.streaming import stream
 from searchapp.encoder.token_vectors import TokenVectors
 from searchapp.encoder.tokenization import Tokenization, Tokens
-from searchapp.encoder.window import SHARD, EncodeInput, Window, windows
+from searchapp.encoder.window import EncodeInput
 from searchapp.errors import ModelError
 from searchapp.progress import Progress, Silent
-from searchapp.unicode import find_surrogate
 
 if TYPE_CHECKING:
     from searchapp.encoder.cache import VectorCache
@@ -171,9 +171,9 @@ class Encoder:
     @property
     def reference(self) -> dict[str, Any]:
         """Arguments for ``Encoder.load`` that bring this encoder back, local paths made absolute."""
-        adapters = [_absolute(adapter) for adapter in self.checkpoint.extra_adapters]
-        base = {} if self.checkpoint.base is None else {"base": _absolute(self.checkpoint.base)}
-        return {"model": _absolute(self.checkpoint.name), "adapters": adapters, **base, **self.options}
+        adapters = [absolute_name(adapter) for adapter in self.checkpoint.extra_adapters]
+        base = {} if self.checkpoint.base is None else {"base": absolute_name(self.checkpoint.base)}
+        return {"model": absolute_name(self.checkpoint.name), "adapters": adapters, **base, **self.options}
 
     @property
     def document_reach(self) -> int:
@@ -187,8 +187,8 @@ class Encoder:
         text and for the whole sequence with prompt, template and special tokens, the nearer one counts. Raises
         ModelError for a text that is not valid Unicode.
         """
-        asked = _spread(self.settings.document_instruction, 1, keep_blank=self.settings.native)[0]
-        inputs = _inputs(texts, itertools.repeat(asked))
+        asked = spread(self.settings.document_instruction, 1, keep_blank=self.settings.native)[0]
+        inputs = inputs_of(texts, itertools.repeat(asked))
         return self._tokenize.lengths([item.text for item in inputs], asked)
 
     @cached_property
@@ -294,7 +294,7 @@ class Encoder:
         unique = {item: number for number, item in enumerate(dict.fromkeys(inputs))}
         vectors = np.zeros((len(unique), self.dim), dtype=dtype)
         done = tokens = 0
-        for part, count in self._stream(unique, normalize, batch_size, progress or Silent()):
+        for part, count in stream(self, self._pool, unique, normalize, batch_size, progress or Silent()):
             vectors[done : done + len(part)] = part
             done, tokens = done + len(part), tokens + count
         if len(unique) < len(inputs):
@@ -315,44 +315,14 @@ class Encoder:
 
         Options as in ``encode``. When ``texts`` raises, the vectors of all it gave before come first.
         """
-        [before] = _spread(instruction, 1, keep_blank=self.settings.native)
-        inputs = _inputs([texts] if isinstance(texts, str) else texts, itertools.repeat(before))
-        for part, _ in self._stream(inputs, normalize, batch_size, progress or Silent()):
+        [before] = spread(instruction, 1, keep_blank=self.settings.native)
+        inputs = inputs_of([texts] if isinstance(texts, str) else texts, itertools.repeat(before))
+        for part, _ in stream(self, self._pool, inputs, normalize, batch_size, progress or Silent()):
             yield part.astype(dtype, copy=False)
-
-    def _stream(
-        self, inputs: Iterable[EncodeInput], normalize: bool, most: int | None, progress: Progress
-    ) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield float32 vectors and the number of tokens of one window of inputs after another."""
-        if most is not None and most < 1:
-            raise ModelError(f"batch_size is {most}; expected a number of texts above 0")
-        cut = windows(inputs, SHARD if self._pool else None)
-        for window, computed, tokens in self._computed(cut, most, progress):
-            vectors = window.fill(computed, self.dim, self.cache)
-            if known := len(window.which) - len(window.missing):
-                progress.advance(known, tokens=0)
-            if normalize:
-                norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-                np.divide(vectors, norms, out=vectors, where=norms > 0)
-            yield vectors, tokens
-
-    def _computed(
-        self, found: Iterable[list[EncodeInput]], most: int | None, progress: Progress
-    ) -> Iterator[tuple[Window, np.ndarray, int]]:
-        """Yield each window with float32 vectors of what is missing in it, tokenizing the next one meanwhile."""
-        scope = self.cache_scope if self.cache is not None else ""
-        opened = (Window.open(inputs, self.cache, scope) for inputs in found)
-        if self._pool is not None:
-            yield from self._pool.map(opened, most, progress)
-            return
-        with closing(prefetch((window, self.tokenize(window.missing)) for window in opened)) as ready:
-            for window, items in ready:
-                vectors = self.head(embed(self.backend, items, self.width, most=most, progress=progress))
-                yield window, vectors, sum(len(item.ids) for item in items)
 
     def inputs(self, texts: Sequence[str], instruction: str | None | Sequence[str | None] = None) -> list[EncodeInput]:
         """Each text with its instruction, as ``encode`` puts them together. Raises ModelError for what is no text."""
-        return list(_inputs(texts, _spread(instruction, len(texts), keep_blank=self.settings.native)))
+        return list(inputs_of(texts, spread(instruction, len(texts), keep_blank=self.settings.native)))
 
     def tokenize(self, inputs: Sequence[EncodeInput]) -> list[Tokens]:
         """The tokens of each text behind its instruction, as the model reads them: what is too long is cut."""
@@ -377,42 +347,3 @@ def _pool(encoder: Encoder, devices: Sequence[str]) -> EncoderPool:
     from searchapp.encoder.workers import EncoderPool
 
     return EncoderPool(encoder, devices)
-
-
-def _inputs(texts: Iterable[str], instructions: Iterable[str | None]) -> Iterator[EncodeInput]:
-    """Put each text with its instruction, for as long as there are texts. Raises ModelError for what is no text."""
-    seen: set[str | None] = set()
-    for number, (text, instruction) in enumerate(zip(texts, instructions, strict=False)):
-        if not isinstance(text, str):
-            raise ModelError(f"encode was given a {type(text).__name__}; expected a string or a list of strings")
-        _refuse_surrogates(text, f"text {number} (counted from 0)")
-        if instruction not in seen:
-            _refuse_surrogates(instruction or "", "an instruction")
-            seen.add(instruction)
-        yield EncodeInput(text, instruction)
-
-
-def _absolute(name: str) -> str:
-    """A local directory as an absolute path; a hub id and a shipped name as they are."""
-    place = Path(name).expanduser()
-    return str(place.resolve()) if not is_shipped(name) and place.exists() else name
-
-
-def _refuse_surrogates(text: str, what: str) -> None:
-    """Raise ModelError for half of a surrogate pair: it stands for no character, and no tokenizer takes it."""
-    if (place := find_surrogate(text)) is not None:
-        raise ModelError(
-            f"{what} is not valid Unicode: a lone surrogate {text[place]!a} at character {place}; "
-            "remove it, or decode the source with errors='replace'"
-        )
-
-
-def _spread(
-    instruction: str | None | Sequence[str | None], count: int, *, keep_blank: bool = False
-) -> list[str | None]:
-    """One instruction for each text; empty ones become None, and blank ones unless they are kept."""
-    if instruction is None or isinstance(instruction, str):
-        instruction = [instruction] * count
-    if len(instruction) != count:
-        raise ModelError(f"{len(instruction)} instructions for {count} texts; give one string, or one for each text")
-    return [item if item and (keep_blank or item.strip()) else None for item in instruction]

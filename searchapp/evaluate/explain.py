@@ -14,7 +14,7 @@ from searchapp.encoder import Encoder
 from searchapp.errors import EvaluationError
 from searchapp.evaluate.protocol import ids_of, present
 from searchapp.index import VectorIndex
-from searchapp.search import Plan, run
+from searchapp.search import Plan, ranked, understood
 
 WORD = re.compile(r"\S+")
 DEPTH = 1_000
@@ -46,6 +46,7 @@ class Explanation:
 
     ``text`` is what was embedded, title first; ``base`` its cosine as encoded now, from which the spans' effects are
     counted. ``terms`` are the query's, with what each adds to the document's BM25 score, where BM25 took part.
+    ``notices`` say where something else was searched for than the query says.
     """
 
     query: str
@@ -58,6 +59,7 @@ class Explanation:
     base: float
     spans: tuple[Span, ...]
     terms: tuple[tuple[str, float], ...] = ()
+    notices: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
@@ -71,6 +73,7 @@ class Explanation:
             "stages": [asdict(step) for step in self.steps],
             "words": words,
             "terms": [{"term": term, "score": score} for term, score in self.terms],
+            "notices": list(self.notices),
         }
 
 
@@ -83,11 +86,12 @@ def explain(
     *,
     instruction: str | None = None,
     spans: int = SPANS,
+    literal: bool = False,
 ) -> Explanation:
     """Follow a document through the steps of a plan, and take its words out one after the other.
 
-    The text is cut into at most ``spans`` stretches of whole words. Raises EvaluationError for an id that is not in the
-    index.
+    The text is cut into at most ``spans`` stretches of whole words. The query is searched for as ``Index.search`` does;
+    with ``literal`` as it stands. Raises EvaluationError for an id that is not in the index.
     """
     ids = ids_of(index)
     found = np.flatnonzero(ids == document)
@@ -96,14 +100,16 @@ def explain(
             f"{index.snapshot.root} holds no document {document!r}; give an id as `searchapp search` shows it"
         )
     row = int(found[-1])
-    vectors = encoder.encode_queries([query], instruction)
+    typed = understood(index, query, plan, literal=literal)
+    vectors = encoder.encode_queries([typed.text], instruction)
     score, rank = _exact(index, vectors[0], row, ids)
-    stages = run(index, [query], vectors, plan)
+    stages = ranked(index, [typed], vectors, plan)[0].stages
     steps = tuple(Step(one.name, one.rank(0, row), one.score(0, row), one.width) for one in stages)
     text = passage_of(index.rows.read(row))
     base, effects = _effects(encoder, vectors[0], text, spans)
-    terms = index.lexical.contributions(query, row) if plan.fusion is not None else []
-    return Explanation(query, document, score, rank, int(present(ids).sum()), steps, text, base, effects, tuple(terms))
+    terms = tuple(index.lexical.contributions(typed.words, row)) if plan.fusion is not None else ()
+    count = int(present(ids).sum())
+    return Explanation(query, document, score, rank, count, steps, text, base, effects, terms, typed.notices)
 
 
 def _exact(index: VectorIndex, query: np.ndarray, row: int, ids: np.ndarray) -> tuple[float, int]:

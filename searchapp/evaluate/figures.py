@@ -112,6 +112,39 @@ def against_latency(name: str, metric: str, points: Sequence[tuple[str, float, f
     return _figure(name, caption, draw, height=3.4 + 0.1 * len(points))
 
 
+def against_speed(
+    name: str, metric: str, points: Sequence[tuple[str, float, Sequence[tuple[str, float, float, float]]]]
+) -> Figure:
+    """Values of models with their intervals against their speed: (model, tokens a second, (what, value, low, high)).
+
+    A model has one colour, what is measured of it one marker.
+    """
+
+    def draw(axes: Any, colours: Sequence[str]) -> None:
+        for number, (label, speed, values) in enumerate(points):
+            for place, (what, value, low, high) in enumerate(values):
+                axes.errorbar(
+                    [speed * (1 + 0.02 * place)],  # beside each other
+                    [value],
+                    yerr=[[value - low], [high - value]],
+                    marker=MARKERS[place % 7],
+                    color=colours[number % len(colours)],
+                    label=f"{_short(label, 30)}: {what}",
+                    linestyle="none",
+                    capsize=3,
+                )
+        speeds = sorted({speed for _, speed, _ in points})
+        axes.set_xscale("log")
+        axes.set_xticks(speeds, [f"{speed:,.0f}" for speed in speeds])
+        axes.xaxis.set_minor_formatter(lambda value, _: "")
+        axes.set_xlim(speeds[0] / 1.5, speeds[-1] * 1.5)
+        axes.set(xlabel="tokens a second on this machine (logarithmic)", ylabel=metric)
+        axes.figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=2)
+
+    caption = f"{metric} of each model, with its 95 % bootstrap interval, against the speed of encoding."
+    return _figure(name, caption, draw, height=3.4 + 0.2 * len(points))
+
+
 def differences(name: str, metric: str, label: str, values: Sequence[float]) -> Figure:
     """The differences of all queries between two runs, sorted, as bars."""
 

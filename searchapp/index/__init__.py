@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from searchapp.lazy_names import importer
 
 if TYPE_CHECKING:
-    from searchapp.index.addition import Added, AddSettings, add
+    from searchapp.index.added import Added, AddSettings
+    from searchapp.index.addition import add
     from searchapp.index.building import BuildSettings, BuildSummary, build
     from searchapp.index.compaction import Compacted, compact
     from searchapp.index.deletion import Deleted, delete
@@ -55,7 +56,8 @@ __all__ = [
 __getattr__ = importer(
     __name__,
     {
-        "addition": ("AddSettings", "Added", "add"),
+        "added": ("AddSettings", "Added"),
+        "addition": ("add",),
         "building": ("BuildSettings", "BuildSummary", "build"),
         "compaction": ("Compacted", "compact"),
         "deletion": ("Deleted", "delete"),

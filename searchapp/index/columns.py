@@ -135,6 +135,10 @@ class Columns:
         """The truth values of a key by row."""
         return self._once(f"flag:{key}", lambda: self._column(f"flag:{key}"))
 
+    def lists(self, key: str) -> pa.ChunkedArray | None:
+        """Where the value of a key is a list or an object: true there, else null."""
+        return self._once(f"list:{key}", lambda: self._column(f"other:{key}"))
+
     def integers(self, key: str) -> pa.ChunkedArray | None:
         """The numbers of a key in segments that hold them as 64-bit integers."""
         return self._once(f"integer:{key}", lambda: self._column(f"number:{key}", integer=True))

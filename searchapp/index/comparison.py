@@ -83,6 +83,43 @@ def among(columns: Columns, key: str, literals: Sequence[Literal], metadata: Met
     return np.logical_or.reduce(found) if found else _none(columns)
 
 
+def holding(columns: Columns, key: str, literal: Literal, metadata: Metadata | None) -> np.ndarray:
+    """Where a key's value is a list that holds a literal, or equals it: bool (rows,). Lists are read from the metadata.
+
+    A list holds what is equal in value and kind: ``true`` is no 1. Without ``metadata`` no list is known.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    passed = compare(columns, key, "equal", literal, metadata)
+    lists = columns.lists(key)
+    if lists is None or metadata is None:
+        return passed
+    wanted, sign = literal.value, _sign(literal.value)
+    rows = np.flatnonzero(as_mask(lists))
+    numbers = np.searchsorted(columns.starts, rows, side="right") - 1
+    for number in np.unique(numbers).tolist():
+        some = rows[numbers == number]
+        texts = metadata(number).take(pa.array(some - columns.starts[number]))
+        if sign is not None:  # parsing takes a hundred times as long
+            near = as_mask(pc.match_substring(texts, sign))
+            some, texts = some[near], texts.filter(pa.array(near))
+        for row, text in zip(some.tolist(), texts.to_pylist(), strict=True):
+            value = json.loads(text)[key]
+            same = (one == wanted and isinstance(one, bool) == isinstance(wanted, bool) for one in value)
+            passed[row] = isinstance(value, list) and any(same)
+    return passed
+
+
+def _sign(value: object) -> str | None:
+    """What stands in the JSON of every list that holds a value; None where JSON may write it in several ways."""
+    return (
+        value
+        if isinstance(value, str) and value.isascii() and value.isprintable() and not set(value) & {'"', "\\"}
+        else None
+    )
+
+
 def _none(columns: Columns) -> np.ndarray:
     return np.zeros(columns.rows, dtype=bool)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,29 @@ def recorded_encoder(manifest: Manifest, root: Path, device: str = "auto", *, ba
 def recorded_backend(manifest: Manifest) -> str:
     """What ran the model when the documents of an index were encoded."""
     return str(manifest.encoder.get("backend", "torch"))
+
+
+def document_encoder(
+    manifest: Manifest,
+    root: Path,
+    device: str = "auto",
+    *,
+    model: str | None = None,
+    adapters: Sequence[str] | None = None,
+) -> Encoder:
+    """Load what encodes further documents of an index as it did those before.
+
+    ``model`` and ``adapters`` are where they lie now, where that is elsewhere. Raises ModelError.
+    """
+    backend = recorded_backend(manifest)
+    if model is None and adapters is None:
+        return recorded_encoder(manifest, root, device, backend=backend)
+    recorded = dict(manifest.encoder["reference"])
+    recorded |= {"model": model or recorded["model"], "adapters": adapters or recorded["adapters"]}
+    dtype = manifest.encoder["dtype"]
+    return Encoder.load(
+        recorded.pop("model"), device=device, dtype=dtype, backend=backend, fingerprint=True, **recorded
+    )
 
 
 def require_match(manifest: Manifest, root: Path, encoder: Encoder) -> None:

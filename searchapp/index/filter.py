@@ -2,10 +2,11 @@
 
 Names are metadata keys, character for character (composed and decomposed letters are two keys); ``meta["First Name"]``
 names any key there can be. Comparisons, ``in``, ``not in``, ``and``, ``or``, ``not`` and parentheses; values are
-strings, numbers, ``true``/``false`` and lists of these. A document without the key, or with a value of another type,
-fails every comparison but ``!=`` and ``not in``. Numbers compare as Python compares them, exactly; text that is a
-number as JSON writes numbers (3.10, 12e5, though not 007) is compared with a number by its value, and with a string as
-text. ``true`` and ``false`` are no numbers.
+strings, numbers, ``true``/``false`` and lists of these. ``"bees" in tags`` asks whether a key's list holds a value, or
+is that value. A document without the key, or with a value of another type, fails every comparison but ``!=`` and
+``not in``. Numbers compare as Python compares them, exactly; text that is a number as JSON writes numbers (3.10, 12e5,
+though not 007) is compared with a number by its value, and with a string as text. ``true`` and ``false`` are no
+numbers.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ import numpy as np
 
 from searchapp.errors import SearchAppError
 from searchapp.index.columns import Columns
-from searchapp.index.comparison import Literal, Metadata, among, compare
+from searchapp.index.comparison import Literal, Metadata, among, compare, holding
 from searchapp.unicode import find_surrogate
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 EXAMPLE = 'an example that works: lang == "en" and year >= 2020; a key that is no plain word is meta["First Name"]'
+LISTED = '"bees" in tags'
 SHOWN = 30  # keys that a refusal lists
 OPERATORS = {
     ast.Eq: "equal", ast.NotEq: "not_equal", ast.Lt: "less", ast.LtE: "less_equal", ast.Gt: "greater",
     ast.GtE: "greater_equal", ast.In: "in", ast.NotIn: "not in",
 }  # fmt: skip
+OPPOSITES = {"not_equal": "equal", "not in": "in", "not holds": "holds"}
 MIRRORED = {"less": "greater", "less_equal": "greater_equal", "greater": "less", "greater_equal": "less_equal"}
 CONSTANTS = {"true": True, "false": False, "True": True, "False": False}
 
@@ -56,6 +59,7 @@ class Filter:
     def __init__(self, expression: str) -> None:
         self.expression = expression
         self.names: set[str] = set()
+        self.lists: set[str] = set()  # those of them that are asked for what their lists hold
         try:
             self._tree = ast.parse(expression.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -84,9 +88,12 @@ class Filter:
         if len(columns.starts) == 1:
             return np.zeros(0, dtype=bool)
         known = {name.partition(":")[2] for name in columns.names if not name.startswith("other:")}
+        known |= {name for name in self.lists if f"other:{name}" in columns.names}
         if not self.is_partial and (unknown := sorted(self.names - known)):
             if f"other:{unknown[0]}" in columns.names:
-                raise SearchAppError(f"--filter names {unknown[0]!r}, which holds lists or objects; {EXAMPLE}")
+                raise SearchAppError(
+                    f"--filter names {unknown[0]!r}, which holds lists or objects; ask for one entry: {LISTED}"
+                )
             at = self.expression.find(unknown[0]) + 1 or None
             raise FilterError(f"--filter names {unknown[0]!r}, which no document has; {_keys(unknown[0], known)}", at)
         return self._evaluate(self._tree, columns, metadata)
@@ -110,6 +117,13 @@ class Filter:
         if operation is None:
             raise self._refused(left)
         key, other = self._key(left), right
+        if key is None and operation in ("in", "not in") and (held := self._key(right)) is not None:
+            value = self._value(left)
+            if isinstance(value, list):
+                raise self._refused(left)
+            self.names.add(held)
+            self.lists.add(held)
+            return held, "holds" if operation == "in" else "not holds", value
         if key is None and operation not in ("in", "not in"):
             key, other, operation = self._key(right), left, MIRRORED.get(operation, operation)
         if key is None:
@@ -172,8 +186,10 @@ class Filter:
 
 def _passes(columns: Columns, key: str, operation: str, value: Any, metadata: Metadata | None) -> np.ndarray:
     """Compare one key with a value; False where the key is missing or the types do not go together."""
-    if operation in ("not_equal", "not in"):
-        return ~_passes(columns, key, "equal" if operation == "not_equal" else "in", value, metadata)
+    if operation in OPPOSITES:
+        return ~_passes(columns, key, OPPOSITES[operation], value, metadata)
+    if operation == "holds":
+        return holding(columns, key, value, metadata)
     if operation == "in":
         return among(columns, key, value, metadata)
     return compare(columns, key, operation, value, metadata)

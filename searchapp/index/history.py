@@ -19,7 +19,7 @@ from searchapp.index.storage.writer import HISTORY
 from searchapp.provenance import package_versions
 
 if TYPE_CHECKING:
-    from searchapp.index.addition import Added
+    from searchapp.index.added import Added
 
 log = logging.getLogger(__name__)
 FILE = HISTORY

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from searchapp.search.options import Prepared, SearchOptions, prepare
     from searchapp.search.passage import Snippet, best_passages
     from searchapp.search.pipeline import Plan, run
-    from searchapp.search.ranking import Stage
+    from searchapp.search.ranking import Ranking, Stage
     from searchapp.search.searcher import Index, hits_of
+    from searchapp.search.typed import Typed, ranked, understood
 
 __all__ = [
     "DEFAULT",
@@ -32,15 +33,19 @@ __all__ = [
     "Place",
     "Prepared",
     "Plan",
+    "Ranking",
     "SearchOptions",
     "Stage",
+    "Typed",
     "answer_groups",
     "best_passages",
     "highlights",
     "hits_of",
     "like",
     "prepare",
+    "ranked",
     "run",
+    "understood",
 ]
 __getattr__ = importer(
     __name__,
@@ -53,8 +58,9 @@ __getattr__ = importer(
         "mode": ("MODES",),
         "passage": ("Snippet", "best_passages"),
         "pipeline": ("Plan", "run"),
-        "ranking": ("Stage",),
+        "ranking": ("Ranking", "Stage"),
         "options": ("Prepared", "SearchOptions", "prepare"),
         "searcher": ("Index", "hits_of"),
+        "typed": ("Typed", "ranked", "understood"),
     },
 )

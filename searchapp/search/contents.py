@@ -13,7 +13,7 @@ from searchapp.encoder import Encoder
 from searchapp.errors import SearchAppError
 from searchapp.html_table import html_table
 from searchapp.index import VectorIndex
-from searchapp.index.encoder_match import recorded_backend, recorded_encoder, require_match
+from searchapp.index.encoder_match import document_encoder, recorded_backend, recorded_encoder, require_match
 from searchapp.progress import Progress, shown
 from searchapp.search.hit import Hits
 from searchapp.search.likeness import known_row, like, rows_of
@@ -179,18 +179,15 @@ class Contents:
         1
         """
         from searchapp.corpus.memory import FieldNames
-        from searchapp.index.history import add_facts, note
+        from searchapp.index import AddSettings
         from searchapp.search.given_documents import Given, say_rejected
-        from searchapp.shards.updating import add
+        from searchapp.shards import noted
 
         given = Given.of(documents, vectors, FieldNames(id, title, text), name)
         root = self.vectors.snapshot.root
+        settings = AddSettings(sync=sync, prune=prune, dry_run=dry_run, fold=fold)
         with shown(progress) as told:
-            done = add(
-                given.sources, root, self._document_encoder(), sync=sync, prune=prune, dry_run=dry_run, fold=fold,
-                progress=told,
-            )  # fmt: skip
-        note(root, "add", done.manifest, **add_facts(done))
+            done = noted.add(given.sources, root, self._document_encoder(), settings, progress=told)
         say_rejected(done.rejected, done.reasons, root)
         self.refresh()
         return done
@@ -205,11 +202,9 @@ class Contents:
         >>> index.delete(["a"]).deleted, len(index)
         (1, 1)
         """
-        from searchapp.index.history import note
-        from searchapp.shards.updating import delete
+        from searchapp.shards import noted
 
-        done = delete(self.vectors.snapshot.root, _ids(ids), filter=filter)
-        note(self.vectors.snapshot.root, "delete", done.manifest, deleted=done.deleted)
+        done = noted.delete(self.vectors.snapshot.root, _ids(ids), filter=filter)
         self.refresh()
         return done
 
@@ -222,24 +217,21 @@ class Contents:
         >>> index.compact().removed
         1
         """
-        from searchapp.index.history import note
-        from searchapp.shards.updating import compact
+        from searchapp.shards import noted
 
         with shown(progress) as told:
-            done = compact(self.vectors.snapshot.root, progress=told)
-        note(self.vectors.snapshot.root, "compact", done.manifest, removed=done.removed, folded=done.folded)
+            done = noted.compact(self.vectors.snapshot.root, progress=told)
         self.refresh()
         return done
 
     def _document_encoder(self) -> Encoder:
         """The encoder as it made the documents; queries may be encoded by another backend."""
         manifest, root = self.vectors.manifest, self.vectors.snapshot.root
-        backend = recorded_backend(manifest)
         with self._loading:
-            if self._encoder is not None and self._encoder.backend.name == backend:
+            if self._encoder is not None and self._encoder.backend.name == recorded_backend(manifest):
                 return self._encoder
             if self._writes is None:
-                self._writes = recorded_encoder(manifest, root, self._device, backend=backend)
+                self._writes = document_encoder(manifest, root, self._device)
             return self._writes
 
 

@@ -57,7 +57,8 @@ class Answer:
     """The hits of one query, best first, and the seconds its batch took to encode, to search and to rerank.
 
     ``mode`` is how it was answered: dense, bm25 or hybrid. ``meaning`` says in words what the hits' scores are.
-    ``notices`` say where something else was searched for than what the query says.
+    ``notices`` say where something else was searched for than what the query says, and ``words`` is that: what BM25 was
+    asked, and what is to be marked in the hits.
     """
 
     query: str
@@ -68,6 +69,7 @@ class Answer:
     mode: str = "dense"
     meaning: str = "cosine"
     notices: tuple[str, ...] = ()
+    words: str = ""
 
     def _repr_html_(self) -> str:
         return _as_html(self.hits)

@@ -12,14 +12,13 @@ from searchapp.corpus.source import open_source
 from searchapp.encoder import Encoder
 from searchapp.errors import IndexStoreError
 from searchapp.index import Analyzer, BuildSettings, VectorIndex
-from searchapp.index import build as build_index
 from searchapp.index.ann.request import Targets
 from searchapp.index.exchange import exported_by, exporting_encoder
 from searchapp.index.given import GivenVectors
-from searchapp.index.history import build_facts, note
 from searchapp.index.storage.segment import SEGMENT_DOCUMENTS
 from searchapp.progress import Progress, shown
 from searchapp.search.given_documents import Given, say_rejected
+from searchapp.shards import noted
 
 if TYPE_CHECKING:
     from searchapp.search.searcher import Index
@@ -92,8 +91,7 @@ def build(
             open_source(source)  # a missing file is said before a model is loaded
     encoder = _encoder(model, given, device, vectors)
     with shown(progress) as told:
-        done = build_index(given.sources, Path(path), encoder, settings, progress=told)
-    note(Path(path), "build", done.manifest, **build_facts(done.manifest, done.encoded))
+        done = noted.build(given.sources, Path(path), encoder, settings, progress=told)
     say_rejected(done.manifest.build.rejected, done.manifest.build.reasons, Path(path))
     return Index(VectorIndex.open(path, device if device.startswith("cuda") else "cpu"), encoder, device)
 

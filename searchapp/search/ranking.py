@@ -88,3 +88,11 @@ class Stage:
                 np.asarray(rows).tolist(), found.tolist(), there.tolist(), scores, shown.tolist(), strict=True
             )
         ]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One query in the stages of a search: it is number ``query`` in each of them, which may have others too."""
+
+    stages: Sequence[Stage]
+    query: int

@@ -17,9 +17,8 @@ from searchapp.search.contents import Contents
 from searchapp.search.hit import Answer, Hit, Hits, Place
 from searchapp.search.mode import meaning
 from searchapp.search.options import SearchOptions, prepare, require_texts, require_unicode
-from searchapp.search.pipeline import run
 from searchapp.search.ranking import Stage
-from searchapp.search.typed import Typed, understood
+from searchapp.search.typed import ranked, understood
 
 if TYPE_CHECKING:
     from searchapp.encoder import Encoder
@@ -118,26 +117,22 @@ class Index(Contents):
         encoder = self.encoder if plan.dense and vectors is None else None  # loaded before the clock starts
         began = time.perf_counter()
         literal = asked.literal or isinstance(queries, np.ndarray)
-        typed = [
-            understood(index, text, plan.filter, lexical=plan.fusion is not None, literal=literal) for text in texts
-        ]
+        typed = [understood(index, text, plan, literal=literal) for text in texts]
         if encoder is not None:
             vectors = encoder.encode_queries([one.text for one in typed], asked.instruction)
         encoded = time.perf_counter()
-        hits: dict[int, tuple[Hit, ...]] = {}
+        rankings = ranked(index, typed, vectors, plan, progress)
+        hits = [hits_of(index, one.stages, one.query) for one in rankings]
         spent = 0.0
-        for numbers in _alike(typed):
-            words, those = [typed[number].words for number in numbers], None if vectors is None else vectors[numbers]
-            stages = run(index, words, those, replace(plan, filter=typed[numbers[0]].filter), progress)
-            hits |= {number: hits_of(index, stages, place) for place, number in enumerate(numbers)}
+        for stages in {id(one.stages): one.stages for one in rankings}.values():
             spent += sum(stage.seconds for stage in stages if stage.name == "reranked")
             for stage in stages:
-                log.debug("%s: %d queries in %.1f ms", stage.name, len(words), 1000 * stage.seconds)
+                log.debug("%s: %d queries in %.1f ms", stage.name, len(stage.rows), 1000 * stage.seconds)
         searched = time.perf_counter() - encoded - spent
         said = prepared.meaning if plan.reranker is None else meaning("", None, plan.reranker.name)
         times = encoded - began, searched, spent
         return [
-            Answer(text, hits[number], *times, prepared.mode, said, typed[number].notices)
+            Answer(text, hits[number], *times, prepared.mode, said, typed[number].notices, typed[number].words)
             for number, text in enumerate(texts)
         ]
 
@@ -172,14 +167,6 @@ def hits_of(index: VectorIndex, stages: Sequence[Stage], query: int) -> tuple[Hi
                 places[name] = Place(rank, score)
         found.append(Hit(document.id, scores[number], document.title, document.text, document.metadata, stage, places))
     return tuple(found)
-
-
-def _alike(typed: Sequence[Typed]) -> list[list[int]]:
-    """The numbers of the queries, those together that are searched among the same documents."""
-    groups: dict[str, list[int]] = {}
-    for number, one in enumerate(typed):
-        groups.setdefault(one.filter.expression if one.filter is not None else "", []).append(number)
-    return list(groups.values())
 
 
 def _require_no_words(asked: SearchOptions) -> None:

@@ -2,8 +2,12 @@
 
 An index keeps hashes of its terms, not the words. So the words within one edit of the unknown one are made (Norvig,
 "How to Write a Spelling Corrector": a letter left out, put in, replaced, or two that changed places) and looked for;
-within two edits, where one finds none. Of those found, the one is meant whose best document answers the other words of
-the query best.
+within two edits, where one finds none. Of those found, the one is meant with which some document answers best: by its
+score for the other words, and half of what the word itself adds. With all of that, rare words would win too often, and
+with none of it frequent ones do (docs/log.md, 2026-11-30).
+
+A word may be right and yet be in no document. So these stay as they are: tokens of the bundled model; names, which have
+capitals or digits; and a word that the index or that model knows behind a prefix, such as "uncultured".
 """
 
 from __future__ import annotations
@@ -22,9 +26,16 @@ from searchapp.index.lexical.words import folded
 
 LEAST = 3  # letters of a word that is looked at: shorter ones have too many neighbours
 LEAST_TWICE = 8  # letters of one that may be two edits away
+LEAST_STEM = 4  # letters behind a prefix
+PREFIXES = (
+    "anti auto bi co counter cross de dis extra hyper hypo il im in inter intra ir macro meta micro mid mini mis multi "
+    "nano neo non out over para poly post pre pro pseudo re self semi sub super trans tri ultra un under uni up"
+).split()
 MOST = 3  # words of a query that are looked at
+OWN = 0.5  # of what a word adds to the score of a document
 LOOKED_AT = 20_000  # documents with a word, at most, among which the best is looked for
 NEARBY = 30  # documents that are read to tell how a word is written
+WORDS = re.compile(r"[^\W_]+")
 LATIN = "abcdefghijklmnopqrstuvwxyz"
 ALPHABETS = {
     "LATIN": LATIN + "àáâãäåæçèéêëìíîïñòóôõöøœùúûüýÿßąćęłńśźżčďěňřšťůžğış",
@@ -43,12 +54,13 @@ class Respelt:
 
 def respelt(lexical: LexicalIndex, query: str) -> Respelt:
     """A query with each word that the index does not know replaced by the nearest one that it does; else unchanged."""
-    analyzer = lexical.analyzer
     words = list(dict.fromkeys(WORDS.findall(query)))
-    terms = {word: analyzer.query_terms(word) for word in words}
-    single = {word: found[0] for word, found in terms.items() if len(found) == 1}
-    known = dict(zip(single, lexical.known(list(single.values())), strict=True))
-    unknown = [word for word in single if not known[word] and _is_looked_at(word, query)]
+    known = _known_words(lexical, words)
+    unknown = [
+        word
+        for word, there in known.items()
+        if not there and _is_looked_at(word, query) and not _has_prefix(lexical, folded(word))
+    ]
     replaced: list[tuple[str, str]] = []
     for word in unknown[:MOST]:
         rest = " ".join(other for other in words if other != word and known.get(other))
@@ -59,15 +71,35 @@ def respelt(lexical: LexicalIndex, query: str) -> Respelt:
     return Respelt(query, tuple(replaced))
 
 
-WORDS = re.compile(r"[^\W_]+")
+def is_known(lexical: LexicalIndex, query: str) -> bool:
+    """Whether the index knows every word of a query, so that it stays as it is."""
+    return all(_known_words(lexical, list(dict.fromkeys(WORDS.findall(query)))).values())
+
+
+def _known_words(lexical: LexicalIndex, words: list[str]) -> dict[str, bool]:
+    """Whether the index knows each of some words; stop words, and those of several terms, are left out."""
+    terms = {word: lexical.analyzer.query_terms(word) for word in words}
+    single = {word: found[0] for word, found in terms.items() if len(found) == 1}
+    return dict(zip(single, lexical.known(list(single.values())), strict=True))
 
 
 def _is_looked_at(word: str, query: str) -> bool:
-    """Whether a word may be misspelt: names with digits or with capitals inside are written so on purpose."""
+    """Whether a word may be misspelt: names are written so on purpose.
+
+    They have digits or capitals inside, or begin with one in the middle of a query that has small letters too.
+    """
     is_name = not word[1:].islower() and not query.isupper()
+    is_name = is_name or word[0].isupper() and not query.lstrip("\"'([¿¡ ").startswith(word) and not query.istitle()
     if len(word) < LEAST or not word.isalpha() or is_name or _alphabet(folded(word)) is None:
         return False
     return not _is_common(word)
+
+
+def _has_prefix(lexical: LexicalIndex, word: str) -> bool:
+    """Whether a word is one that is known, behind a prefix."""
+    rests = [word[len(prefix) :] for prefix in PREFIXES if word.startswith(prefix)]
+    rests = [rest for rest in rests if len(rest) >= LEAST_STEM]
+    return any(map(_is_common, rests)) or bool(rests) and any(_known_words(lexical, rests).values())
 
 
 @cache
@@ -89,6 +121,21 @@ def _alphabet(word: str) -> str | None:
     if word.isascii():
         return LATIN
     return ALPHABETS.get(unicodedata.name(word[0], "").partition(" ")[0])
+
+
+def plain_edits(words: Iterable[str]) -> Iterator[str]:
+    """The words that are one edit without a new letter away from these: one left out, doubled, or two exchanged.
+
+    >>> sorted(set(plain_edits(["abc"])))
+    ['aabc', 'ab', 'abbc', 'abcc', 'ac', 'acb', 'bac', 'bc']
+    """
+    for word in words:
+        for place in range(len(word)):
+            head, tail = word[:place], word[place:]
+            yield head + tail[1:]
+            yield head + tail[0] + tail
+            if len(tail) > 1 and tail[0] != tail[1]:
+                yield head + tail[1] + tail[0] + tail[2:]
 
 
 def edits(words: Iterable[str], alphabet: str) -> Iterator[str]:
@@ -115,7 +162,8 @@ def _nearest(lexical: LexicalIndex, word: str, rest: str) -> str | None:
     once = dict.fromkeys(edits([typed], alphabet))
     found = _written(lexical, _known(lexical, once), typed, 1)
     if not found and len(typed) >= LEAST_TWICE:
-        twice = (near for near in edits(once, alphabet) if near[:1] == typed[0])  # few people miss the first letter
+        # few people miss the first letter, and two new letters are a hundred thousand words
+        twice = (near for near in plain_edits(once) if near[:1] == typed[0])
         found = _written(lexical, _known(lexical, dict.fromkeys(twice)), typed, 2)
     if not found:
         return None
@@ -125,7 +173,7 @@ def _nearest(lexical: LexicalIndex, word: str, rest: str) -> str | None:
 
 def _known(lexical: LexicalIndex, words: Iterable[str]) -> list[str]:
     """Terms of the index that some of these words have."""
-    words = [word for word in words if len(word) > 1 and not lexical.analyzer.is_stopped(word)]
+    words = [word for word in words if len(word) >= LEAST and not lexical.analyzer.is_stopped(word)]
     terms = list(dict.fromkeys(lexical.analyzer.stems(words)))
     return [term for term, known in zip(terms, lexical.known(terms), strict=True) if known]
 
@@ -141,11 +189,11 @@ def _written(lexical: LexicalIndex, terms: Iterable[str], typed: str, most: int)
 
 
 def _support(lexical: LexicalIndex, term: str, rest: str) -> tuple[float, int]:
-    """How well the best document with a term answers the rest of the query, and how many documents have the term."""
-    rows = lexical.rows_of(term)
+    """How well the best document with a term answers the query with it, and how many documents have the term."""
+    rows, weights = lexical.weights_of(term)
     if not rest:
         return 0.0, len(rows)
-    scores = lexical.scores(rest, rows[:LOOKED_AT].astype(np.int64))
+    scores = lexical.scores(rest, rows[:LOOKED_AT].astype(np.int64)) + OWN * weights[:LOOKED_AT]
     return float(scores.max(initial=0.0)), len(rows)
 
 

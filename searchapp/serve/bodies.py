@@ -18,7 +18,8 @@ class SearchRequest(Asked):
     started with. ``passages``: ``words`` marks in each hit the passage with the most of the query's words, ``model``
     the one that the model finds closest, which takes longer. ``columns`` adds what each stage of the search found by
     itself. ``generation`` pins the state of the index; another one is answered with 409. ``fields`` names the metadata
-    to return (default: all). ``text``: False leaves the documents' texts out.
+    to return (default: all). ``text``: False leaves the documents' texts out. ``literal``: words in double quotes need
+    not occur, and no misspelt word is put right.
     """
 
     query: str | UnsetType = UNSET
@@ -37,6 +38,7 @@ class SearchRequest(Asked):
     passages: Literal["none", "words", "model"] = "none"
     columns: bool = False
     generation: int | None = None
+    literal: bool = False
 
 
 class PlaceBody(Struct):
@@ -84,7 +86,7 @@ class ResultBody(Struct, omit_defaults=True):
     """The hits of one query.
 
     ``truncated``: the query was longer than the model reads. ``documents`` has those of the columns that are no hits,
-    by id.
+    by id. ``notices`` say where something else was searched for than the query says, ``words`` what that was.
     """
 
     query: str
@@ -94,6 +96,8 @@ class ResultBody(Struct, omit_defaults=True):
     truncated: bool = False
     columns: list[ColumnBody] | None = None
     documents: dict[str, HitBody] | None = None
+    notices: list[str] = []
+    words: str = ""
 
 
 class CoverageBody(Struct):
@@ -139,6 +143,7 @@ class ExplainRequest(Asked):
     spans: int = 0
     depth: int = 1_000
     generation: int | None = None
+    literal: bool = False
 
 
 class DocumentsRequest(Asked):

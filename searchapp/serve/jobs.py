@@ -21,13 +21,14 @@ import msgspec
 from searchapp.atomic import write_text
 from searchapp.encoder import Encoder
 from searchapp.errors import SearchAppError, reason_of, why_unwritten
-from searchapp.index import add, delete
+from searchapp.index import AddSettings
 from searchapp.index.encoder_match import recorded_backend, recorded_encoder
 from searchapp.serve.bodies import DocumentWrite
 from searchapp.serve.lane_models import LaneEncoder
 from searchapp.serve.model_thread import Lane, ModelThread, Ticket
 from searchapp.serve.problem import ProblemError, over_http
 from searchapp.serve.served import Served
+from searchapp.shards import noted
 from searchapp.user_cache import cache_folder
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,8 @@ class Jobs:
             try:
                 encoder = self._writer_of(served)
                 lane = LaneEncoder(self._thread, Lane.BACKGROUND, encoder, Ticket())
-                done = add([str(spool)], served.root, cast(Encoder, lane), names=(SOURCE,), progress=_JobProgress(job))
+                settings, told = AddSettings(names=(SOURCE,)), _JobProgress(job)
+                done = noted.add([str(spool)], served.root, cast(Encoder, lane), settings, progress=told)
             finally:
                 spool.unlink(missing_ok=True)
             counts = ("added", "changed", "unchanged", "rejected", "encoded")
@@ -131,7 +133,7 @@ class Jobs:
         """Delete documents by id, or by a filter."""
 
         def work(job: Job) -> dict[str, Any]:
-            done = delete(served.root, ids, filter=filter)
+            done = noted.delete(served.root, ids, filter=filter)
             return {
                 "deleted": done.deleted, "unknown": list(done.unknown), "documents": done.manifest.documents,
                 "generation": done.manifest.number,

@@ -17,7 +17,8 @@ import numpy as np
 from searchapp.encoder import Encoder
 from searchapp.index import VectorIndex
 from searchapp.rerank import Reranker
-from searchapp.search import Hit, Plan, Stage, hits_of, run
+from searchapp.search import Hit, Plan, Ranking, Typed, hits_of, ranked, understood
+from searchapp.search.typed import is_plain, spoken
 from searchapp.serve.lane_models import LaneReranker
 from searchapp.serve.limits import Limits
 from searchapp.serve.metrics import Metrics
@@ -42,6 +43,7 @@ class Search:
     plan: Plan
     ticket: Ticket
     reranker: Reranker | None = None
+    literal: bool = False
     vectors: np.ndarray | None = None
     cut: list[bool] = field(default_factory=list)
     queued: float = 0.0  # seconds it waited for the model
@@ -52,16 +54,21 @@ class Search:
         """What is equal for searches that can be made together."""
         plan = self.plan
         expression = None if plan.filter is None else plan.filter.expression
-        return id(self.state), plan.k, plan.candidates, plan.fusion, plan.dense, expression
+        return id(self.state), plan.k, plan.candidates, plan.fusion, plan.dense, expression, self.literal
+
+    @property
+    def texts(self) -> list[str]:
+        """What the queries' vectors are made of."""
+        return [spoken(self.state.index, query, literal=self.literal) for query in self.queries]
 
 
 @dataclass(frozen=True)
 class Found:
-    """The stages of a search with those rows of it that are this request's, and its hits, query by query."""
+    """What was found, query by query: what was searched for, where it stands in the stages, and its hits."""
 
     search: Search
-    stages: Sequence[Stage]
-    first: int  # the number of its first query in the stages
+    typed: list[Typed]
+    rankings: list[Ranking]
     hits: list[tuple[Hit, ...]]
     searching: float  # seconds of the call, which it may have shared
     reranking: float
@@ -121,11 +128,12 @@ class Searching:
             encoder = search.state.encoder
             assert encoder is not None  # noqa: S101 - a state that is searched by vectors has one
             asked = encoder.settings.query_instruction if search.instruction is None else search.instruction
-            if (known := self._vectors.get(encoder, asked, search.queries)) is not None:
+            texts = search.texts
+            if (known := self._vectors.get(encoder, asked, texts)) is not None:
                 search.vectors = np.stack([vector for vector, _ in known])
                 search.cut = [cut for _, cut in known]
             else:
-                inputs = encoder.inputs(search.queries, asked)
+                inputs = encoder.inputs(texts, asked)
                 job = Job(Lane.QUERY, search.ticket, encoder, inputs, deliver=self._encoded)
                 self._futures[job] = search, future
                 self._thread.put(job)
@@ -146,13 +154,11 @@ class Searching:
             search.queued, search.encoding = job.began - job.came, job.ended - job.began
             self._metrics.queue.labels(Lane.QUERY.name.lower()).observe(search.queued)
             if job.encoder is not None and job.inputs:
-                self._vectors.put(job.encoder, job.inputs[0].instruction, search.queries, encoding)
+                self._vectors.put(job.encoder, job.inputs[0].instruction, search.texts, encoding)
             groups.setdefault(search.key, []).append((search, future))
         if len(jobs) == 1 and not self._thread.waiting(Lane.QUERY):
             [group] = groups.values() or [[]]
-            first = group[0][0] if group else None
-            waits = first is None or first.reranker is not None or first.state.index.is_remote  # for other machines
-            if first is not None and not waits and len(first.queries) == 1:
+            if group and _is_quick(group[0][0]):
                 self._run(group)  # nobody waits for the model: one thread less to wake
                 return
         for group in groups.values():
@@ -202,8 +208,9 @@ class Searching:
         began = time.perf_counter()
         while True:
             try:
-                stages = run(index, queries, vectors, plan)
-                read = [hits_of(index, stages, number) for number in range(len(queries))]
+                typed = [understood(index, query, plan, literal=first.literal) for query in queries]
+                rankings = ranked(index, typed, vectors, plan)
+                read = [hits_of(index, one.stages, one.query) for one in rankings]
                 total = index.count(plan.filter)
                 break
             except LostShardsError as lost:  # again without them from the first step on, if some may be missing
@@ -211,17 +218,22 @@ class Searching:
                     raise
                 index = index.after(lost)
         spent = time.perf_counter() - began
-        reranking = sum(stage.seconds for stage in stages if stage.name == "reranked")
-        for stage in stages:
-            self._metrics.search.labels(stage.name).observe(stage.seconds / len(queries))
-            if stage.rescored:
-                self._metrics.rescored.inc(stage.rescored * len(queries))
-        if first.reranker is not None:
-            self._metrics.pairs.inc(sum(min(int((row >= 0).sum()), plan.rerank_depth) for row in stages[-1].rows))
+        reranking = 0.0
+        for stages in {id(one.stages): one.stages for one in rankings}.values():
+            reranking += sum(stage.seconds for stage in stages if stage.name == "reranked")
+            count = len(stages[-1].rows)
+            for stage in stages:
+                self._metrics.search.labels(stage.name).observe(stage.seconds / count)
+                if stage.rescored:
+                    self._metrics.rescored.inc(stage.rescored * count)
+            if first.reranker is not None:
+                self._metrics.pairs.inc(sum(min(int((row >= 0).sum()), plan.rerank_depth) for row in stages[-1].rows))
         found, number = [], 0
         for search in searches:
-            hits = read[number : number + len(search.queries)]
-            found.append(Found(search, stages, number, hits, spent - reranking, reranking, index, total))
+            own = slice(number, number + len(search.queries))
+            found.append(
+                Found(search, typed[own], rankings[own], read[own], spent - reranking, reranking, index, total)
+            )
             number += len(search.queries)
         return found
 
@@ -233,6 +245,13 @@ class Searching:
         """Take no more work."""
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.slow.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_quick(search: Search) -> bool:
+    """Whether a search takes no longer than waking a thread for it: a single query, searched for as it stands."""
+    if search.reranker is not None or len(search.queries) > 1 or search.state.index.is_remote:  # waits for others
+        return False
+    return is_plain(search.state.index, search.queries[0], search.plan, literal=search.literal)
 
 
 def _settle(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:

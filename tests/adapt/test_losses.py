@@ -102,6 +102,7 @@ def test_masking_that_makes_no_sense_is_refused() -> None:
 
 
 def test_a_label_at_the_first_position_is_never_scored() -> None:
+    torch.manual_seed(0)  # one draw in seventy has a loss so small that float32 does not hold six digits of it
     hidden, head = torch.randn(2, 5, 4), torch.randn(7, 4)
     labels = torch.full((2, 5), -100)
     labels[0, 3], labels[1, 0] = 2, 5
@@ -150,7 +151,7 @@ def _fixture(root: Path, family: str, prefix: str):
 def test_our_mntp_equals_the_original(
     shared: Path, family: str, batch: str, attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searchapp.adapt.model import load_head
+    from searchapp.adapt.head import load_head
 
     monkeypatch.chdir(shared / "parity")
     data, items = _fixture(shared / "parity", family, f"{batch}/")

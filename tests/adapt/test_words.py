@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from searchapp import Encoder
-from searchapp.adapt.probing.word_vectors import align, word_vectors
+from searchapp.adapt.probing.word_vectors import align, read_both, word_vectors
 from searchapp.errors import ModelError
 from tests.models import LINES, make_checkpoint
 
@@ -75,6 +75,14 @@ def test_a_word_is_the_mean_of_its_own_states(
     expected = np.concatenate([by_hand(encoder, words, back) for words in SENTENCES])
     assert got.known.all() and got.cut == 0
     np.testing.assert_allclose(got.vectors, expected, atol=4e-3, rtol=2e-3)
+
+
+def test_one_pass_gives_both_kinds_of_vectors(tiny_encoder: Encoder, tmp_path: Path) -> None:
+    both = read_both(tiny_encoder, SENTENCES, {shift: tmp_path / f"both-{shift}" for shift in (False, True)})
+    for shift, got in both.items():
+        expected = word_vectors(tiny_encoder, SENTENCES, tmp_path / f"alone-{shift}", shift=shift)
+        assert (got.vectors == expected.vectors).all() and (got.known == expected.known).all()
+        assert got.cut == expected.cut
 
 
 def test_batch_mates_and_padding_move_nothing(

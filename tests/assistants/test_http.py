@@ -27,7 +27,7 @@ from searchapp.search import Index
 from searchapp.serve.limits import Limits
 from tests.serve.local import Running, running
 
-QUERIES = ("honey of bees", "harbour", "stone bridge")
+QUERIES = ("honey of bees", "harbour", "stone bridge", "honny", 'a "stone bridge"')
 TOKEN = "a-token-of-the-tests"
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 ACCEPT = {"accept": "application/json, text/event-stream"}

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.gpu.carry import NEEDED
 from benchmarks.gpu.page import DOCUMENT, page
-from benchmarks.gpu.parts import BUDGET, PARTS, Part
+from benchmarks.gpu.parts import BUDGET, NAMED, PARTS, Part
 from benchmarks.gpu.runner import run_parts
 from benchmarks.gpu.shapes import SHAPES
 from tests.bench.lines.sitecustomize import counted
@@ -31,7 +31,7 @@ MOST = 10  # statements that only a GPU runs
 SMALL = """
 import sys
 from pathlib import Path
-from benchmarks.gpu import setup
+from benchmarks.gpu import recipe, setup
 from benchmarks.gpu.carry import Need, prepare_faiss
 from benchmarks.gpu.checks import outcomes
 from benchmarks.gpu.page import page
@@ -60,10 +60,16 @@ assert "name the kit's folder with --kit" in prepare_faiss(place / "other", plac
 class Listed:
     # its files are removed between their listing and the look at them
     def rglob(self, name):
-        return [place / "removed" / name]
+        return [place / "removed" / "run.json"]
 saved = Saved(Listed(), place)
 saved.look()
-assert saved.figures() == {"times_saved": 0, "pieces": 0, "bytes": 0}
+assert saved.figures() == {"times_saved": 0, "pieces": 0, "bytes": 0, "left_out": 0}
+(place / "made").mkdir()
+(place / "made" / "run.json").write_text("{}")
+recipe.PIECES = 0
+saved = Saved(place / "made", place)
+saved.look()
+assert saved.figures()["left_out"] == 1, "there is room for nothing"
 """
 
 
@@ -258,16 +264,17 @@ def test_what_a_device_has_to_pass_passes_on_a_cpu() -> None:
 
 def test_the_limits_fit_into_nine_minutes() -> None:
     assert sum(part.limit for part in PARTS) <= BUDGET == 540
+    assert all(PARTS[0].limit + part.limit <= BUDGET for part in NAMED)
     assert PARTS[0].name == "setup" and len({part.name for part in PARTS}) == len(PARTS)
 
 
 def test_the_page_claims_nothing_without_a_record() -> None:
     text = page([])
-    assert text.count("not yet run.") == len(PARTS)
+    assert text.count("not yet run.") == len(PARTS) + len(NAMED)
     asked = [line for line in text.splitlines() if line.endswith("| not yet run |")]
     assert len(asked) == 9 and any("sentence-transformers | ≥ 1.5 × |" in line for line in asked)
     written = (ROOT / DOCUMENT).read_text()
-    assert "## Goals" in written and all(f"## {part.name}" in written for part in PARTS)
+    assert "## Goals" in written and all(f"## {part.name}" in written for part in (*PARTS, *NAMED))
 
 
 def test_a_figure_of_a_card_reaches_the_goals() -> None:

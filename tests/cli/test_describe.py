@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from searchapp.cli.describe import describe_cold, describe_work
+from searchapp.cli.describe import describe_cold, describe_notes, describe_work
+from searchapp.index.intake.files import FileCounts
 
 
 def test_work_and_waiting_are_apart(run, index: Path) -> None:
@@ -28,3 +29,12 @@ def test_warm_and_cold_are_apart() -> None:
     exact = {**said, "cold_milliseconds": 1.0, "pages": 0.0, "load_milliseconds": 40.0}
     assert describe_cold(exact) == "reading the whole index, once, 40 ms"
     assert describe_cold({"milliseconds": 1.0}) == ""
+
+
+def test_formats_without_a_reader_are_named_with_what_can_be_read() -> None:
+    counts = FileCounts()
+    for ending in (".msg", ".msg", ".azw3", ".png"):
+        counts.count("skipped", f"no reader for {ending}")
+    assert list(describe_notes(counts)) == [
+        "convert        2 .msg files to .eml, which can be read", "convert        1 .azw3 file to .epub, which can be read",
+    ]  # fmt: skip

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from searchapp.cli import links
 from searchapp.cli.places import Spot
-from tests.corpus.pdfs import write_pages, write_scan
+from tests.corpus.pdfs import locked, write_pages, write_scan
 
 PAGE = """<html><head><title>Bees</title></head><body><h1 id="bees">Bees</h1><p>Bees live in hives.</p>
 <h2 id="honey">Honey</h2><p>It is sweet and yellow.</p><h2 id="wax">Wax</h2><p>Candles are made of it.</p></body></html>"""
@@ -106,3 +108,51 @@ def test_a_link_opens_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert f"{tmp_path}/a.pdf#page=3" in links.linked(spot) and "file://" in links.linked(spot)
     odd = Spot("a.html#x", tmp_path / "a.html", fragment="x\x1b]8;;\x07 ü")
     assert "#x%1B]8;;%07%20%C3%BC" in links.linked(odd)
+
+
+def test_what_was_left_out_of_a_source_stays_left_out(run, folder: Path, tiny_model: Path, tmp_path: Path) -> None:
+    docs, index = tmp_path / "docs", tmp_path / "ix"
+    shutil.copytree(folder, docs)
+    options = ("--exclude", "drafts", "--include", "*.md", "--include", "*.html")
+    assert run("build", docs, "--index", index, "--model", tiny_model, *options).code == 0
+    (docs / "drafts" / "new.md").write_text("a new draft")
+    (docs / "new.md").write_text("a new note")
+    done = json.loads(run("add", index, docs, "--sync", "--json").out)
+    assert (done["added"], done["removed"], done["files"]["read"]) == (1, 0, 3)
+    assert f"{docs} (--include '*.md' --include '*.html' --exclude drafts)" in run("info", index).out
+    kept = {"include": ["*.md", "*.html"], "exclude": ["drafts"], "ignores": True}
+    assert json.loads(run("info", index, "--json").out)["sources"][0]["selection"] == kept
+    done = json.loads(run("add", index, docs, "--include", "*.md", "--json").out)  # others are given
+    assert done["added"] == 2 and done["missing"] == ["docs/bees.html"]
+    done = json.loads(run("add", index, docs, "--json").out)
+    assert done["added"] == 0 and done["files"]["skipped"] > 0
+    assert json.loads(run("info", index, "--json").out)["sources"][0]["selection"]["exclude"] == []
+
+
+def test_a_file_that_was_read_as_another_format_is_read_as_that_again(run, tiny_model: Path, tmp_path: Path) -> None:
+    log, index = tmp_path / "run.out", tmp_path / "ix"
+    log.write_text("one line\n")
+    assert run("build", log, "--index", index, "--model", tiny_model, "--include", "*.out=text").code == 0
+    log.write_text("another line\n")
+    done = run("add", index, log, "--json")
+    assert json.loads(done.out)["removed"] == 1, done.err
+
+
+def test_a_file_with_a_password_is_read_with_it_and_the_password_is_not_kept(
+    run, tiny_model: Path, tmp_path: Path
+) -> None:
+    docs, index, words = tmp_path / "docs", tmp_path / "ix", tmp_path / "passwords"
+    docs.mkdir()
+    write_pages(docs / "a.pdf", [["A secret fox."]])
+    locked(docs / "a.pdf", user="sesame opens")
+    write_pages(docs / "b.pdf", [["An open fox."]])
+    done = run("build", docs, "--index", index, "--model", tiny_model)
+    assert "1 refused (1 password)" in done.out
+    words.write_text("wrong\nsesame opens\n")
+    done = json.loads(run("add", index, docs, "--password-file", words, "--json").out)
+    assert (done["added"], done["files"]["refused"]) == (1, 0)
+    kept = [*index.rglob("*"), *Path(os.environ["SEARCHAPP_CACHE"]).rglob("*")]
+    assert not any(b"sesame" in path.read_bytes() for path in kept if path.is_file())
+    assert not any(b"secret" in path.read_bytes() for path in kept if "extractions" in path.parts and path.is_file())
+    outcome = run("add", index, docs, "--password-file", tmp_path / "none")
+    assert outcome.code == 2 and "--password-file" in outcome.err and "a password a line" in outcome.err

@@ -3,24 +3,86 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 import searchapp
+from searchapp.index.history import read
 from searchapp.search import Index
 from tests.search.test_python import ROWS, contents
 
+FRAME = pd.DataFrame(ROWS)
 
-def test_the_command_makes_the_same_of_a_parquet_file(tmp_path: Path, tiny_model: Path, run) -> None:
-    frame = pd.DataFrame(ROWS).assign(day=pd.Timestamp("2026-01-02"), part=[None, 1.5] * 10)
-    pq.write_table(pa.Table.from_pandas(frame), tmp_path / "rows.parquet")
-    assert run("build", tmp_path / "rows.parquet", "--index", tmp_path / "one", "--model", tiny_model).code == 0
-    made = searchapp.build(frame, tmp_path / "two", model=str(tiny_model), progress=False)
+
+def _jsonl(place: Path) -> tuple[Path, Any]:
+    rows = [{**row, "tags": ["a", None], "deep": {"x": number}} for number, row in enumerate(ROWS)]
+    (place / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return place / "rows.jsonl", rows
+
+
+def _csv(place: Path) -> tuple[Path, Any]:
+    FRAME.assign(score=[0.5, -1.25] * 10).to_csv(place / "rows.csv", index=False)
+    return place / "rows.csv", pd.read_csv(place / "rows.csv")
+
+
+def _parquet(place: Path) -> tuple[Path, Any]:
+    frame = FRAME.assign(day=pd.Timestamp("2026-01-02"), part=[None, 1.5] * 10)
+    table = pa.Table.from_pandas(frame)
+    pq.write_table(table, place / "rows.parquet")
+    return place / "rows.parquet", table
+
+
+def _frame(place: Path) -> tuple[Path, Any]:
+    return _parquet(place)[0], FRAME.assign(day=pd.Timestamp("2026-01-02"), part=[None, 1.5] * 10)
+
+
+def _folder(place: Path) -> tuple[Path, Any]:
+    (place / "notes" / "deep").mkdir(parents=True)
+    (place / "notes" / "bees.md").write_text("# Bees\n\nThey make honey.\n\n## Wax\n\nOf which combs are.\n")
+    (place / "notes" / "deep" / "ants.txt").write_text("Ants dig tunnels.\n")
+    return place / "notes", str(place / "notes")
+
+
+@pytest.mark.parametrize("form", [_jsonl, _csv, _parquet, _frame, _folder])
+def test_python_makes_what_the_command_makes_of_the_same_documents(
+    form: Callable[[Path], tuple[Path, Any]], tmp_path: Path, tiny_model: Path, run
+) -> None:
+    source, documents = form(tmp_path)
+    said = run(
+        "build", source, "--index", tmp_path / "one", "--model", tiny_model, "--pca", "2", "--language", "german"
+    )
+    assert said.code == 0, said.err
+    made = searchapp.build(documents, tmp_path / "two", model=str(tiny_model), pca=2, language="german", progress=False)
+    assert contents(made) == contents(Index.open(tmp_path / "one")) and len(made) > 2
+    one, two = ([event.facts["encoded"] for event in read(tmp_path / name)] for name in ("one", "two"))
+    assert one == two == [len(made)]
+
+    gone = next(iter(made)).id
+    assert made.delete([gone]).deleted == 1 and run("delete", tmp_path / "one", "--id", gone).code == 0
+    made.compact(progress=False)
+    assert run("compact", tmp_path / "one").code == 0
     assert contents(made) == contents(Index.open(tmp_path / "one"))
-    assert made.documents(["d3"])[0].metadata["day"].startswith("2026-01-02")
+    made.add(documents, progress=False)
+    assert run("add", tmp_path / "one", source).code == 0
+    assert contents(made) == contents(Index.open(tmp_path / "one")) and gone in made
+
+
+def test_an_index_of_another_model_and_a_dry_run_are_told_as_they_were(tmp_path: Path, tiny_model: Path, run) -> None:
+    path = tmp_path / "x"
+    source, rows = _jsonl(tmp_path)
+    made = searchapp.build(rows, path, model=str(tiny_model), progress=False)
+    (path / "history.jsonl").unlink()
+    assert made.add(["bees"], dry_run=True, progress=False).added == 1 and read(path) == []
+    assert run("add", path, source, "--dry-run").code == 0 and read(path) == []
+    assert run("reembed", path, "--model", "bundled", "--out", tmp_path / "y").code == 0
+    [event] = read(tmp_path / "y")
+    assert (event.what, event.facts["encoded"], event.facts["documents"]) == ("reembed", 20, 20) and read(path) == []
 
 
 def test_what_the_commands_say_of_vectors_that_came_with_their_documents(tmp_path: Path, run) -> None:

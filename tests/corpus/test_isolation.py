@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from searchapp.corpus import isolation
+from searchapp.corpus import isolation, reading_process
 from searchapp.corpus.block_lines import message, to_item, to_line
 from searchapp.corpus.blocks import Block, BlockKind
 from searchapp.corpus.formats.reading import Facts, Unreadable
-from searchapp.corpus.isolation import Readers, Request
+from searchapp.corpus.isolation import Readers
+from searchapp.corpus.reading_process import ReadingProcess, Request
 from tests.corpus.pdfs import bomb, write_pages
 
 
@@ -85,16 +86,16 @@ def test_files_are_read_ahead_and_what_waits_is_bounded(
 
 
 def test_one_process_reads_many_files(tmp_path: Path, readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "FILES", 3)
+    monkeypatch.setattr(reading_process, "FILES", 3)
     started: list[int] = []
-    start = isolation._Process._start
+    start = ReadingProcess._start
 
-    def counted(self: isolation._Process) -> subprocess.Popen[bytes]:
+    def counted(self: ReadingProcess) -> subprocess.Popen[bytes]:
         process = start(self)
         started.append(process.pid)
         return process
 
-    monkeypatch.setattr(isolation._Process, "_start", counted)
+    monkeypatch.setattr(ReadingProcess, "_start", counted)
     for number in range(7):
         assert texts(readers, page(tmp_path / f"{number}.html", str(number))) == [str(number)]
     assert len(started) == 3
@@ -179,7 +180,7 @@ def test_the_process_may_write_no_file_and_takes_no_module_from_the_folder(tmp_p
     (tmp_path / "selectolax.py").write_text("raise SystemExit('taken')")
     request = page(tmp_path / "a.html", "read")
     code = (
-        "import sys, pathlib; from searchapp.corpus.isolation import *\n"
+        "import sys, pathlib; from searchapp.corpus.isolation import Readers, Request\n"
         "r = Readers(); print([i.text for i in list(r.read(Request(pathlib.Path('a.html'), 'html')))[1:]]); r.close()"
     )
     done = subprocess.run(
@@ -206,14 +207,14 @@ def test_the_process_is_light() -> None:
 def test_what_the_caller_has_in_memory_is_not_counted_as_the_readers(tmp_path: Path) -> None:
     """A process inherits the record of what the one that started it had; a program with a model has more than 300 MB."""
     program = (
-        "import sys; from pathlib import Path; from searchapp.corpus import isolation\n"
+        "import sys; from pathlib import Path; from searchapp.corpus import isolation, reading_process\n"
         "held = bytearray(400 << 20)\n"
         "started = []\n"
-        "start = isolation._Process._start\n"
-        "isolation._Process._start = lambda self: started.append(1) or start(self)\n"
+        "start = reading_process.ReadingProcess._start\n"
+        "reading_process.ReadingProcess._start = lambda self: started.append(1) or start(self)\n"
         "readers = isolation.Readers()\n"
         "for path in sys.argv[1:]:\n"
-        "    list(readers.read(isolation.Request(Path(path), 'html', 1)))\n"
+        "    list(readers.read(reading_process.Request(Path(path), 'html', 1)))\n"
         "readers.close()\n"
         "print(len(started))\n"
     )

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from searchapp.corpus import open_source
+from searchapp.corpus import Document, open_source
+from searchapp.corpus.cut_rule import CutRule, estimate
+from searchapp.corpus.cutter import Cutter
+from searchapp.corpus.selection import Selection
 from searchapp.errors import CorpusError
 from tests.corpus.records import read
 
@@ -135,3 +138,13 @@ def test_importing_the_room_is_cheap() -> None:
     program = "import sys, searchapp.corpus; print([m for m in ('pyarrow', 'numpy', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["a.org", "a.adoc", "a.tex", "a.log", "a.out"])
+def test_a_single_text_of_any_format_opens(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("some words\n")
+    source = open_source(str(path), selection=Selection(include=("*.out=text",)))
+    assert source.is_document  # no index of the first scheme can have it
+    found = [record.item for record in source.records(Cutter(CutRule(), estimate))]
+    assert [item.text.strip() for item in found if isinstance(item, Document)] == ["some words"]

@@ -62,7 +62,7 @@ def test_they_are_the_states_that_the_linear_probe_reads(encoder: Encoder, tmp_p
     for words, text, own, found in zip(SENTENCES, texts, spans, encoder.encode_tokens(texts), strict=True):
         encoding = encoder.tokenizer.backend_tokenizer.encode(text)
         tokens, owners = align(words, encoding.offsets)
-        states = _states(encoder, [np.array(encoding.ids)], tokens)
+        states = _states(encoder, [np.array(encoding.ids)])[tokens]
         expected = np.stack([states[owners == number].mean(axis=0) for number in range(len(words))])
         vectors, read = found.words(own)
         assert read.all()

@@ -123,7 +123,7 @@ def test_a_cache_spares_the_encoding(run, beir: Path, tiny_model: Path, tmp_path
             raise ZeroDivisionError("something was encoded")
         return embed(backend, items, *rest, **options)
 
-    monkeypatch.setattr("searchapp.encoder.encoder.embed", unexpected)
+    monkeypatch.setattr("searchapp.encoder.streaming.embed", unexpected)
     second = run(*command, "--hybrid")
     assert second.code == 0, second.err
     assert json.loads(second.out)["results"][0]["metrics"] == first["metrics"]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from searchapp.corpus import isolation
+from searchapp.corpus import reading_process
 from searchapp.corpus.selection import Selection
 from searchapp.errors import IndexStoreError
-from searchapp.index import VectorIndex, building
+from searchapp.index import VectorIndex, build_run
 from searchapp.index.storage.snapshot import Snapshot
 from tests.corpus.pdfs import write_pages, write_scan
 from tests.index import handed
@@ -45,7 +45,7 @@ def test_an_unchanged_document_is_not_read_again(docs: Path, tmp_path: Path, mon
     assert (done.files.walked, done.files.read) == (8, 8) and done.files.notes == {"pages without text": (2, 1)}
     before = texts(root)
     with monkeypatch.context() as patch:
-        patch.setattr(isolation._Process, "_start", lambda _: pytest.fail("a document was opened"))
+        patch.setattr(reading_process.ReadingProcess, "_start", lambda _: pytest.fail("a document was opened"))
         again = add([str(docs)], root, encoder)
     assert (again.added, again.changed, again.removed, again.files.unopened) == (0, 0, 0, 8)
     assert again.files.notes == {"pages without text": (2, 1)}  # the ledger remembers
@@ -80,13 +80,13 @@ def test_a_build_does_not_go_on_with_another_version_of_a_reader(
 ) -> None:
     from searchapp.corpus.formats import table
 
-    commit = building._BuildRun._commit
+    commit = build_run.BuildRun._commit
 
-    def stopping(self: building._BuildRun, *arguments: object) -> None:
+    def stopping(self: build_run.BuildRun, *arguments: object) -> None:
         commit(self, *arguments)
         raise Stop
 
-    monkeypatch.setattr(building._BuildRun, "_commit", stopping)
+    monkeypatch.setattr(build_run.BuildRun, "_commit", stopping)
     with pytest.raises(Stop):
         build([str(docs)], tmp_path / "ix", HashEncoder(), segment_size=3)
     monkeypatch.undo()
@@ -104,14 +104,14 @@ def test_a_build_goes_on_whenever_its_reader_is_killed(
 ) -> None:
     root = tmp_path / "ix"
     build([str(docs)], tmp_path / "whole", HashEncoder())
-    lines = isolation._Process.lines
+    lines = reading_process.ReadingProcess.lines
 
-    def killed(self: isolation._Process, request: isolation.Request):
+    def killed(self: reading_process.ReadingProcess, request: reading_process.Request):
         if self._running is not None and request.path.name in ("1.html", "a.pdf"):
             os.kill(self._running.pid, signal.SIGKILL)
         yield from lines(self, request)
 
-    monkeypatch.setattr(isolation._Process, "lines", killed)
+    monkeypatch.setattr(reading_process.ReadingProcess, "lines", killed)
     done = build([str(docs)], root, HashEncoder())
     assert done.files.refused == 0 and texts(root) == texts(tmp_path / "whole")
 
@@ -143,3 +143,21 @@ def test_what_is_ignored_since_is_missing_and_goes_with_sync(docs: Path, tmp_pat
     assert done.removed == 1 and "in a folder" not in texts(root)
     done = add([str(docs)], root, encoder, selection=Selection(ignores=False))
     assert done.added == 1 and "in a folder" in texts(root)
+
+
+def test_what_was_refused_is_read_again_where_that_is_asked_for(docs: Path, tmp_path: Path) -> None:
+    (docs / "broken.pdf").write_bytes(b"no pdf")
+    root, encoder = tmp_path / "ix", HashEncoder()
+    assert build([str(docs)], root, encoder).files.refused == 1
+    asked: list[str] = []
+    lines = reading_process.ReadingProcess.lines
+
+    def counted(self: reading_process.ReadingProcess, request: reading_process.Request):
+        asked.append(request.path.name)
+        return lines(self, request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading_process.ReadingProcess, "lines", counted)
+        assert add([str(docs)], root, encoder).files.refused == 1 and not asked
+        assert add([str(docs)], root, encoder, retry_refused=True).files.refused == 1
+    assert asked == ["broken.pdf"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,41 @@ def test_a_filtered_search_equals_brute_force_on_what_passes(
     assert rows[0].tolist() == best
     _, none = index.search_vectors(query, 5, filter=Filter("year > 3000"))
     assert none.tolist() == [[-1] * 5]
+
+
+TAGGED: list[dict] = [
+    {"tags": ["bees", "honey"]}, {"tags": "bees"}, {"tags": []}, {"tags": {"bees": 1}}, {}, {"tags": [1, True, "ü\\\""]},
+    {"tags": 1}, {"tags": ["beeswax", ["bees"]], "other": "bees"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("expression", "wanted"),
+    [
+        ('"bees" in tags', [0, 1]),
+        ('"bees" not in tags', [2, 3, 4, 5, 6, 7]),
+        ('"bees" in tags and "honey" in tags', [0]),
+        ("1 in tags", [5, 6]),
+        ("true in tags", [5]),
+        ('"ü\\\\\\"" in tags', [5]),
+        ('"bees" in other', [7]),
+        ('"bees" in meta["tags"] or tags == 1', [0, 1, 6]),
+    ],
+)
+def test_lists_are_asked_for_what_they_hold(
+    tmp_path: Path, hash_encoder: HashEncoder, expression: str, wanted: list[int]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = [json.dumps({"id": str(n), "text": "x", **row}, ensure_ascii=False) for n, row in enumerate(TAGGED)]
+    path.write_text("\n".join(lines))
+    build([str(path)], tmp_path / "ix", hash_encoder, segment_size=3)
+    index = VectorIndex.open(tmp_path / "ix")
+    assert np.flatnonzero(index.passing(Filter(expression)).mask).tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    "expression", ['["bees"] in tags', '"bees" in "bees"', '"a" in tags in tags', '"bees" in nothing']
+)
+def test_what_cannot_be_asked_of_lists_is_refused(expression: str) -> None:
+    with pytest.raises(SearchAppError):
+        mask(expression, TAGGED)

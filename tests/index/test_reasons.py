@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from searchapp.index.building import kind_of_reason
+from searchapp.index.intake.files import kind_of_reason
 
 
 @pytest.mark.parametrize(

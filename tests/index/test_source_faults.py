@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from searchapp.cli.describe import describe_cut, describe_files
+from searchapp.corpus.file_state import CHANGED
+from searchapp.corpus.source_file import SourceFile
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index import verify
 from searchapp.index.intake.files import kind_of_reason
@@ -272,3 +275,28 @@ def test_a_ledger_that_is_made_again_has_no_files_of_what_a_table_says(tmp_path:
     repair(root, lambda _: encoder)
     assert {entry.key for entry in Snapshot.open(root).ledger()} == files
     assert add([str(notes)], root, encoder, sync=True).removed == 0 and len(held(root)) == 24
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes.jsonl"])
+def test_a_file_that_changes_while_it_is_read_is_said_and_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path, root, encoder = tmp_path / name, tmp_path / "ix", HashEncoder()
+    table(path, "a", "b")
+    before = path.read_bytes()
+    items = SourceFile.items
+
+    def growing(self: SourceFile) -> Iterator[object]:
+        yield from items(self)
+        path.write_bytes(before + path.read_bytes().splitlines(keepends=True)[0].replace(b"a", b"c"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SourceFile, "items", growing)
+        done = build([str(path)], root, encoder)
+    is_text = name.endswith(".txt")
+    assert done.manifest.build.reasons == ({CHANGED: 1} if is_text else {})
+    assert done.files.notes == ({} if is_text else {"files changed while they were read": (1, 1)})
+    add([str(path)], root, encoder)
+    assert held(root).keys() >= ({"c"} if not is_text else set()) and len(held(root)) == (1 if is_text else 3)
+    done = add([str(path)], root, encoder)
+    assert (done.rejected, done.files.unopened) == (0, 1)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -14,8 +17,12 @@ import pytest
 
 import searchapp
 from searchapp.corpus import Document
+from searchapp.corpus.memory import memory_source
 from searchapp.errors import CorpusError, IndexStoreError, ModelError, SearchAppError
+from searchapp.index import add as add_to
+from searchapp.index import add_run, verify
 from searchapp.index import build as build_index
+from searchapp.index.storage.writer import Writer
 from searchapp.search import Index
 from tests.index.conftest import HashEncoder
 from tests.progress import Counted
@@ -245,3 +252,68 @@ def test_progress_is_told(tmp_path: Path) -> None:
     assert "encoding" in told.stages and told.count == 4
     index.add(["new"], vectors=np.eye(4)[:1], progress=told)
     assert told.count == 5
+
+
+def _rows_with_vectors(count: int, seed: int = 0) -> pa.Table:
+    vectors = np.random.default_rng(seed).normal(size=(count, 8)).astype(np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 8)
+    return pa.table({"id": [f"n{i}" for i in range(count)], "text": [f"text {i}" for i in range(count)], "v": column})
+
+
+def _in_parts(table: pa.Table) -> pa.Table:
+    return pa.Table.from_batches(table.to_batches(max_chunksize=10))
+
+
+@pytest.mark.parametrize("kind", ["columns", "records", "changed vectors", "other documents"])
+def test_a_killed_add_of_ones_own_vectors_is_gone_on_with(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is really killed, after two commits of what is staged."""
+    table, base = _rows_with_vectors(60), [{"id": "old", "text": "old", "v": [1.0] * 8}]
+    whole = searchapp.build(base, tmp_path / "whole", vectors="v", progress=False)
+    index = searchapp.build(base, tmp_path / "x", vectors="v", progress=False)
+    monkeypatch.setattr(add_run, "COMMITTED_TOGETHER", 10)
+    commit, commits = Writer.commit, []
+
+    def killing(self: Writer, *arguments: Any, **named: Any) -> Any:
+        done = commit(self, *arguments, **named)
+        commits.append(done)
+        if len(commits) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    columns = kind != "records"
+    given = _in_parts(table) if columns else table.to_pylist()
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(Writer, "commit", killing)
+        try:
+            if columns:
+                index.add(given, vectors="v", name="rows", progress=False)
+            else:
+                add_to(
+                    [memory_source(given, vectors="v", label="rows")],
+                    tmp_path / "x",
+                    index._document_encoder(),
+                    segment_size=10,
+                )
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert len(Index.open(tmp_path / "x")) == 1  # nothing is seen of an add that has not finished
+
+    if kind == "changed vectors":
+        table = table.set_column(2, "v", _rows_with_vectors(60, seed=1)["v"])
+    if kind == "other documents":
+        table = table.slice(5, 40)
+    given = _in_parts(table) if columns else table.to_pylist()
+    index.refresh()
+    done = index.add(given, vectors="v", name="rows", progress=False)
+    whole.add(given, vectors="v", name="rows", progress=False)
+    assert (done.added, done.resumed) == (len(table), {"changed vectors": 0, "other documents": 15}.get(kind, 20))
+    assert done.resumed + done.encoded == len(table)
+    assert sorted(map(str, index)) == sorted(map(str, whole)) and len(index) == 1 + len(table)
+    ids = [f"n{i}" for i in (5, 12, 33, 44)]
+    assert (index.vectors_of(ids) == whole.vectors_of(ids)).all()
+    assert verify(tmp_path / "x") == []
+    assert index.add(given, vectors="v", name="rows", progress=False).unchanged == len(table)

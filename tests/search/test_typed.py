@@ -9,7 +9,7 @@ import pytest
 
 import searchapp
 from searchapp.search import Index
-from searchapp.search.spelling import _distance, edits, respelt
+from searchapp.search.spelling import _distance, edits, plain_edits, respelt
 
 TEXTS = {
     "a": "The worker bees of a hive make honey out of nectar",
@@ -73,6 +73,11 @@ def test_quotes_hold_for_vectors_too_and_beside_a_filter_and_other_queries(tmp_p
         ("hney", "honey"),
         ("table", "table"),  # a word as good as any, which no document has
         ("make honey out of nectar", "make honey out of nectar"),
+        ("subcolonies of bees", "subcolonies of bees"),  # a known word behind a prefix
+        ("unnectar", "unnectar"),
+        ("honey of Coloniess", "honey of Coloniess"),  # a name, in the middle of a query
+        ("Coloniess of bees", "colonies of bees"),
+        ("Honey Of Coloniess", "Honey Of colonies"),  # as a title is written
     ],
 )
 def test_misspelt_words(index: Index, typed: str, meant: str) -> None:
@@ -94,9 +99,16 @@ def test_of_words_equally_near_the_one_that_goes_with_the_others_is_meant(tmp_pa
     assert respelt(index.vectors.lexical, "zebrw").query == "zebre"  # which more documents have
 
 
+def test_a_word_that_is_itself_rare_counts_beside_what_goes_with_it(tmp_path: Path) -> None:
+    texts = ["a module gives value lists", "the middle of measurements is a value", *["module of lists"] * 6]
+    index = searchapp.build(texts, tmp_path / "x", vectors=np.ones((8, 2)), progress=False)
+    assert respelt(index.vectors.lexical, "midule value").query == "middle value"
+
+
 def test_edits_are_those_of_one_distance() -> None:
     near = set(edits(["abc"], "abcd"))
     assert near == {word for word in _words("abcd", 4) if _distance(word, "abc") == 1} | {"abc"}
+    assert set(plain_edits(["abc"])) < near
 
 
 def _words(alphabet: str, most: int) -> list[str]:

@@ -93,8 +93,9 @@ def test_hits_are_reranked_once_and_ids_are_found(single: Index, remote: RemoteI
     assert "d0" not in other
     with pytest.raises(SearchAppError, match="yaer"):
         other.answer(["honey"], mode="bm25", filter="yaer == 2000", literal=True)
-    with pytest.raises(SearchAppError, match="not asked over them"):
-        other.answer(["honey"], mode="bm25")
+    [typed] = other.answer(['"honey hive"'], mode="bm25")  # its words and texts are not here
+    assert typed.notices == ("over machines quotes are not looked up; searched without them",)
+    assert typed.hits == other.answer(["honey hive"], mode="bm25", literal=True)[0].hits
 
 
 def test_another_server_answers_for_one_that_is_gone(folder: Path, two: list[str], single: Index) -> None:

@@ -12,12 +12,13 @@ import pytest
 from scipy.stats import spearmanr
 
 from searchapp import Encoder
+from searchapp.encoder.inference import embed_tokens
 from tests.models import make_checkpoint, make_tokenizer
-from training.reproduction import tasks
+from training.reproduction import tasks, vectors
 from training.reproduction.cells import Places, measure, ready
 from training.reproduction.plan import POOLINGS, TASKS, cells, variants
 from training.reproduction.report import difference, needed, read_results, tables
-from training.reproduction.vectors import pooled
+from training.reproduction.vectors import Pass
 
 TEXTS = ["a bee", "honey from the hives of the north", "", "a bee", "wax", "one two three four five six seven"]
 
@@ -28,10 +29,32 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_pass_gives_what_an_encoder_of_each_pooling_gives(model: Path) -> None:
-    found = pooled(Encoder.load(str(model)), TEXTS, POOLINGS, "Find:")
+    found = Pass(Encoder.load(str(model))).pooled(TEXTS, POOLINGS, "Find:")
     for pooling in POOLINGS:
         expected = Encoder.load(str(model), pooling=pooling).encode(TEXTS, "Find:")
         np.testing.assert_allclose(found[pooling], expected, atol=1e-5)
+
+
+def test_a_pass_that_was_stopped_goes_on_with_the_windows_that_are_left(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "WINDOW", 2)
+    encoder = Encoder.load(str(model))
+    expected = Pass(encoder).pooled(TEXTS, POOLINGS)
+    read: list[int] = []
+
+    def counted(backend: object, items: list[object], rows: object) -> object:
+        read.append(len(items))
+        if sum(read) == 4:
+            raise KeyboardInterrupt
+        return embed_tokens(backend, items, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(vectors, "embed_tokens", counted)
+    with pytest.raises(KeyboardInterrupt):
+        Pass(encoder, tmp_path / "kept").pooled(TEXTS, POOLINGS)
+    found = Pass(encoder, tmp_path / "kept").pooled(TEXTS, POOLINGS)
+    assert sum(read) == 4 + 3  # five distinct texts: two, then two that were lost; then three
+    assert all((found[pooling] == expected[pooling]).all() for pooling in POOLINGS)
 
 
 def test_resamples_are_the_same_for_every_model_and_differ_between_sets() -> None:

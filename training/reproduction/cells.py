@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from searchapp.progress import Progress
 from searchapp.provenance import package_versions
 from training.reproduction.plan import BASE, Variant, pairs, texts, variants
 from training.reproduction.tasks import LENGTH, MEASURES
+from training.reproduction.vectors import Pass
 
 RESULTS = Path(__file__).resolve().parent / "results"
 log = logging.getLogger("training")
@@ -80,7 +82,10 @@ def train(places: Places, name: str, seed: int, progress: Progress | None = None
 
 
 def measure(places: Places, name: str, task: str, seed: int) -> dict[str, Any]:
-    """Measure one cell and write its file; one that is there is read."""
+    """Measure one cell and write its file; one that is there is read.
+
+    The vectors of a cell that is stopped are kept beside the models until it is done.
+    """
     path = places.result(name, task, seed)
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
@@ -91,7 +96,8 @@ def measure(places: Places, name: str, task: str, seed: int) -> dict[str, Any]:
     pooling = "eos_token" if task == "sts_eos" else "mean"
     encoder = Encoder.load(str(model), bidirectional=variant.bidirectional, document_max_length=LENGTH, pooling=pooling)
     began, worked = time.perf_counter(), time.process_time()
-    found = MEASURES[task](encoder, places.data)
+    kept = places.work / "kept" / f"{name}.{task}.{seed}"
+    found = MEASURES[task](Pass(encoder, kept), places.data)
     result = {
         "variant": name, "task": task, "seed": seed,
         "settings": None if variant.stage is None else flat(variant.stage),
@@ -102,5 +108,6 @@ def measure(places: Places, name: str, task: str, seed: int) -> dict[str, Any]:
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(result, indent=None, separators=(",", ":")) + "\n")
+    shutil.rmtree(kept, ignore_errors=True)
     log.info("%s %s: %s", name, task, {key: round(value["value"], 4) for key, value in found.items()})
     return result

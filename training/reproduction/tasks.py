@@ -12,6 +12,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,15 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 
-from searchapp import Encoder
 from searchapp.adapt.probing.linear_probe import SPANS, ProbeTraining, label_words, read_task, score_labels, train_layer
-from searchapp.adapt.probing.word_vectors import word_vectors
+from searchapp.adapt.probing.word_vectors import read_both
 from searchapp.corpus.document import Document, passage_of
 from searchapp.corpus.jsonl import read_jsonl
+from searchapp.errors import AdaptError
 from searchapp.evaluate.collection import load_collection
 from searchapp.evaluate.metrics import score
 from training.reproduction.plan import POOLINGS
-from training.reproduction.vectors import pooled
+from training.reproduction.vectors import Pass
 
 DRAWS = 500
 LENGTH = 256  # tokens of a document that are read
@@ -68,19 +69,19 @@ def _means(name: str, values: np.ndarray) -> tuple[float, np.ndarray]:
     return float(values.mean()), values[resamples(name, len(values))].mean(axis=1)
 
 
-def sts_eos(encoder: Encoder, data: Path) -> dict[str, Figures]:
+def sts_eos(model: Pass, data: Path) -> dict[str, Figures]:
     """``sts`` with the closing token's state as the vector; the encoder is one that was loaded with that pooling."""
-    return sts(encoder, data, ("eos_token",))
+    return sts(model, data, ("eos_token",))
 
 
-def sts(encoder: Encoder, data: Path, poolings: Sequence[str] = POOLINGS) -> dict[str, Figures]:
+def sts(model: Pass, data: Path, poolings: Sequence[str] = POOLINGS) -> dict[str, Figures]:
     """Spearman's correlation of cosines with judgements; a draw resamples pairs, with their ranks in the whole set."""
     rows = {}
     for name in STS:
         with gzip.open(data / "sts" / f"{name}.tsv.gz", "rt", encoding="utf-8") as file:
             rows[name] = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     every = [row[side] for name in STS for row in rows[name] for side in (0, 1)]
-    vectors = pooled(encoder, every, poolings)
+    vectors = model.pooled(every, poolings)
     found = {}
     for pooling in poolings:
         parts, begin = {}, 0
@@ -95,15 +96,15 @@ def sts(encoder: Encoder, data: Path, poolings: Sequence[str] = POOLINGS) -> dic
     return found
 
 
-def reranking(encoder: Encoder, data: Path) -> dict[str, Figures]:
+def reranking(model: Pass, data: Path) -> dict[str, Figures]:
     """Average precision of each query over its own candidates."""
     rows = {}
     for name in RERANKING:
         with gzip.open(data / "rerank" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
             rows[name] = [json.loads(line) for line in file]
-    asked = pooled(encoder, [row["query"] for name in RERANKING for row in rows[name]], POOLINGS, QUERY)
+    asked = model.pooled([row["query"] for name in RERANKING for row in rows[name]], POOLINGS, QUERY)
     texts = [text for name in RERANKING for row in rows[name] for text in row["positive"] + row["negative"]]
-    documents = pooled(encoder, texts, POOLINGS)
+    documents = model.pooled(texts, POOLINGS)
     found = {}
     for pooling in POOLINGS:
         parts, query, begin = {}, 0, 0
@@ -120,7 +121,7 @@ def reranking(encoder: Encoder, data: Path) -> dict[str, Figures]:
     return found
 
 
-def retrieval(encoder: Encoder, data: Path, names: Sequence[str] = RETRIEVAL, share: int = SCIFACT_SHARE) -> Any:
+def retrieval(model: Pass, data: Path, names: Sequence[str] = RETRIEVAL, share: int = SCIFACT_SHARE) -> Any:
     """nDCG@10 of each query, over all documents, compared exactly."""
     parts: dict[str, dict[str, Any]] = {pooling: {} for pooling in POOLINGS}
     for name in names:
@@ -131,8 +132,8 @@ def retrieval(encoder: Encoder, data: Path, names: Sequence[str] = RETRIEVAL, sh
         if name == "scifact" and share > 1:
             documents = [doc for doc in documents if doc.id in judged or _hash(doc.id) % share == 0]
         queries = [query.id for query in collection.queries]
-        asked = pooled(encoder, [query.text for query in collection.queries], POOLINGS, QUERY)
-        vectors = pooled(encoder, [passage_of(doc) for doc in documents], POOLINGS)
+        asked = model.pooled([query.text for query in collection.queries], POOLINGS, QUERY)
+        vectors = model.pooled([passage_of(doc) for doc in documents], POOLINGS)
         ids = [doc.id for doc in documents]
         for pooling in POOLINGS:
             run = {}
@@ -148,38 +149,38 @@ def _hash(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
-def words(encoder: Encoder, data: Path) -> dict[str, Figures]:
+def words(model: Pass, data: Path) -> dict[str, Figures]:
     """Accuracy of a linear probe, on a word's own states (``same``) and on those one token earlier (``shifted``)."""
-    found: dict[str, Figures] = {}
-    for shift in (False, True):
-        parts = {}
-        for task, folder in WORDS.items():
-            read = read_task(data / "wordlevel" / folder, task)
-            read = replace(read, train=read.train[:TRAIN_SENTENCES], scored=read.scored[:SCORED_SENTENCES])
-            classes = sorted({label for sentence in read.train for label in sentence.labels})
-            with tempfile.TemporaryDirectory(prefix="searchapp-") as work:
-                known, asked = (
-                    word_vectors(encoder, [item.words for item in sentences], Path(work) / name, shift=shift)
-                    for name, sentences in (("train", read.train), ("scored", read.scored))
+    shown: dict[bool, dict[str, Any]] = {False: {}, True: {}}
+    spans: dict[bool, dict[str, float]] = {False: {}, True: {}}
+    for task, folder in WORDS.items():
+        read = read_task(data / "wordlevel" / folder, task)
+        read = replace(read, train=read.train[:TRAIN_SENTENCES], scored=read.scored[:SCORED_SENTENCES])
+        classes = sorted({label for sentence in read.train for label in sentence.labels})
+        labels = [label for sentence in read.scored for label in sentence.labels]
+        begins = np.cumsum([0, *(len(sentence.words) for sentence in read.scored)])[:-1]
+        size, rows = np.diff([*begins, len(labels)]), resamples(task, len(begins))
+        with tempfile.TemporaryDirectory(prefix="searchapp-") as work:
+            known, asked = (
+                read_both(
+                    model.encoder,
+                    [item.words for item in sentences],
+                    {shift: Path(work) / f"{name}-{shift}" for shift in shown},
                 )
-                layer = train_layer(known, read.train, classes, PROBE, PROBE.seed)
-                answers = [classes[number] for number in label_words(layer, asked.vectors)]
-            labels = [label for sentence in read.scored for label in sentence.labels]
-            right = np.array([answer == label for answer, label in zip(answers, labels, strict=True)], dtype=float)
-            begins = np.cumsum([0, *(len(sentence.words) for sentence in read.scored)])[:-1]
-            correct, size = np.add.reduceat(right, begins), np.diff([*begins, len(right)])
-            rows = resamples(task, len(begins))
-            parts[task] = float(right.mean()), correct[rows].sum(axis=1) / size[rows].sum(axis=1)
-            if task in SPANS:
-                scores = score_labels(read.scored, [answers], spans=True)
-                parts[f"{task} F1"] = scores["F1"].value, np.full(DRAWS, scores["F1"].value)
-        shown = {name: part for name, part in parts.items() if not name.endswith("F1")}
-        label = "shifted" if shift else "same"
-        found[label] = figures(shown)
-        found[label]["F1"] = {name: round(part[0], 4) for name, part in parts.items() if name.endswith("F1")}
-    return found
+                for name, sentences in (("train", read.train), ("scored", read.scored))
+            )
+            for shift in shown:
+                layer = train_layer(known[shift], read.train, classes, PROBE, PROBE.seed)
+                answers = [classes[number] for number in label_words(layer, asked[shift].vectors)]
+                right = np.array([answer == label for answer, label in zip(answers, labels, strict=True)], dtype=float)
+                correct = np.add.reduceat(right, begins)
+                shown[shift][task] = float(right.mean()), correct[rows].sum(axis=1) / size[rows].sum(axis=1)
+                if task in SPANS:
+                    with suppress(AdaptError):  # without seqeval there is no F1
+                        spans[shift][task] = round(score_labels(read.scored, [answers], spans=True)["F1"].value, 4)
+    return {name: figures(shown[shift]) | {"F1": spans[shift]} for shift, name in ((False, "same"), (True, "shifted"))}
 
 
-MEASURES: dict[str, Callable[[Encoder, Path], dict[str, Figures]]] = {
+MEASURES: dict[str, Callable[[Pass, Path], dict[str, Figures]]] = {
     "sts": sts, "words": words, "reranking": reranking, "retrieval": retrieval, "sts_eos": sts_eos,
 }  # fmt: skip

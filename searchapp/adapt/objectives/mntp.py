@@ -13,7 +13,8 @@ import torch
 from searchapp.adapt.config import MntpConfig
 from searchapp.adapt.dataset import text_dataset
 from searchapp.adapt.distributed import all_reduce_sum, rank_and_world_size
-from searchapp.adapt.model import TrainableModel, load_head
+from searchapp.adapt.head import load_head
+from searchapp.adapt.model import TrainableModel
 from searchapp.adapt.objectives import losses, packing
 from searchapp.adapt.objectives.base import rank_slice
 from searchapp.adapt.objectives.gradcache import part_seed, step_seed, sync_on_last

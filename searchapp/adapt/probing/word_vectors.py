@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,62 +60,82 @@ def word_vectors(
     ``WINDOW`` sentences. ``progress`` has a stage of the file's name, in sentences. Raises ModelError for values that
     float16 cannot hold.
     """
-    known: list[np.ndarray] = []
+    return read_both(encoder, sentences, {shift: path}, progress=progress)[shift]
+
+
+def read_both(
+    encoder: Encoder,
+    sentences: Sequence[Sequence[str]],
+    paths: Mapping[bool, Path],
+    *,
+    progress: Progress | None = None,
+) -> dict[bool, WordVectors]:
+    """``word_vectors`` of each shift that has a path, out of one pass over the sentences."""
+    known: dict[bool, list[np.ndarray]] = {shift: [] for shift in paths}
     cut = 0
     progress = progress or Silent()
-    progress.stage(path.name, len(sentences), "sentence")
-    with path.open("wb") as file:
+    progress.stage(next(iter(paths.values())).name, len(sentences), "sentence")
+    with ExitStack() as stack:
+        files = {shift: stack.enter_context(path.open("wb")) for shift, path in paths.items()}
         for begin in range(0, len(sentences), WINDOW):
             window = sentences[begin : begin + WINDOW]
-            vectors, read, shortened = _read_window(encoder, window, shift)
-            vectors.tofile(file)
-            known.append(read)
+            read, shortened = _read_window(encoder, window, tuple(paths))
+            for shift, (vectors, found) in read.items():
+                vectors.tofile(files[shift])
+                known[shift].append(found)
             cut += shortened
             progress.advance(len(window))
-    every = np.concatenate(known)
-    return WordVectors(np.memmap(path, np.float16, "r", shape=(len(every), encoder.width)), every, cut)
+    every = {shift: np.concatenate(parts) for shift, parts in known.items()}
+    return {
+        shift: WordVectors(
+            np.memmap(path, np.float16, "r", shape=(len(every[shift]), encoder.width)), every[shift], cut
+        )
+        for shift, path in paths.items()
+    }
 
 
 def _read_window(
-    encoder: Encoder, sentences: Sequence[Sequence[str]], shift: bool
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Vectors float16 (words, dim), which words have one, and how many sentences were cut."""
+    encoder: Encoder, sentences: Sequence[Sequence[str]], shifts: Sequence[bool]
+) -> tuple[dict[bool, tuple[np.ndarray, np.ndarray]], int]:
+    """By shift, vectors float16 (words, dim) and which words have one; and how many sentences were cut."""
     positions = getattr(encoder.model.config, "max_position_embeddings", None)
     encodings = encoder.tokenizer.backend_tokenizer.encode_batch([" ".join(words) for words in sentences])
     ids = [np.array(encoding.ids[:positions], dtype=np.int64) for encoding in encodings]
     begins = np.cumsum([0, *map(len, sentences)])
-    vectors = np.zeros((begins[-1], encoder.width), dtype=np.float16)
-    known = np.zeros(begins[-1], dtype=bool)
+    read = {
+        shift: (np.zeros((begins[-1], encoder.width), dtype=np.float16), np.zeros(begins[-1], dtype=bool))
+        for shift in shifts
+    }
     lengths = [len(tokens) for tokens in ids]
     for chosen in plan_batches(lengths, BUDGET[encoder.device]):
-        if not lengths[chosen[0]]:  # sorted by length: only empty ones are left
-            break
         width = lengths[chosen[0]]
-        places, owners = [], []
-        for row, number in enumerate(chosen):
-            tokens, words = align(sentences[number], encodings[number].offsets[: lengths[number]])
-            at = tokens - 1 if shift else tokens
-            places.append(row * width + at[at >= 0])
-            owners.append(begins[number] + words[at >= 0])
-        owner = np.concatenate(owners)
-        order = np.argsort(owner, kind="stable")
-        found, starts, counts = np.unique(owner[order], return_index=True, return_counts=True)
-        if not len(found):
-            continue
-        states = _states(encoder, [ids[number] for number in chosen], np.concatenate(places)[order])
-        with np.errstate(over="ignore"):  # found out below
-            vectors[found] = np.add.reduceat(states, starts, axis=0) / counts[:, None]
-        known[found] = True
-    if not np.isfinite(vectors).all():
+        if not width:  # sorted by length: only empty ones are left
+            break
+        pairs = [align(sentences[number], encodings[number].offsets[: lengths[number]]) for number in chosen]
+        places = np.concatenate([tokens + row * width for row, (tokens, _) in enumerate(pairs)])
+        owners = np.concatenate([words + begins[number] for number, (_, words) in zip(chosen, pairs, strict=True)])
+        states = _states(encoder, [ids[number] for number in chosen])
+        for shift, (vectors, known) in read.items():
+            kept = places % width > 0 if shift else np.ones(len(places), dtype=bool)
+            order = np.argsort(owners[kept], kind="stable")
+            found, starts, counts = np.unique(owners[kept][order], return_index=True, return_counts=True)
+            if not len(found):
+                continue
+            rows = states[places[kept][order] - shift]
+            with np.errstate(over="ignore"):  # found out below
+                vectors[found] = np.add.reduceat(rows, starts, axis=0) / counts[:, None]
+            known[found] = True
+    if not all(np.isfinite(vectors).all() for vectors, _ in read.values()):
         raise ModelError(
             f"{encoder.checkpoint.name} gives values in {encoder.dtype} that are not finite or too large for float16; "
             "use float32, or another model"
         )
-    return vectors, known, sum(len(encoding.ids) > length for encoding, length in zip(encodings, lengths, strict=True))
+    cut = sum(len(encoding.ids) > length for encoding, length in zip(encodings, lengths, strict=True))
+    return read, cut
 
 
-def _states(encoder: Encoder, sequences: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
-    """Last hidden states, float32 (places, dim), at flat ``places`` of the batch, longest sequence first."""
+def _states(encoder: Encoder, sequences: Sequence[np.ndarray]) -> np.ndarray:
+    """Last hidden states of every place of the batch, float32 (places, dim), longest sequence first."""
     import torch
 
     ids, mask = pad(sequences, encoder.tokenizer, encoder.model.config.vocab_size)
@@ -125,5 +146,5 @@ def _states(encoder: Encoder, sequences: Sequence[np.ndarray], places: np.ndarra
             attention_mask=None if mask.all() else torch.from_numpy(mask.astype(np.int64)).to(place),
             use_cache=False,
         ).last_hidden_state
-        states: np.ndarray = hidden.flatten(0, 1)[torch.from_numpy(places).to(place)].float().cpu().numpy()
+        states: np.ndarray = hidden.flatten(0, 1).float().cpu().numpy()
     return states

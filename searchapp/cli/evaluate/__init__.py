@@ -38,6 +38,11 @@ COMMANDS = {
         "tune",
         "Fuse vectors and BM25 in many ways, and say which one is best on queries kept for tuning.",
     ),
+    "models": Entry(
+        "searchapp.cli.evaluate.models",
+        "models",
+        "Compare models on the documents of an index: quality with intervals, speed and size.",
+    ),
     "init": Entry(
         "searchapp.cli.evaluate.own",
         "init",

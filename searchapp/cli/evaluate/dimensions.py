@@ -46,7 +46,7 @@ def measure(context: typer.Context, collections: Sequence[Collection], asked: Di
     _refuse_settled(context)
     request = _request(asked)
     if asked.plot is not None:
-        _check_plot(asked.plot)
+        check_plot(asked.plot)
     found = _of_index(collections[0], asked, request) if asked.index else _of_models(collections, asked, request)
     if asked.plot is not None:
         _draw(found, asked.plot)
@@ -127,7 +127,8 @@ def _of_index(collection: Collection, asked: DimensionsOptions, request: Dimensi
         return [measure_index(collection, opened.vectors, queries, request, progress=bar)]
 
 
-def _check_plot(path: Path) -> None:
+def check_plot(path: Path) -> None:
+    """Raise SearchAppError, before anything is computed, for a plot that cannot be written."""
     from searchapp.evaluate.retrieval import check_writable
 
     if find_spec("matplotlib") is None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from searchapp.cli import options
-from searchapp.cli.console import BOLD, DIM, GREEN, RED, say, say_json, style, table, width
+from searchapp.cli.console import BOLD, DIM, GREEN, RED, notice, say, say_json, style, table, width
 from searchapp.cli.option_fields import option
 from searchapp.cli.search_options import FusionOptions, RerankOptions
 from searchapp.cli.signatures import command, options_from
-from searchapp.cli.wording import EVALUATION, INSTRUCTION, SEARCH
+from searchapp.cli.wording import EVALUATION, INSTRUCTION, LITERAL, SEARCH
 from searchapp.errors import SearchAppError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class ExplainOptions:
     reranking: RerankOptions = RerankOptions()
     instruction: str | None = option(None, INSTRUCTION, SEARCH)
     depth: int = option(1_000, "How far down each step is followed.", EVALUATION, min=1)
+    literal: bool = option(False, LITERAL, SEARCH)
     spans: int = option(64, "Stretches of words that are taken out, one after the other.", EVALUATION, min=1)
 
 
@@ -67,8 +68,11 @@ def explain(
         compressed=True,
     )
     found = explain_document(
-        opened.vectors, opened.encoder, query, document, plan, instruction=asked.instruction, spans=asked.spans
-    )
+        opened.vectors, opened.encoder, query, document, plan, instruction=asked.instruction, spans=asked.spans,
+        literal=asked.literal,
+    )  # fmt: skip
+    for text in found.notices:
+        notice(f"notice: {text}")
     if json:
         say_json({"results": [found.to_json()]})
     else:

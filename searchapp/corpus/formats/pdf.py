@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ def read_pdf(path: Path, limits: Limits) -> Iterator[Facts | Block]:
     import pypdfium2 as pdfium
 
     try:
-        document = pdfium.PdfDocument(path)
+        document = _opened(path, limits.passwords)
         pages = len(document)
     except pdfium.PdfiumError as error:
         code = getattr(error, "err_code", None)
@@ -55,6 +55,23 @@ def read_pdf(path: Path, limits: Limits) -> Iterator[Facts | Block]:
         yield from _Pages(document, pages, limits).blocks()
     finally:
         document.close()
+
+
+def _opened(path: Path, passwords: Sequence[str]) -> PdfDocument:
+    """A document, by the first of the passwords that opens it, if it asks for one. Raises PdfiumError."""
+    import pypdfium2 as pdfium
+
+    try:
+        return pdfium.PdfDocument(path)
+    except pdfium.PdfiumError as error:
+        if getattr(error, "err_code", None) != _PASSWORD:
+            raise
+        for password in passwords:
+            try:
+                return pdfium.PdfDocument(path, password=password)
+            except pdfium.PdfiumError:
+                continue
+        raise
 
 
 def _facts(document: PdfDocument, pages: int) -> Facts:

@@ -21,7 +21,8 @@ class Limits:
     """What a reader may take of one file.
 
     ``characters`` of text, ``pages`` (or slides, sheets, parts), ``depth`` of nesting, ``unpacked`` bytes of an
-    archive, ``ratio`` of unpacked to packed bytes that is allowed beyond the first 10 MB.
+    archive, ``ratio`` of unpacked to packed bytes that is allowed beyond the first 10 MB. ``passwords`` are tried where
+    a file asks for one.
     """
 
     characters: int = 200_000_000
@@ -30,6 +31,7 @@ class Limits:
     unpacked: int = 1 << 30
     ratio: int = 200
     parts: int = 100_000
+    passwords: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

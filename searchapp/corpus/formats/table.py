@@ -6,6 +6,7 @@ A file's format is told by the ending of its name, and by its content where that
 from __future__ import annotations
 
 import platform
+import re
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ class Format:
     ``reader`` is ``module:function``. An ``isolated`` one is a ``reading.Reader`` and runs in a process of its own.
     ``is_cut``: the file is a text that is cut into passages; else a table of records. ``has_lines``: lines that blocks
     count are those of the file. ``signature`` says whether the first bytes are of this format; None where nothing does.
-    ``members`` are files inside a ZIP file that tell it, or what its member ``mimetype`` says.
+    ``members`` are files inside a ZIP file that tell it, or what its member ``mimetype`` says; ``pattern`` is that
+    of the name of one.
 
     ``version`` is raised when the same file gives other blocks. ``library`` is the distribution that reads it and
     ``module`` its module, of the extra ``extra``; ``optional``: without it, the standard library does.
@@ -45,6 +47,7 @@ class Format:
     has_lines: bool = False
     signature: Callable[[bytes], bool] | None = None
     members: tuple[str, ...] = ()
+    pattern: str = ""
     version: int = 1
     library: str = ""
     module: str = ""
@@ -89,6 +92,7 @@ def _is_page(head: bytes) -> bool:
 
 
 _HERE = "searchapp.corpus"
+_NOTION = r".*[ _][0-9a-f]{32}(?:_all)?\.(?:md|csv)$|ExportBlock-[0-9a-f-]{36}(?:-Part-[0-9]+)?\.zip$"
 _OOXML = "application/vnd.openxmlformats-officedocument"
 _ODF = "application/vnd.oasis.opendocument"
 _CODE = (
@@ -144,6 +148,7 @@ FORMATS: tuple[Format, ...] = (
         f"{_HERE}.formats.sheets:read", members=("xl/workbook.xml", "xl/workbook.bin", f"{_ODF}.spreadsheet"),
         library="python-calamine", module="python_calamine", extra="files",
     ),
+    Format("rtf", "RTF", "application/rtf", (".rtf",), f"{_HERE}.formats.rtf:read", signature=_starts(b"{\\rtf")),
     Format("epub", "EPUB", "application/epub+zip", (".epub",), f"{_HERE}.formats.epub:read",
            members=("application/epub+zip",)),
     Format("mail", "e-mail", "message/rfc822", (".eml",), f"{_HERE}.formats.mail:read"),
@@ -161,6 +166,7 @@ FORMATS: tuple[Format, ...] = (
     Format("archive", "archive", "application/zip", (), f"{_HERE}.formats.archives:read"),
     Format("slack", "Slack export", "application/zip", (), f"{_HERE}.formats.chats:read_slack",
            members=("channels.json",)),
+    Format("notion", "Notion export", "application/zip", (), f"{_HERE}.formats.notion:read", pattern=_NOTION),
     Format("trec", "TREC collection", "text/plain", (), f"{_HERE}.formats.trec:read"),
     Format("discord", "Discord export", "application/json", (), f"{_HERE}.formats.chats:read_discord"),
 )  # fmt: skip
@@ -210,6 +216,8 @@ def _packed(path: Path, named: Format | None) -> Format | None:
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError, EOFError):
         return named
     found = [format for format in FORMATS if names.intersection(format.members) or mime in format.members]
+    if not found:
+        found = [one for one in FORMATS if one.pattern and any(re.match(one.pattern, name) for name in names)]
     return named if named in found else next(iter(found), named)
 
 

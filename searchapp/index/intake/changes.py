@@ -21,6 +21,7 @@ from searchapp.index.storage.ledger import NO_IDS, LedgerEntry
 from searchapp.index.storage.manifest import NamedSource
 from searchapp.index.storage.snapshot import Snapshot
 
+LOCKED = "password"  # why a file is refused that asks for one
 NAMED = 5  # files and sources named in a message
 
 
@@ -32,13 +33,23 @@ class Changes:
     what ``read`` yields puts the hashes of the texts it took into ``new_texts``.
     """
 
-    def __init__(self, snapshot: Snapshot, index: KnownDocuments, cutter: Cutter, *, sync: bool, prune: bool) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        index: KnownDocuments,
+        cutter: Cutter,
+        *,
+        sync: bool,
+        prune: bool,
+        retry_refused: bool = False,
+    ) -> None:
         self.cutter, self.ledger = cutter, snapshot.ledger()
         self.removed = np.zeros(snapshot.manifest.rows, dtype=bool)
         self.counts = FileCounts()
         self.missing: list[str] = []
         self.unchanged = 0
         self.new_texts: set[int] = set()
+        self._retries = retry_refused
         self._root, self._index, self._sync, self._prune = snapshot.root, index, sync, prune
         self._rewritten = np.zeros(snapshot.manifest.rows, dtype=bool)  # of those removed: of texts that were edited
         self._entries: list[LedgerEntry] = []  # new and changed ones
@@ -102,6 +113,8 @@ class Changes:
         if entry.reader != file.reader or file.outcome != READ or (entry.rejected and not whole):
             return None
         if len(self._index.rows_with(entry.ids)) < len(entry.ids):
+            return None
+        if whole and (self._retries or (entry.reason == LOCKED and self.cutter.passwords)):
             return None
         if file.place is not None and (entry.size, entry.mtime_ns) == (file.size, file.mtime_ns):
             return entry

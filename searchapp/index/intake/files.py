@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cut_rule import CutRule
 from searchapp.corpus.cutter import EMPTY as EMPTY_TEXT
 from searchapp.corpus.cutter import Cutter
+from searchapp.corpus.file_state import CHANGED, FileState
 from searchapp.corpus.source_file import SourceFile
 from searchapp.corpus.walk import READ, REFUSED, SKIPPED
 from searchapp.encoder import Encoder
@@ -88,10 +89,10 @@ class FileCounts:
         }
 
 
-def cutter_of(encoder: Encoder, manifest: Manifest | None = None) -> Cutter:
+def cutter_of(encoder: Encoder, manifest: Manifest | None = None, passwords: tuple[str, ...] = ()) -> Cutter:
     """What cuts the text files of an index: by the rule it was begun with, else by what the encoder reads."""
     rule = CutRule.from_json(manifest.cut) if manifest is not None and manifest.cut else None
-    return Cutter.of(encoder, rule)
+    return replace(Cutter.of(encoder, rule), passwords=passwords)
 
 
 def expect(progress: Progress, documents: int, fraction: float, rejected: int) -> None:
@@ -111,7 +112,7 @@ class FileReader:
         self.rejected = 0
         self.reason = ""  # of the first that was
         self._sha256 = ""
-        self._failed = False
+        self._failed = self._is_restless = False
 
     def go_on(self, partial: Partial, before: np.ndarray) -> None:
         """Begin behind what an earlier run has read; ``before`` are the hashes of the ids of documents among that."""
@@ -127,7 +128,10 @@ class FileReader:
             yield self._refused(self.file.reason), 1.0
             return
         try:
-            self._sha256 = self.file.sha256()
+            # A document is watched by the process that reads it.
+            place = self.file.place if self.file.request is None else None
+            state = FileState.of(place) if place is not None else None
+            self._sha256 = self.file.sha256() if state is None else state.sha256
             for item, progress in self.file.items():
                 if isinstance(item, DocumentBatch):
                     yield from self._batch(item, progress)
@@ -135,6 +139,8 @@ class FileReader:
                 self.records += 1
                 if self.records > self._skip:
                     yield item, progress
+            if state is not None and place is not None and not state.holds(place):
+                yield from self._changed()
         except CorpusError as error:
             if not self.file.is_cut:
                 raise
@@ -151,6 +157,15 @@ class FileReader:
             self.records += 1
             if self.records > self._skip:
                 yield document, progress
+
+    def _changed(self) -> Iterator[tuple[Rejected, float]]:
+        """What is said of a file that changed while it was read; the next add reads it again."""
+        self._is_restless = True
+        if self.file.is_cut:
+            self._failed = True
+            yield self._refused(CHANGED), 1.0
+        else:
+            self.file.notes["files changed while they were read"] = 1
 
     def _refused(self, reason: str) -> Rejected:
         self.records += 1
@@ -172,9 +187,10 @@ class FileReader:
     def entry(self) -> LedgerEntry:
         """What the ledger says of the file from now on. One that failed half-way will count as changed."""
         file = self.file
+        mtime_ns = -1 if self._failed or self._is_restless else file.mtime_ns
         outcome, reason = (READ, "") if self._ids and not self._failed else (REFUSED, self.reason or NO_RECORDS)
         return LedgerEntry(
-            self.source.label, file.path, file.size, -1 if self._failed else file.mtime_ns, self._sha256, file.reader,
+            self.source.label, file.path, file.size, mtime_ns, self._sha256, file.reader,
             outcome, reason, self.rejected, np.array(self._ids, dtype=np.uint64), notes=dict(file.notes),
         )  # fmt: skip
 

@@ -16,6 +16,7 @@ class KnownDocuments:
     """Documents that are stored already: which row has an id, whether it is the same document, whether it was met."""
 
     def __init__(self, snapshot: Snapshot, kept: np.ndarray) -> None:
+        self.snapshot = snapshot
         self._documents = snapshot.documents
         self._hashes = snapshot.hashes()
         self._ids = IdTable(lambda row: self._documents.read(row).id)
@@ -33,12 +34,23 @@ class KnownDocuments:
         """Whether one of these hashes of ids (uint64) is that of a document here."""
         return self._ids.may_have(hashes)
 
+    def equal_rows(self, hashes: np.ndarray) -> np.ndarray | None:
+        """The rows, not met so far, that have the ids, texts and metadata of documents with these hashes (3, n).
+
+        None where one of the documents is not here, or not as it is.
+        """
+        rows = self._ids.rows_of(hashes[ID])
+        if rows is None or self.met[rows].any() or not (self._hashes[:, rows] == hashes).all():
+            return None
+        return rows
+
     def has(self, row: int | None, hashes: tuple[int, int, int], *parts: int) -> bool:
         """Whether these parts of a document (by hash) equal those of a row."""
         return row is not None and all(int(self._hashes[part][row]) == hashes[part] for part in parts)
 
     def append(self, snapshot: Snapshot) -> None:
         """Take in the last segment of a snapshot, every document of which has been met."""
+        self.snapshot = snapshot
         self._documents = snapshot.documents
         hashes = snapshot.hashes([len(snapshot.segments) - 1])
         self._ids.extend(hashes[ID], len(self.met) + np.arange(hashes.shape[1]))

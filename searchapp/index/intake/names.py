@@ -9,6 +9,8 @@ from itertools import count
 from pathlib import Path
 
 from searchapp.corpus import Source
+from searchapp.corpus.remote import is_url, local_path, shown_url
+from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import checked_label
 from searchapp.errors import CorpusError
 from searchapp.index.storage.manifest import NamedSource
@@ -60,10 +62,24 @@ def named(sources: Sequence[Source], labels: Sequence[str], known: Sequence[Name
 def recorded(sources: Sequence[Source], known: Sequence[NamedSource] = ()) -> tuple[NamedSource, ...]:
     """The sources of an index after these were read: in the place of those of the same name, else behind them."""
     records = {source.label: source for source in known}
-    records |= {source.label: NamedSource(source.label, absolute(source.name), source.kind) for source in sources}
+    records |= {
+        source.label: NamedSource(source.label, absolute(source.name), source.kind, source.selection.to_json())
+        for source in sources
+    }
     return tuple(records.values())
 
 
+def wanted_of(name: str, given: Selection, known: Sequence[NamedSource]) -> Selection:
+    """What is wanted of a source: what is given, else what the index remembers of it."""
+    if given != Selection():
+        return given
+    path = absolute(name)
+    return Selection.from_json(next((source.selection for source in known if source.path == path), None))
+
+
 def absolute(name: str) -> str:
-    """A source's name that holds from any working directory."""
+    """A source's name that holds from any working directory, without what is secret in a URL."""
+    name = local_path(name)
+    if is_url(name):
+        return shown_url(name)
     return str(Path(name).resolve()) if Path(name).exists() else name

@@ -232,6 +232,10 @@ class LexicalIndex:
         """The rows that hold a term, int32, ascending."""
         return self._weight(term)[0]
 
+    def weights_of(self, term: str) -> tuple[np.ndarray, np.ndarray]:
+        """The rows that hold a term, int32, ascending, and what it adds to the score of each, float32."""
+        return self._weight(term)
+
     def texts(self, rows: np.ndarray) -> Iterator[str]:
         """Title and text of rows, as their words were counted."""
         documents = self._snapshot.documents

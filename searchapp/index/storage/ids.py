@@ -74,6 +74,15 @@ class IdTable:
         known = len(self._hashes) and (self._hashes.take(places, mode="clip") == hashes).any()
         return bool(known) or not self._recent.keys().isdisjoint(hashes.tolist())
 
+    def rows_of(self, hashes: np.ndarray) -> np.ndarray | None:
+        """The row of each of these hashes of ids (uint64); None where one is that of no row, or of several."""
+        self._merge()
+        begin = np.searchsorted(self._hashes, hashes, side="left")
+        if not (np.searchsorted(self._hashes, hashes, side="right") - begin == 1).all():
+            return None
+        found: np.ndarray = self._rows[begin]
+        return found
+
     def find(self, identifier: str) -> int | None:
         """The row that has this id, or None."""
         key = digest(identifier)

@@ -188,11 +188,15 @@ class Lexical:
 
 @dataclass(frozen=True)
 class NamedSource:
-    """A source of the index: its name in ids and in the ledger, where it was when last read, and its kind."""
+    """A source of the index: its name in ids and in the ledger, where it was when last read, and its kind.
+
+    ``selection`` is what was wanted of it, as ``corpus.selection.Selection.to_json`` says it; None: all.
+    """
 
     label: str
     path: str
     kind: str
+    selection: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ KEYS: dict[type, dict[str, str]] = {
         "fusion": "fusion",
         "analysis": "analysis",
     },
-    NamedSource: {"label": "name", "path": "path", "kind": "kind"},
+    NamedSource: {"label": "name", "path": "path", "kind": "kind", "selection": "selection"},
     Partial: {
         "source": "source",
         "path": "path",
@@ -168,7 +168,8 @@ KEYS: dict[type, dict[str, str]] = {
 }
 
 
-LATER = ("reembedding",)  # fields that stand only where they say something, for versions that do not know them
+# Fields that stand only where they say something, for versions that do not know them.
+LATER = ("reembedding", "selection")
 
 
 def to_json(value: Any) -> Any:

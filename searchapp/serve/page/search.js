@@ -63,7 +63,7 @@ function show(body, answer, milliseconds) {
   status(`${count ? plural(count, "hit") : "No hits"}${among} in ${Math.max(1, Math.round(milliseconds))} ms`);
   one("timing").replaceChildren(...timingOf(answer, milliseconds));
   one("copy").replaceChildren(...copyOf(body, answer));
-  const notes = [...answer.notices];
+  const notes = [...answer.notices, ...(result.notices ?? [])];
   if (result.truncated) notes.push("The query is longer than the model reads; its end was left out for the vectors.");
   const view = count === 0 ? nothingFound(body) : body.columns && result.columns ? columnsOf(result) : listOf(result);
   const meaning = count ? make("p", { class: "soft meaning" }, `Score: ${result.meaning}`) : "";

@@ -46,7 +46,7 @@ async def explain(server: Server, exchange: Exchange, asked: ExplainRequest) -> 
         state.row(asked.id)  # an id that is not there is said as elsewhere
         return explain_document(
             state.index, cast(Encoder, encoder), asked.query, asked.id, plan,
-            instruction=asked.instruction, spans=asked.spans,
+            instruction=asked.instruction, spans=asked.spans, literal=asked.literal,
         ).to_json()  # fmt: skip
 
     with server.admission.admitted(exchange.client, len(asked.query), 1 + asked.spans):

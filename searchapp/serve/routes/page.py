@@ -109,10 +109,13 @@ async def _searched(server: Server, exchange: Exchange, query: str, filter: str)
         passages="words",
     )
     answer = msgspec.json.decode((await search(server, exchange, asked)).content, type=SearchAnswer)
-    found = answer.results[0].hits
+    result = answer.results[0]
+    found = result.hits
     spent = sum(answer.timing_ms.values())
     said = f"{len(found)} hit{'' if len(found) == 1 else 's'}" if found else "No hits"
-    return f"{said} in {max(1, round(spent))} ms", f'<ol class="hits">{"".join(map(_hit, found))}</ol>'
+    notes = "".join(f'<p class="note-line">{html.escape(text)}</p>' for text in result.notices)
+    hits = f'{notes}<ol class="hits">{"".join(map(_hit, found))}</ol>'
+    return f"{said} in {max(1, round(spent))} ms", hits
 
 
 def _hit(hit: HitBody) -> str:

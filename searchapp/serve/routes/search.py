@@ -134,7 +134,7 @@ def searched(server: Server, state: State, queries: list[str], asked: Any, excha
     plan = prepared.plan
     if reranker is not None:  # says how deep the steps before go; the search gives it its own
         plan = replace(plan, reranker=reranker)
-    return Search(state, queries, asked.instruction, plan, exchange.ticket, reranker)
+    return Search(state, queries, asked.instruction, plan, exchange.ticket, reranker, asked.literal)
 
 
 def _fusion(given: dict[str, Any] | None) -> Fusion | None:
@@ -155,8 +155,8 @@ async def _marked(
 
     def mark() -> list[list[Highlight] | None]:
         return [
-            highlights(encoder, state.analyzer, query, [hit.text for hit in hits])  # type: ignore[arg-type]
-            for query, hits in zip(found.search.queries, found.hits, strict=True)
+            highlights(encoder, state.analyzer, typed.words, [hit.text for hit in hits])  # type: ignore[arg-type]
+            for typed, hits in zip(found.typed, found.hits, strict=True)
         ]
 
     marked: list[list[Highlight] | None] = await server.searching.aside(mark, slow=model)
@@ -176,7 +176,10 @@ def _result(asked: SearchRequest, found: Found, number: int, marked: Sequence[Hi
         mode,
         meaning(mode, plan.fusion, found.search.reranker.name if found.search.reranker is not None else None),
         bool(found.search.cut and found.search.cut[number]),
+        notices=list(found.typed[number].notices),
     )
+    if found.typed[number].words != found.search.queries[number]:
+        result.words = found.typed[number].words
     if asked.columns:
         result.columns, result.documents = _columns(asked, found, number)
     return result
@@ -212,11 +215,11 @@ def hit_body(rank: int, hit: Hit, asked: SearchRequest | None = None, marked: Hi
 
 def _columns(asked: SearchRequest, found: Found, number: int) -> tuple[list[ColumnBody], dict[str, HitBody]]:
     """What each stage found by itself, and the documents of these that are no hits."""
-    query = found.first + number
+    ranking = found.rankings[number]
     read: dict[int, Hit] = {}
     columns = []
-    for stage in found.stages:
-        rows = [row for row in stage.rows[query, : asked.k].tolist() if row >= 0]
+    for stage in ranking.stages:
+        rows = [row for row in stage.rows[ranking.query, : asked.k].tolist() if row >= 0]
         for row in rows:
             if row not in read:
                 [document] = found.index.read([row])
@@ -226,7 +229,7 @@ def _columns(asked: SearchRequest, found: Found, number: int) -> tuple[list[Colu
                 stage.name,
                 _meaning(stage, found),
                 [read[row].id for row in rows],
-                [float(score) for score in stage.scores[query, : len(rows)]],
+                [float(score) for score in stage.scores[ranking.query, : len(rows)]],
                 1_000 * stage.seconds,
             )
         )

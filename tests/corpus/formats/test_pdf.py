@@ -190,7 +190,8 @@ def test_a_tree_of_pages_that_runs_in_a_circle(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_5000_pages(tmp_path: Path) -> None:
-    from searchapp.corpus.isolation import Readers, Request
+    from searchapp.corpus.isolation import Readers
+    from searchapp.corpus.reading_process import Request
 
     write_pages(tmp_path / "a.pdf", [[f"Page {number} has a text.", *[LONG] * 20] for number in range(5_000)])
     readers = Readers()
