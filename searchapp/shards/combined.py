@@ -23,7 +23,6 @@ from searchapp.index.storage.manifest import Addition, Ann, Build, Lexical, Mani
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.shards.root import FOLDER, Root, Shard, Statistics
 
-MOST_ROWS = 2**31 - 1  # rows are 32-bit numbers in postings
 UNNAMED = "combined"  # stands for the file of what lies in many
 
 
@@ -71,11 +70,6 @@ def combined(root: Root, shards: Sequence[Shard], manifests: Sequence[Manifest])
     for shard, manifest in pairs:
         _require_fit(root, shard, manifest)
     rows = sum(shard.rows for shard in shards)
-    if rows > MOST_ROWS:
-        raise IndexStoreError(
-            f"the shards hold {rows:,} documents, one process searches {MOST_ROWS:,} at most; serve them from several: "
-            "`searchapp serve ROOT --shards A,B`"
-        )
     segments, base = [], 0
     for shard, manifest in pairs:
         segments += [_placed(segment, shard.name, base) for segment in manifest.segments]

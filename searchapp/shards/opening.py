@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what only a root needs is imported where there is one
     from searchapp.shards.root import Root
     from searchapp.shards.sharded import ShardedIndex
 
+MOST_ROWS = 2**31 - 1  # rows are 32-bit numbers in postings
 log = logging.getLogger(__name__)
 
 
@@ -71,6 +72,11 @@ def _snapshot(path: Path, generation: int | None, names: Sequence[str] | None) -
             root = load_root(place, generation, where=str(path))
             shards = root.shards if names is None else tuple(root.shard(name) for name in names)
             shards = tuple(sorted(shards, key=lambda shard: shard.base))
+            if (rows := sum(shard.rows for shard in shards)) > MOST_ROWS:
+                raise IndexStoreError(
+                    f"the shards hold {rows:,} documents, one process searches {MOST_ROWS:,} at most; serve them from "
+                    "several: `searchapp serve ROOT --shards A,B`"
+                )
             parts = []
             for shard in shards:
                 part = Snapshot.numbered(path / shard.folder, shard.manifest, bytes.fromhex(shard.sha256))

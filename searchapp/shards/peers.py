@@ -5,7 +5,6 @@ Requests go out to all servers before the first answer is read, on connections t
 
 from __future__ import annotations
 
-import http.client
 import json
 import logging
 import threading
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from searchapp.errors import SearchAppError, reason_of
+from searchapp.shards.channel import Channel
 from searchapp.shards.wire import MEDIA_TYPE, Message, WireError, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -23,8 +23,6 @@ PATH = "/shards"
 IDLE = 16  # connections that are kept of a server
 KEPT = 4.0  # seconds for which one that is not used is kept; the server keeps it for 5
 PAUSE = 0.5  # seconds for which a server that failed is asked last
-MOST_ANSWER = 256 << 20
-FAILED = (OSError, http.client.HTTPException)
 
 
 class LostShardsError(SearchAppError):
@@ -74,87 +72,82 @@ class Peer:
     def __init__(self, address: PeerAddress, token: str | None = None) -> None:
         self.address = address
         self.failed = float("-inf")  # when it failed last
-        self._headers = {"content-type": MEDIA_TYPE}
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        lines = [f"POST {PATH} HTTP/1.1", f"host: {host}:{address.port}", f"content-type: {MEDIA_TYPE}"]
         if token is not None:
-            self._headers["authorization"] = f"Bearer {token}"
+            lines.append(f"authorization: Bearer {token}")
+        self._head = "\r\n".join([*lines, "content-length: "]).encode()
         self._lock = threading.Lock()
-        self._idle: list[tuple[float, http.client.HTTPConnection]] = []
+        self._idle: list[tuple[float, Channel]] = []
 
     def holds(self, shard: str) -> bool:
         """Whether it is asked for a shard."""
         return not self.address.shards or shard in self.address.shards
 
-    def send(self, body: bytes, until: float) -> tuple[http.client.HTTPConnection, bool]:
-        """Send a request; returns its connection, and whether that is a new one. Raises what ``FAILED`` names."""
+    def send(self, body: bytes, until: float) -> tuple[Channel, bool]:
+        """Send a request; returns its connection, and whether that is a new one. Raises OSError."""
+        if time.monotonic() >= until:
+            raise TimeoutError("the deadline has passed")
+        request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
         kept = self._take()
         if kept is not None:
             try:
-                self._put(kept, body, until)
+                kept.send(request, until)
                 return kept, False
-            except FAILED:
+            except OSError:
                 kept.close()
-        made = self._made()
-        self._put(made, body, until)
+        made = Channel(self.address.host, self.address.port, secure=self.address.secure, until=until)
+        made.send(request, until)
         return made, True
 
-    def receive(self, connection: http.client.HTTPConnection, until: float) -> tuple[int, bytes]:
-        """The status and body of the answer. Raises what ``FAILED`` names."""
-        left = until - time.monotonic()
-        if connection.sock is not None:
-            connection.sock.settimeout(max(0.001, left))
-        answer = connection.getresponse()
-        body = answer.read(MOST_ANSWER + 1)
-        if len(body) > MOST_ANSWER:
-            raise OSError("the answer is too long")
-        if answer.will_close:
-            connection.close()
-        else:
-            with self._lock:
-                if len(self._idle) < IDLE:
-                    self._idle.append((time.monotonic(), connection))
-                    return answer.status, body
-            connection.close()
-        return answer.status, body
+    def receive(self, channel: Channel, until: float) -> tuple[int, bytes]:
+        """The status and body of the answer. Raises OSError, and the connection is closed then."""
+        try:
+            status, body, stays = channel.receive(until)
+        except BaseException:
+            channel.close()
+            raise
+        with self._lock:
+            if stays and len(self._idle) < IDLE:
+                self._idle.append((time.monotonic(), channel))
+                return status, body
+        channel.close()
+        return status, body
 
     def ask(self, message: Message, seconds: float) -> Message:
-        """One request alone. Raises what ``FAILED`` names, and SearchAppError."""
+        """One request alone. Raises OSError and SearchAppError."""
         until = time.monotonic() + seconds
-        connection, _ = self.send(pack(message), until)
+        body = pack(message)
+        return self.answer(body, *self.send(body, until), until)
+
+    def answer(self, body: bytes, channel: Channel, is_new: bool, until: float) -> Message:
+        """What is answered to a request that was sent; it is sent again where a kept connection was closed."""
         try:
-            return decoded(self, *self.receive(connection, until))
-        except FAILED:
-            connection.close()
-            raise
+            status, answer = self.receive(channel, until)
+        except ConnectionError:
+            if is_new:
+                raise
+            self.close()  # the others were closed as well
+            again, _ = self.send(body, until)
+            status, answer = self.receive(again, until)
+        return decoded(self, status, answer)
 
     def close(self) -> None:
         """Close the connections that are kept."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
+        for _, channel in idle:
+            channel.close()
 
-    def _put(self, connection: http.client.HTTPConnection, body: bytes, until: float) -> None:
-        left = until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline has passed")
-        connection.timeout = left
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
-        connection.request("POST", PATH, body, self._headers)
-
-    def _take(self) -> http.client.HTTPConnection | None:
+    def _take(self) -> Channel | None:
         now = time.monotonic()
         with self._lock:
             old = [pair for pair in self._idle if now - pair[0] > KEPT]
             self._idle = [pair for pair in self._idle if now - pair[0] <= KEPT]
             found = self._idle.pop()[1] if self._idle else None
-        for _, connection in old:
-            connection.close()
+        for _, channel in old:
+            channel.close()
         return found
-
-    def _made(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self.address.secure else http.client.HTTPConnection
-        return kind(self.address.host, self.address.port)
 
 
 def decoded(peer: Peer, status: int, body: bytes) -> Message:
@@ -231,7 +224,7 @@ class Peers:
     def _asked(
         self, groups: dict[Peer, list[str]], make: Callable[[tuple[str, ...]], Message], until: float
     ) -> tuple[list[tuple[tuple[str, ...], Message]], list[tuple[list[str], str]]]:
-        sent: list[tuple[Peer, list[str], bytes, http.client.HTTPConnection, bool]] = []
+        sent: list[tuple[Peer, list[str], bytes, Channel, bool]] = []
         answers: list[tuple[tuple[str, ...], Message]] = []
         failures: list[tuple[list[str], str]] = []
         bodies: dict[tuple[str, ...], bytes] = {}
@@ -240,40 +233,19 @@ class Peers:
             body = bodies.setdefault(tuple(names), b"") or pack(make(tuple(names)))
             try:
                 sent.append((peer, names, body, *peer.send(body, until)))
-            except FAILED as error:
+            except OSError as error:
                 failures.append((names, self._note(peer, error)))
-        for peer, names, body, connection, is_new in sent:
+        for peer, names, body, channel, is_new in sent:
             try:
-                answers.append((tuple(names), self._received(peer, body, connection, is_new, until)))
+                answers.append((tuple(names), peer.answer(body, channel, is_new, until)))
                 peer.failed = float("-inf")
             except SearchAppError as error:
                 refusal = refusal or error
-            except FAILED as error:
+            except OSError as error:
                 failures.append((names, self._note(peer, error)))
         if refusal is not None:  # said when every answer has been read, so that no connection is left in the middle
             raise refusal
         return answers, failures
-
-    def _received(
-        self, peer: Peer, body: bytes, connection: http.client.HTTPConnection, is_new: bool, until: float
-    ) -> Message:
-        try:
-            status, answer = peer.receive(connection, until)
-        except (ConnectionError, http.client.BadStatusLine):
-            connection.close()
-            if is_new:
-                raise
-            peer.close()  # it was closed meanwhile, and so are the others
-            connection, _ = peer.send(body, until)
-            try:
-                status, answer = peer.receive(connection, until)
-            except FAILED:
-                connection.close()
-                raise
-        except FAILED:
-            connection.close()
-            raise
-        return decoded(peer, status, answer)
 
     def _note(self, peer: Peer, error: BaseException) -> str:
         why = f"{peer.address}: {'late' if isinstance(error, TimeoutError) else reason_of(error)}"

@@ -28,7 +28,7 @@ from searchapp.index.storage.manifest import Lexical
 from searchapp.index.storage.manifest_json import load
 from searchapp.index.storage.vectors import unit, widen
 from searchapp.shards.combined import CombinedSnapshot
-from searchapp.shards.peers import FAILED, LostShardsError, PeerAddress, Peers
+from searchapp.shards.peers import LostShardsError, PeerAddress, Peers
 from searchapp.shards.place import LocalPlace
 from searchapp.shards.root import Root, generations, load_root, root_name
 from searchapp.shards.sharded import Found, merged
@@ -104,7 +104,7 @@ class Cluster:
             try:
                 said = peer.ask(Message({"verb": "held", "wanted": wanted}), LOOK)
                 numbers, names = set(said.fact("generations", list)), said.fact("shards", list)
-            except (*FAILED, SearchAppError):
+            except (OSError, SearchAppError):
                 continue
             peer.failed = float("-inf")
             for name in names:
