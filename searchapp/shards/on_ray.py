@@ -26,6 +26,7 @@ from searchapp.shards.places import open_store
 from searchapp.shards.plan import load_plan
 from searchapp.shards.worker import here, load_encoder, work
 
+STARTING = "120"  # seconds that a node may take to start; Ray's own 30 are few on a busy machine
 OBJECT_STORE = 80 << 20  # bytes; Ray takes no less than 75 MB
 AUTH, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 
@@ -62,6 +63,7 @@ def _require_token(address: str, is_local: bool, insecure: bool) -> None:
     Ray reads these variables when it is imported. Raises IndexStoreError.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", STARTING)
     if is_local and AUTH not in os.environ:
         if "ray" in sys.modules:
             return  # a new cluster gets a token by Ray's own default

@@ -117,8 +117,8 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """What tells the plan from any other."""
-        return digest_of(_to_json(self))
+        """What tells the plan from any other; it stays when a later version gives plans more fields."""
+        return digest_of([self.nonce, [chunk.id for chunk in self.chunks]])
 
     def open(self, chunk: Chunk) -> Source:
         """The part of a source that a chunk is. Raises CorpusError where its files have changed since the plan."""

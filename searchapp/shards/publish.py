@@ -61,6 +61,8 @@ def finish(
         return known
     if left := missing(plan, done_ids(store)):
         raise IndexStoreError(f"{len(left):,} of {len(plan.chunks):,} chunks are not done; encode them first")
+    if plan.chunks and not store.list(DATA):
+        raise IndexStoreError(f"{store.name} has no files of its chunks any more; build again with --overwrite")
     stage(f"reading the records of {len(plan.chunks):,} chunks")
     done = [read_done(store, chunk) for chunk in plan.chunks]
     documents = [one.documents for one in done]
