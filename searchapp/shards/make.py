@@ -102,6 +102,11 @@ def make(
     except IndexStoreError:
         if engine.resume or store.list("build"):
             raise
+        if generations(store) and not engine.overwrite:
+            raise IndexStoreError(
+                f"{store.name} holds an index that was made otherwise; change it with `searchapp add`, give another "
+                "--index, or --overwrite to build in its place"
+            ) from None
         there = None
     encoder: list[Encoder] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from searchapp.shards.plan import FILE as PLAN
 from searchapp.shards.plan import Plan
 from searchapp.shards.root import CorruptRootError, Root, Statistics, based, commit_root, generations, load_root
 from searchapp.shards.settle import settle
-from searchapp.shards.store import Store
+from searchapp.shards.store import WORK, LocalStore, Store
 from searchapp.shards.train import FILE as TRAINED
 from searchapp.shards.train import train_shared
 
@@ -126,9 +127,11 @@ def _publish(
 
 
 def clear(store: Store) -> None:
-    """Remove what chunks came to; shards have it. Their records stay, as what the build did."""
+    """Remove what chunks came to, as shards have it, and what killed workers left. Records stay, as what was done."""
     for name in store.list(DATA):
         store.delete(name)
+    if isinstance(store, LocalStore):
+        shutil.rmtree(store.root / WORK, ignore_errors=True)
 
 
 def start_again(store: Store) -> None:
