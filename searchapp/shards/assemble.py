@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from searchapp.corpus.walk import READ
 from searchapp.errors import IndexStoreError
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.queries import write_queries
@@ -25,7 +24,7 @@ from searchapp.index.storage.deletions import write_tombstones
 from searchapp.index.storage.directory import FileEntry, reaching
 from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.ids import among
-from searchapp.index.storage.ledger import LedgerEntry, read_ledger, write_ledger
+from searchapp.index.storage.ledger import LedgerEntry, joined, read_ledger, write_ledger
 from searchapp.index.storage.manifest import Build, Lexical, Manifest, NamedSource, Reach, Segment
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
@@ -269,7 +268,7 @@ def _ledger(
                 if len(out):
                     entry = replace(entry, ids=entry.ids[~among(entry.ids, out)])
                 known = entries.get(entry.key)
-                entries[entry.key] = entry if known is None else _joined(known, entry)
+                entries[entry.key] = entry if known is None else joined(known, entry)
     if not entries:
         return (), {}
     with writer.draft("files") as (name, draft, files):
@@ -281,21 +280,6 @@ def _hashes(writer: Writer, one: ChunkDone) -> np.ndarray:
     """The hashes of the ids of a chunk's documents."""
     parts = [np.fromfile(writer.path(part.marks), dtype="<u8", count=part.count) for part in one.segments]
     return np.concatenate([np.zeros(0, dtype=np.uint64), *parts])
-
-
-def _joined(one: LedgerEntry, other: LedgerEntry) -> LedgerEntry:
-    """What two parts of a file come to."""
-    was_read = READ in (one.outcome, other.outcome)
-    notes = Counter(one.notes)
-    notes.update(other.notes)
-    return replace(
-        one,
-        outcome=READ if was_read else one.outcome,
-        reason="" if was_read else one.reason,
-        rejected=one.rejected + other.rejected,
-        ids=np.concatenate([one.ids, other.ids]),
-        notes=dict(notes),
-    )
 
 
 def _terms(snapshot: Snapshot) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from searchapp.errors import IndexStoreError
 from searchapp.index.lexical.bm25 import LexicalIndex
 from searchapp.index.storage.directory import FileEntry
+from searchapp.index.storage.ledger import Ledger, joined_ledgers
 from searchapp.index.storage.manifest import Addition, Ann, Build, Lexical, Manifest, NamedSource, Segment, Tombstones
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.shards.root import FOLDER, Root, Shard, Statistics
@@ -36,6 +37,7 @@ class CombinedSnapshot(Snapshot):
         manifest = combined(root, shards, [part.manifest for part in parts])
         notices = [f"{shard.name}: {text}" for shard, part in zip(shards, parts, strict=True) for text in part.notices]
         super().__init__(path, manifest, notices, data=path / FOLDER)
+        self.intake = root.intake
         self.shards = tuple(shards)
         self.parts = tuple(parts)
         self.starts = np.cumsum([0, *(shard.rows for shard in shards)], dtype=np.int64)
@@ -54,6 +56,12 @@ class CombinedSnapshot(Snapshot):
             return os.path.samestat(os.fstat(self._file.fileno()), Path(self._file.name).stat())
         except OSError:
             return False
+
+    def ledger(self) -> Ledger:
+        """What was read of which file: what the shard says that has the sources of all, or every shard of its own."""
+        if self.intake:
+            return super().ledger()
+        return joined_ledgers(part.ledger() for part in self.parts)
 
     @cached_property
     def deleted(self) -> np.ndarray:

@@ -24,6 +24,7 @@ from searchapp.shards.wire import Message, WireError
 MOST_ROWS = 100_000  # documents or vectors of one request
 MOST_QUERIES = 1_024
 MOST_K = 1_000_000
+MOST_FOUND = 10_000_000  # queries times hits of each
 KEPT = 16  # sets of shards that are kept open
 
 
@@ -91,6 +92,12 @@ def _size(message: Message, name: str) -> int:
     return int(found)
 
 
+def _bounded(queries: int, k: int) -> int:
+    if queries * k > MOST_FOUND:
+        raise WireError(f"{queries} queries ask for {k} hits each; expected {MOST_FOUND:,} in all at most")
+    return k
+
+
 def _queries(holder: Holder, message: Message) -> np.ndarray:
     queries = message.array("queries", "float32", 2)
     if len(queries) > MOST_QUERIES or queries.shape[1] != holder.index.manifest.dim:
@@ -106,14 +113,14 @@ def _top(holder: Holder, message: Message) -> Message:
     """The first stage of an exact search: the best ``depth`` of unit queries."""
     queries, passing = np.array(_queries(holder, message)), holder.passing(message)
     stage = holder.index.across(_size(message, "k"), passing)
-    return _found(holder, *stage.top(queries, max(1, _size(message, "depth"))))
+    return _found(holder, *stage.top(queries, max(1, _bounded(len(queries), _size(message, "depth")))))
 
 
 def _dense(holder: Holder, message: Message) -> Message:
     """A search by vectors, the candidates compared with the stored ones."""
     queries, passing, index = _queries(holder, message), holder.passing(message), holder.index
     candidates = None if message.facts.get("candidates") is None else _size(message, "candidates")
-    k = min(max(1, _size(message, "k")), index.manifest.documents)
+    k = min(max(1, _bounded(len(queries), _size(message, "k"))), index.manifest.documents)
     if k == 0:
         return _found(holder, np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64))
     if passing is None:
@@ -149,7 +156,7 @@ def _words(holder: Holder, message: Message) -> Message:
     """A search by words."""
     terms, passing = _terms(message), holder.passing(message)
     allowed = None if passing is None else passing.mask
-    k = max(1, min(_size(message, "k"), holder.index.manifest.documents))
+    k = max(1, min(_bounded(len(terms), _size(message, "k")), holder.index.manifest.documents))
     return _found(holder, *holder.words.search_terms(terms, k, allowed=allowed, frequencies=_known(message, terms)))
 
 

@@ -353,10 +353,13 @@ class RemoteIndex(VectorIndex):
         return found
 
     def _found(self, verb: str, arrays: dict[str, np.ndarray], **facts: Any) -> list[Found]:
-        return [
-            (one.array("scores", "float32", 2), one.array("numbers", "int64", 2))
-            for one in self._all(verb, arrays, **facts)
-        ]
+        found = []
+        for one in self._all(verb, arrays, **facts):
+            scores, numbers = one.array("scores", "float32", 2), one.array("numbers", "int64", 2)
+            if scores.shape != numbers.shape or (numbers.size and numbers.max() >= self.root.rows):
+                raise IndexStoreError("a shard server answers with what cannot be; the versions of the servers differ")
+            found.append((scores, numbers))
+        return found
 
     def _all(self, verb: str, arrays: dict[str, np.ndarray] | None = None, **facts: Any) -> list[Message]:
         """What all shards answer."""

@@ -23,6 +23,7 @@ from searchapp.index import Writer
 from searchapp.index.storage.commits import copy_of, numbered
 from searchapp.index.storage.deletions import read_deleted
 from searchapp.index.storage.directory import ChecksumWriter, Disk, FileEntry, reaching
+from searchapp.index.storage.ledger import write_ledger
 from searchapp.index.storage.manifest import Lexical, Manifest, Tombstones
 from searchapp.index.storage.manifest_json import dump, load
 from searchapp.shards.combined import CombinedSnapshot, below, combined, statistics
@@ -60,6 +61,9 @@ class RootWriter(Writer):
         self._temporary: list[Path] = []
         if snapshot.manifest.tombstones is not None:
             self.manifest = self._with_bitmap(snapshot)
+        if not root.intake and len(snapshot.manifest.ledger) > 1:
+            self.manifest = self._with_one_ledger(snapshot)
+        self._given = self.state
 
     @classmethod
     @contextmanager
@@ -171,6 +175,14 @@ class RootWriter(Writer):
         entry = FileEntry(path.stat().st_size, "")
         return snapshot.manifest.with_files(tombstones=Tombstones(name, name, count), files={name: entry})
 
+    def _with_one_ledger(self, snapshot: CombinedSnapshot) -> Manifest:
+        """The state with the ledgers of all shards in one, in which a file that several shards hold has one entry."""
+        name = f"files-{uuid.uuid4().hex}"
+        with self._disk.create(self._data / name) as draft:
+            write_ledger(draft, snapshot.ledger())
+        self._temporary.append(self._data / name)
+        return self.state.with_files(ledger=(name,), files={name: draft.entry})
+
     def _deleted(self, manifest: Manifest) -> np.ndarray:
         if manifest.tombstones is None:
             return np.zeros(manifest.rows, dtype=bool)
@@ -207,7 +219,7 @@ class RootWriter(Writer):
 
     def _says(self, manifest: Manifest) -> bool:
         """Whether a state says other things of its sources than the one before."""
-        before = self._snapshot.manifest
+        before = self._given
         names = ("sources", "ledger", "additions", "rejections", "scheme", "cut")
         return any(getattr(manifest, name) != getattr(before, name) for name in names)
 

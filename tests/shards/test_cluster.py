@@ -161,7 +161,7 @@ def test_no_answer_is_of_two_generations(source: Path, tmp_path: Path, queries: 
     with ExitStack() as stack:
         servers = [_serving(stack, tmp_path / "root", NAMES), _serving(stack, tmp_path / "root", ())]
         named = [f"http://127.0.0.1:{servers[0].port}={','.join(NAMES)}", f"http://127.0.0.1:{servers[1].port}"]
-        cluster = Cluster([PeerAddress.of(text) for text in named])
+        cluster = Cluster([PeerAddress.of(text) for text in named], seconds=20)  # this process does all of it
         other = stack.enter_context(running({"notes": tmp_path / "root"}, cluster=cluster))
         publisher = threading.Thread(target=_published, args=(tmp_path / "root", stop, failures))
         publisher.start()

@@ -194,3 +194,18 @@ def test_a_writer_that_was_taken_over_publishes_nothing(source: Path, tmp_path: 
             slow.publish(slow.generation.shards, "")
     assert load_root(place) == before
     assert "d61" not in Index.open(tmp_path / "root")
+
+
+def test_a_file_that_several_shards_hold_has_one_entry(source: Path, tmp_path: Path) -> None:
+    """Shards that were built apart have ledgers of their own; a changed file leaves nothing of its text in any."""
+    from searchapp.index.storage.ledger import Ledger, LedgerEntry, joined_ledgers
+
+    def entry(path: str, ids: list[int], outcome: str = "read") -> LedgerEntry:
+        return LedgerEntry("s", path, 10, 1, "x", "r", outcome, ids=np.array(ids, dtype=np.uint64), rejected=1)
+
+    parts = [Ledger([entry("a", [1, 2]), entry("b", [3])]), Ledger([entry("a", [4], "skipped"), entry("c", [5])])]
+    found = joined_ledgers(parts)
+    assert [one.path for one in found] == ["a", "b", "c"]
+    first = found.find("s", "a")
+    assert first is not None
+    assert (first.ids.tolist(), first.rejected, first.outcome) == ([1, 2, 4], 2, "read")

@@ -8,13 +8,15 @@ that goes on asks it which files are done.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from searchapp.corpus.walk import READ
 from searchapp.errors import IndexStoreError
 from searchapp.index.storage.directory import ChecksumWriter
 
@@ -96,6 +98,31 @@ class Ledger:
     def drop(self, entry: LedgerEntry) -> None:
         """Forget a file."""
         self._entries.pop(entry.key, None)
+
+
+def joined(one: LedgerEntry, other: LedgerEntry) -> LedgerEntry:
+    """What two parts of a file come to, which were read apart."""
+    was_read = READ in (one.outcome, other.outcome)
+    notes = Counter(one.notes)
+    notes.update(other.notes)
+    return replace(
+        one,
+        outcome=READ if was_read else one.outcome,
+        reason="" if was_read else one.reason,
+        rejected=one.rejected + other.rejected,
+        ids=np.concatenate([one.ids, other.ids]),
+        former=np.concatenate([one.former, other.former]),
+        notes=dict(notes),
+    )
+
+
+def joined_ledgers(ledgers: Iterable[Ledger]) -> Ledger:
+    """One ledger of several, in which a file has one entry whatever parts of it are in each."""
+    entries: dict[tuple[str, str], LedgerEntry] = {}
+    for entry in (entry for ledger in ledgers for entry in ledger):
+        known = entries.get(entry.key)
+        entries[entry.key] = entry if known is None else joined(known, entry)
+    return Ledger(entries.values())
 
 
 def write_ledger(draft: ChecksumWriter, entries: Iterable[LedgerEntry]) -> None:
