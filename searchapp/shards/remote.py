@@ -77,9 +77,13 @@ class Cluster:
         return self._chosen
 
     def open(self, path: Path) -> RemoteIndex:
-        """That generation. Raises IndexStoreError where the root cannot be read."""
-        generation = self.newest(path)
+        """The generation that ``newest`` chose last. Raises IndexStoreError where the root cannot be read.
+
+        It is not looked for anew: servers that were told twice to go on would hold the one that answers now no more.
+        """
         place = LocalPlace(path)
+        chosen = self._chosen if self._chosen in generations(place) else None
+        generation = self.newest(path) if chosen is None else chosen
         root = load_root(place, generation or None, where=str(path))
         parts = []
         for shard in root.shards:
