@@ -281,7 +281,9 @@ def _from_json(content: dict[str, Any]) -> Plan:
         for number, (source, unit, begin, end, tokens, mark, name) in enumerate(content["chunks"])
     )
     content["sources"] = tuple(PlannedSource(**source) for source in content["sources"])
-    content["selection"] = Selection(tuple(chosen["include"]), tuple(chosen["exclude"]), chosen["ignores"])
+    content["selection"] = Selection(
+        tuple(chosen["include"]), tuple(chosen["exclude"]), chosen["ignores"], chosen.get("columns", "")
+    )
     content["probes"] = tuple(tuple(row) for row in content["probes"])
     content["analyzer"] = Analyzer(**content["analyzer"]) if content["analyzer"] else None
     return Plan(**content)
