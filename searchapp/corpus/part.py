@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from searchapp.corpus.column_names import ColumnNames
 from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.delimited import header_end
 from searchapp.corpus.formats.table import BY_NAME
@@ -73,7 +74,7 @@ class Part(Source):
             (file,) = found
             if file.place is None:
                 raise CorpusError(f"{self.name}: cannot be read in parts; make the plan again")
-            read = partial(_reader(self), file.place, file.file, (self.span.begin, self.span.end))
+            read = partial(_reader(self), file.place, file.file, span=(self.span.begin, self.span.end))
             yield replace(file, _read=read, _identity=_no_checksum)
 
 
@@ -95,8 +96,12 @@ def pieces_of(source: Source, tokens: int) -> Iterator[Piece]:
     if source.kind == "folder":
         yield from _runs(source, tokens)
         return
-    (file,) = list(source.listed())
-    mark = _mark([file], source)
+    files = list(source.listed())
+    if len(files) != 1:  # a data set of several files is read as a whole
+        yield Piece(Span(), max(1, sum(map(_tokens, files))), _mark(files, source))
+        return
+    file = files[0]
+    mark = _mark(files, source)
     spans = _cut(source, file, tokens) if file.place is not None else None
     if spans is None:
         yield Piece(Span(), max(1, _tokens(file)), mark)
@@ -126,7 +131,11 @@ def _no_checksum() -> str:
 
 
 def _reader(source: Source) -> Any:
-    return read_jsonl if source.kind == "beir" else BY_NAME[source.kind].load()
+    if source.kind == "beir":
+        return read_jsonl
+    read = BY_NAME[source.kind].load()
+    columns = source.selection.columns
+    return partial(read, columns=ColumnNames.parse(columns)) if columns else read
 
 
 def _runs(source: Source, tokens: int) -> Iterator[Piece]:

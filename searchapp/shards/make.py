@@ -19,6 +19,7 @@ from searchapp.shards.chunk import done_ids, missing
 from searchapp.shards.driver import Driven, Driver, Progressed
 from searchapp.shards.engine import NAMES, NONE, PROCESSES, RAY, Engine
 from searchapp.shards.places import open_store
+from searchapp.shards.plan import FILE as PLAN
 from searchapp.shards.plan import Plan, commit_plan, load_plan, make_plan
 from searchapp.shards.processes import Processes
 from searchapp.shards.publish import Published, find_published, finish, start_again
@@ -100,8 +101,13 @@ def make(
     try:
         there = load_plan(store)
     except IndexStoreError:
-        if engine.resume or store.list("build"):
+        if engine.resume or PLAN in store.list("build"):
             raise
+        if generations(store) and not engine.overwrite:
+            raise IndexStoreError(
+                f"{store.name} holds an index that was made otherwise; change it with `searchapp add`, give another "
+                "--index, or --overwrite to build in its place"
+            ) from None
         there = None
     encoder: list[Encoder] = []
 

@@ -26,6 +26,7 @@ from searchapp.shards.places import open_store
 from searchapp.shards.plan import load_plan
 from searchapp.shards.worker import here, load_encoder, work
 
+STARTS = 3  # tries to start a cluster of this machine: Ray gives a node 30 s, which are few on a busy one
 OBJECT_STORE = 80 << 20  # bytes; Ray takes no less than 75 MB
 AUTH, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 
@@ -94,21 +95,7 @@ class RayEngine:
             ) from error
         self._ray, self._place, self._count, self._devices = ray, place, workers, tuple(devices)
         self._folder = ""
-        try:
-            if is_local:
-                self._folder = tempfile.mkdtemp(prefix="sray-")
-                ray.init(
-                    address="local", num_cpus=max(workers, os.cpu_count() or 1), include_dashboard=False,
-                    object_store_memory=OBJECT_STORE, log_to_driver=False, _temp_dir=self._folder,
-                )  # fmt: skip
-            else:
-                ray.init(address=address, log_to_driver=False)
-        except Exception as error:
-            self.close()
-            raise IndexStoreError(
-                f"the Ray cluster {address or 'of this machine'} cannot be used ({reason_of(error)}); check the "
-                "address and the token, or give --engine processes"
-            ) from error
+        self._connect(address, is_local)
         has_gpus = ray.cluster_resources().get("GPU", 0) > 0 and self._devices[0] != "cpu"
         cores = int(ray.cluster_resources().get("CPU", 1))
         options = {"num_gpus": 1} if has_gpus else {"num_cpus": max(1, cores // workers)}
@@ -118,6 +105,28 @@ class RayEngine:
         self._actors: dict[str, Any] = {}
         self._pending: dict[Any, tuple[str, int | None]] = {}
         self._gone: dict[str, str] = {}
+
+    def _connect(self, address: str, is_local: bool) -> None:
+        """Join the cluster, or start one of this machine. Raises IndexStoreError."""
+        for trial in range(STARTS if is_local else 1):
+            try:
+                if not is_local:
+                    self._ray.init(address=address, log_to_driver=False)
+                    return
+                self._folder = tempfile.mkdtemp(prefix="sray-")
+                self._ray.init(
+                    address="local", num_cpus=max(self._count, os.cpu_count() or 1), include_dashboard=False,
+                    object_store_memory=OBJECT_STORE, log_to_driver=False, _temp_dir=self._folder,
+                )  # fmt: skip
+                return
+            except Exception as error:
+                self.close()
+                if trial < STARTS - 1 and is_local:
+                    continue
+                raise IndexStoreError(
+                    f"the Ray cluster {address or 'of this machine'} cannot be used ({reason_of(error)}); check the "
+                    "address and the token, or give --engine processes"
+                ) from error
 
     def slots(self) -> int:
         """As many as were asked for; those that find no room stay waiting, without a chunk."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from searchapp.shards.plan import FILE as PLAN
 from searchapp.shards.plan import Plan
 from searchapp.shards.root import CorruptRootError, Root, Statistics, based, commit_root, generations, load_root
 from searchapp.shards.settle import settle
-from searchapp.shards.store import Store
+from searchapp.shards.store import WORK, LocalStore, Store
 from searchapp.shards.train import FILE as TRAINED
 from searchapp.shards.train import train_shared
 
@@ -61,6 +62,8 @@ def finish(
         return known
     if left := missing(plan, done_ids(store)):
         raise IndexStoreError(f"{len(left):,} of {len(plan.chunks):,} chunks are not done; encode them first")
+    if plan.chunks and not store.list(DATA):
+        raise IndexStoreError(f"{store.name} has no files of its chunks any more; build again with --overwrite")
     stage(f"reading the records of {len(plan.chunks):,} chunks")
     done = [read_done(store, chunk) for chunk in plan.chunks]
     documents = [one.documents for one in done]
@@ -124,9 +127,11 @@ def _publish(
 
 
 def clear(store: Store) -> None:
-    """Remove what chunks came to; shards have it. Their records stay, as what the build did."""
+    """Remove what chunks came to, as shards have it, and what killed workers left. Records stay, as what was done."""
     for name in store.list(DATA):
         store.delete(name)
+    if isinstance(store, LocalStore):
+        shutil.rmtree(store.root / WORK, ignore_errors=True)
 
 
 def start_again(store: Store) -> None:

@@ -41,6 +41,9 @@ def test_planned_done_in_shares_finished_and_done_again(tmp_path: Path, run) -> 
     assert code == 0 and json.loads(out.splitlines()[0]), err
     code, out, err = run("build", corpus, "--index", root, "--backend", "numpy")  # without workers: another command
     assert code == 2 and len(err.splitlines()[-1]) < 300
+    (root / "build" / "plan.json").unlink()
+    code, out, err = run(*command)
+    assert code == 2 and "holds an index that was made otherwise" in err
 
 
 def test_what_is_refused_in_one_line(tmp_path: Path, run) -> None:

@@ -14,6 +14,7 @@ from searchapp.corpus import open_source
 from searchapp.corpus.cut_rule import CutRule, estimate
 from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.part import BYTES, FILES, WHOLE, lines_in, mark_of, part_of, pieces_of
+from searchapp.corpus.selection import Selection
 from searchapp.errors import CorpusError
 
 CUTTER = Cutter(CutRule(), estimate)
@@ -105,6 +106,18 @@ def test_row_groups(tmp_path):
     assert len(pieces) == 9
     assert plain(found) == plain(items(source))
     assert [item.place[1] for item in found] == list(range(1, 61))
+
+
+def test_row_groups_whose_columns_are_named(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"key": ["a", "b", "c"], "body": ["x", "y", "z"]}), path, row_group_size=1)
+    source = open_source(str(path), selection=Selection(columns="id=key,text=body"))
+    pieces, found = in_parts(source, 1)
+    assert len(pieces) == 3 and plain(found) == plain(items(source)) == [
+        ("a", "x", None),
+        ("b", "y", None),
+        ("c", "z", None),
+    ]
 
 
 def test_a_folder_in_runs_of_files(tmp_path):

@@ -15,7 +15,7 @@ from searchapp.index.intake.files import kind_of_reason
 from searchapp.shards.chunk import DATA, encode_chunk, read_done
 from searchapp.shards.opening import open_index
 from searchapp.shards.plan import load_plan
-from searchapp.shards.publish import finish
+from searchapp.shards.publish import clear, finish
 from searchapp.shards.root import load_root
 from searchapp.shards.settle import settle
 from tests.index.conftest import HashEncoder
@@ -118,6 +118,13 @@ def test_a_trained_type_is_shared(tmp_path):
     hits = Index(open_index(tmp_path / "root"), HashEncoder()).search("text number 123", k=1, mode="dense")
     assert [hit.id for hit in hits] == ["123"]
     assert published.root.statistics.documents == 900
+
+
+def test_files_of_chunks_that_are_gone_are_said(tmp_path):
+    store, plan = made(tmp_path / "root", write_sources(tmp_path / "in", rows=20), tokens=400)
+    clear(store)
+    with pytest.raises(IndexStoreError, match="has no files of its chunks any more"):
+        finish(store, plan, None)
 
 
 def test_one_shard_and_few_documents(tmp_path):

@@ -83,6 +83,7 @@ def survive(root, sources, seed: int, runs: int = 3) -> tuple[int, int]:
         kills += engine.killed
         tried += len(engine.submitted)
         slots = max(slots, engine.count)
+    assert not (root / "build" / "work").exists() and not list((root / "build" / "data").iterdir())
     assert tried <= len(plan.chunks) + slots * (runs + kills)
     return kills, tried
 
