@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus.batch import DocumentBatch, plain_batch
+from searchapp.corpus.digest import batch_bytes, sums
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.memory_tables import BATCH_ROWS, arrow_batches, as_table, columns_of, is_batch, sliced
 from searchapp.corpus.parquet import batch_fields, json_value
@@ -266,7 +267,8 @@ class _Held:
         batches = arrow_batches(self.documents)
         if batches is not None:
             for batch in batches:
-                digest.update(batch.serialize())
+                for part in batch_bytes(batch, self.names.vector):
+                    digest.update(part)
         else:
             for fields, vector in self._with_vectors():
                 if isinstance(fields, Document):
@@ -275,8 +277,9 @@ class _Held:
                 if vector is not None and self.vectors is None:
                     digest.update(np.asarray(vector, dtype=np.float32).tobytes())
         if self.vectors is not None:
-            for begin in range(0, len(self.vectors), BATCH_ROWS):
-                digest.update(np.ascontiguousarray(self.vectors[begin : begin + BATCH_ROWS]).tobytes())
+            digest.update(f"{self.vectors.dtype} {self.vectors.shape}".encode())
+            for begin in range(0, len(self.vectors), TOGETHER):
+                digest.update(sums(self.vectors[begin : begin + TOGETHER]))
         return digest.hexdigest()
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -78,11 +79,20 @@ def test_vectors_of_ones_own_go_out_and_in(tmp_path: Path) -> None:
 def test_faiss_finds_the_same(index, tmp_path: Path, run) -> None:
     out = tmp_path / "out.faiss"
     assert run("export-index", index.vectors.snapshot.root, out).code == 0
-    flat, names = faiss.read_index(str(out)), (tmp_path / "out.ids").read_text().splitlines()
-    query = index.vectors_of(["d20"])
-    _, rows = flat.search(query, 5)
-    assert [names[row] for row in rows[0]] == [hit.id for hit in index.search(query, k=5)[0]]
-    assert flat.ntotal == len(names) == 38
+    drawn = np.random.default_rng(0).normal(size=(20, index.vectors.manifest.dim)).astype(np.float32)
+    queries = np.concatenate([index.vectors_of([document.id for document in index]), drawn])
+    np.save(tmp_path / "q.npy", queries)
+    code = (  # in a process that has faiss and nothing of ours
+        "import sys, faiss, numpy as np\n"
+        "flat = faiss.read_index('out.faiss')\n"
+        "np.save('rows.npy', flat.search(np.load('q.npy'), 10)[1])\n"
+        "sys.exit(any(name.startswith('searchapp') for name in sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    names = (tmp_path / "out.ids").read_text().splitlines()
+    found = [[names[row] for row in rows] for rows in np.load(tmp_path / "rows.npy")]
+    assert found == [[hit.id for hit in hits] for hits in index.search(queries, k=10)]
+    assert len(names) == 38
 
 
 def test_what_cannot_be_written_is_said(index, tmp_path: Path, run) -> None:

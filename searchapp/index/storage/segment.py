@@ -14,6 +14,7 @@ from searchapp.encoder import Encoder
 from searchapp.errors import IndexStoreError, ModelError
 from searchapp.index.storage.directory import FileEntry
 from searchapp.index.storage.documents import write_columns, write_documents
+from searchapp.index.storage.halves import to_halves
 from searchapp.index.storage.hashes import hash_documents, write_hashes
 from searchapp.index.storage.manifest import Manifest, Segment
 from searchapp.index.storage.snapshot import Snapshot
@@ -26,6 +27,7 @@ SEGMENT_DOCUMENTS = 8_192
 SEGMENT_CHARACTERS = 32_000_000  # a segment's texts are held in memory until it is committed
 NEARLY = 2e-3  # how far the squared length of a stored vector is from 1, at most
 VECTORS_TOGETHER = 4_096  # that are made ready at once
+NEAR_NUMBERS = 131_072  # numbers of vectors that stay near the processor, with what they are made into
 Files = dict[str, FileEntry]
 
 
@@ -71,17 +73,29 @@ def as_stored(vectors: Sequence[np.ndarray | None] | np.ndarray, dim: int, first
             f"vectors of {min(lengths - {dim})} numbers were given (the first for document {first!r}); the index holds "
             f"vectors of {dim}"
         )
-    wide = np.array(vectors, dtype=np.float32).reshape(len(vectors), dim)
-    largest = np.abs(wide).max(axis=1, initial=0.0, keepdims=True)
+    made = np.empty((len(vectors), dim), dtype="<f2")
+    step = max(1, NEAR_NUMBERS // dim)
+    work = np.empty((3, min(step, len(vectors)), dim), dtype=np.float32)
+    for begin in range(0, len(vectors), step):
+        part = vectors[begin : begin + step]
+        room = work[:, : len(part)]
+        room[0] = np.asarray(part, dtype=np.float32)
+        _store(room, made[begin : begin + step])
+    return made
+
+
+def _store(work: np.ndarray, made: np.ndarray) -> None:
+    """Write the float32 vectors (n, dim) in ``work[0]`` as they are stored; ``work`` (3, n, dim) is used up."""
+    wide = work[0]
     with np.errstate(over="ignore"):
         is_stored = np.abs(np.vecdot(wide, wide) - 1) < NEARLY
     kept = wide[is_stored].astype("<f2")
     same = (kept == wide[is_stored]).all(axis=1)  # those that were exported stay, bit by bit
     is_stored[is_stored] = same
+    largest = np.maximum(wide.max(axis=1), -wide.min(axis=1))[:, None]
     wide /= np.where(largest > 0, largest, 1)  # so that no square is beyond what float32 holds
-    made: np.ndarray = unit(wide).astype("<f2")
+    to_halves(unit(wide), made, work[1:].view(np.uint32))
     made[is_stored] = kept[same]
-    return made
 
 
 def write_segment(
