@@ -21,7 +21,7 @@ import numpy as np
 from searchapp.corpus.batch import DocumentBatch, plain_batch
 from searchapp.corpus.digest import batch_bytes, sums
 from searchapp.corpus.document import Document, Record, Rejected
-from searchapp.corpus.memory_tables import BATCH_ROWS, arrow_batches, as_table, columns_of, is_batch, sliced
+from searchapp.corpus.memory_tables import arrow_batches, as_table, columns_of, is_batch, sliced
 from searchapp.corpus.parquet import batch_fields, json_value
 from searchapp.corpus.source import MEMORY, Source, checked_label
 from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, validate
