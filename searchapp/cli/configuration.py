@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from searchapp.cli.which import is_index
 from searchapp.errors import SearchAppError, reason_of
-from searchapp.shards.kind import is_index
 
 FILE = "searchapp.toml"
 PREFIX = "SEARCHAPP_"

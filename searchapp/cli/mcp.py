@@ -13,7 +13,6 @@ from searchapp.cli import options
 from searchapp.cli.console import notice, say
 from searchapp.cli.signatures import command
 from searchapp.errors import SearchAppError
-from searchapp.shards.kind import is_index
 
 TOOLS, HOST = "Tools", "Host"
 INDEXES = "Index directories, or NAME=DIRECTORY; without one the only one under indexes/."
@@ -69,7 +68,7 @@ def mcp(
     from searchapp.assistants.desk import Desk
     from searchapp.assistants.loading import Loading
     from searchapp.assistants.tools import chosen_tools
-    from searchapp.cli.which import index_and_queries
+    from searchapp.cli.which import index_and_queries, is_index
     from searchapp.serve.names import named_indexes
 
     found = named_indexes(indexes or [str(index_and_queries([])[0])])

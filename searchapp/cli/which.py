@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from searchapp.errors import SearchAppError
-from searchapp.shards.kind import is_index
 
 INDEXES = Path("indexes")
 URL = re.compile(r"(?i)https?://")
@@ -40,6 +39,11 @@ def index_and_queries(words: Sequence[str]) -> tuple[Path | str, list[str], bool
     raise SearchAppError(
         f"{_found(words)}{INDEXES}/ holds no index; give an index directory first, or make one with `searchapp build`"
     )
+
+
+def is_index(path: Path) -> bool:
+    """Whether a folder is an index or a root of shards, told from the names in it."""
+    return any(next(path.glob(f"{kind}-*.json"), None) is not None for kind in ("manifest", "root"))
 
 
 def indexes_below(folder: Path) -> list[Path]:

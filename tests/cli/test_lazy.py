@@ -80,7 +80,7 @@ def test_a_command_of_a_group_imports_no_other() -> None:
         ("searchapp ", set(COMMANDS)),
         (
             "searchapp evaluate ",
-            {"retrieval", "rerank", "compare", "explain", "overlap", "tune-fusion", "init", "judge"},
+            {"retrieval", "rerank", "compare", "explain", "overlap", "tune-fusion", "models", "init", "judge"},
         ),
         ("searchapp adapt mn", {"mntp"}),
         ("searchapp evaluate retrieval --rerank", {"--rerank", "--rerank-depth", "--reranker-kind"}),
