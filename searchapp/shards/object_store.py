@@ -44,7 +44,7 @@ class RemoteStore:
             files, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise IndexStoreError(
-                f"{url} cannot be opened ({reason_of(error)}); install what it needs: pip install 'searchapp[remote,s3]'"
+                f"{url} cannot be opened ({reason_of(error)}); it may need pip install 'searchapp[remote,s3]'"
             ) from error
         store = cls(files, root, url, scratch)
         store.probe()
