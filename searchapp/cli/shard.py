@@ -85,7 +85,10 @@ def run(
         raise typer.Exit(1)
 
 
-@command("searchapp shard fetch s3://bucket/indexes/wiki /nvme/wiki")
+@command(
+    "searchapp shard fetch s3://bucket/indexes/wiki /nvme/wiki",
+    "searchapp shard fetch /mnt/share/wiki indexes/wiki",
+)
 def fetch(
     url: Annotated[
         str, typer.Argument(metavar="URL", help="Where the index lies, e.g. s3://bucket/wiki.", show_default=False)

@@ -30,6 +30,7 @@ from searchapp.errors import CorpusError
 
 NAME = "documents"  # of a source in memory, where none is given
 TOGETHER = 65_536  # plain rows that are taken at once
+SUMMED = 65_536  # vectors whose digest is made at once: fixed, for another number would make another digest
 EXPECTED = (
     "expected texts, (id, text) pairs, mappings, Documents, a mapping of ids to texts, a pandas or polars DataFrame, "
     "an Arrow table, or a Hugging Face Dataset"
@@ -278,8 +279,8 @@ class _Held:
                     digest.update(np.asarray(vector, dtype=np.float32).tobytes())
         if self.vectors is not None:
             digest.update(f"{self.vectors.dtype} {self.vectors.shape}".encode())
-            for begin in range(0, len(self.vectors), TOGETHER):
-                digest.update(sums(self.vectors[begin : begin + TOGETHER]))
+            for begin in range(0, len(self.vectors), SUMMED):
+                digest.update(sums(self.vectors[begin : begin + SUMMED]))
         return digest.hexdigest()
 
 

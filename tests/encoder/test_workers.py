@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from searchapp import Encoder
-from searchapp.encoder import encoder as encoder_module
-from searchapp.encoder import window
+from searchapp.encoder import streaming, window
 from searchapp.errors import ModelError
 from tests.progress import Counted
 
@@ -21,7 +20,7 @@ TEXTS = [f"bees fly {number} times and make {'honey ' * (number % 7)}" for numbe
 @pytest.fixture
 def pair(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(window, "FIRST", 8)
-    monkeypatch.setattr(encoder_module, "SHARD", 8)
+    monkeypatch.setattr(streaming, "SHARD", 8)
     encoder = Encoder.load(str(tiny_model), devices=["cpu", "cpu"])
     yield encoder
     encoder._pool.close()
