@@ -101,7 +101,8 @@ def test_what_the_url_holds_runs_nothing(
             unharmed(page)
         assert page.locator("#q").input_value() == payload
         assert page.locator("#results img, #results iframe, form img, form svg, #results math").count() == 0
-        assert page.locator("#results article").count() == 10
+        quoted = payload.count('"') > 1  # only the one document that has it as it stands
+        assert page.locator("#results article").count() == (1 if quoted else 10)
 
 
 def test_without_scripts_a_form_finds_the_same(site: Site, new_page: Callable[..., Any]) -> None:
