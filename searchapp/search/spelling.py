@@ -24,8 +24,8 @@ import numpy as np
 from searchapp.index.lexical.bm25 import LexicalIndex
 from searchapp.index.lexical.words import folded
 
-LEAST = 3  # letters of a word that is looked at: shorter ones have too many neighbours
-LEAST_TWICE = 8  # letters of one that may be two edits away
+LEAST, LONGEST = 3, 32  # letters of a word that is looked at: of shorter ones the neighbours are too many
+LEAST_TWICE, LONGEST_TWICE = 8, 20  # letters of one that may be two edits away; the neighbours grow with their square
 LEAST_STEM = 4  # letters behind a prefix
 PREFIXES = (
     "anti auto bi co counter cross de dis extra hyper hypo il im in inter intra ir macro meta micro mid mini mis multi "
@@ -90,7 +90,7 @@ def _is_looked_at(word: str, query: str) -> bool:
     """
     is_name = not word[1:].islower() and not query.isupper()
     is_name = is_name or word[0].isupper() and not query.lstrip("\"'([¿¡ ").startswith(word) and not query.istitle()
-    if len(word) < LEAST or not word.isalpha() or is_name or _alphabet(folded(word)) is None:
+    if not LEAST <= len(folded(word)) <= LONGEST or not word.isalpha() or is_name or _alphabet(folded(word)) is None:
         return False
     return not _is_common(word)
 
@@ -161,7 +161,7 @@ def _nearest(lexical: LexicalIndex, word: str, rest: str) -> str | None:
     alphabet = _alphabet(typed) or LATIN
     once = dict.fromkeys(edits([typed], alphabet))
     found = _written(lexical, _known(lexical, once), typed, 1)
-    if not found and len(typed) >= LEAST_TWICE:
+    if not found and LEAST_TWICE <= len(typed) <= LONGEST_TWICE:
         # few people miss the first letter, and two new letters are a hundred thousand words
         twice = (near for near in plain_edits(once) if near[:1] == typed[0])
         found = _written(lexical, _known(lexical, dict.fromkeys(twice)), typed, 2)

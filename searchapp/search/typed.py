@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from searchapp.index.columns import Columns
     from searchapp.index.comparison import Metadata
 
-QUOTED = re.compile(r'"([^"]*\w[^"]*)"')
+# The first letter within is the first there is: else a quote without end takes the square of what follows it.
+QUOTED = re.compile(r'"([^"\w]*\w[^"]*)"')
+MOST_READ = 20_000  # documents that are read for what stands in quotes: a second or two
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,25 @@ class Typed:
 
 
 class Holding(Filter):
-    """A filter that documents pass whose title and text have these words one after the other, and that pass another."""
+    """A filter that documents pass whose title and text have these words one after the other.
+
+    ``rows`` are those that may: all that have each of the words, and pass what else is asked for.
+    """
 
     def __init__(self, index: VectorIndex, phrases: Sequence[str], also: Filter | None) -> None:
         if also is not None:
             super().__init__(also.expression)
-        self._index, self._phrases, self._also = index, tuple(phrases), also
+        self._index, self._phrases = index, tuple(phrases)
         self.expression = f"holds {self._phrases!r} and {also.expression if also else 'all'}"
+        self.rows = _with_the_words_of(index, phrases)
+        if also is not None:
+            self.rows = self.rows[index.passing(also).mask[self.rows]]
 
     def mask(self, segments: Columns | Sequence[object], metadata: Metadata | None = None) -> np.ndarray:
         """Boolean mask over all rows."""
         mask = np.zeros(self._index.manifest.rows, dtype=bool)
-        mask[_holding(self._index, self._phrases)] = True
-        return mask if self._also is None else mask & self._also.mask(segments, metadata)
+        mask[_holding(self._index, self.rows, self._phrases)] = True
+        return mask
 
 
 def understood(index: VectorIndex, query: str, plan: Plan, *, literal: bool = False) -> Typed:
@@ -72,7 +80,12 @@ def understood(index: VectorIndex, query: str, plan: Plan, *, literal: bool = Fa
     if phrases:
         holding = Holding(index, phrases, filter)
         shown = " and ".join(f'"{phrase}"' for phrase in phrases)
-        if index.passing(holding).count:
+        if len(holding.rows) > MOST_READ:
+            notices.append(
+                f"{shown} is not looked up: {len(holding.rows):,} documents may have it, at most {MOST_READ:,} are "
+                "read; searched without the quotes"
+            )
+        elif index.passing(holding).count:
             filter = holding
             notices.append(f"only documents with {shown} as it stands")
         else:
@@ -140,30 +153,36 @@ def _phrases(index: VectorIndex, query: str) -> list[str]:
     return [found for found in QUOTED.findall(query) if index.lexical.analyzer.words(found)]
 
 
-def _holding(index: VectorIndex, phrases: Sequence[str]) -> np.ndarray:
-    """The rows of which title and text have each of these phrases, word by word."""
+def _with_the_words_of(index: VectorIndex, phrases: Sequence[str]) -> np.ndarray:
+    """The rows that have each indexed word of some phrases: all where they have none, as stop words are not indexed."""
     lexical = index.lexical
-    analyzer = lexical.analyzer
-    wanted = [analyzer.words(phrase) for phrase in phrases]
-    terms = list(dict.fromkeys(term for phrase in phrases for term in analyzer.query_terms(phrase)))
+    terms = list(dict.fromkeys(term for phrase in phrases for term in lexical.analyzer.query_terms(phrase)))
     every = np.arange(index.manifest.rows, dtype=np.int64)
     rows = every if index.alive is None else np.flatnonzero(index.alive)
     for term in sorted(terms, key=lambda one: len(lexical.rows_of(one))):
         rows = np.intersect1d(rows, lexical.rows_of(term), assume_unique=True)
+    return rows
+
+
+def _holding(index: VectorIndex, rows: np.ndarray, phrases: Sequence[str]) -> np.ndarray:
+    """Those rows of which title and text have each of these phrases, word by word."""
+    analyzer = index.lexical.analyzer
+    wanted = [analyzer.words(phrase) for phrase in phrases]
     kept = [
         row
-        for row, text in zip(rows.tolist(), lexical.texts(rows), strict=True)
+        for row, text in zip(rows.tolist(), index.lexical.texts(rows), strict=True)
         if all(_runs(analyzer.words(text), phrase) for phrase in wanted)
     ]
     return np.array(kept, dtype=np.int64)
 
 
-def _runs(words: Sequence[str], phrase: Sequence[str]) -> bool:
+def _runs(words: list[str], phrase: list[str]) -> bool:
     """Whether the words of a phrase stand one after the other."""
-    first, size, begin = phrase[0], len(phrase), 0
-    while first in words[begin:]:
-        begin = words.index(first, begin)
-        if list(words[begin : begin + size]) == list(phrase):
+    begin = 0
+    while True:
+        try:
+            begin = words.index(phrase[0], begin) + 1
+        except ValueError:
+            return False
+        if words[begin - 1 : begin - 1 + len(phrase)] == phrase:
             return True
-        begin += 1
-    return False

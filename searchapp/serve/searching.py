@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -201,14 +201,13 @@ class Searching:
         if first.reranker is not None:
             background = LaneReranker(self._thread, Lane.BULK, first.reranker, first.ticket)
             plan = replace(plan, reranker=background)
-        queries = [query for search in searches for query in search.queries]
         vectors = None
         if plan.dense:
             vectors = np.concatenate([search.vectors for search in searches if search.vectors is not None])
         began = time.perf_counter()
         while True:
             try:
-                typed = [understood(index, query, plan, literal=first.literal) for query in queries]
+                typed = list(_understood(index, searches, plan))
                 rankings = ranked(index, typed, vectors, plan)
                 read = [hits_of(index, one.stages, one.query) for one in rankings]
                 total = index.count(plan.filter)
@@ -245,6 +244,14 @@ class Searching:
         """Take no more work."""
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.slow.shutdown(wait=False, cancel_futures=True)
+
+
+def _understood(index: VectorIndex, searches: Sequence[Search], plan: Plan) -> Iterator[Typed]:
+    """What is searched for by each query. Raises ProblemError where one of the requests is not wanted any more."""
+    for search in searches:
+        for query in search.queries:
+            search.ticket.check()
+            yield understood(index, query, plan, literal=search.literal)
 
 
 def _is_quick(search: Search) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import searchapp
-from searchapp.search import Index
+from searchapp.search import Index, Plan
 from searchapp.search.spelling import _distance, edits, plain_edits, respelt
+from searchapp.search.typed import _runs, understood
 
 TEXTS = {
     "a": "The worker bees of a hive make honey out of nectar",
@@ -18,6 +20,7 @@ TEXTS = {
     "d": "A hello to the world of ants and their colonies",
     "e": "Пчёлы делают мёд из нектара",
 }
+PLAN = Plan(3, 0)
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +120,52 @@ def _words(alphabet: str, most: int) -> list[str]:
         last = [word + letter for word in last for letter in alphabet]
         words += last
     return words
+
+
+def test_quotes_without_an_end_take_time_in_proportion(index: Index) -> None:
+    def seconds(size: int) -> float:
+        began = time.process_time()
+        answers = [
+            understood(index.vectors, query, PLAN) for query in ('"' + "a" * size, '" ' * size, '"' + " a" * size)
+        ]
+        assert [answer.filter for answer in answers] == [None] * 3
+        return time.process_time() - began
+
+    seconds(1_000)
+    assert seconds(200_000) < 2  # with the square of the length: minutes
+
+
+def test_what_is_in_many_documents_is_not_read_for(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("searchapp.search.typed.MOST_READ", 2)
+    [answer] = index.answer(['"of the" honey'], mode="bm25")  # stop words: any document may have them
+    assert sorted(hit.id for hit in answer.hits) == ["a", "b"]
+    assert answer.notices == (
+        '"of the" is not looked up: 5 documents may have it, at most 2 are read; searched without the quotes',
+    )
+    [answer] = index.answer(['"make honey"'], mode="bm25")
+    assert [hit.id for hit in answer.hits] == ["a"]
+
+
+def test_a_filter_is_applied_before_documents_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": key, "text": text, "n": number} for number, (key, text) in enumerate(TEXTS.items())]
+    index = searchapp.build(rows, tmp_path / "x", vectors=np.eye(5), progress=False)
+    monkeypatch.setattr("searchapp.search.typed.MOST_READ", 1)
+    [answer] = index.answer(['"a hive"'], mode="bm25", filter="n == 0")
+    assert [hit.id for hit in answer.hits] == ["a"] and "only documents" in answer.notices[0]
+
+
+def test_a_run_of_words_is_found_wherever_it_stands_in_linear_time() -> None:
+    words = ["a"] * 100_000
+    began = time.process_time()
+    assert not _runs(words, ["a", "b"])
+    assert _runs([*words, "b"], ["a", "b"]) and _runs(["b", *words], ["b", "a"])
+    assert not _runs(["b"], ["b", "a"]) and _runs(["a", "b", "a", "c"], ["a", "c"])
+    assert time.process_time() - began < 2  # with the square: half a minute
+
+
+@pytest.mark.parametrize("size", [21, 32, 33, 5_000])
+def test_a_long_word_is_not_taken_apart(index: Index, size: int) -> None:
+    word = ("zqx" * size)[:size]
+    began = time.process_time()
+    assert respelt(index.vectors.lexical, f"{word} bees").query == f"{word} bees"
+    assert time.process_time() - began < 2
