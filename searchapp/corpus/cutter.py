@@ -23,6 +23,7 @@ from searchapp.corpus.cut import CutPassage, cut
 from searchapp.corpus.cut_rule import LEAST_TOKENS, CutRule, Measure
 from searchapp.corpus.document import Record, Rejected, joined
 from searchapp.corpus.extraction_cache import ExtractionCache
+from searchapp.corpus.file_state import Seen
 from searchapp.corpus.folder import decoded, file_fault, front_matter_of, has_body
 from searchapp.corpus.formats.reading import Facts, Unreadable
 from searchapp.corpus.formats.table import Format
@@ -150,17 +151,18 @@ class Cutter:
         format: Format,
         time: int,
         notes: dict[str, int],
+        seen: Seen | None = None,
     ) -> Iterator[Record]:
         """Yield the passages of one document, read by a process of its own, or one rejection of the whole file.
 
         Arguments are as of ``records``; ``time`` is when the file was changed, in ns. What was left out is counted in
-        ``notes``. A document of many megabytes of text that turns out to be damaged has a rejection behind its last
-        passage.
+        ``notes``; ``seen`` is told what the file was when it was read. A document of many megabytes of text that turns
+        out to be damaged has a rejection behind its last passage.
         """
         notes.clear()
         ids = _Ids(f"{source}/{relative}" if relative else source)
         name = (relative or request.path.name).rpartition("/")[2]
-        items = self.readers.read(request)
+        items = self.readers.read(request, seen)
         done = 0.0
         try:
             facts = Facts()

@@ -38,6 +38,16 @@ class FileState:
         settled = now() - max(found.st_mtime, found.st_ctime) >= SETTLED
         return cls(digest, _marks(found), settled)
 
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self.marks[0]
+
+    @property
+    def mtime_ns(self) -> int:
+        """Its time of change."""
+        return self.marks[1]
+
     def holds(self, path: Path) -> bool:
         """Whether the file is what it was; it is read again only where its times do not tell."""
         try:
@@ -47,6 +57,13 @@ class FileState:
             return False
         after = FileState.of(path)
         return after is not None and after.sha256 == self.sha256
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a file was when it was read, known once it is read to its end; None where that cannot be told."""
+
+    state: FileState | None = None
 
 
 def _marks(found: os.stat_result) -> tuple[int, ...]:

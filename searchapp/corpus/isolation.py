@@ -15,7 +15,7 @@ from dataclasses import replace
 from searchapp.corpus.block_lines import to_item
 from searchapp.corpus.blocks import Block
 from searchapp.corpus.extraction_cache import Draft, ExtractionCache
-from searchapp.corpus.file_state import CHANGED, FileState
+from searchapp.corpus.file_state import CHANGED, FileState, Seen
 from searchapp.corpus.formats.reading import Facts, Unreadable
 from searchapp.corpus.reading_process import ReadingProcess, Request
 from searchapp.errors import CorpusError
@@ -28,7 +28,7 @@ IDLE = 20.0  # seconds without a request after which the process ends
 class _Job:
     """A request, and the lines that were read of it and are not taken."""
 
-    __slots__ = ("count", "dropped", "finished", "held", "lines", "reason", "request", "taken")
+    __slots__ = ("count", "dropped", "finished", "held", "lines", "reason", "request", "state", "taken")
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -38,6 +38,7 @@ class _Job:
         self.finished = self.dropped = False
         self.taken = False  # whether the caller has lines of it
         self.reason = ""
+        self.state: FileState | None = None  # of the file whose lines these are
 
 
 class Readers:
@@ -70,10 +71,11 @@ class Readers:
             if self._jobs:
                 self._begin()
 
-    def read(self, request: Request) -> Generator[Facts | Block]:
+    def read(self, request: Request, seen: Seen | None = None) -> Generator[Facts | Block]:
         """The facts and blocks of a file. Raises Unreadable with the reason.
 
-        Nothing is yielded before the file is read to its end, or 8 MB of it: so of a damaged one no half is taken.
+        Nothing is yielded before the file is read to its end, or 8 MB of it: so of a damaged one no half is taken. It
+        may have been read long before it is asked for: ``seen`` is told what it was then.
         """
         job = self._claim(request)
         try:
@@ -93,6 +95,8 @@ class Readers:
         finally:
             with self._changed:
                 self._drop(job)
+            if seen is not None:
+                seen.state = job.state
         if job.reason:
             raise Unreadable(job.reason)
 
@@ -198,10 +202,10 @@ class Readers:
     def _read_at_rest(self, job: _Job, request: Request) -> None:
         """Read a file, once more where it changed meanwhile, if nothing of it was taken yet."""
         for turn in range(2):
-            state = FileState.of(request.path)
+            job.state = state = FileState.of(request.path)
             if not self._attempt(job, request, state) or state is None or state.holds(request.path):
                 return
-            job.reason = CHANGED
+            job.reason, job.state = CHANGED, None  # what it is now was not read
             if turn or not self._take_back(job):
                 return
             job.reason = ""

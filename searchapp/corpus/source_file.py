@@ -12,6 +12,7 @@ from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.docstrings import stdlib_identity
 from searchapp.corpus.document import Document, Record, Rejected
+from searchapp.corpus.file_state import Seen
 from searchapp.corpus.formats.table import Format
 from searchapp.corpus.reading_process import Request
 from searchapp.corpus.walk import READ
@@ -27,7 +28,7 @@ class SourceFile:
     ``label`` names its format in messages. ``reader`` names the reader and its version: it changes when the same file
     would give other documents. ``size`` is in bytes, ``mtime_ns`` the time of change. ``outcome`` and ``reason`` are as
     in ``WalkedFile``. ``request`` is what a process of its own is asked for, if one reads it. ``notes`` count what was
-    left out, once it is read to its end.
+    left out, once it is read to its end; ``seen`` is what a document was when that process read it.
     """
 
     path: str
@@ -42,6 +43,7 @@ class SourceFile:
     label: str = ""
     request: Request | None = None
     notes: dict[str, int] = field(default_factory=dict, compare=False)
+    seen: Seen = field(default_factory=Seen, compare=False, repr=False)
     _read: Callable[[], Iterator[Record]] = field(default=lambda: iter(()), repr=False)
     _identity: Callable[[], str] | None = field(default=None, repr=False)
     _batches: Callable[[], Iterator[tuple[DocumentBatch | Document | Rejected, float]]] | None = field(
@@ -86,11 +88,12 @@ def cut_file(
     ``source`` is what its ids begin with, ``relative`` is as ``Cutter.records`` takes it.
     """
     notes: dict[str, int] = {}
+    seen = Seen()
     request = Request(path, format.name, size, cutter.passwords) if format.isolated else None
     if request is None:
         read = partial(cutter.records, path, names[1], source, relative, format, notes)
     else:
-        read = partial(cutter.read, request, names[1], source, relative, format, time, notes)
+        read = partial(cutter.read, request, names[1], source, relative, format, time, notes, seen)
     return SourceFile(
         *names,
         path,
@@ -101,6 +104,7 @@ def cut_file(
         label=format.label,
         request=request,
         notes=notes,
+        seen=seen,
         _read=read,
     )
 

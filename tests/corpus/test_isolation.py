@@ -15,6 +15,7 @@ import pytest
 from searchapp.corpus import isolation, reading_process
 from searchapp.corpus.block_lines import message, to_item, to_line
 from searchapp.corpus.blocks import Block, BlockKind
+from searchapp.corpus.file_state import FileState, Seen
 from searchapp.corpus.formats.reading import Facts, Unreadable
 from searchapp.corpus.isolation import Readers
 from searchapp.corpus.reading_process import ReadingProcess, Request
@@ -59,6 +60,22 @@ def test_files_are_read_in_any_order_whatever_was_expected(tmp_path: Path, reade
         assert texts(readers, requests[number]) == [f"page {number}"]
     readers.close()
     assert texts(readers, requests[4]) == ["page 4"]  # it starts again
+
+
+def test_what_is_said_of_a_file_is_what_it_was_when_it_was_read(tmp_path: Path, readers: Readers) -> None:
+    wanted = page(tmp_path / "a.html", "old")
+    before = FileState.of(wanted.path)
+    readers.expect([wanted])
+    until = time.monotonic() + 20
+    while not readers._jobs[0].finished and time.monotonic() < until:
+        time.sleep(0.01)
+    page(wanted.path, "new")
+    seen = Seen()
+    facts, *blocks = readers.read(wanted, seen)
+    assert [block.text.strip() for block in blocks if isinstance(block, Block)] == ["old"]
+    assert before is not None and seen.state == before != FileState.of(wanted.path)
+    list(readers.read(wanted, seen))
+    assert seen.state == FileState.of(wanted.path)
 
 
 def test_a_reader_that_is_left_in_the_middle_reads_on(tmp_path: Path, readers: Readers) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from searchapp.cli.describe import describe_cut, describe_files
 from searchapp.corpus.file_state import CHANGED
+from searchapp.corpus.isolation import Readers
 from searchapp.corpus.source_file import SourceFile
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index import verify
-from searchapp.index.intake.files import kind_of_reason
+from searchapp.index.intake.files import FileReader, kind_of_reason
 from searchapp.index.storage.snapshot import Snapshot
 from tests.index import handed
 from tests.index.conftest import HashEncoder
@@ -300,3 +304,72 @@ def test_a_file_that_changes_while_it_is_read_is_said_and_read_again(
     assert held(root).keys() >= ({"c"} if not is_text else set()) and len(held(root)) == (1 if is_text else 3)
     done = add([str(path)], root, encoder)
     assert (done.rejected, done.files.unopened) == (0, 1)
+
+
+def page(path: Path, text: str) -> None:
+    path.write_text(f"<p>{text}</p>")
+
+
+def texts(root: Path) -> list[str]:
+    return sorted(document.text.strip() for document in held(root).values())
+
+
+@pytest.mark.parametrize("verb", [build, add])
+def test_a_document_that_changes_after_it_was_read_ahead_is_read_by_the_next_add(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Callable[..., object]
+) -> None:
+    docs, root, encoder = tmp_path / "docs", tmp_path / "ix", HashEncoder()
+    docs.mkdir()
+    page(docs / "a.html", "first")
+    if verb is add:
+        build([str(docs)], root, encoder)
+        page(docs / "a.html", "first again")
+    page(docs / "b.html", "old")
+    read_ahead, read, items = threading.Event(), Readers._read_at_rest, SourceFile.items
+
+    def watched(self: Readers, job: Any, request: Any) -> None:
+        read(self, job, request)
+        if request.path.name == "b.html":
+            read_ahead.set()
+
+    def overtaken(self: SourceFile) -> Iterator[object]:
+        if self.path == "a.html":
+            assert read_ahead.wait(20)
+            page(docs / "b.html", "new")
+        yield from items(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Readers, "_read_at_rest", watched)
+        patch.setattr(SourceFile, "items", overtaken)
+        verb([str(docs)], root, encoder)
+    done = add([str(docs)], root, encoder)
+    assert texts(root) == ["first again" if verb is add else "first", "new"]
+    assert (done.removed, done.files.unopened) == (1, 1)
+    assert add([str(docs)], root, encoder).files.unopened == 2
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.html", "a.jsonl"])
+def test_a_file_that_is_put_back_after_another_was_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path, root, encoder = tmp_path / name, tmp_path / "ix", HashEncoder()
+    before, other = (
+        json.dumps({"id": "1", "text": text}) if name == "a.jsonl" else f"<p>{text}</p>" for text in ("old", "new")
+    )
+    path.write_text(before)
+    times = path.stat()
+    read = FileReader.read
+
+    def replaced(self: FileReader) -> Iterator[object]:  # between the list of files and its turn
+        path.write_text(other)
+        yield from read(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileReader, "read", replaced)
+        patch.setattr(Readers, "expect", lambda self, requests: None)
+        build([str(path)], root, encoder)
+    path.write_text(before)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "new" in texts(root)[0]
+    add([str(path)], root, encoder)
+    assert any("old" in text for text in texts(root))

@@ -10,6 +10,7 @@ import numpy as np
 from searchapp.corpus import Document, Rejected, Source
 from searchapp.corpus.batch import DocumentBatch
 from searchapp.corpus.cutter import Cutter
+from searchapp.corpus.file_state import FileState
 from searchapp.corpus.source import EmptyFolderError
 from searchapp.corpus.source_file import SourceFile
 from searchapp.corpus.walk import READ, REFUSED, SKIPPED
@@ -118,11 +119,15 @@ class Changes:
             return None
         if file.place is not None and (entry.size, entry.mtime_ns) == (file.size, file.mtime_ns):
             return entry
+        if not entry.sha256 or entry.mtime_ns < 0:
+            return None
+        state = FileState.of(file.place) if file.place is not None else None
+        size, mtime_ns = (file.size, file.mtime_ns) if state is None else (state.size, state.mtime_ns)
         try:
-            same = bool(entry.sha256) and file.sha256() == entry.sha256
+            same = (file.sha256() if state is None else state.sha256) == entry.sha256
         except CorpusError:
             return None
-        return replace(entry, size=file.size, mtime_ns=file.mtime_ns) if same and entry.mtime_ns >= 0 else None
+        return replace(entry, size=size, mtime_ns=mtime_ns) if same else None
 
     def _keep(self, same: LedgerEntry, before: LedgerEntry) -> None:
         """Take the documents of a file as they are."""

@@ -112,6 +112,7 @@ class FileReader:
         self.rejected = 0
         self.reason = ""  # of the first that was
         self._sha256 = ""
+        self._state: FileState | None = None  # of the bytes that were read, where they are a file's
         self._failed = self._is_restless = False
 
     def go_on(self, partial: Partial, before: np.ndarray) -> None:
@@ -128,10 +129,11 @@ class FileReader:
             yield self._refused(self.file.reason), 1.0
             return
         try:
-            # A document is watched by the process that reads it.
-            place = self.file.place if self.file.request is None else None
-            state = FileState.of(place) if place is not None else None
-            self._sha256 = self.file.sha256() if state is None else state.sha256
+            place = self.file.place
+            watched = place is not None and self.file.request is not None  # by the process that reads it ahead
+            self._state = state = FileState.of(place) if place is not None and not watched else None
+            if state is None and not watched:
+                self._sha256 = self.file.sha256()
             for item, progress in self.file.items():
                 if isinstance(item, DocumentBatch):
                     yield from self._batch(item, progress)
@@ -139,6 +141,8 @@ class FileReader:
                 self.records += 1
                 if self.records > self._skip:
                     yield item, progress
+            if watched:
+                self._state = self.file.seen.state
             if state is not None and place is not None and not state.holds(place):
                 yield from self._changed()
         except CorpusError as error:
@@ -185,12 +189,19 @@ class FileReader:
         self.reason = self.reason or item.reason
 
     def entry(self) -> LedgerEntry:
-        """What the ledger says of the file from now on. One that failed half-way will count as changed."""
-        file = self.file
-        mtime_ns = -1 if self._failed or self._is_restless else file.mtime_ns
+        """What the ledger says of the file from now on. One that failed half-way will count as changed.
+
+        Digest, size and time of change are those of the bytes that were read, not of what stands there now.
+        """
+        file, state = self.file, self._state
+        sha256, size, mtime_ns = self._sha256, file.size, file.mtime_ns
+        if state is not None:
+            sha256, size, mtime_ns = state.sha256, state.size, state.mtime_ns
+        if self._failed or self._is_restless:
+            mtime_ns = -1
         outcome, reason = (READ, "") if self._ids and not self._failed else (REFUSED, self.reason or NO_RECORDS)
         return LedgerEntry(
-            self.source.label, file.path, file.size, mtime_ns, self._sha256, file.reader,
+            self.source.label, file.path, size, mtime_ns, sha256, file.reader,
             outcome, reason, self.rejected, np.array(self._ids, dtype=np.uint64), notes=dict(file.notes),
         )  # fmt: skip
 
