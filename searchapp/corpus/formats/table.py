@@ -166,7 +166,8 @@ FORMATS: tuple[Format, ...] = (
     Format("archive", "archive", "application/zip", (), f"{_HERE}.formats.archives:read"),
     Format("slack", "Slack export", "application/zip", (), f"{_HERE}.formats.chats:read_slack",
            members=("channels.json",)),
-    Format("notion", "Notion export", "application/zip", (), f"{_HERE}.formats.notion:read", pattern=_NOTION),
+    Format("notion", "Notion export", "application/zip", (), f"{_HERE}.formats.notion:read", pattern=_NOTION,
+           version=2),
     Format("trec", "TREC collection", "text/plain", (), f"{_HERE}.formats.trec:read"),
     Format("discord", "Discord export", "application/json", (), f"{_HERE}.formats.chats:read_discord"),
 )  # fmt: skip
