@@ -1,7 +1,11 @@
-"""The values of cells that are text: a number or true/false, where it would be written the same again."""
+"""Cells of tables that are text: how long they may be, and their values.
+
+A value is a number or true/false where it would be written the same again.
+"""
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 
@@ -9,6 +13,16 @@ import re
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,30})?(?:[eE][-+]?[0-9]{1,3})?")
 _BOOLEANS = {"true": True, "false": False}
+# A quote that is never closed would otherwise swallow the whole rest of a file into one cell.
+MOST_CHARACTERS = 16 * 2**20
+
+
+def allow_long_cells() -> None:
+    """Let ``csv``, which refuses cells of more than 131,072 characters, read up to ``MOST_CHARACTERS``.
+
+    Whoever reads with ``csv`` calls it first; the limit is one for the whole process.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), MOST_CHARACTERS))
 
 
 def typed(cell: str) -> bool | int | float | str:

@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from searchapp.corpus.cells import typed
+from searchapp.corpus.cells import allow_long_cells, typed
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.lines import Lines
 from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, require_columns, validate
 from searchapp.errors import CorpusError
 from searchapp.unicode import find_surrogate
 
-# A quote that is never closed would otherwise swallow the whole rest of the file into one cell.
-_MAX_CELL_CHARACTERS = 16 * 2**20
 _TEXT_COLUMNS = frozenset((*ID_FIELDS, "title", "text"))
 _DELIMITERS = ",;\t|"
 _DECLARED = re.compile(r'"?sep=(.)"?[,;\\t]*', re.IGNORECASE)  # the line that Excel reads and writes
@@ -117,7 +115,6 @@ def _read(path: Path, file: str, delimiter: str, span: tuple[int, int] | None = 
 
     Raises CorpusError where the header lacks the `text` or the id column, or the file cannot be read.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL_CHARACTERS))
     feed = _Feed(Lines(path, file, returns=True, span=None if span is None or span[0] else span))
     table = _header(feed, file, delimiter)
     if span is not None and span[0]:
@@ -233,6 +230,7 @@ def _header(feed: _Feed, file: str, delimiter: str) -> _Table:
 
 
 def _columns(feed: _Feed, file: str, delimiter: str) -> _Table:
+    allow_long_cells()
     try:
         rows = csv.reader(feed, delimiter=delimiter, strict=True)
         columns = next((row for row in rows if "".join(row).strip()), [])

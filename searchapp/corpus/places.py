@@ -1,31 +1,16 @@
-"""Metadata of passages that say where they stand and what their file says of itself, by names that are reserved.
-
-``RESERVED`` are these names; docs/how-to/documents.md explains them. What a file itself calls by such a name, and what
-would be lost by that, is kept as ``source.NAME``.
-"""
+"""Metadata of passages that say where they stand and what their file says of itself, by names that are reserved."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from searchapp.corpus.cut import CutPassage
 from searchapp.corpus.formats.reading import Facts
 from searchapp.corpus.formats.table import Format
+from searchapp.corpus.reserved import kept
 
-RESERVED = (
-    "source", "file", "mime", "title", "author", "date", "modified", "language", "section", "anchor", "page",
-    "end_page", "page_label", "pages", "line", "end_line", "start", "end", "sheet", "rows", "slide", "symbol", "kind",
-    "from", "to", "message_id", "thread", "time", "archive", "url",
-)  # fmt: skip
-TEXT = frozenset(("file", "line", "end_line", "start", "end"))  # those that every passage of a text has
-_ALWAYS = frozenset(("id", "text", "title", "source", "file", "start", "end"))
-
-
-def kept(own: Mapping[str, Any], taken: frozenset[str]) -> dict[str, Any]:
-    """A file's own metadata, those whose names are taken as ``source.NAME``."""
-    return {f"source.{name}" if name in taken else name: value for name, value in own.items()}
+_ALWAYS = frozenset(("id", "_id", "text", "title", "metadata", "source", "file", "start", "end"))
 
 
 def text_place(passage: CutPassage) -> dict[str, Any]:

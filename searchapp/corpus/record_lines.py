@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from searchapp.corpus.cells import allow_long_cells
 from searchapp.corpus.validate import ID_FIELDS, known_columns
 
 LARGEST = 32 << 20  # bytes of a file that is looked through: some 10 ms for each id
@@ -112,6 +113,7 @@ def _row_id(delimiter: str, column: int) -> Callable[[bytes], str | None]:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
+    allow_long_cells()
     try:
         return next(csv.reader([line.rstrip("\r")], delimiter=delimiter), [])
     except csv.Error:

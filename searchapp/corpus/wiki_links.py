@@ -5,12 +5,20 @@ Source: Obsidian Help, "Internal links", "Tags" (a tag has a letter; it holds le
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_CODE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n.*?(?:^\1[`~]*[ \t]*$|\Z)|(`+)[^`].*?\2", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\[\[([^\[\]|#^\n]+)(?:[#^|][^\[\]\n]*)?\]\]")
+# Where a paragraph ends, past the end of its line: what is code in a line does not reach over it.
+_END = r"\n[ \t>]*(?:\n|\Z|#{1,6}[ \t]|(?:[-*+]|[0-9]+[.)])[ \t]|\||```|~~~)"
+_CODE = re.compile(
+    r"^[ \t>]*(?:(?:[-*+]|[0-9]+[.)])[ \t]+)?(?P<fence>`{3,}(?=[^`\n]*$)|~{3,})[^\n]*(?:\n|\Z)"
+    r".*?(?:^[ \t>]*(?P=fence)[`~]*[ \t]*$|\Z)"
+    rf"|(?<![\\`])(?P<ticks>`+)(?!`)(?:(?!{_END}).)+?(?<!`)(?P=ticks)(?!`)",
+    re.MULTILINE | re.DOTALL,
+)
+_LINK = re.compile(r"\[\[([^\[\]|#^\n]+?)(?:\\?\|[^\[\]\n]*|[#^][^\[\]\n]*)?\]\]")
 _TAG = re.compile(r"(?:(?<=\s)|^)#([\w/-]*[^\W\d_][\w/-]*)", re.MULTILINE)
 LINKS, TAGS = "links", "tags"
 
@@ -18,34 +26,39 @@ LINKS, TAGS = "links", "tags"
 def linked(text: str, own: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of a passage: ``own``, that of its file, with the ``links`` and ``tags`` that are in its text.
 
-    Tags of the file come first. What the file itself calls by such a name, and is no tag, is kept as ``source.NAME``.
+    Both are lists of texts, in every passage of a file. Tags of the file come first. What the file itself calls by such
+    a name, and is no tag, is kept as ``source.NAME``.
     """
-    if "[[" not in text and "#" not in text:
-        return dict(own)
-    plain = _CODE.sub(" ", text)
-    links = _distinct(target.strip() for target in _LINK.findall(plain))
-    tags = _distinct(tag.strip("/") for tag in _TAG.findall(plain))
     found = dict(own)
-    if links:
-        if LINKS in found:
-            found[f"source.{LINKS}"] = found[LINKS]
-        found[LINKS] = links
-    if tags:
-        given = _tags(found.get(TAGS))
+    if LINKS in found:
+        found[f"source.{LINKS}"] = found.pop(LINKS)
+    if TAGS in found:
+        given = _tags(found[TAGS])
         if given is None:
-            found[f"source.{TAGS}"] = found[TAGS]
-        found[TAGS] = _distinct([*(given or []), *tags])
+            found[f"source.{TAGS}"] = found.pop(TAGS)
+        else:
+            found[TAGS] = given
+    if "[[" in text or "#" in text:
+        plain = _CODE.sub(" ", text)
+        if links := _distinct(target.strip() for target in _LINK.findall(plain)):
+            found[LINKS] = links
+        if tags := _distinct(tag.strip("/") for tag in _TAG.findall(plain)):
+            found[TAGS] = _distinct([*found.get(TAGS, []), *tags])
     return found
 
 
 def _tags(value: Any) -> list[str] | None:
-    """The tags of front matter, a list or a text with commas or blanks; None where they are something else."""
-    if value is None:
-        return []
+    """The tags of front matter: of a list, of a text with commas or blanks; None where they are something else.
+
+    A year among them is a number as YAML has it, and a tag all the same.
+    """
     if isinstance(value, str):
         value = re.split(r"[,\s]+", value)
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return [name for one in value if (name := one.strip().lstrip("#"))]
+    elif isinstance(value, int | float):
+        value = [value]
+    if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
+        names = (one if isinstance(one, str) else json.dumps(one) for one in value)
+        return _distinct(name.strip().lstrip("#") for name in names)
     return None
 
 

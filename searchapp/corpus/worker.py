@@ -54,6 +54,9 @@ def _read(path: Path, name: str, limits: Limits) -> Iterator[Facts | Block]:
     found = recognise(path, named) or named
     if not found.is_installed:
         raise Unreadable(f"it is {found.label}, which needs `{found.command}`")
+    if found.largest and (size := path.stat().st_size) > found.largest:
+        most = f"at most {found.largest / 1e6:,.0f} MB of {found.label} are read"
+        raise Unreadable(f"too large: {size / 1e6:,.0f} MB; {most}")
     yield from found.load()(path, limits)
     if found is not named:
         yield Facts(notes={f"files are {found.label} though named as {named.label}": 1})

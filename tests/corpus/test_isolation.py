@@ -17,6 +17,7 @@ from searchapp.corpus.block_lines import message, to_item, to_line
 from searchapp.corpus.blocks import Block, BlockKind
 from searchapp.corpus.file_state import FileState, Seen
 from searchapp.corpus.formats.reading import Facts, Unreadable
+from searchapp.corpus.formats.table import FORMATS
 from searchapp.corpus.isolation import Readers
 from searchapp.corpus.reading_process import ReadingProcess, Request
 from tests.corpus.pdfs import bomb, write_pages
@@ -185,6 +186,27 @@ def test_a_page_of_300_mb_of_text_is_read_or_refused_in_time(tmp_path: Path, rea
         assert "1 GB" in str(error) or "took more than 18 s" in str(error)
     assert time.monotonic() - began < 60
     assert texts(readers, Request(tmp_path / "good.pdf", "pdf")) == ["good"]
+
+
+def test_a_file_that_is_too_large_is_refused_by_its_size(tmp_path: Path) -> None:
+    formats = [format for format in FORMATS if format.largest]
+    assert {"html", "rtf", "sheet", "mail", "notebook", "code"} < {format.name for format in formats}
+    process = ReadingProcess()
+    try:
+        for format in formats:
+            path = tmp_path / f"a{(format.endings or ('.json',))[0]}"
+            path.touch()
+            os.truncate(path, format.largest + 1_000_000)  # sparse
+            began = time.monotonic()
+            assert list(process.lines(Request(path, format.name))) == [], path.name
+            assert process.reason == (
+                f"too large: {format.largest // 10**6 + 1:,} MB; at most {format.largest // 10**6:,} MB of "
+                f"{format.label} are read"
+            )
+            assert time.monotonic() - began < 10
+            path.unlink()
+    finally:
+        process.end()
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path, readers: Readers) -> None:

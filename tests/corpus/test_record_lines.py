@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from searchapp.corpus import Document, open_source
+from searchapp.corpus.delimited import header_end
 from searchapp.corpus.record_lines import LARGEST, record_lines
 
 JSONL = [
@@ -63,3 +65,17 @@ def test_what_cannot_be_looked_through_has_no_lines(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("searchapp.corpus.record_lines.LARGEST", len(line) - 1)
     assert len(line) < LARGEST
     assert record_lines(tmp_path / "x.jsonl", "jsonl", ["a"]) == {}
+
+
+def test_cells_that_csv_refuses_unless_it_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"id,text\na,{'long ' * 30_000}\nb,short\n")
+    headed = tmp_path / "headed.csv"
+    headed.write_text(f"id,text,{'c' * 140_000}\na,b,c\n")
+    before = csv.field_size_limit(131_072)  # as Python starts
+    try:
+        assert record_lines(path, "csv", ["a", "b"]) == {"a": 2, "b": 3}
+        csv.field_size_limit(131_072)
+        assert header_end(headed, "headed.csv", ",") == 140_009
+    finally:
+        csv.field_size_limit(before)

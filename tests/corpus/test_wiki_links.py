@@ -24,6 +24,19 @@ from searchapp.corpus.wiki_links import linked
         ("~~~\n#no [[no]]\n", None, None),
         ("http://x.org/#no [a](b#no) &#no; ##no #", None, None),
         ("[[ ]] [[]] [[a\nb]] [x] [[a]", None, None),
+        # In a table a bar is escaped.
+        ("| [[Bees\\|the bees]] | ![[a.png\\|100]] | [[Wax#Use\\|wax]] | [[a]] |", ["Bees", "a.png", "Wax", "a"], None),
+        # A backtick that is alone begins no code, whatever stands in the next paragraph, heading, item or row.
+        ("it`s #a [[B]]\n\n#c it`s", ["B"], ["a", "c"]),
+        ("> it`s #a\n>\n> #c it`s", None, ["a", "c"]),
+        ("` #a\n# #b `\n- ` #c\n- #d `\n1. #e `\n| ` | #f |\n| #g ` |", None, ["a", "b", "c", "d", "e", "f", "g"]),
+        ("`#no\n#no` #yes ``#no ` #no`` #yes2 \\`#yes3` #yes4", None, ["yes", "yes2", "yes4"]),
+        ("`` #a `#no` #b", None, ["a", "b"]),
+        # Code between fences holds blank lines, in a list and in a quote as well; a line of backticks is no fence.
+        ("- one\n\n  ```sh\n  #no\n\n  # #no\n  ```\n  #yes\n> ~~~\n> #no\n>\n> #no\n> ~~~\n> #yes2", None,
+         ["yes", "yes2"]),
+        ("- ```\n  #no\n\n  #no\n  ```\n#yes", None, ["yes"]),
+        ("```#no``` #yes\n\n#yes2", None, ["yes", "yes2"]),
     ],
 )  # fmt: skip
 def test_links_and_tags_of_a_text(text: str, links: list[str] | None, tags: list[str] | None) -> None:
@@ -36,12 +49,20 @@ def test_links_and_tags_of_a_text(text: str, links: list[str] | None, tags: list
     [
         ({"tags": ["honey", "#bees"]}, {"tags": ["honey", "bees", "wax"]}),
         ({"tags": "honey, #bees"}, {"tags": ["honey", "bees", "wax"]}),
+        ({"tags": ["honey", 2024, True]}, {"tags": ["honey", "2024", "true", "wax"]}),
+        ({"tags": 2024}, {"tags": ["2024", "wax"]}),
         ({"tags": {"x": 1}}, {"tags": ["wax"], "source.tags": {"x": 1}}),
+        ({"tags": [["x"]]}, {"tags": ["wax"], "source.tags": [["x"]]}),
         ({"links": "mine"}, {"links": ["A"], "source.links": "mine", "tags": ["wax"]}),
     ],
 )
 def test_what_a_file_says_itself_stays(own: dict[str, object], merged: dict[str, object]) -> None:
     assert {**merged, "links": ["A"]} == linked("#wax [[A]]", own)
+    # A passage without any has the file's own in the same form.
+    tags = merged["tags"]
+    assert isinstance(tags, list)
+    without = {name: value for name, value in merged.items() if name not in ("links", "tags")}
+    assert linked("nothing", own) == without | ({"tags": tags[:-1]} if tags[:-1] else {})
 
 
 def test_notes_of_a_vault(tmp_path: Path) -> None:
@@ -58,5 +79,5 @@ def test_notes_of_a_vault(tmp_path: Path) -> None:
     first, second, plain = found.values()
     assert "[[Hives|hives]]" in first.text  # the text is the file's
     assert (first.metadata["links"], first.metadata["tags"]) == (["Hives"], ["insects", "social"])
-    assert second.metadata["tags"] == "insects" and first.metadata["aliases"] == ["Apis", "honey bee"]
+    assert second.metadata["tags"] == ["insects"] and first.metadata["aliases"] == ["Apis", "honey bee"]
     assert "links" not in second.metadata and "tags" not in plain.metadata

@@ -6,12 +6,10 @@ that page, with the row's cells as metadata; any other row is a passage of its o
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -21,27 +19,17 @@ from searchapp.corpus.formats.archives import UNREAD
 from searchapp.corpus.formats.charsets import decoded
 from searchapp.corpus.formats.held import Held, enclosed, read_held
 from searchapp.corpus.formats.markup import label_of
+from searchapp.corpus.formats.notion_rows import Database, Head, Row, rows_of_pages, titles_of
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable, Value
 from searchapp.corpus.formats.table import BY_NAME
 from searchapp.corpus.formats.zipped import Zipped
+from searchapp.corpus.reserved import RESERVED, kept
 
-_ID = re.compile(r"[ _-]?[0-9a-f]{32}(?=$|[._])")
 _PART = re.compile(r"(?:.*/)?ExportBlock-[0-9a-f-]+(?:-Part-[0-9]+)?\.zip$")
+_HIDDEN = "__MACOSX/"
 _CLIP = 500  # characters of a cell that is metadata
 _SEPARATOR = " / "  # between the titles of pages that stand in one another
-
-
-@dataclass(slots=True)
-class _Database:
-    """A database: its title and the titles around it, its rows by their first cell, those without a page last."""
-
-    title: str
-    rows: dict[str, list[dict[str, str]]] = field(default_factory=dict)
-
-    def take(self, title: str) -> Mapping[str, str]:
-        """The cells of a row with this title, which is then no longer among the rows."""
-        found = self.rows.get(title, [])
-        return found.pop(0) if found else {}
+_TAKEN = frozenset((*RESERVED, "database"))  # names that passages of an export have themselves
 
 
 def read(path: Path, limits: Limits) -> Iterator[Facts | Block]:
@@ -58,61 +46,54 @@ def read(path: Path, limits: Limits) -> Iterator[Facts | Block]:
             raise Unreadable("no export of Notion (no file such as “Notes 0123456789abcdef0123456789abcdef.md”)")
         yield Facts(mime="application/zip")
         composer = Composer(limits)
-        databases = _databases(parts)
-        for name in sorted(parts, key=_titles):
+        databases = list(_databases(parts))
+        if cut := sum(not database.is_whole for database in databases):
+            yield Facts(notes={"databases read in part": cut})
+        rows = rows_of_pages(databases, _heads(parts, databases))
+        for name in sorted(parts, key=titles_of):
             ending = PurePosixPath(name).suffix.lower()
-            if name.startswith("__MACOSX/") or ending == ".csv":
+            if name.startswith(_HIDDEN) or ending == ".csv":
                 continue
             place: dict[str, Value] = {"archive": f"{path.name}!/{name}"}
             data = parts[name].read(name)
             if ending == ".md":
-                yield from _page(name, decoded(data), databases, composer, place)
+                yield from _page(name, decoded(data), rows.get(name), composer, place)
             else:
-                shown = _SEPARATOR.join(_titles(name))
+                shown = _SEPARATOR.join(titles_of(name))
                 yield from enclosed(read_held(name, data, limits, UNREAD), shown, composer, place)
-        for name, database in databases.items():
-            yield from _rows(database, composer, {"archive": f"{path.name}!/{name}"})
+        paged = {id(row) for row in rows.values()}
+        for database in databases:
+            place = {"archive": f"{path.name}!/{database.name}"}
+            for row in database.rows:
+                if id(row) not in paged:
+                    yield from _row(row, composer, place)
 
 
-def _titles(name: str) -> list[str]:
-    """The titles of a file and of what it is in, without ids."""
-    stem = name.removesuffix(PurePosixPath(name).suffix)
-    return [_ID.sub("", part.removesuffix("_all")).strip() or part for part in stem.split("/")]
-
-
-def _databases(parts: Mapping[str, Zipped]) -> dict[str, _Database]:
-    """The databases by the names of their files; of two of one database, that with all rows."""
-    found: dict[str, _Database] = {}
+def _databases(parts: Mapping[str, Zipped]) -> Iterator[Database]:
+    """The databases; of two files of one, that with all rows."""
     for name in sorted(parts):
-        if not name.lower().endswith(".csv") or f"{name[:-4]}_all.csv" in parts:
-            continue
-        database = found[name] = _Database(_SEPARATOR.join(_titles(name)))
-        text = decoded(parts[name].read(name)).removeprefix("\ufeff")
-        try:
-            for row in csv.DictReader(io.StringIO(text, newline=""), restkey="", restval=""):
-                cells = {str(key): value for key, value in row.items() if key and isinstance(value, str) and value}
-                title = next(iter(row.values()), "") if row else ""
-                if cells:
-                    database.rows.setdefault(str(title).strip(), []).append(cells)
-        except csv.Error:
-            continue  # what was read of it stands
-    return found
+        if name.lower().endswith(".csv") and f"{name[:-4]}_all.csv" not in parts and not name.startswith(_HIDDEN):
+            yield Database.parse(name, decoded(parts[name].read(name)))
 
 
-def _page(
-    name: str, text: str, databases: Mapping[str, _Database], composer: Composer, place: dict[str, Value]
-) -> Iterator[Block]:
-    """The blocks of a page, below a heading of the titles that it stands in."""
+def _heads(parts: Mapping[str, Zipped], databases: list[Database]) -> Iterator[Head]:
+    """The heads of the pages that may be of rows."""
+    folders = {tuple(titles_of(database.name)) for database in databases}
+    for name in sorted(parts):
+        if name.lower().endswith(".md") and tuple(titles_of(name)[:-1]) in folders:
+            data = next(parts[name].chunks(name), b"")
+            yield Head.parse(name, decoded(data[: data.rfind(b"\n") + 1] or data))
+
+
+def _page(name: str, text: str, row: Row | None, composer: Composer, place: dict[str, Value]) -> Iterator[Block]:
+    """The blocks of a page, below a heading of the titles that it stands in; ``row`` is what it is of a database."""
     blocks = list(read_blocks(enumerate(text.splitlines(keepends=True), 1), ".md"))
-    titles = _titles(name)
+    titles = titles_of(name)
     first = blocks[0] if blocks and blocks[0].kind is BlockKind.HEADING and blocks[0].level == 1 else None
     if first is not None:
         titles[-1] = first.label or titles[-1]  # names are cut short
-    above = "/".join(_titles(name)[:-1])
-    for place_of, database in databases.items():
-        if "/".join(_titles(place_of)) == above and (cells := database.take(titles[-1])):
-            told = {key: value[:_CLIP] for key, value in cells.items() if value != titles[-1]}
-            place = {**told, "database": database.title.rpartition(_SEPARATOR)[2], **place}
+    if row is not None:
+        place = _told(row) | place
     heading = _SEPARATOR.join(titles)
     yield composer.block(
         BlockKind.HEADING, heading, level=1, label=label_of(heading), whole=True, where=place
@@ -125,16 +106,18 @@ def _page(
             )  # fmt: skip
 
 
-def _rows(database: _Database, composer: Composer, place: dict[str, Value]) -> Iterator[Block]:
-    """The rows of a database that have no page, each a passage of its own."""
-    where: dict[str, Value] = {"database": database.title.rpartition(_SEPARATOR)[2], **place}
-    for title, rows in database.rows.items():
-        for cells in rows:
-            heading = _SEPARATOR.join(filter(None, [database.title, title]))
-            told = {key: value[:_CLIP] for key, value in cells.items() if value != title}
-            yield composer.block(
-                BlockKind.HEADING, heading, level=1, label=label_of(heading), whole=True, where={**told, **where}
-            )  # fmt: skip
-            lines = "\n".join(f"{key}: {value}" for key, value in cells.items() if value != title)
-            if lines:
-                yield composer.block(BlockKind.TEXT, lines, where={**told, **where})
+def _row(row: Row, composer: Composer, place: dict[str, Value]) -> Iterator[Block]:
+    """A row that has no page, a passage of its own."""
+    where = _told(row) | place
+    heading = _SEPARATOR.join(filter(None, [*titles_of(row.database), row.title]))
+    yield composer.block(
+        BlockKind.HEADING, heading, level=1, label=label_of(heading), whole=True, where=where
+    )  # fmt: skip
+    if lines := "\n".join(f"{column}: {value}" for column, value in row.cells.items()):
+        yield composer.block(BlockKind.TEXT, lines, where=where)
+
+
+def _told(row: Row) -> dict[str, Value]:
+    """The cells of a row as metadata, and the title of its database."""
+    told = kept({column: value[:_CLIP] for column, value in row.cells.items()}, _TAKEN)
+    return {**told, "database": titles_of(row.database)[-1]}

@@ -91,6 +91,7 @@ class _Pages:
         self._reader = PageReader(document)
         self._known: dict[int, tuple[list[Line], str]] = {}  # pages that were read ahead
         self._paragraphs = _Paragraphs(Composer(limits))
+        self._limits = limits
         self._notes: Counter[str] = Counter()
 
     def blocks(self) -> Iterator[Facts | Block]:
@@ -100,6 +101,7 @@ class _Pages:
         for number in range(step // 2, self._count, step):
             lines, _ = self._known[number] = self._lines(number)
             sample.append(lines)
+        self._limits.check_expected(step * sum(len(line.text) for lines in sample for line in lines))
         headings = by_fonts(sample)
         headings.outline = outline
         for number, label, lines in self._without_heads():

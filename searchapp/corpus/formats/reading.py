@@ -10,6 +10,7 @@ from searchapp.corpus.blocks import Block, BlockKind
 from searchapp.errors import CorpusError
 
 Value = str | int | float | bool
+DOUBT = 1.5  # times the characters that are read, up to which a sample does not decide
 
 
 class Unreadable(CorpusError):
@@ -32,6 +33,12 @@ class Limits:
     ratio: int = 200
     parts: int = 100_000
     passwords: tuple[str, ...] = field(default=(), repr=False)
+
+    def check_expected(self, characters: float) -> None:
+        """Refuse a file that has so much text, if a sample is right, and by far too much. Raises Unreadable."""
+        if characters > DOUBT * self.characters:
+            most = f"at most {self.characters / 1e6:,.0f} million are read"
+            raise Unreadable(f"too much text: some {characters / 1e6:,.0f} million characters; {most}")
 
 
 @dataclass(frozen=True, slots=True)

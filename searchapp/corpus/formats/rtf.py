@@ -14,7 +14,7 @@ from pathlib import Path
 from searchapp.corpus.blocks import Block, BlockKind
 from searchapp.corpus.formats.parts import Part, Parts, compose
 from searchapp.corpus.formats.reading import Composer, Facts, Limits, Unreadable
-from searchapp.corpus.formats.rtf_words import CHARACTERS, CHARSETS, Mark, codec_of, marks
+from searchapp.corpus.formats.rtf_words import CHARACTERS, CHARSETS, Mark, codec_of, marks, text_share
 from searchapp.unicode import find_surrogate
 
 MARK = b"{\\rtf"
@@ -273,6 +273,8 @@ def read(path: Path, limits: Limits) -> Iterator[Facts | Block]:
     data = path.read_bytes()
     if not data.lstrip()[:5] == MARK:
         raise Unreadable("damaged, or no RTF")
+    if len(data) > limits.characters:
+        limits.check_expected(text_share(data) * len(data))
     reader = _Reader(limits)
     composer = Composer(limits)
     told = False

@@ -27,6 +27,9 @@ CHARACTERS = {
     "bullet": "•", "endash": "–", "emdash": "—", "enspace": " ", "emspace": " ", "qmspace": " ", "~": "\xa0",  # noqa: RUF001
     "_": "-", "-": "", "zwj": "\u200d", "zwnj": "\u200c", "softline": "\n",
 }  # fmt: skip
+_BYTE = re.compile(rb"\\'[0-9a-fA-F]{2}")
+_NO_TEXT = re.compile(rb"[0-9a-fA-F\r\n]{100,}|\\[a-zA-Z]+-?[0-9]* ?|\\.|[{}\r\n]", re.DOTALL)
+_SAMPLE, _SAMPLES = 1 << 14, 100
 
 
 class Mark(NamedTuple):
@@ -59,6 +62,16 @@ def marks(data: bytes) -> Iterator[Mark]:
             yield Mark("par" if symbol in b"\r\n" else symbol.decode("latin-1"))
         elif brace is not None:
             yield Mark(brace.decode())
+
+
+def text_share(data: bytes) -> float:
+    """The share of a file's bytes that are characters of text, by samples from all over it.
+
+    Pictures are no text: runs of hexadecimal digits, and samples with bytes beyond ASCII.
+    """
+    samples = [data[place : place + _SAMPLE] for place in range(0, len(data), max(_SAMPLE, len(data) // _SAMPLES))]
+    text = sum(len(_NO_TEXT.sub(b"", _BYTE.sub(b"x", sample))) for sample in samples if sample.isascii())
+    return text / max(1, sum(map(len, samples)))
 
 
 def codec_of(page: int) -> str:

@@ -20,6 +20,7 @@ HEAD = 1024  # bytes at the start of a file in which its signature is looked for
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # old Word, Excel and PowerPoint; newer ones with a password
 PDF_MARK, ZIP_MARK = b"%PDF-", b"PK\x03\x04"
 NEEDS = "needs `"  # in the reason why a file is skipped of which the reader is not installed
+_HELD = 1_000_000_000  # bytes of a file that is held once; a process that reads has 1 GiB
 _PAGE_MARKS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml-stylesheet")
 
 
@@ -34,7 +35,8 @@ class Format:
     of the name of one.
 
     ``version`` is raised when the same file gives other blocks. ``library`` is the distribution that reads it and
-    ``module`` its module, of the extra ``extra``; ``optional``: without it, the standard library does.
+    ``module`` its module, of the extra ``extra``; ``optional``: without it, the standard library does. ``largest`` are
+    the bytes of a file that its reader can hold in its memory, whatever is in it; 0: it does not hold it whole.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Format:
     module: str = ""
     extra: str = ""
     optional: bool = False
+    largest: int = 0
 
     @property
     def is_installed(self) -> bool:
@@ -129,6 +132,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "html", "HTML", "text/html", (".html", ".htm", ".xhtml"), f"{_HERE}.formats.html:read_html",
         signature=_is_page, library="selectolax", module="selectolax", extra="files", optional=True,
+        largest=400_000_000,  # each byte takes 2.6 of memory: itself, decoded, as blocks
     ),
     Format(
         "word", "Word", f"{_OOXML}.wordprocessingml.document", (".docx", ".docm", ".dotx", ".dotm"),
@@ -146,29 +150,33 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "sheet", "spreadsheet", f"{_OOXML}.spreadsheetml.sheet", (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"),
         f"{_HERE}.formats.sheets:read", members=("xl/workbook.xml", "xl/workbook.bin", f"{_ODF}.spreadsheet"),
-        library="python-calamine", module="python_calamine", extra="files",
+        library="python-calamine", module="python_calamine", extra="files", largest=_HELD,
     ),
-    Format("rtf", "RTF", "application/rtf", (".rtf",), f"{_HERE}.formats.rtf:read", signature=_starts(b"{\\rtf")),
+    Format("rtf", "RTF", "application/rtf", (".rtf",), f"{_HERE}.formats.rtf:read", signature=_starts(b"{\\rtf"),
+           largest=_HELD),
     Format("epub", "EPUB", "application/epub+zip", (".epub",), f"{_HERE}.formats.epub:read",
            members=("application/epub+zip",)),
-    Format("mail", "e-mail", "message/rfc822", (".eml",), f"{_HERE}.formats.mail:read"),
+    Format("mail", "e-mail", "message/rfc822", (".eml",), f"{_HERE}.formats.mail:read", largest=_HELD),
     Format("mbox", "mailbox", "application/mbox", (".mbox",), f"{_HERE}.formats.mbox:read"),
-    Format("notebook", "notebook", "application/x-ipynb+json", (".ipynb",), f"{_HERE}.formats.notebook:read"),
-    Format("subtitles", "subtitles", "text/vtt", (".srt", ".vtt"), f"{_HERE}.formats.subtitles:read"),
+    Format("notebook", "notebook", "application/x-ipynb+json", (".ipynb",), f"{_HERE}.formats.notebook:read",
+           largest=_HELD),
+    Format("subtitles", "subtitles", "text/vtt", (".srt", ".vtt"), f"{_HERE}.formats.subtitles:read", largest=_HELD),
     # The pages as they are installed; an ending such as .1 alone says too little.
     Format("man", "manual page", "text/troff", (".man", *(f".{section}.gz" for section in range(1, 9))),
            f"{_HERE}.formats.man:read"),
     Format("code", "source code", "text/plain", (*_CODE,), f"{_HERE}.formats.code:read", has_lines=True,
-           library="tree-sitter", module="tree_sitter", extra="code", optional=True),
+           library="tree-sitter", module="tree_sitter", extra="code", optional=True, largest=_HELD),
     Format("warc", "web archive", "application/warc", (".warc", ".warc.gz"), f"{_HERE}.formats.warc:read",
            library="warcio", module="warcio", extra="web"),
     # Without an ending: read where they are asked for, as by --include '*.zip=archive'.
     Format("archive", "archive", "application/zip", (), f"{_HERE}.formats.archives:read"),
     Format("slack", "Slack export", "application/zip", (), f"{_HERE}.formats.chats:read_slack",
            members=("channels.json",)),
-    Format("notion", "Notion export", "application/zip", (), f"{_HERE}.formats.notion:read", pattern=_NOTION),
+    Format("notion", "Notion export", "application/zip", (), f"{_HERE}.formats.notion:read", pattern=_NOTION,
+           version=2),
     Format("trec", "TREC collection", "text/plain", (), f"{_HERE}.formats.trec:read"),
-    Format("discord", "Discord export", "application/json", (), f"{_HERE}.formats.chats:read_discord"),
+    Format("discord", "Discord export", "application/json", (), f"{_HERE}.formats.chats:read_discord",
+           largest=_HELD),
 )  # fmt: skip
 BY_NAME = {format.name: format for format in FORMATS}
 BY_ENDING = {ending: format for format in FORMATS for ending in format.endings}

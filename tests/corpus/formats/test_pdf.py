@@ -200,3 +200,15 @@ def test_5000_pages(tmp_path: Path) -> None:
     readers.close()
     assert max(item.last_page or 0 for item in items if isinstance(item, Block)) == 5_000
     assert time.monotonic() - began < 60
+
+
+def test_far_too_much_text_is_refused_before_any_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    write_pages(path, [[LONG] * 30] * 60)
+    for characters, reason in ((50_000, "too much text"), (90_000, "more than 90,000 characters")):
+        items: list[Facts | Block] = []
+        with pytest.raises(Unreadable, match=reason):
+            for item in read_pdf(path, Limits(characters=characters)):
+                items.append(item)
+        assert (len(items) == 1) == (characters == 50_000)
+    assert read(path)[1]

@@ -9,6 +9,7 @@ import pytest
 from searchapp.corpus.blocks import Block, BlockKind
 from searchapp.corpus.formats.reading import Facts, Limits, Unreadable
 from searchapp.corpus.formats.rtf import read
+from searchapp.corpus.formats.rtf_words import text_share
 
 HEAD = (
     r"{\rtf1\ansi\ansicpg1252\deff0{\fonttbl{\f0\fswiss\fcharset0 Arial;}{\f1\fcharset204 Arial Cyr;}"
@@ -100,3 +101,39 @@ def test_hostile_files_are_read_or_refused(tmp_path: Path) -> None:
     assert sum(isinstance(item, Block) for item in read(path, Limits())) >= 10_000
     path.write_bytes(b"{\\rtf1 \\bin999999999 x\\u99999999999?\\f99999999\\uc-5 y}")
     assert list(read(path, Limits()))
+
+
+WORDS = "The bees fly out to the linden trees.\\par\n"
+PICTURE = r"{\pict\jpegblip " + ("ffd8ffe000104a4649460001" * 4 + "\n") * 400 + "}"
+
+
+@pytest.mark.parametrize(
+    ("body", "characters"),
+    [
+        (WORDS * 1_000, 37_000),
+        (PICTURE * 10, 0),
+        (PICTURE * 20 + WORDS * 20_000, 740_000),
+        (r"\'cf\'f7\'e5\'eb\'e0 " * 20_000, 120_000),
+        (r"\uc1\u1055?\u1095?\par " * 20_000, 40_000),
+        ("{\\bin400 " + "\xff\xd8xy" * 100 + "}", 0),
+    ],
+)
+def test_the_text_of_a_file_is_estimated(body: str, characters: int) -> None:
+    data = (HEAD + body * (1 + 2_000_000 // len(body)) + "}").encode("latin-1")
+    times = 1 + 2_000_000 // len(body)
+    assert text_share(data) * len(data) == pytest.approx(times * characters, rel=0.1, abs=0.01 * len(data))
+
+
+def test_far_too_much_text_is_refused_before_any_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.rtf"
+    limits = Limits(characters=100_000)
+    path.write_text(HEAD + WORDS * 5_000 + "}")
+    with pytest.raises(Unreadable, match="too much text: some 0 million characters; at most 0 million are read"):
+        next(read(path, limits))
+    path.write_text(HEAD + WORDS * 3_000 + "}")  # the sample does not decide
+    items = read(path, limits)
+    assert isinstance(next(items), Facts)
+    with pytest.raises(Unreadable, match="more than 100,000 characters"):
+        list(items)
+    path.write_text(HEAD + PICTURE * 20 + WORDS + "}")
+    assert len(list(read(path, limits))) == 2
