@@ -11,7 +11,7 @@ from pathlib import Path
 
 from searchapp.corpus import Source
 from searchapp.encoder import Encoder
-from searchapp.index import building, history, reembedding
+from searchapp.index import building, history
 from searchapp.index.added import Added, AddSettings
 from searchapp.index.building import BuildSettings, BuildSummary
 from searchapp.index.compaction import Compacted
@@ -73,7 +73,7 @@ def reembed(
     progress: Progress | None = None,
 ) -> Reembedded:
     """See ``searchapp.index.reembed``; noted in the index that has the new vectors."""
-    done = reembedding.reembed(path, encoder, settings, to=to, progress=progress)
+    done = updating.reembed(path, encoder, settings, to=to, progress=progress)
     facts = {"encoded": done.encoded, "tokens": done.tokens, "seconds": done.seconds}
     history.note(done.root, "reembed", done.manifest, **facts)
     return done
