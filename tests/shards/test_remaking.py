@@ -10,7 +10,7 @@ import pytest
 
 from searchapp import Index
 from searchapp.errors import IndexStoreError
-from searchapp.index import Analyzer, VectorIndex
+from searchapp.index import Analyzer, ReembedSettings, VectorIndex
 from searchapp.index import add as add_to_index
 from searchapp.index import delete as delete_from_index
 from searchapp.index import reembed as reembed_index
@@ -35,14 +35,14 @@ def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Disk, "sync_directory", lambda *_: None)
 
 
-def pair(folder: Path, rows: int = 60, factory: str = "auto") -> tuple[Path, Path]:
+def pair(folder: Path, rows: int = 60) -> tuple[Path, Path]:
     """An index and a root of three shards and a tail with the same documents, some deleted."""
     from searchapp.index import BuildSettings, build
 
     lines = [{"_id": f"d{i}", "title": f"title {i}", "text": f"text number {i}"} for i in range(rows)]
     file = folder / "docs.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    build([str(file)], folder / "one", HashEncoder(), BuildSettings(factory=factory), segment_size=10)
+    build([str(file)], folder / "one", HashEncoder(), BuildSettings(), segment_size=10)
     split(folder / "one", folder / "root", 3)
     (folder / "more.jsonl").write_text(json.dumps({"_id": "new", "text": "text number 7 again"}) + "\n")
     for path, add, delete in (
@@ -107,19 +107,29 @@ def test_a_root_is_embedded_anew_as_one_index_is(tmp_path: Path) -> None:
 
 
 def test_shards_have_one_training_and_find_as_well_as_one_index(tmp_path: Path) -> None:
-    _, root = pair(tmp_path, 900, "IVF4,PQ8x4")
-    updating.reembed(root, Other())
+    _, root = pair(tmp_path, 300)
+    updating.reembed(root, Other(), ReembedSettings(factory="IVF2,PQ8x4"))
     found = open_root(root)
     trained = [part for part in found.snapshot.parts if part.manifest.ann is not None]
     assert len(trained) == 3
-    assert {part.manifest.ann.factory for part in trained} == {"IVF4,PQ8x4"}
+    assert {part.manifest.ann.factory for part in trained} == {"IVF2,PQ8x4"}
     from searchapp.index.ann.trained import Trained
 
-    ids = {Trained.of("IVF4,PQ8x4", None, part.path(part.manifest.ann.file)).id for part in trained}
+    ids = {Trained.of("IVF2,PQ8x4", None, part.path(part.manifest.ann.file)).id for part in trained}
     assert ids == {found.root.shared}
     texts = [f"title {i} text number {i}" for i in range(20, 60)]
     rows = found.search_vectors(np.concatenate([Other().vector(text) for text in texts]), 1)[1]
     assert found.ids()[rows[:, 0]].tolist() == [f"d{i}" for i in range(20, 60)]
+    assert found.root.settings["factory"] == "IVF2,PQ8x4"
+    manifest = renewing.reindex(root, factory="Flat")
+    again = open_root(root)
+    assert manifest.number == again.root.generation == found.root.generation + 1
+    assert [part.manifest.ann and part.manifest.ann.factory for part in again.snapshot.parts] == [*["Flat"] * 3, None]
+    assert not again.root.shared
+    assert again.root.encoder == found.root.encoder
+    assert examine(root).problems == ()
+    with pytest.raises(IndexStoreError, match="--factory"):
+        renewing.reindex(root, factory="nonsense")
 
 
 class _StoppedError(BaseException):
@@ -150,8 +160,8 @@ def test_it_is_seen_whole_or_not_at_all_and_goes_on(tmp_path: Path) -> None:
     """Stopped at every step in turn: the root is as before, nothing that was committed is encoded again."""
     one, root = pair(tmp_path)
     reembed_index(one, Other())
-    before, encoded = load_root(LocalPlace(root)), []
-    for steps in (*range(1, 60, 3), 1 << 30):
+    before, encoded, phases = load_root(LocalPlace(root)), [], set()
+    for steps in range(1, 200, 2):
         encoder = Other()
         try:
             reembed(root, encoder, disk=Stopping(steps))
@@ -160,11 +170,14 @@ def test_it_is_seen_whole_or_not_at_all_and_goes_on(tmp_path: Path) -> None:
             assert open_index(root).manifest.dim == HashEncoder.dim
             for lease in root.glob("lease-*"):  # its process is gone
                 lease.unlink()
+            phases.add((root / BEGUN / "begun.json").exists() + (root / BEGUN / "trained.json").exists())
         encoded += encoder.encoded
         if load_root(LocalPlace(root)) != before:
             break
     assert len(set(encoded)) == 59
-    assert len(encoded) <= 59 + 20 * 4  # at most a segment each time
+    assert len(encoded) <= 59 + 10 * (steps // 2)  # at most a segment each time
+    assert phases == {0, 1, 2}
+    assert not (root / BEGUN).exists()
     require_alike(one, root, Other())
 
 
@@ -190,23 +203,6 @@ def test_another_place_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(IndexStoreError, match="embedded anew in their place; leave --out out"):
         updating.reembed(root, Other(), to=tmp_path / "other")
     assert generations(LocalPlace(root))[0] == 3
-
-
-def test_a_root_gets_another_search_index(tmp_path: Path) -> None:
-    one, root = pair(tmp_path, 900)
-    assert {part.manifest.ann.factory for part in open_root(root).snapshot.parts[:3]} == {"Flat"}
-    manifest = renewing.reindex(root, factory="IVF4,PQ8x4")
-    found = open_root(root)
-    assert manifest.number == found.root.generation
-    assert [part.manifest.ann and part.manifest.ann.factory for part in found.snapshot.parts] == [
-        *["IVF4,PQ8x4"] * 3, None,
-    ]  # fmt: skip
-    assert found.root.shared
-    assert examine(root).problems == ()
-    renewing.reindex(root, factory="Flat")
-    require_alike(one, root, HashEncoder())
-    with pytest.raises(IndexStoreError, match="--factory"):
-        renewing.reindex(root, factory="nonsense")
 
 
 def test_words_of_a_root_are_counted_otherwise(tmp_path: Path) -> None:
