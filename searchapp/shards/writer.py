@@ -68,12 +68,19 @@ class RootWriter(Writer):
             index = open_root(root)
             snapshot = index.snapshot
             assert isinstance(snapshot, CombinedSnapshot)  # noqa: S101 - a ShardedIndex has no other
-            writer = cls(root, index.root, snapshot, lease, disk)
-            try:
+            with cls.over(root, index.root, snapshot, lease, disk) as writer:
                 yield writer
-            finally:
-                for path in writer._temporary:
-                    path.unlink(missing_ok=True)
+
+    @classmethod
+    @contextmanager
+    def over(cls, path: Path, root: Root, snapshot: CombinedSnapshot, lease: Lease, disk: Disk) -> Iterator[RootWriter]:
+        """Write the generation after ``root``, whose states are held by ``snapshot``, under a lease."""
+        writer = cls(path, root, snapshot, lease, disk)
+        try:
+            yield writer
+        finally:
+            for temporary in writer._temporary:
+                temporary.unlink(missing_ok=True)
 
     @property
     def parts(self) -> tuple[Manifest, ...]:
