@@ -26,8 +26,9 @@ from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress, Silent
 from searchapp.provenance import package_versions
 from searchapp.shards.combined import below
+from searchapp.shards.place import BEGUN
 from searchapp.shards.publish import MADE_BY
-from searchapp.shards.remaking import BEGUN, Next, asked, forget, remake
+from searchapp.shards.remaking import Next, asked, forget, remake
 from searchapp.shards.writer import RootWriter
 
 VECTORS = "vectors"  # the directory below ``BEGUN`` in which new vectors gather

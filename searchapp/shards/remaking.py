@@ -25,6 +25,7 @@ from searchapp.index.ann.request import AnnRequest, Targets
 from searchapp.index.storage.manifest import Manifest
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
+from searchapp.shards.place import BEGUN
 from searchapp.shards.plan import sample_rows
 from searchapp.shards.root import FOLDER, Root, Shard, shard_of
 from searchapp.shards.sample import merged, sample_of
@@ -33,7 +34,6 @@ from searchapp.shards.store import LocalStore
 from searchapp.shards.train import SharedTraining, load_training, request_for, train
 from searchapp.shards.writer import RootWriter, linked
 
-BEGUN = "remade"  # the folder below a root of what is not published yet
 FILE = f"{BEGUN}/begun.json"
 
 

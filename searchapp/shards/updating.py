@@ -35,7 +35,7 @@ def add(
     from searchapp.shards.writer import RootWriter
 
     changes["fold"] = False
-    return add_to_index(sources, path, encoder, settings, progress=progress, update=RootWriter.update, **changes)
+    return add_to_index(sources, path, encoder, settings, progress=progress, update=RootWriter.adding, **changes)
 
 
 def delete(path: Path, ids: Iterable[str] = (), *, filter: str | None = None) -> Deleted:

@@ -39,6 +39,7 @@ from searchapp.shards.root import (
     manifest_name,
     shard_of,
 )
+from searchapp.shards.staging import forget_staged, load_staged, save_staged, with_staged
 
 
 class RootWriter(Writer):
@@ -53,11 +54,23 @@ class RootWriter(Writer):
         self._lease = lease
         self._tail = root.tail.name if root.tail is not None else new_name("t")
         self._temporary: list[Path] = []
+        self._adds = False  # what is staged is its own
         if snapshot.manifest.tombstones is not None:
             self.manifest = self._with_bitmap(snapshot)
         if not root.intake and len(snapshot.manifest.ledger) > 1:
             self.manifest = self._with_one_ledger(snapshot)
         self._given = self.state
+
+    @classmethod
+    @contextmanager
+    def adding(cls, root: Path, disk: Disk | None = None, *, seconds: float = SECONDS) -> Iterator[RootWriter]:
+        """``update`` for an add: with what an add that was interrupted had encoded."""
+        with cls.update(root, disk, seconds=seconds) as writer:
+            if (found := load_staged(root, writer.generation)) is not None:
+                staged, writer._tail = found
+                writer.manifest = with_staged(writer.state, staged)
+            writer._adds = True
+            yield writer
 
     @classmethod
     @contextmanager
@@ -115,8 +128,12 @@ class RootWriter(Writer):
         entries[name] = draft.entry
 
     def commit(self, manifest: Manifest) -> Manifest:
-        """Publish the next generation. What is staged is not: an add that is interrupted begins anew."""
+        """Publish the next generation. What is staged is recorded beside it, for the add that goes on with it."""
         if manifest.staged is not None:
+            with reaching(self.root):
+                self._lease.check()
+                self._disk.sync_directory(self._data / self._tail / "data")
+                save_staged(self.root, manifest, self._disk)
             self.manifest = manifest
             return manifest
         deleted = self._deleted(manifest)
@@ -135,7 +152,11 @@ class RootWriter(Writer):
             intake = self._tail if self._says(manifest) else intake
         elif self.generation.tail is not None:
             shards.append(self.generation.tail)
-        return self.publish(tuple(shards), intake)
+        published = self.publish(tuple(shards), intake)
+        if self._adds:
+            with suppress(OSError):
+                forget_staged(self.root, self._disk)
+        return published
 
     def publish(self, shards: tuple[Shard, ...], intake: str, **changes: Any) -> Manifest:
         """Commit a generation of these shards, whose manifests are there; then remove what is not needed any more.
