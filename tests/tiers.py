@@ -80,6 +80,8 @@ FILES = (
     "shards/test_object_store.py",
     "shards/test_processes.py",
     "shards/test_ray.py",
+    "shards/test_remaking.py",
+    "shards/test_repairing.py",
     "shards/test_sharded.py",
     "shards/test_updating.py",
     "training/test_on_gpu.py",

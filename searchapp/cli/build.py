@@ -189,7 +189,7 @@ def _build_shards(
 
     from searchapp.cli.console import say_json
     from searchapp.cli.shard import progress_line, progress_text, report_made
-    from searchapp.shards.make import make
+    from searchapp.shards.noted import make
 
     said = time.monotonic()
 

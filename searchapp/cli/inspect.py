@@ -328,8 +328,8 @@ def verify(
 def _repair(index: Path, sources: list[str], device: str) -> None:
     from searchapp.cli.progress import Bar
     from searchapp.index import recorded_encoder
-    from searchapp.index import repair as repair_index
     from searchapp.index.encoder_match import recorded_backend
+    from searchapp.shards.repairing import repair as repair_index
 
     def load(manifest: Manifest) -> Encoder:
         return recorded_encoder(manifest, index, device, backend=recorded_backend(manifest))

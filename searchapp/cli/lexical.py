@@ -61,25 +61,22 @@ def lexical(
     Words that were counted the same way are not counted again; what is not given stays as it is. Words that an older
     version of the analysis counted are counted again by today's, which knows the scripts and languages of the world.
     """
-    from searchapp.index import VectorIndex, Writer
-    from searchapp.index.lexical.bm25 import add_lexical, remove_lexical
+    from searchapp.shards.opening import open_index
+    from searchapp.shards.renewing import count_words, remove_words
 
-    before = VectorIndex.open(index).manifest.lexical
+    before = open_index(index).manifest.lexical
     if remove:
         if given := [value for value in astuple(words) if value is not None]:
             raise SearchAppError(f"--remove takes no other option (found {given[0]!r}); leave it out, or --remove")
-        with Writer.update(index) as writer:
-            remove_lexical(writer)
+        remove_words(index)
         say(f"{index} has no BM25 part any more")
         return
     analyzer = words.over(before)
-    with Writer.update(index) as writer:
-        start = writer.manifest
-        manifest = add_lexical(writer, analyzer, k1=words.k1, b=words.b, renew=True)
+    manifest, changed = count_words(index, analyzer, k1=words.k1, b=words.b)
     part = manifest.lexical
     if part is None:
         raise SearchAppError(f"{index} holds no documents; run `searchapp build`")
-    if manifest == start:
+    if not changed:
         say(f"{index} has its words already: nothing to do")
     size = sum(manifest.files[name].size for name in part.files.values())
     say(f"words          {describe(part)}")

@@ -56,17 +56,16 @@ def reembed(
     """
     from searchapp.cli.progress import Bar
     from searchapp.encoder.checkpoint import locate
-    from searchapp.index import ReembedSettings, VectorIndex
+    from searchapp.index import ReembedSettings
     from searchapp.shards import noted
+    from searchapp.shards.opening import open_index, targets_of
 
     if not encoder.model:
         raise SearchAppError(f"--model names the model to encode {index} by; give it")
     locate(encoder.model, list(encoder.adapter))  # a missing one is said before anything is measured
-    before = VectorIndex.open(index)  # held: what is measured before is this state
+    before = open_index(index)  # held: what is measured before is this state
     collections = _collections(asked.judged, index)
-    settings = ReembedSettings(
-        options.dimension(asked.pca), asked.factory, asked.targets.over(before.manifest.build.targets)
-    )
+    settings = ReembedSettings(options.dimension(asked.pca), asked.factory, asked.targets.over(targets_of(before)))
     scores: dict[str, list[float | None]] = {}
     if collections:
         former = _former(before, index, encoder.device)
@@ -77,7 +76,7 @@ def reembed(
     with Bar() as bar:
         done = noted.reembed(index, loaded, settings, to=asked.out, progress=bar)
     if collections:
-        after = VectorIndex.open(done.root)
+        after = open_index(done.root)
         for item in collections:
             scores[item.name].append(_ndcg(item, after, loaded))
     if json:

@@ -47,11 +47,10 @@ def reindex(
     """
     from searchapp.cli.progress import Bar
     from searchapp.encoder.devices import choose_device
-    from searchapp.index import VectorIndex
-    from searchapp.index import reindex as make_anew
+    from searchapp.shards.opening import open_index, targets_of
+    from searchapp.shards.renewing import reindex as make_anew
 
-    before = VectorIndex.open(index).manifest
-    asked = targets.over(before.build.targets)
+    asked = targets.over(targets_of(open_index(index)))
     with Bar() as bar:
         manifest = make_anew(
             index,

@@ -10,53 +10,32 @@ copied at the end.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from searchapp.corpus import Document, passage_of
 from searchapp.encoder import Encoder
 from searchapp.errors import IndexStoreError
-from searchapp.heap import trim_heap
 from searchapp.index.ann.build_ann import build_ann
 from searchapp.index.ann.request import AnnRequest, Targets
-from searchapp.index.building import PACKAGES
 from searchapp.index.encoder_match import described, makes_the_same
+from searchapp.index.reencoding import TUNED, Reembedded, Reencoding, embedded_anew
 from searchapp.index.storage.directory import Disk
 from searchapp.index.storage.hashes import ID, TEXT, write_hashes
-from searchapp.index.storage.manifest import Encoded, Manifest, Reach, Reembedding, Segment
-from searchapp.index.storage.segment import SEGMENT_DOCUMENTS, Files, completed, encode
+from searchapp.index.storage.manifest import Manifest, Reembedding, Segment
+from searchapp.index.storage.segment import Files, completed
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress, Silent
-from searchapp.provenance import package_versions
 
 log = logging.getLogger("searchapp.index.reembed")  # the command, which is what people filter lines by
 
 COPIED = 1 << 22  # bytes read at once
 
 
-@dataclass(frozen=True)
-class Reembedded:
-    """The new state; how many documents this run encoded, and how many an earlier one had.
-
-    ``long`` documents have more tokens than the new encoder reads, ``beyond`` of all ``tokens`` in all.
-    """
-
-    manifest: Manifest
-    root: Path
-    encoded: int = 0
-    resumed: int = 0
-    tokens: int = 0
-    long: int = 0
-    beyond: int = 0
-    seconds: float = 0.0
-    already_done: bool = False
-    notices: tuple[str, ...] = ()
+__all__ = ["ReembedSettings", "Reembedded", "reembed"]
 
 
 @dataclass(frozen=True)
@@ -67,9 +46,8 @@ class ReembedSettings:
     factory: str | None = None
     targets: Targets | None = None
 
-    def over(self, manifest: Manifest) -> AnnRequest:
-        """What is asked of the search index."""
-        before = AnnRequest.of(manifest.build)
+    def over(self, before: AnnRequest) -> AnnRequest:
+        """What is asked of the search index, where it was made as ``before``."""
         pca = before.pca if self.pca is None else self.pca
         return AnnRequest(pca, self.factory or before.factory, self.targets or before.targets)
 
@@ -143,117 +121,37 @@ class _Run:
         settings: ReembedSettings,
         progress: Progress,
     ) -> None:
-        self._writer, self._origin, self._manifest = writer, origin, start
+        self._writer, self._origin = writer, origin
         self._encoder, self._progress = encoder, progress
         self._apart = origin.root.resolve() != writer.root.resolve()
-        self._request = settings.over(origin.manifest)
+        self._request = settings.over(AnnRequest.of(origin.manifest.build))
         self._notices: list[str] = []
-        self._state = self._staged(start.reembedding)
+        place = str(origin.root.resolve()) if self._apart else ""
+        self._encoding = Reencoding(writer, origin, start, encoder, progress, place=place)
 
     def run(self) -> Reembedded:
         """Encode what is left, and put it in place."""
-        documents = self._origin.manifest.documents
-        self._request.check(self._encoder.dim, documents or None)
-        resumed = self._state.documents
-        self._progress.stage("encoding", total=documents, unit="doc", done=resumed)
-        for number, segment in enumerate(self._origin.segments):
-            if segment.documents_file not in self._state.vectors:
-                self._encode(number, segment)
-        trim_heap()
-        parts = self._state.vectors.values()
-        manifest = self._publish()
+        self._request.check(self._encoder.dim, self._origin.manifest.documents or None)
+        encoding = self._encoding
+        state = encoding.run()
+        self._notices += encoding.notices
+        manifest = self._publish(state)
         log.info("reembedded %s by %s", self._writer.root, self._encoder.reference["model"])
-        return Reembedded(
-            manifest, self._writer.root, encoded=sum(part.documents for part in parts) - resumed, resumed=resumed,
-            tokens=sum(part.tokens for part in parts), long=sum(part.long for part in parts),
-            beyond=sum(part.beyond for part in parts), seconds=self._state.seconds, notices=tuple(self._notices),
-        )  # fmt: skip
+        return encoding.outcome(manifest, self._writer.root, self._notices)
 
-    def _staged(self, begun: Reembedding | None) -> Reembedding:
-        """What an earlier run encoded by the same encoder of segments that are still there."""
-        fresh = Reembedding(
-            described(self._encoder), self._encoder.dim, str(self._origin.root.resolve()) if self._apart else ""
-        )
-        if begun is None:
-            return fresh
-        if not makes_the_same(begun.encoder, fresh.encoder):
-            model = begun.encoder["reference"]["model"]
-            self._notices.append(f"dropped: {begun.documents:,} documents that a reembed by {model} had encoded")
-            return fresh
-        there = {segment.documents_file for segment in self._origin.segments}
-        kept = {rows: part for rows, part in begun.vectors.items() if rows in there}
-        return replace(fresh, vectors=kept, seconds=begun.seconds)
-
-    def _encode(self, number: int, segment: Segment) -> None:
-        """Encode one segment's documents and commit their vectors beside the state; deleted ones get none."""
-        if damaged := self._origin.check([segment.documents_file]):
-            raise IndexStoreError(
-                f"{self._origin.root} is damaged: {next(iter(damaged.values()))}; mend it with `searchapp verify "
-                f"{self._origin.root} --repair`"
-            )
-        began = time.perf_counter()
-        kept = ~self._origin.deleted[segment.base : segment.base + segment.count]
-        counts = np.zeros(3, dtype=np.int64)
-        with self._writer.draft("vectors") as (name, draft, files):
-            for alive, documents in self._some(number, kept):
-                vectors = np.zeros((len(alive), self._encoder.dim), dtype="<f2")
-                vectors[alive], _ = encode(self._encoder, documents, self._progress)
-                draft.write(vectors.tobytes())
-                counts += self._reach(documents)
-        tokens, long, beyond = counts.tolist()
-        part = Encoded(name, int(kept.sum()), tokens, long, beyond)
-        self._state = replace(
-            self._state,
-            vectors={**self._state.vectors, segment.documents_file: part},
-            seconds=self._state.seconds + time.perf_counter() - began,
-        )
-        self._manifest = self._writer.commit(self._manifest.with_files(reembedding=self._state, files=files))
-
-    def _some(self, number: int, kept: np.ndarray) -> Iterator[tuple[np.ndarray, list[Document]]]:
-        """Some rows of a segment after the other: a mask of those that are there, and their documents."""
-        for start in range(0, len(kept), SEGMENT_DOCUMENTS):
-            mask = np.zeros(len(kept), dtype=bool)
-            mask[start : start + SEGMENT_DOCUMENTS] = kept[start : start + SEGMENT_DOCUMENTS]
-            yield kept[start : start + SEGMENT_DOCUMENTS], self._origin.documents.documents(number, mask)
-
-    def _reach(self, documents: list[Document]) -> np.ndarray:
-        """Tokens of documents, how many documents have more of them than the encoder reads, and how many those are."""
-        if not documents:
-            return np.zeros(3, dtype=np.int64)
-        tokens = self._encoder.document_tokens([passage_of(document) for document in documents])
-        beyond = np.maximum(tokens - self._encoder.document_reach, 0)
-        return np.array([tokens.sum(), (beyond > 0).sum(), beyond.sum()], dtype=np.int64)
-
-    def _publish(self) -> Manifest:
+    def _publish(self, state: Reembedding) -> Manifest:
         """Commit the state with the new vectors, reduction and FAISS index in the place of the old ones."""
-        before, parts = self._origin.manifest, self._state.vectors
+        before, parts = self._origin.manifest, state.vectors
         segments = tuple(replace(item, vectors_file=parts[item.documents_file].file) for item in before.segments)
         changes: dict[str, Any] = {"segments": segments, "files": {}}
         if self._apart:
             changes |= self._copied(segments)
         elif before.staged is not None:
             self._notices.append("what an unfinished add had encoded by the model before is dropped; run it again")
-        lexical = changes.get("lexical", before.lexical)
-        if lexical is not None and lexical.fusion is not None:
-            lexical = replace(lexical, fusion=None)
-            self._notices.append(
-                "the fusion was tuned to the vectors before, and is back to its defaults; tune it again: "
-                "searchapp evaluate tune"
-            )
-        known = parts.values()
-        reach = Reach(*(sum(getattr(part, name) for part in known) for name in ("documents", "tokens", "beyond")))
-        build = replace(
-            before.build,
-            tokens=reach.tokens - reach.beyond,
-            reach=reach,
-            seconds={"encode": self._state.seconds},
-            overwrite=False,
-        )
-        made = replace(before, files=self._manifest.files).with_files(
-            encoder=described(self._encoder), dim=self._encoder.dim, build=build, state="encoded", reduction=None,
-            ann=None, drift=None, probes=None, staged=None, reembedding=None,
-            versions=package_versions(PACKAGES), **(changes | {"lexical": lexical}),
-        )  # fmt: skip
+        changes.setdefault("lexical", before.lexical)
+        if changes["lexical"] is not None and changes["lexical"].fusion is not None:
+            self._notices.append(TUNED)
+        made = embedded_anew(before, self._encoder, parts.values(), state.seconds, self._encoding.files, **changes)
         if not made.documents:  # nothing to search: an index is made over what is added
             return self._writer.commit(replace(made, state="ready"))
         manifest = build_ann(

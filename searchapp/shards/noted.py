@@ -1,17 +1,18 @@
 """What is done to an index, or to a root of shards, by a person or by a program: each verb, with a line of its history.
 
-``searchapp build``, ``add``, ``delete``, ``compact`` and ``reembed`` call these, and so do ``searchapp.build`` and the
+``searchapp build``, ``add``, ``delete``, ``compact`` and ``reembed`` call these, as ``searchapp.build`` does and the
 methods of ``Index``. The verbs themselves keep no history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from searchapp.corpus import Source
 from searchapp.encoder import Encoder
-from searchapp.index import building, history, reembedding
+from searchapp.index import building, history
 from searchapp.index.added import Added, AddSettings
 from searchapp.index.building import BuildSettings, BuildSummary
 from searchapp.index.compaction import Compacted
@@ -19,6 +20,11 @@ from searchapp.index.deletion import Deleted
 from searchapp.index.reembedding import Reembedded, ReembedSettings
 from searchapp.progress import Progress
 from searchapp.shards import updating
+from searchapp.shards.opening import open_snapshot
+from searchapp.shards.places import is_url
+
+if TYPE_CHECKING:
+    from searchapp.shards.make import EngineSettings, Made
 
 
 def build(
@@ -33,6 +39,26 @@ def build(
     done = building.build(sources, path, encoder, settings, progress=progress)
     history.note(path, "build", done.manifest, **history.build_facts(done.manifest, done.encoded))
     return done
+
+
+def make(
+    sources: Sequence[str],
+    place: str,
+    load: Callable[[], Encoder],
+    settings: BuildSettings,
+    engine: EngineSettings,
+    **options: Any,
+) -> Made:
+    """See ``searchapp.shards.make``; an object store keeps no history."""
+    from searchapp.shards.make import make as make_root
+
+    made = make_root(sources, place, load, settings, engine, **options)
+    published = made.published
+    if published is not None and not published.already_done and not is_url(place):
+        facts = {"rejected": published.rejected, "tokens": published.tokens}
+        seconds = {} if made.driven is None else {"seconds": made.driven.seconds}
+        history.note(Path(place), "build", open_snapshot(place).manifest, **facts, **seconds)
+    return made
 
 
 def add(
@@ -73,7 +99,7 @@ def reembed(
     progress: Progress | None = None,
 ) -> Reembedded:
     """See ``searchapp.index.reembed``; noted in the index that has the new vectors."""
-    done = reembedding.reembed(path, encoder, settings, to=to, progress=progress)
+    done = updating.reembed(path, encoder, settings, to=to, progress=progress)
     facts = {"encoded": done.encoded, "tokens": done.tokens, "seconds": done.seconds}
     history.note(done.root, "reembed", done.manifest, **facts)
     return done

@@ -61,6 +61,13 @@ def states(path: str | Path) -> list[tuple[int, Path]]:
     return [(number, place.path(root_name(number))) for number in generations(place)]
 
 
+def targets_of(index: VectorIndex) -> dict[str, float]:
+    """The targets that an index was asked to meet, or a root with all of its shards."""
+    root = getattr(index, "root", None)
+    found = index.manifest.build.targets if root is None else root.settings.get("targets", {})
+    return dict(found)
+
+
 def _snapshot(path: Path, generation: int | None, names: Sequence[str] | None) -> tuple[CombinedSnapshot, Root]:
     from searchapp.shards.combined import CombinedSnapshot
     from searchapp.shards.place import LocalPlace

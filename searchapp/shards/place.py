@@ -13,6 +13,7 @@ from typing import Protocol
 from searchapp.errors import IndexStoreError
 from searchapp.index.storage.directory import Disk, reaching
 
+BEGUN = "remade"  # the folder below a root of what a change of all its shards has made, until it is published
 NAME_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 

@@ -170,7 +170,7 @@ def make_plan(
         analyzer=settings.analyzer,
         segment_size=settings.segment_size,
         shards=shards,
-        sample=_sample_rows(encoder.dim, total),
+        sample=sample_rows(encoder.dim, total // LEAST_DOCUMENT),
         asked=asked,
         versions=package_versions(PACKAGES),
         probes=_probes(encoder),
@@ -249,9 +249,9 @@ def _probes(encoder: Encoder) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(round(float(number), 6) for number in row) for row in made)
 
 
-def _sample_rows(dim: int, tokens: int) -> int:
+def sample_rows(dim: int, documents: int) -> int:
     """Vectors to train on: 8 a dimension for the reduction, 40 for each of the 4 √N lists of a shard of N rows."""
-    rows = min(SHARD_ROWS, max(1, tokens // LEAST_DOCUMENT))
+    rows = min(SHARD_ROWS, max(1, documents))
     wanted = max(SAMPLE_ROWS, 8 * dim, round(160 * math.sqrt(rows)))
     return max(1, min(wanted, SAMPLE_BYTES // (2 * dim)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from searchapp.errors import CorpusError, IndexStoreError
@@ -11,6 +12,8 @@ from searchapp.index.ann.queries import EncodeQueries
 from searchapp.shards.assemble import DONE as SHARDS
 from searchapp.shards.assemble import ShardDone, Whole, assemble, grouped, shard_name
 from searchapp.shards.chunk import DATA, DONE, FAILED, ChunkDone, done_ids, missing, read_done
+from searchapp.shards.collecting import collect
+from searchapp.shards.place import BEGUN
 from searchapp.shards.plan import FILE as PLAN
 from searchapp.shards.plan import Plan
 from searchapp.shards.root import CorruptRootError, Root, Statistics, based, commit_root, generations, load_root
@@ -63,7 +66,10 @@ def finish(
     if left := missing(plan, done_ids(store)):
         raise IndexStoreError(f"{len(left):,} of {len(plan.chunks):,} chunks are not done; encode them first")
     if plan.chunks and not store.list(DATA):
-        raise IndexStoreError(f"{store.name} has no files of its chunks any more; build again with --overwrite")
+        raise IndexStoreError(
+            f"{store.name} was built already, and is another index since or has lost files of its chunks; change it "
+            "with `searchapp add` or `reembed`, or give --overwrite to build in its place"
+        )
     stage(f"reading the records of {len(plan.chunks):,} chunks")
     done = [read_done(store, chunk) for chunk in plan.chunks]
     documents = [one.documents for one in done]
@@ -87,6 +93,10 @@ def finish(
     is_shared = bool(training.trained.index) or training.trained.pca is not None
     published = _publish(store, plan, done, shards, training.trained.id if is_shared else "")
     clear(store)
+    if isinstance(store, LocalStore) and published.root.generation > 1:  # in the place of another build
+        with suppress(OSError):
+            collect(store, store.disk, kept=1)
+            shutil.rmtree(store.root / BEGUN, ignore_errors=True)
     return published
 
 

@@ -58,9 +58,12 @@ class Sample:
 
 
 def sample_of(snapshot: Snapshot, share: float, rows: int) -> Sample:
-    """The sample of a chunk that is expected to have this share (0 to 1) of ``rows`` vectors in all."""
-    hashes = snapshot.hashes()[ID]
-    order = np.argsort(hashes, kind="stable")
+    """The sample of a chunk or shard that is expected to have this share (0 to 1) of ``rows`` vectors in all.
+
+    Deleted documents are left out.
+    """
+    hashes, there = snapshot.hashes()[ID], np.flatnonzero(~snapshot.deleted)
+    order = there[np.argsort(hashes[there], kind="stable")]
     kept = order[: round(SPARE * rows * share) + MORE]
     asked = kept[: round(SPARE * PROBES * share) + MORE]
     documents = snapshot.documents

@@ -27,7 +27,8 @@ from searchapp.shards.sample import Sample, merged
 from searchapp.shards.sealed import seal, unseal
 from searchapp.shards.store import Store, working
 
-FILE = "build/trained.json"
+BUILD = "build"  # the folder of a build
+FILE = f"{BUILD}/trained.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,28 +51,53 @@ def train_shared(
     device: str = "cpu",
     stage: Callable[[str], None] | None = None,
 ) -> SharedTraining:
-    """Train for shards of ``rows`` documents and commit it; what is committed already is read.
+    """Train on what the chunks came to, for shards of ``rows`` documents, and commit it; what is committed is read.
 
     Raises IndexStoreError for a request that no such shard allows.
     """
-    known = load_training(store, plan)
+    known = load_training(store, plan.dim)
     if known is not None:
         return known
     parts = (Sample.from_bytes(store.get(f"{DATA}/{one.sample}"), one.sample) for one in done)
     sample = merged(parts, plan.sample, plan.dim)
-    plan.request.check(plan.dim, len(sample.hashes))
-    targets = plan.request.targets
-    if targets.memory is not None:  # that of all shards together
-        total = max(1, sum(one.documents for one in done))
-        targets = Targets(targets.recall, targets.memory * min(1.0, rows / total), targets.latency)
-    request = AnnRequest(plan.pca, plan.factory, targets)
-    with working(store, "training") as folder, Writer.open(folder, store.disk) as writer:
+    request = request_for(plan.request, rows, sum(one.documents for one in done))
+    return train(store, BUILD, sample, request, rows, encode, device=device, stage=stage)
+
+
+def request_for(request: AnnRequest, rows: int, documents: int) -> AnnRequest:
+    """What is asked of a shard of ``rows`` documents, where a request is for all shards with ``documents`` together."""
+    targets = request.targets
+    if targets.memory is None:
+        return request
+    memory = targets.memory * min(1.0, rows / max(1, documents))
+    return AnnRequest(request.pca, request.factory, Targets(targets.recall, memory, targets.latency))
+
+
+def train(
+    store: Store,
+    folder: str,
+    sample: Sample,
+    request: AnnRequest,
+    rows: int,
+    encode: EncodeQueries | None,
+    *,
+    probes: np.ndarray | None = None,
+    device: str = "cpu",
+    stage: Callable[[str], None] | None = None,
+) -> SharedTraining:
+    """Train on a sample for shards of ``rows`` documents, and commit it in a folder of the store.
+
+    ``probes`` fp16 (n, dim) are queries that there are already; else ``encode`` makes them of the sample's. Raises
+    IndexStoreError for a request that no such shard allows.
+    """
+    dim = sample.vectors.shape[1]
+    request.check(dim, len(sample.hashes))
+    with working(store, "training") as place, Writer.open(place, store.disk) as writer:
         with writer.draft("vectors") as (name, draft, _):
             draft.write(np.ascontiguousarray(sample.vectors, dtype="<f2").tobytes())
-        vectors = Vectors(folder / "data", [Segment("", name, 0, len(sample.hashes))], plan.dim, mapped=False)
+        vectors = Vectors(place / "data", [Segment("", name, 0, len(sample.hashes))], dim, mapped=False)
         builder = AnnBuilder(writer, vectors, stage or (lambda _: None), device)
-        probes = None
-        if encode is not None and not will_be_exact(request, vectors, rows):
+        if probes is None and encode is not None and not will_be_exact(request, vectors, rows):
             builder.stage("encoding probe queries")
             probes = unit(np.array(encode(list(sample.queries)), dtype=np.float32)).astype("<f2")
         queries = synthetic_queries(vectors) if probes is None else unit(probes.astype(np.float32))
@@ -79,28 +105,29 @@ def train_shared(
         selection = select(request, builder, truth, rows)
         config = selection.index.config
         trained = Trained.of(config.factory, builder.pca(config.pca), writer.path(selection.index.file))
-        fixed = AnnRequest(config.pca or 0, config.factory, targets)
-        return _committed(store, plan, SharedTraining(trained, fixed, probes, selection.notes))
+        fixed = AnnRequest(config.pca or 0, config.factory, request.targets)
+        return _committed(store, folder, dim, SharedTraining(trained, fixed, probes, selection.notes))
 
 
-def load_training(store: Store, plan: Plan) -> SharedTraining | None:
+def load_training(store: Store, dim: int, folder: str = BUILD) -> SharedTraining | None:
     """The training that was committed; None where there is none yet. Raises IndexStoreError for a damaged one."""
+    file = f"{folder}/trained.json"
     try:
-        content = unseal(store.get(FILE), FILE)
+        content = unseal(store.get(file), file)
     except FileNotFoundError:
         return None
-    parts = {name: store.get(f"{DATA}/{file}") for name, file in content["files"].items()}
+    parts = {name: store.get(f"{folder}/data/{part}") for name, part in content["files"].items()}
     pca = None
     if "pca" in parts:
         components = np.load(io.BytesIO(parts["pca"]), allow_pickle=False)
         pca = Pca(components, content["explained_variance"])
-    probes = np.frombuffer(parts["probes"], dtype="<f2").reshape(-1, plan.dim) if "probes" in parts else None
+    probes = np.frombuffer(parts["probes"], dtype="<f2").reshape(-1, dim) if "probes" in parts else None
     request = AnnRequest(content["pca"], content["factory"], Targets.from_json(content["targets"]))
     trained = Trained(content["factory"], pca, parts.get("index", b""))
     return SharedTraining(trained, request, probes, tuple(content["notes"]))
 
 
-def _committed(store: Store, plan: Plan, made: SharedTraining) -> SharedTraining:
+def _committed(store: Store, folder: str, dim: int, made: SharedTraining) -> SharedTraining:
     """Put training into the store; of two that were made at once the first counts."""
     parts: dict[str, bytes] = {}
     if made.trained.index:
@@ -114,8 +141,9 @@ def _committed(store: Store, plan: Plan, made: SharedTraining) -> SharedTraining
     files = {}
     for name, data in parts.items():
         files[name] = f"trained-{name}-{made.trained.id}"
-        store.delete(f"{DATA}/{files[name]}")  # of a run that ended here; it has the same content, or was cut off
-        store.put_new(f"{DATA}/{files[name]}", data)
+        target = f"{folder}/data/{files[name]}"
+        store.delete(target)  # of a run that ended here; it has the same content, or was cut off
+        store.put_new(target, data)
     content = {
         "factory": made.trained.factory,
         "pca": made.request.pca,
@@ -125,8 +153,8 @@ def _committed(store: Store, plan: Plan, made: SharedTraining) -> SharedTraining
         "files": files,
     }
     try:
-        store.put_new(FILE, seal(content))
+        store.put_new(f"{folder}/trained.json", seal(content))
     except FileExistsError:
         pass
-    found = load_training(store, plan)
+    found = load_training(store, dim, folder)
     return found if found is not None else made

@@ -1,4 +1,4 @@
-"""Adding to, deleting from and compacting what a path holds: one index, or a root of shards."""
+"""What changes the documents or vectors of what a path holds, one index or a root of shards: add, delete and so on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 from searchapp.corpus import Source
 from searchapp.encoder import Encoder
-from searchapp.index import Added, AddSettings, Compacted, Deleted
+from searchapp.errors import IndexStoreError
+from searchapp.index import Added, AddSettings, Compacted, Deleted, Reembedded, ReembedSettings
 from searchapp.index import add as add_to_index
 from searchapp.index import compact as compact_index
 from searchapp.index import delete as delete_from_index
+from searchapp.index import reembed as reembed_index
 from searchapp.index.storage.manifest_json import load
 from searchapp.progress import Progress, Silent
 from searchapp.shards.kind import is_root
@@ -33,7 +35,7 @@ def add(
     from searchapp.shards.writer import RootWriter
 
     changes["fold"] = False
-    return add_to_index(sources, path, encoder, settings, progress=progress, update=RootWriter.update, **changes)
+    return add_to_index(sources, path, encoder, settings, progress=progress, update=RootWriter.adding, **changes)
 
 
 def delete(path: Path, ids: Iterable[str] = (), *, filter: str | None = None) -> Deleted:
@@ -76,3 +78,24 @@ def compact(path: Path, *, progress: Progress | None = None) -> Compacted:
         folded = before.unindexed_rows
         manifest = writer.publish(tuple(shards), intake)
         return Compacted(manifest, before.rows - before.documents, folded, segments, size, tuple(notices))
+
+
+def reembed(
+    path: Path,
+    encoder: Encoder,
+    settings: ReembedSettings | None = None,
+    *,
+    to: Path | None = None,
+    progress: Progress | None = None,
+) -> Reembedded:
+    """``searchapp.index.reembed``; a root only in place, all its shards at once."""
+    if not is_root(path):
+        return reembed_index(path, encoder, settings, to=to, progress=progress)
+    from searchapp.shards.reembedding import reembed as reembed_root
+
+    if to is not None and to.resolve() != path.resolve():
+        raise IndexStoreError(
+            f"--out {to}: {path} is made of shards, which are embedded anew in their place; leave --out out, or copy "
+            "the folder first and reembed the copy"
+        )
+    return reembed_root(path, encoder, settings, progress=progress)

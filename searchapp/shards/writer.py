@@ -8,24 +8,24 @@ generation names is touched, so that a writer that was stopped halfway leaves fi
 from __future__ import annotations
 
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.filesystem import is_held
 from searchapp.index import Writer
-from searchapp.index.storage.commits import copy_of, numbered
+from searchapp.index.storage.commits import numbered
 from searchapp.index.storage.deletions import read_deleted
 from searchapp.index.storage.directory import ChecksumWriter, Disk, FileEntry, reaching
 from searchapp.index.storage.ledger import write_ledger
 from searchapp.index.storage.manifest import Lexical, Manifest, Tombstones
 from searchapp.index.storage.manifest_json import dump, load
+from searchapp.shards.collecting import collect
 from searchapp.shards.combined import CombinedSnapshot, below, combined, statistics
 from searchapp.shards.lease import SECONDS, Lease, leased
 from searchapp.shards.opening import open_root
@@ -36,15 +36,10 @@ from searchapp.shards.root import (
     Shard,
     based,
     commit_root,
-    generations,
-    load_root,
     manifest_name,
-    root_name,
     shard_of,
 )
-
-KEPT = 8  # generations whose root manifests are kept
-ORPHANED = 86_400.0  # seconds after which what no generation names is taken for left by a writer that was stopped
+from searchapp.shards.staging import forget_staged, load_staged, save_staged, with_staged
 
 
 class RootWriter(Writer):
@@ -59,11 +54,23 @@ class RootWriter(Writer):
         self._lease = lease
         self._tail = root.tail.name if root.tail is not None else new_name("t")
         self._temporary: list[Path] = []
+        self._adds = False  # what is staged is its own
         if snapshot.manifest.tombstones is not None:
             self.manifest = self._with_bitmap(snapshot)
         if not root.intake and len(snapshot.manifest.ledger) > 1:
             self.manifest = self._with_one_ledger(snapshot)
         self._given = self.state
+
+    @classmethod
+    @contextmanager
+    def adding(cls, root: Path, disk: Disk | None = None, *, seconds: float = SECONDS) -> Iterator[RootWriter]:
+        """``update`` for an add: with what an add that was interrupted had encoded."""
+        with cls.update(root, disk, seconds=seconds) as writer:
+            if (found := load_staged(root, writer.generation)) is not None:
+                staged, writer._tail = found
+                writer.manifest = with_staged(writer.state, staged)
+            writer._adds = True
+            yield writer
 
     @classmethod
     @contextmanager
@@ -74,17 +81,29 @@ class RootWriter(Writer):
             index = open_root(root)
             snapshot = index.snapshot
             assert isinstance(snapshot, CombinedSnapshot)  # noqa: S101 - a ShardedIndex has no other
-            writer = cls(root, index.root, snapshot, lease, disk)
-            try:
+            with cls.over(root, index.root, snapshot, lease, disk) as writer:
                 yield writer
-            finally:
-                for path in writer._temporary:
-                    path.unlink(missing_ok=True)
+
+    @classmethod
+    @contextmanager
+    def over(cls, path: Path, root: Root, snapshot: CombinedSnapshot, lease: Lease, disk: Disk) -> Iterator[RootWriter]:
+        """Write the generation after ``root``, whose states are held by ``snapshot``, under a lease."""
+        writer = cls(path, root, snapshot, lease, disk)
+        try:
+            yield writer
+        finally:
+            for temporary in writer._temporary:
+                temporary.unlink(missing_ok=True)
 
     @property
     def parts(self) -> tuple[Manifest, ...]:
         """The manifest of each shard, in order."""
         return tuple(part.manifest for part in self._snapshot.parts)
+
+    @property
+    def snapshot(self) -> CombinedSnapshot:
+        """The states of all shards, held."""
+        return self._snapshot
 
     @property
     def spill(self) -> Path:
@@ -109,8 +128,12 @@ class RootWriter(Writer):
         entries[name] = draft.entry
 
     def commit(self, manifest: Manifest) -> Manifest:
-        """Publish the next generation. What is staged is not: an add that is interrupted begins anew."""
+        """Publish the next generation. What is staged is recorded beside it, for the add that goes on with it."""
         if manifest.staged is not None:
+            with reaching(self.root):
+                self._lease.check()
+                self._disk.sync_directory(self._data / self._tail / "data")
+                save_staged(self.root, manifest, self._disk)
             self.manifest = manifest
             return manifest
         deleted = self._deleted(manifest)
@@ -129,12 +152,16 @@ class RootWriter(Writer):
             intake = self._tail if self._says(manifest) else intake
         elif self.generation.tail is not None:
             shards.append(self.generation.tail)
-        return self.publish(tuple(shards), intake)
+        published = self.publish(tuple(shards), intake)
+        if self._adds:
+            with suppress(OSError):
+                forget_staged(self.root, self._disk)
+        return published
 
-    def publish(self, shards: tuple[Shard, ...], intake: str) -> Manifest:
+    def publish(self, shards: tuple[Shard, ...], intake: str, **changes: Any) -> Manifest:
         """Commit a generation of these shards, whose manifests are there; then remove what is not needed any more.
 
-        Raises IndexStoreError where another writer has taken over.
+        ``changes`` are other fields of the root. Raises IndexStoreError where another writer has taken over.
         """
         root = replace(
             self.generation,
@@ -142,6 +169,7 @@ class RootWriter(Writer):
             generation=self.generation.generation + 1,
             intake=intake,
             epoch=self._lease.epoch,
+            **changes,
         )
         with reaching(self.root):
             snapshot = snapshot_of(self.root, root)
@@ -151,7 +179,7 @@ class RootWriter(Writer):
         self.generation, self._snapshot = root, snapshot
         self.manifest = combined(root, root.shards, self.parts)
         with suppress(OSError):  # what could not be removed now is at the next commit
-            self._collect()
+            collect(self.place, self._disk)
         return self.manifest
 
     def copied(self, shard: Shard) -> str:
@@ -161,7 +189,7 @@ class RootWriter(Writer):
         self._make(target / "data")
         with reaching(target):
             for file in load(self.root / shard.file).files:
-                _linked(self.root / shard.folder / "data" / file, target / "data" / file)
+                linked(self.root / shard.folder / "data" / file, target / "data" / file)
             self.place.put_new(f"{FOLDER}/{name}/{manifest_name(shard.manifest)}", self.place.get(shard.file))
         return name
 
@@ -263,7 +291,7 @@ class RootWriter(Writer):
         def here(names: tuple[str, ...]) -> tuple[str, ...]:
             for name in names:
                 if _shard(name) != self._tail:
-                    _linked(self._data / name, self._data / below(self._tail, _inside(name)))
+                    linked(self._data / name, self._data / below(self._tail, _inside(name)))
                 files[_inside(name)] = manifest.files[name]
             return tuple(_inside(name) for name in names)
 
@@ -276,24 +304,6 @@ class RootWriter(Writer):
         for place in reversed(missing):
             place.mkdir(exist_ok=True)
             self._disk.sync_directory(place.parent)
-
-    def _collect(self) -> None:
-        """Remove old generations, and the states, files and shards that the kept ones do not name.
-
-        A state that a reader holds stays. What no state names may be in the making by a writer that has lost its lease:
-        it stays for ``ORPHANED`` seconds.
-        """
-        there = generations(self.place)
-        kept = [load_root(self.place, number, where=str(self.root)) for number in there[:KEPT]]
-        for number in there[KEPT:]:
-            self.place.delete(root_name(number))
-        named: dict[str, set[int]] = {}
-        for root in kept:
-            for shard in root.shards:
-                named.setdefault(shard.name, set()).add(shard.manifest)
-        for folder in (self.root / FOLDER).iterdir():
-            if folder.is_dir():
-                _clean(folder, named.get(folder.name, set()), self._disk)
 
 
 def snapshot_of(path: Path, root: Root) -> CombinedSnapshot:
@@ -314,36 +324,6 @@ def new_name(base: str) -> str:
     return f"{base.split('-')[0][:40]}-{uuid.uuid4().hex[:8]}"
 
 
-def _clean(folder: Path, wanted: set[int], disk: Disk) -> None:
-    """Remove the states of a shard that are neither wanted nor held, with the files that only these name."""
-    states = numbered(folder)
-    old = time.time() - ORPHANED
-    if not wanted and not states and folder.stat().st_mtime < old:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    gone: set[str] = set()
-    stays: set[str] = set()
-    newest = max(wanted, default=0)
-    for number, path in states:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            files = set(load(path).files)
-            fresh = number > newest and path.stat().st_mtime >= old  # may be published yet
-            if number in wanted or fresh or is_held(path) or is_held(copy_of(path)):
-                stays |= files
-            else:
-                gone |= files
-                disk.remove(copy_of(path))
-                disk.remove(path)
-    disk.sync_directory(folder)
-    for name in gone - stays:
-        disk.remove(folder / "data" / name)
-    for path in (folder / "data").iterdir():
-        if path.name not in stays and path.stat().st_mtime < old:
-            disk.remove(path)
-    if not wanted and not stays:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _shard(name: str) -> str:
     """The shard of a file of the combined state."""
     return name.partition("/")[0]
@@ -354,7 +334,7 @@ def _inside(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _linked(source: Path, target: Path) -> None:
+def linked(source: Path, target: Path) -> None:
     """The same bytes under another name: a hard link, else a copy."""
     if target.exists():
         return

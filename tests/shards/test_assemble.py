@@ -15,7 +15,7 @@ from searchapp.index.intake.files import kind_of_reason
 from searchapp.shards.chunk import DATA, encode_chunk, read_done
 from searchapp.shards.opening import open_index
 from searchapp.shards.plan import load_plan
-from searchapp.shards.publish import clear, finish
+from searchapp.shards.publish import clear, finish, start_again
 from searchapp.shards.root import load_root
 from searchapp.shards.settle import settle
 from tests.index.conftest import HashEncoder
@@ -123,7 +123,7 @@ def test_a_trained_type_is_shared(tmp_path):
 def test_files_of_chunks_that_are_gone_are_said(tmp_path):
     store, plan = made(tmp_path / "root", write_sources(tmp_path / "in", rows=20), tokens=400)
     clear(store)
-    with pytest.raises(IndexStoreError, match="has no files of its chunks any more"):
+    with pytest.raises(IndexStoreError, match="has lost files of its chunks"):
         finish(store, plan, None)
 
 
@@ -166,3 +166,29 @@ def test_a_root_answers_as_the_plain_build(tmp_path):
         for mode in ("dense", "bm25", "hybrid"):
             answers = [[(hit.id, hit.score) for hit in index.search(query, k=25, mode=mode)] for index in (one, many)]
             assert answers[0] == answers[1] and answers[0]
+
+
+def test_a_build_in_the_place_of_another_leaves_nothing_of_it_but_what_is_read(tmp_path):
+    store, plan = made(tmp_path / "root", write_sources(tmp_path / "in", rows=20), tokens=400, shards=2)
+    finish(store, plan, None)
+    reader, held = open_index(tmp_path / "root"), load_root(store)
+    before = reader.ids().tolist()
+    (store.root / "remade").mkdir()
+    start_again(store)
+    store, plan = made(tmp_path / "root", write_sources(tmp_path / "in", rows=30), tokens=400, shards=2)
+    finish(store, plan, None)
+    root = load_root(store)
+    assert root.generation == 2 and store.list()[-1:] == ["root-0000000002.json"]
+    assert {path.name for path in (store.root / "shards").iterdir()} == {
+        one.name for one in (*held.shards, *root.shards)
+    }
+    documents = [reader.rows.read(row).id if name else None for row, name in enumerate(before)]
+    assert documents == before  # what a reader holds is there as long as it reads
+    assert reader.search_vectors(HashEncoder().vector("x"), 3)[1].shape == (1, 3)
+    del reader
+    start_again(store)
+    store, plan = made(tmp_path / "root", write_sources(tmp_path / "in", rows=25), tokens=400, shards=2)
+    finish(store, plan, None)
+    there = {path.name for path in (store.root / "shards").iterdir()}
+    assert there - {one.name for one in held.shards} == {one.name for one in load_root(store).shards}
+    assert not (store.root / "remade").exists()

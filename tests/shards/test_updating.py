@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import pytest
 
 from searchapp import Index
 from searchapp.errors import IndexStoreError
-from searchapp.index import Writer
+from searchapp.index import AddSettings, Writer, build
 from searchapp.index.storage.directory import Disk
 from searchapp.shards.checking import examine
 from searchapp.shards.place import LocalPlace
 from searchapp.shards.root import generations, load_root
 from searchapp.shards.split import split
+from searchapp.shards.updating import add, compact, delete
 from searchapp.shards.writer import RootWriter
+from tests.index.conftest import HashEncoder
 from tests.shards.roots import DIM, DOCUMENTS, WORDS, documents, made, vectors
 
 
@@ -209,3 +212,84 @@ def test_a_file_that_several_shards_hold_has_one_entry(source: Path, tmp_path: P
     first = found.find("s", "a")
     assert first is not None
     assert (first.ids.tolist(), first.rejected, first.outcome) == ([1, 2, 4], 2, "read")
+
+
+class _Ended(BaseException):
+    pass
+
+
+class Ending(HashEncoder):
+    """Ends the process in the middle of an add."""
+
+    left = 0
+
+    def encode_counted(self, texts, *arguments, **options):
+        self.left -= 1
+        if self.left < 0:
+            raise _Ended
+        return super().encode_counted(texts, *arguments, **options)
+
+
+def _hashed_root(folder: Path) -> Path:
+    (folder / "docs.jsonl").write_text("".join(f'{{"_id": "d{n}", "text": "bees {n}"}}\n' for n in range(20)))
+    build([str(folder / "docs.jsonl")], folder / "one", HashEncoder())
+    split(folder / "one", folder / "root", 2)
+    return folder / "root"
+
+
+@pytest.mark.parametrize("has_tail", [False, True])
+def test_an_add_that_is_interrupted_goes_on(tmp_path: Path, has_tail: bool) -> None:
+    root = _hashed_root(tmp_path)
+    if has_tail:
+        (tmp_path / "some.jsonl").write_text('{"_id": "t", "text": "in the tail"}\n')
+        add([str(tmp_path / "some.jsonl")], root, HashEncoder())
+    (tmp_path / "new.jsonl").write_text("".join(f'{{"_id": "n{n}", "text": "foxes {n}"}}\n' for n in range(50)))
+    settings, before, encoder = AddSettings(segment_size=10), load_root(LocalPlace(root)), Ending()
+    for number in (2, 1):  # an add that ends, and goes on, and ends again
+        encoder.left = number
+        with pytest.raises(_Ended):
+            add([str(tmp_path / "new.jsonl")], root, encoder, settings)
+        assert load_root(LocalPlace(root)) == before
+        assert len(Index.open(root)) == 20 + has_tail
+    delete(root, ["d3"])  # another change does not lose it
+    encoder.left = 100
+    done = add([str(tmp_path / "new.jsonl")], root, encoder, settings)
+    assert (done.added, done.resumed, done.encoded) == (50, 30, 20)
+    assert len(encoder.encoded) == len(set(encoder.encoded)) == 50
+    assert {document.id for document in Index.open(root)} >= {f"n{n}" for n in range(50)}
+    assert len(Index.open(root)) == 69 + has_tail
+    assert not (root / "staged.json").exists()
+    assert examine(root).problems == ()
+
+
+def test_what_an_add_had_encoded_is_not_taken_where_it_does_not_fit(tmp_path: Path) -> None:
+    """Where a file of it is gone, or the record is damaged, the add begins anew; that the tail was compacted is no harm."""
+    root = _hashed_root(tmp_path)
+    (tmp_path / "new.jsonl").write_text("".join(f'{{"_id": "n{n}", "text": "foxes {n}"}}\n' for n in range(50)))
+    settings = AddSettings(segment_size=10)
+
+    def interrupted(name: str) -> None:
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"_id": "{name}", "text": "{name}"}}\n')
+        add([str(tmp_path / f"{name}.jsonl")], root, HashEncoder())
+        encoder = Ending()
+        encoder.left = 2
+        with pytest.raises(_Ended):
+            add([str(tmp_path / "new.jsonl")], root, encoder, settings)
+
+    def compacted() -> None:
+        compact(root)
+
+    def gone() -> None:
+        found = json.loads((root / "staged.json").read_bytes().partition(b"\n")[2])
+        (root / "shards" / found["staged"]["segments"][0]["vectors"]).unlink()
+
+    def damaged() -> None:
+        (root / "staged.json").write_bytes(b"nothing")
+
+    for damage, resumed in ((compacted, 20), (gone, 0), (damaged, 0)):
+        interrupted(damage.__name__)
+        damage()
+        done = add([str(tmp_path / "new.jsonl")], root, HashEncoder(), settings)
+        assert (done.added, done.resumed) == (50, resumed)
+        assert examine(root).problems == ()
+        delete(root, [f"n{n}" for n in range(50)])

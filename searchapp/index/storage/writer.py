@@ -114,6 +114,11 @@ class Writer:
         return self.manifest
 
     @property
+    def disk(self) -> Disk:
+        """What makes the durable steps."""
+        return self._disk
+
+    @property
     def data(self) -> Path:
         """The folder of the data files."""
         return self._data
