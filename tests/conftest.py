@@ -82,6 +82,15 @@ def tiny_encoder(tiny_model: Path):
     return Encoder.load(str(tiny_model))
 
 
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory):
+    """Starts programs that need no import of the libraries: see ``tests/preloaded.py``."""
+    from tests.preloaded import serving
+
+    with serving(tmp_path_factory.mktemp("preloaded")) as server:
+        yield server
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]):
     """Run the program in this process: (arguments) -> exit code, standard output, standard error."""
