@@ -22,9 +22,11 @@ from tests.program import Outcome
 # The child goes on behind the loop and ends as every Python does, so that what is registered for its end is run.
 SERVER = """
 import gc, json, os, sys
+gc.disable()
 import mcp.server.stdio, psutil, torch, transformers.models.llama.modeling_llama
 from transformers import AutoModel, AutoTokenizer, Trainer
 import faiss, pandas, peft, pyarrow.dataset
+gc.enable()
 gc.freeze()  # what is there is not gone through at the end of each child
 requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
 for line in requests:
