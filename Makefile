@@ -5,26 +5,29 @@ BIN := $(VENV)/bin
 # FAISS: one of the extras cpu and gpu, never both; gpu where an NVIDIA driver answers.
 FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
+# Tests ask no hub and use a core each; what is imported is compiled once and not by each program that they start.
+OFFLINE := PYTHONDONTWRITEBYTECODE= HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
+
 .PHONY: demo test test-unit test-browser test-slow reproduce reproduce-smollm2 reproduce-gpu reproduce-gpu-carry results gpu gpu-carry lint format clean
 
 demo: $(VENV)/run
 	$(BIN)/searchapp demo --index indexes/python-stdlib
 
 test: $(VENV)/dev
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(OFFLINE) $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # The tests that need no more than a minute.
 test-unit: $(VENV)/dev
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
+	$(OFFLINE) $(BIN)/python -m pytest -q -n 2 --dist loadfile \
 		-m 'not integration and not slow and not gpu and not browser'
 
 # The page of `searchapp serve` in Chromium, which is installed where apt can; where it is not to be had they are skipped.
 test-browser: $(VENV)/browser
 	@command -v chromium >/dev/null 2>&1 || { apt-get update && apt-get install -y chromium; } >/dev/null 2>&1 || true
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m browser tests/browser
+	$(OFFLINE) $(BIN)/python -m pytest -q -rs -m browser tests/browser
 
 test-slow: $(VENV)/dev
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+	$(OFFLINE) $(BIN)/python -m pytest -q -m slow
 
 # docs/reproduction.md: a small decoder from nothing, then the paper's ablation; needs DATA, takes about 2.5 hours.
 DATA ?= ../shared/data

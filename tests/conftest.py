@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 
@@ -24,6 +25,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_integration(item.path.relative_to(TESTS).as_posix()):
             item.add_marker(pytest.mark.integration)
+
+
+def pytest_configure() -> None:
+    """Search for cycles less often: the libraries are a million objects that stay."""
+    gc.set_threshold(50_000, 10, 10)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the tests themselves out of every later search for cycles."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +91,15 @@ def tiny_encoder(tiny_model: Path):
     from searchapp import Encoder
 
     return Encoder.load(str(tiny_model))
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory):
+    """Starts programs that need no import of the libraries: see ``tests/preloaded.py``."""
+    from tests.preloaded import serving
+
+    with serving(tmp_path_factory.mktemp("preloaded")) as server:
+        yield server
 
 
 @pytest.fixture

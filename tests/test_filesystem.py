@@ -6,20 +6,21 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
+import time
 import unicodedata
 from pathlib import Path
 
 import pytest
 
 from searchapp import filesystem
+from tests.preloaded import Server
+from tests.program import Outcome
 
-# What Windows lacks, taken away before searchapp is imported, and after the libraries that on Linux count on it.
+# What Windows lacks, taken away before searchapp is imported, and after the libraries that on Linux count on it: psutil,
+# below transformers' Trainer, wants `resource`, and the SDK of assistants `fcntl`. `preloaded` has imported them.
 HIDDEN = """
 import mmap, os, sys
-import psutil, torch
-from transformers import AutoModel, Trainer
+assert not any(name.split(".")[0] == "searchapp" for name in sys.modules)
 for name in ("fcntl", "resource"):
     sys.modules[name] = None
 for module, name in ((os, "preadv"), (mmap, "MAP_ANONYMOUS"), (os, "sched_getaffinity")):
@@ -49,10 +50,10 @@ HOLD = HIDDEN + (
 DOCUMENTS = [{"_id": "bees", "text": "bees make honey"}, {"_id": "fox", "text": "a fox jumps over a dog"}]
 
 
-def _hidden(*commands: tuple[object, ...], code: int = 0) -> subprocess.CompletedProcess[str]:
+def _hidden(preloaded: Server, *commands: tuple[object, ...], code: int = 0) -> Outcome:
     given = json.dumps([list(map(str, command)) for command in commands])
-    done = subprocess.run([sys.executable, "-c", RUN, given], capture_output=True, text=True)
-    assert done.returncode == code, (commands, done.stdout, done.stderr)
+    done = preloaded.start(given, code=RUN).finish()
+    assert done.code == code, (commands, done)
     return done
 
 
@@ -61,33 +62,31 @@ def _write(path: Path, documents: list[dict[str, str]]) -> Path:
     return path
 
 
-def test_every_module_can_be_imported_without_fcntl_and_resource() -> None:
-    # libraries first: psutil, below transformers' Trainer, wants `resource` on Linux, and the SDK of assistants `fcntl`
-    code = (
-        "from transformers import Trainer\nimport mcp.server.stdio\n"
-        + HIDDEN
-        + (
-            "import pkgutil, importlib, searchapp\n"
-            "names = [m.name for m in pkgutil.walk_packages(searchapp.__path__, 'searchapp.') if m.name[-9:] != '.__main__']\n"
-            "for name in names:\n"
-            "    try:\n"
-            "        importlib.import_module(name)\n"
-            "    except ModuleNotFoundError as error:  # what other programs bring, where they are not installed\n"
-            "        if not name.startswith('searchapp.integrations.') or error.name.startswith('searchapp'):\n"
-            "            raise\n"
-            "        assert error.name.split('.')[0] in ('langchain_core', 'llama_index', 'haystack'), error\n"
-            "print(len(names))"
-        )
+def test_every_module_can_be_imported_without_fcntl_and_resource(preloaded: Server) -> None:
+    code = HIDDEN + (
+        "import pkgutil, importlib, searchapp\n"
+        "names = [m.name for m in pkgutil.walk_packages(searchapp.__path__, 'searchapp.') if m.name[-9:] != '.__main__']\n"
+        "for name in names:\n"
+        "    try:\n"
+        "        importlib.import_module(name)\n"
+        "    except ModuleNotFoundError as error:  # what other programs bring, where they are not installed\n"
+        "        if not name.startswith('searchapp.integrations.') or error.name.startswith('searchapp'):\n"
+        "            raise\n"
+        "        assert error.name.split('.')[0] in ('langchain_core', 'llama_index', 'haystack'), error\n"
+        "print(len(names))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 100
+    done = preloaded.start(code=code).finish()
+    assert done.code == 0, done.err
+    assert int(done.out) > 100
 
 
-def test_an_index_is_written_and_searched_without_fcntl_and_resource(tmp_path: Path, tiny_model: Path) -> None:
+def test_an_index_is_written_and_searched_without_fcntl_and_resource(
+    tmp_path: Path, tiny_model: Path, preloaded: Server
+) -> None:
     ix = tmp_path / "ix"
     more = _write(tmp_path / "more.jsonl", [{"_id": "cat", "text": "a cat sleeps"}])
     done = _hidden(
+        preloaded,
         ("build", _write(tmp_path / "d.jsonl", DOCUMENTS), "--index", ix, "--model", tiny_model, "--no-lexical"),
         ("add", ix, more),
         ("delete", ix, "--id", "fox"),
@@ -95,29 +94,30 @@ def test_an_index_is_written_and_searched_without_fcntl_and_resource(tmp_path: P
         ("verify", ix),
         ("search", ix, "bees make honey", "--json"),
     )
-    assert "is sound" in done.stdout
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert "is sound" in done.out
+    found = [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
     assert {hit["id"] for hit in found} == {"bees", "cat"}
     # the system that has both opens the same index, to the same scores
-    done = subprocess.run(
-        [sys.executable, "-m", "searchapp", "search", str(ix), "bees make honey", "--json"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert [json.loads(line) for line in done.stdout.splitlines()] == found
+    done = preloaded.start("search", ix, "bees make honey", "--json").finish()
+    assert done.code == 0, done.err
+    assert [json.loads(line) for line in done.out.splitlines()] == found
 
 
-def test_without_flock_there_is_one_writer_and_a_killed_one_lets_go(tmp_path: Path, tiny_model: Path) -> None:
+def test_without_flock_there_is_one_writer_and_a_killed_one_lets_go(
+    tmp_path: Path, tiny_model: Path, preloaded: Server
+) -> None:
     """The lock is filelock's: here by its own ``flock``, on Windows by ``msvcrt``; the kernel lets go of both."""
     ix = tmp_path / "ix"
     build = ("build", _write(tmp_path / "d.jsonl", DOCUMENTS), "--index", ix, "--model", tiny_model)
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(ix)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        refused = _hidden(build, code=2)
-        (line,) = [line for line in refused.stderr.splitlines() if line.startswith("searchapp: error: ")]
-        assert line.startswith(f"searchapp: error: {ix} is being written by process {holder.pid};")
-        holder.send_signal(signal.SIGKILL)
-    assert "is sound" in _hidden(build, ("verify", ix)).stdout
+    holder = preloaded.start(ix, code=HOLD)
+    while holder.out.read_text() != "held\n":
+        assert holder.poll() is None, holder.err.read_text()
+        time.sleep(0.01)
+    refused = _hidden(preloaded, build, code=2)
+    (line,) = [line for line in refused.err.splitlines() if line.startswith("searchapp: error: ")]
+    assert line.startswith(f"searchapp: error: {ix} is being written by process {holder.pid};")
+    assert holder.kill() == -signal.SIGKILL
+    assert "is sound" in _hidden(preloaded, build, ("verify", ix)).out
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EMLINK])

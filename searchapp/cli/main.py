@@ -6,6 +6,8 @@ Exit codes: 0 done; 2 the input or the options are wrong (one line on standard e
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import shlex
 import sys
@@ -18,6 +20,7 @@ from searchapp.cli.verbosity import verbosity
 from searchapp.errors import SearchAppError, is_disk_full, is_out_of_memory, reason_of
 
 INTERRUPTED = 130
+COLLECTED = 50_000  # objects made before the youngest are searched for cycles; 700 is Python's own
 COMPLETION = "_SEARCHAPP_COMPLETE"  # the environment variable by which a shell asks typer what can follow
 RESUMABLE = (
     ("build",),
@@ -30,6 +33,8 @@ RESUMABLE = (
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its code."""
+    if arguments is None:
+        _collect_rarely()
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
@@ -44,6 +49,16 @@ def main(arguments: list[str] | None = None) -> None:
         code = _run(given, debug)
     flush_output()
     raise SystemExit(code)
+
+
+def _collect_rarely() -> None:
+    """Search for cycles rarely, and not at the end of the process: torch and transformers are a million objects.
+
+    Nearly all that they make when they are imported stays. Searching it again and again, and once more at the end, took
+    a third of the time of a short ``build`` (docs/log.md, 2026-12-01). For a process that is this program's alone.
+    """
+    gc.set_threshold(COLLECTED, *gc.get_threshold()[1:])
+    atexit.register(gc.freeze)
 
 
 def _run(arguments: list[str], debug: bool) -> int:

@@ -17,7 +17,8 @@ import pytest
 
 from tests.adapt.stages import write_pairs, write_text
 from tests.models import make_checkpoint
-from tests.program import Outcome, start
+from tests.preloaded import Server
+from tests.program import Outcome
 
 STAGES = r"loading base …\nreading [^\n]+ …\n{} …\n"  # what is said without a terminal
 FORECAST = re.compile(r"(mntp|simcse|supervised): [\d,]+ steps to go, about ")
@@ -63,23 +64,23 @@ def _wait(what: Callable[[], bool], alive: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def test_a_killed_program_goes_on_to_the_same_weights(place: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_program_goes_on_to_the_same_weights(
+    place: Path, run, preloaded: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed with -9 in the middle; the same command ends as if nothing had been, and says nothing it should not."""
     monkeypatch.chdir(place)
-    command = ("adapt", "mntp", "--model", "base", "--text", "text.txt", *SMALL, "--steps", 40, "--save-steps", 5)
-    process = start(*command, "--to", "killed", cwd=place)
+    command = ("adapt", "mntp", "--model", "base", "--text", "text.txt", *SMALL, "--steps", 20, "--save-steps", 4)
+    process = preloaded.start(*command, "--to", "killed", cwd=place)
     checkpoints = place / "killed" / "checkpoints"
-    _wait(lambda: any(checkpoints.glob("checkpoint-[1-9]*/complete")), lambda: process.poll() is None)
-    time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
+    while not any(checkpoints.glob("checkpoint-[1-9]*/complete")):
+        assert process.poll() is None, "the run was over before it could be killed"
+        time.sleep(0.01)
+    assert process.kill() == -signal.SIGKILL, "the run was over before it could be killed"
     assert json.loads((place / "killed" / "run.json").read_text())["state"] == "running"
-    process = start(*command, "--to", "killed", cwd=place)
-    out, err = process.communicate(timeout=900)
-    assert process.returncode == 0, err
-    assert re.fullmatch(STAGES.format("mntp") + r"went on after step \d+\n", err), err
-    assert "tokens/s" in out
+    done = preloaded.start(*command, "--to", "killed", cwd=place).finish()
+    assert done.code == 0, done.err
+    assert re.fullmatch(STAGES.format("mntp") + r"went on after step \d+\n", done.err), done.err
+    assert "tokens/s" in done.out
     assert (place / "killed" / "loss.png").read_bytes().startswith(b"\x89PNG")
     whole = run(*command, "--to", "whole")
     assert whole.code == 0

@@ -54,19 +54,29 @@ def _program(*arguments: object, **environment: str) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}],
-    ids=lambda found: "-".join(found.values()),
-)
-def test_output_and_paths_in_another_encoding(tmp_path: Path, tiny_model: Path, environment: dict[str, str]) -> None:
-    source = tmp_path / os.fsdecode(b"od\xffd.jsonl")
+ENVIRONMENTS = [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A folder with a source and the index that was built of it where not even names of files are UTF-8."""
+    folder = tmp_path_factory.mktemp("encodings")
+    source = folder / os.fsdecode(b"od\xffd.jsonl")
     text = "bees \u00e9 \u5ddd \U0001f600"
     source.write_text(json.dumps({"id": "\u5ddd", "text": text}), encoding="utf-8")
-    built = _program("build", source, "--index", tmp_path / "ix", "--model", tiny_model, **environment)
+    built = _program("build", source, "--index", folder / "ix", "--model", tiny_model, **ENVIRONMENTS[-1])
     assert built.returncode == 0, built.stderr
-    found = _program("search", tmp_path / "ix", "bees", "--json", **environment)
+    return folder
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda found: "-".join(found.values()))
+def test_output_and_paths_in_another_encoding(built: Path, environment: dict[str, str]) -> None:
+    """What a build says of its source is said by ``--dry-run`` too, which needs no model."""
+    said = _program("build", *built.glob("*.jsonl"), "--index", built / "none", "--dry-run", **environment)
+    assert said.returncode == 0, said.stderr
+    assert b"od" in said.stdout + said.stderr
+    found = _program("search", built / "ix", "bees", "--json", **environment)
     assert found.returncode == 0, found.stderr
     hit = json.loads(found.stdout)
     assert hit["id"] == "\u5ddd"
-    assert _program("search", tmp_path / "ix", "bees", **environment).returncode == 0
+    assert _program("search", built / "ix", "bees", **environment).returncode == 0
