@@ -19,11 +19,11 @@ from searchapp.corpus.folder import no_text_files, read_folder, read_text
 from searchapp.corpus.formats.table import BY_NAME, FORMATS, NEEDS, Format, cut_endings, format_of, recognise
 from searchapp.corpus.headings import MARKERS
 from searchapp.corpus.jsonl import read_jsonl
-from searchapp.corpus.remote import is_url, local_path, shown_url
 from searchapp.corpus.remote_source import RemoteSource
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source_file import SourceFile, cut_file, in_order
 from searchapp.corpus.sqlite import PREFIX, SqliteTable, read_sqlite
+from searchapp.corpus.urls import is_url, local_path, shown_url
 from searchapp.corpus.walk import REFUSED, SKIPPED, walk
 from searchapp.errors import CorpusError
 
@@ -203,7 +203,8 @@ def find_source(source: str, label: str | None = None, selection: Selection | No
     try:
         found = _find(source, selection or Selection())
     except OSError as error:
-        raise CorpusError(f"{source}: cannot be read: {error.strerror}; check the path and its permissions") from error
+        shown = shown_url(source) if is_url(source) else source
+        raise CorpusError(f"{shown}: cannot be read: {error.strerror}; check the path and its permissions") from error
     return found if label is None else replace(found, label=label)
 
 
