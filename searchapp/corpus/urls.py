@@ -60,6 +60,17 @@ def shown_url(url: str) -> str:
     return urlunsplit((parts.scheme, place, path, "", query))
 
 
+def has_secrets(source: str) -> bool:
+    """Whether a source is a URL of which something that is needed to fetch it is not shown."""
+    if not is_url(local_path(source)):
+        return False
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        return True
+    return bool(parts.query) or parts.netloc != urlsplit(shown_url(source)).netloc
+
+
 def without_secrets(url: str, text: str) -> str:
     """What a library says of a URL, without what is secret in it.
 

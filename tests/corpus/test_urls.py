@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from searchapp.corpus.remote import RemoteFile, listing
-from searchapp.corpus.urls import is_url, shown_url, without_secrets
+from searchapp.corpus.urls import has_secrets, is_url, shown_url, without_secrets
 from searchapp.errors import CorpusError
 
 SIGNED = "https://ghp_TOKEN123:pw-9@host/a.pdf?sig=aB%2Bx%2Fy%3D&n=1"
@@ -77,3 +77,10 @@ def test_secrets_of_the_surroundings_are_left_out(monkeypatch: pytest.MonkeyPatc
 def test_what_is_no_secret_stays() -> None:
     text = "404, message='me and 1 more', url='https://host/a.pdf'"
     assert without_secrets("https://u1:x9@host/a.pdf?n=1", text) == text
+
+
+def test_what_has_secrets() -> None:
+    for source in (SIGNED, "https://me@host/a", "https://host/a?x=1", "sftp://me:pw@host/a", "https://[host/a"):
+        assert has_secrets(source)
+    for source in ("https://host/a@b", "sftp://me@host/a/", "s3://bucket/a", "file:///a?b", "notes/a?b", "a@b"):
+        assert not has_secrets(source)
