@@ -31,9 +31,9 @@ from searchapp.corpus.front_matter import FrontMatter
 from searchapp.corpus.isolation import Readers
 from searchapp.corpus.legacy_text import legacy_text
 from searchapp.corpus.lines import Lines
-from searchapp.corpus.places import TEXT, document_place, file_facts, kept, text_place
+from searchapp.corpus.places import TEXT, document_place, file_facts, text_place
 from searchapp.corpus.reading_process import Request
-from searchapp.corpus.validate import RawRecord, validate
+from searchapp.corpus.validate import RawRecord, kept, validate
 from searchapp.corpus.wiki_links import linked
 
 if TYPE_CHECKING:

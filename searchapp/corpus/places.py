@@ -6,13 +6,13 @@ would be lost by that, is kept as ``source.NAME``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from searchapp.corpus.cut import CutPassage
 from searchapp.corpus.formats.reading import Facts
 from searchapp.corpus.formats.table import Format
+from searchapp.corpus.validate import kept
 
 RESERVED = (
     "source", "file", "mime", "title", "author", "date", "modified", "language", "section", "anchor", "page",
@@ -21,11 +21,6 @@ RESERVED = (
 )  # fmt: skip
 TEXT = frozenset(("file", "line", "end_line", "start", "end"))  # those that every passage of a text has
 _ALWAYS = frozenset(("id", "text", "title", "source", "file", "start", "end"))
-
-
-def kept(own: Mapping[str, Any], taken: frozenset[str]) -> dict[str, Any]:
-    """A file's own metadata, those whose names are taken as ``source.NAME``."""
-    return {f"source.{name}" if name in taken else name: value for name, value in own.items()}
 
 
 def text_place(passage: CutPassage) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,16 @@ def known_columns(columns: Iterable[str]) -> list[str]:
         if wanted not in names and len(meant) == 1 and not (wanted in ID_FIELDS and set(ID_FIELDS) & set(names)):
             names[meant[0]] = wanted
     return names
+
+
+def kept(own: Mapping[str, Any], taken: frozenset[str]) -> dict[str, Any]:
+    """A file's own metadata, those whose names are taken as ``source.NAME``."""
+    return {kept_name(name, taken): value for name, value in own.items()}
+
+
+def kept_name(name: str, taken: Collection[str]) -> str:
+    """What a file's own metadata of a name is called, where some names are taken."""
+    return f"source.{name}" if name in taken else name
 
 
 def _metadata(fields: Mapping[str, Any], key: str | None) -> dict[str, Any]:

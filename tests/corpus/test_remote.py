@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import logging
 import os
 import threading
@@ -158,6 +159,24 @@ def test_a_table_and_a_text_are_read(server: Server) -> None:
     assert found.id.startswith("b.txt#") and found.text.strip() == "some words"
     file = next(iter(open_source(server.url("b.txt")).listed()))
     assert file.mtime_ns == 1_714_989_600 * 10**9
+
+
+def test_columns_of_a_table_are_named(server: Server, memory: Any) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    sink = io.BytesIO()
+    parquet.write_table(pa.table({"id": ["1"], "q": ["why?"], "text": ["own"]}), sink)
+    server.files["/a.parquet"] = (sink.getvalue(), {"ETag": "1"})
+    server.files["/a.jsonl"] = (b'{"id": "1", "q": "one"}\n', {"ETag": "1"})
+    memory.pipe("/docs/a.md", b"x")
+    chosen = Selection(columns="text=q")
+    (found,) = documents(find_source(server.url("a.parquet"), selection=chosen))
+    assert (found.text, found.metadata["source.text"]) == ("why?", "own")
+    readers = {next(find_source(server.url("a.parquet"), selection=one).listed()).reader for one in (None, chosen)}
+    assert len(readers) == 2
+    for url, kind in ((server.url("a.jsonl"), "JSONL"), ("memory://docs", "a folder")):
+        with pytest.raises(CorpusError, match=f"data sets saved on disk, not with {kind} at a URL"):
+            find_source(url, selection=chosen)
 
 
 def test_what_tells_no_change_or_is_not_there_is_refused(server: Server, memory: Any) -> None:
