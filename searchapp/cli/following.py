@@ -47,7 +47,8 @@ class Following:
         from searchapp.shards import noted
 
         notice(f"following {', '.join(sources)}; Ctrl-C ends it")
-        settings = replace(settings, names=())  # the index knows them now
+        # The index knows the names now, and what was refused has been tried again; its files count when they change.
+        settings = replace(settings, names=(), retry_refused=False)
         waiting: set[str] = set()
         complaint = ""
         with self._stopped_by_signals():

@@ -158,7 +158,7 @@ def _wrong_option(error: Exception) -> str | None:
 def _interrupted(arguments: list[str]) -> None:
     words = [argument for argument in arguments if not argument.startswith("-")]
     if any(tuple(words[: len(command)]) == command for command in RESUMABLE):  # it goes on where it was
-        from searchapp.corpus.remote import is_url, shown_url
+        from searchapp.corpus.urls import is_url, shown_url
 
         command = shlex.join(["searchapp", *(shown_url(word) if is_url(word) else word for word in arguments)])
         complain(f"interrupted; what was committed is kept. To go on: {command}", fold=False)

@@ -99,7 +99,7 @@ def arrow_source_files(folder: Path, name: str, columns: str, label: str, cutter
             found = part.place.stat()
         except OSError as error:
             raise CorpusError(f"{file}: cannot be read: {error.strerror}; save the data set again") from error
-        reader = " ".join([ARROW, "1", *filter(None, [columns])])
+        reader = ColumnNames.reader(ARROW, columns)
         read = partial(read_arrow, part, file, ColumnNames.parse(columns))
         yield SourceFile(
             part.relative, file, part.place, reader, found.st_size, found.st_mtime_ns, label=ARROW, _read=read

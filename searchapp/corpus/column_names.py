@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from searchapp.corpus.reserved import kept
 from searchapp.corpus.validate import ID_FIELDS, known_columns, require_columns
 from searchapp.errors import CorpusError
 
@@ -32,6 +33,11 @@ class ColumnNames:
             found[name] = column
         return cls(found.get("id", ""), found.get("title", ""), tuple(filter(None, found.get("text", "").split("+"))))
 
+    @staticmethod
+    def reader(kind: str, given: str) -> str:
+        """What the records of a table depend on beside the file: its reader, and which columns are what."""
+        return f"{kind} 2 {given}" if given else f"{kind} 1"
+
     def names(self, columns: Sequence[str], file: str, *, needs_id: bool = True) -> list[str]:
         """The names of a table's columns, as ``fields`` expects them.
 
@@ -53,13 +59,13 @@ class ColumnNames:
         return names
 
     def fields(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The fields of a row under the names that a record has."""
+        """The fields of a row under the names that a record has; what another column takes the name of is kept."""
         if self == ColumnNames():
             return found
         used = {self.id, self.title, *self.text}
         taken = {name for name, given in (("text", self.text), ("title", self.title)) if given}
         taken |= set(ID_FIELDS) if self.id else set()
-        fields = {name: value for name, value in found.items() if name not in used | taken}
+        fields = kept({name: value for name, value in found.items() if name not in used}, frozenset(taken))
         if self.text:
             parts = [_text(found[name]) for name in self.text if found.get(name) is not None]
             whole = all(isinstance(part, str) for part in parts)

@@ -23,6 +23,7 @@ from searchapp.corpus.digest import batch_bytes, sums
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.memory_tables import arrow_batches, as_table, columns_of, is_batch, sliced
 from searchapp.corpus.parquet import batch_fields, json_value
+from searchapp.corpus.reserved import kept_name
 from searchapp.corpus.source import MEMORY, Source, checked_label
 from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, validate
 from searchapp.corpus.vector_column import vector_column
@@ -50,11 +51,11 @@ class FieldNames:
     vector: str | None = None
 
     def apply(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The record under the names that documents have."""
+        """The record under the names that documents have; what another field takes the name of is kept."""
         asked = {self.title: "title", self.text: "text", **({self.id: "_id"} if self.id else {})}
         wanted = {theirs: ours for theirs, ours in asked.items() if theirs != ours and theirs in fields}
         taken = set(wanted.values())
-        return {wanted.get(name, name): value for name, value in fields.items() if name in wanted or name not in taken}
+        return {wanted.get(name) or kept_name(name, taken): value for name, value in fields.items()}
 
 
 def memory_source(

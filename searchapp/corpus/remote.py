@@ -2,7 +2,7 @@
 
 A file is known by its ETag, else by its size and time of change: unchanged ones are not fetched again, and one with
 neither is refused. It is fetched to a temporary file, for readers get files alone and no network. Credentials are those
-of the environment (or of the URL); what is stored and said of a URL has no password and no query.
+of the environment (or of the URL); what is stored and said of a URL is without what is secret in it: ``corpus.urls``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
+from searchapp.corpus.urls import HIDDEN, WEB, shown_url, without_secrets
 from searchapp.errors import CorpusError, reason_of
 
 MOST = 2 << 30  # bytes of one file
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-WEB = ("http", "https")  # protocols that list no folder
 _TIMES = ("mtime", "last_modified", "LastModified", "Last-Modified", "updated", "modified", "created")
 _CHUNK = 1 << 20
 
@@ -72,7 +71,9 @@ class RemoteFile:
             except CorpusError:
                 raise
             except Exception as error:  # of any of the libraries behind fsspec
-                raise CorpusError(f"{self.shown}: cannot be fetched: {_without(self.url, reason_of(error))}") from None
+                raise CorpusError(
+                    f"{self.shown}: cannot be fetched: {without_secrets(self.url, reason_of(error))}"
+                ) from None
             yield place
 
 
@@ -85,34 +86,11 @@ class RemoteListing:
     files: tuple[RemoteFile, ...]
 
 
-def is_url(source: str) -> bool:
-    """Whether a source is named by a URL."""
-    return URL.match(source) is not None
-
-
-def shown_url(url: str) -> str:
-    """A URL without its password; of a query, six digits of its SHA-256, which tell two of them apart.
-
-    Of what this returned, it returns the same.
-    """
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    name = user.partition(":")[0]
-    place = f"{name}@{host}" if at and name else host
-    known = parts.fragment if re.fullmatch("q=[0-9a-f]{6}", parts.fragment) else ""
-    query = f"q={hashlib.sha256(parts.query.encode()).hexdigest()[:6]}" if parts.query else known
-    path = parts.path if parts.scheme.lower() in WEB else parts.path.rstrip("/")
-    return urlunsplit((parts.scheme, place, path, "", query))
-
-
-def local_path(source: str) -> str:
-    """The path of a ``file://`` URL; any other source as it is."""
-    return unquote(urlsplit(source).path) if source.lower().startswith("file://") else source
-
-
 def listing(url: str) -> RemoteListing:
     """What is at a URL. Raises CorpusError where nothing is, or what reads the protocol is not installed."""
     shown = shown_url(url)
+    if shown.endswith(f"://{HIDDEN}"):
+        raise CorpusError(f"{shown}: is no URL; write @, :, /, ? and # in a password as %40, %3A, %2F, %3F and %23")
     try:
         system, path = _system(url)
         if urlsplit(url).scheme.lower() in WEB or not system.isdir(path):
@@ -126,11 +104,11 @@ def listing(url: str) -> RemoteListing:
     except CorpusError:
         raise
     except ImportError as error:
-        raise CorpusError(f"{shown}: {reason_of(error)}") from None
+        raise CorpusError(f"{shown}: {without_secrets(url, reason_of(error))}") from None
     except FileNotFoundError:
         raise CorpusError(f"{shown}: nothing is there; check the address") from None
     except Exception as error:  # of any of the libraries behind fsspec
-        raise CorpusError(f"{shown}: cannot be listed: {_without(url, reason_of(error))}") from None
+        raise CorpusError(f"{shown}: cannot be listed: {without_secrets(url, reason_of(error))}") from None
     return RemoteListing(shown, True, tuple(sorted(files, key=lambda file: file.relative)))
 
 
@@ -146,7 +124,7 @@ def _system(url: str) -> tuple[Any, str]:
         system, path = fsspec.core.url_to_fs(url)
     except ValueError as error:
         raise CorpusError(
-            f"{shown_url(url)}: {_without(url, reason_of(error))}; expected e.g. https:// or s3://"
+            f"{shown_url(url)}: {without_secrets(url, reason_of(error))}; expected e.g. https:// or s3://"
         ) from None
     system.invalidate_cache()
     return system, str(path)
@@ -183,14 +161,3 @@ def _moment(value: object) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _without(url: str, text: str) -> str:
-    """What a library says of a URL, without what is secret in it."""
-    parts = urlsplit(url)
-    secrets = [parts.query, parts.netloc.rpartition("@")[0].partition(":")[2]]
-    text = text.replace(url, shown_url(url))
-    for secret in filter(None, secrets):
-        for form in {secret, unquote(secret)}:
-            text = text.replace(form, "…")
-    return text

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+from searchapp.corpus.column_names import ColumnNames
 from searchapp.corpus.cutter import Cutter
 from searchapp.corpus.document import Document, Record
 from searchapp.corpus.formats.table import BY_ENDING, FORMATS, NEEDS, Format, format_of
@@ -72,7 +73,7 @@ class RemoteSource:
             elif not file.mark:
                 yield self._unread(file, name, REFUSED, NO_MARK)
             else:
-                yield _source_file(file, name, format, label, cutter)
+                yield _source_file(file, name, format, label, cutter, self.selection.columns)
 
     @staticmethod
     def _unread(file: RemoteFile, name: str, outcome: str, reason: str) -> SourceFile:
@@ -81,12 +82,12 @@ class RemoteSource:
         )
 
 
-def _source_file(file: RemoteFile, name: str, format: Format, label: str, cutter: Cutter) -> SourceFile:
+def _source_file(file: RemoteFile, name: str, format: Format, label: str, cutter: Cutter, columns: str) -> SourceFile:
     notes: dict[str, int] = {}
     request = None
     if not format.is_cut:
-        read = partial(_table, file, format)
-        reader = f"{format.name} 1"
+        read = partial(_table, file, format, columns)
+        reader = ColumnNames.reader(format.name, columns)
     elif format.isolated:
         request = Request.of_remote(file, format.name, cutter.passwords)
         time = file.mtime_ns
@@ -101,9 +102,10 @@ def _source_file(file: RemoteFile, name: str, format: Format, label: str, cutter
     )  # fmt: skip
 
 
-def _table(file: RemoteFile, format: Format) -> Iterator[Record]:
+def _table(file: RemoteFile, format: Format, columns: str) -> Iterator[Record]:
+    chosen = {"columns": ColumnNames.parse(columns)} if columns else {}
     with file.fetched() as place:
-        yield from format.load()(place, file.shown)
+        yield from format.load()(place, file.shown, **chosen)
 
 
 def _text(file: RemoteFile, format: Format, label: str, cutter: Cutter, notes: dict[str, int]) -> Iterator[Record]:

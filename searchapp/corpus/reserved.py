@@ -5,7 +5,7 @@ What a file itself calls by such a name, and what would be lost by that, is kept
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 RESERVED = (
@@ -16,6 +16,18 @@ RESERVED = (
 TEXT = frozenset(("file", "line", "end_line", "start", "end"))  # those that every passage of a text has
 
 
-def kept(own: Mapping[str, Any], taken: frozenset[str]) -> dict[str, Any]:
-    """A file's own metadata, those whose names are taken as ``source.NAME``."""
-    return {f"source.{name}" if name in taken else name: value for name, value in own.items()}
+def kept(own: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
+    """A file's own metadata, those whose names are taken as ``source.NAME``: again so, where it has that name too."""
+    found: dict[str, Any] = {}
+    for name, value in own.items():
+        if name in taken:
+            name = kept_name(name, taken)
+            while name in own:
+                name = kept_name(name, own)
+        found[name] = value
+    return found
+
+
+def kept_name(name: str, taken: Collection[str]) -> str:
+    """What a file's own metadata of a name is called, where some names are taken."""
+    return f"source.{name}" if name in taken else name

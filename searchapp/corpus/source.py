@@ -19,11 +19,11 @@ from searchapp.corpus.folder import no_text_files, read_folder, read_text
 from searchapp.corpus.formats.table import BY_NAME, FORMATS, NEEDS, Format, cut_endings, format_of, recognise
 from searchapp.corpus.headings import MARKERS
 from searchapp.corpus.jsonl import read_jsonl
-from searchapp.corpus.remote import is_url, local_path, shown_url
 from searchapp.corpus.remote_source import RemoteSource
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source_file import SourceFile, cut_file, in_order
 from searchapp.corpus.sqlite import PREFIX, SqliteTable, read_sqlite
+from searchapp.corpus.urls import is_url, local_path, shown_url
 from searchapp.corpus.walk import REFUSED, SKIPPED, walk
 from searchapp.errors import CorpusError
 
@@ -127,12 +127,8 @@ class Source:
             if self.is_cut:
                 yield cut_file(cutter, BY_NAME[self.format], corpus, (shown, file), self.label, "", size, time)
             else:
-                yield SourceFile(shown, file, corpus, self._table_reader, size, time, label=self.kind, _read=self._read)
-
-    @property
-    def _table_reader(self) -> str:
-        """What the records of a table depend on beside the file: its reader, and which columns are what."""
-        return " ".join([self.kind, "1", *filter(None, [self.selection.columns])])
+                reader = ColumnNames.reader(self.kind, self.selection.columns)
+                yield SourceFile(shown, file, corpus, reader, size, time, label=self.kind, _read=self._read)
 
     def _below(self, folder: Path, cutter: Cutter) -> Iterator[SourceFile]:
         count = 0
@@ -203,7 +199,8 @@ def find_source(source: str, label: str | None = None, selection: Selection | No
     try:
         found = _find(source, selection or Selection())
     except OSError as error:
-        raise CorpusError(f"{source}: cannot be read: {error.strerror}; check the path and its permissions") from error
+        shown = shown_url(source) if is_url(source) else source
+        raise CorpusError(f"{shown}: cannot be read: {error.strerror}; check the path and its permissions") from error
     return found if label is None else replace(found, label=label)
 
 
@@ -241,9 +238,11 @@ def _find(source: str, selection: Selection) -> Source:
 
 def _remote(url: str, selection: Selection) -> Source:
     """A source at a URL; its name is the URL without what is secret in it."""
-    _refuse_columns(shown_url(url), selection)
     found = RemoteSource.find(url, selection)
     format = found.format
+    if format is None or format.name != "parquet":
+        kind = "a folder" if format is None else format.label
+        _refuse_columns(found.listing.shown, selection, f", not with {kind} at a URL")
     kind = REMOTE if format is None else "text" if format.is_cut else format.name
     name = format.name if format is not None and format.is_cut else ""
     return Source(found.listing.shown, kind, found.label, None, _nothing, found.marks, name, selection, found.files)
@@ -300,10 +299,11 @@ def _columns_of(selection: Selection) -> Selection:
     return Selection(columns=selection.columns)
 
 
-def _refuse_columns(source: str, selection: Selection) -> None:
+def _refuse_columns(source: str, selection: Selection, found: str = "") -> None:
     if selection.columns:
         raise CorpusError(
-            f"{source}: --columns goes with Parquet files and data sets saved on disk; rename the columns of others"
+            f"{source}: --columns goes with Parquet files and data sets saved on disk{found}; rename the columns of "
+            "others"
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote
 
 from searchapp.corpus.document import Record, Rejected
+from searchapp.corpus.reserved import kept
 from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, validate
 from searchapp.errors import CorpusError
 
@@ -24,6 +25,7 @@ EXAMPLE = "sqlite:FILE?table=NAME (and &id=COLUMN, &title=COLUMN, &text=COLUMN,C
 _KNOWN = ("table", "id", "title", "text")
 _ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE))
 _DENIED = frozenset(("load_extension", "fts3_tokenizer", "writefile", "edit"))
+_TAKEN = frozenset((*ID_FIELDS, "title", "text"))  # names that a record has of its own
 _STEPS = 1_000_000  # instructions of the database's machine between two looks at how many went to one row
 _MOST_LOOKS = 2_000
 
@@ -163,7 +165,8 @@ def _record(row: tuple[Any, ...], columns: list[tuple[str, str]], kinds: _Kinds,
     values = dict(zip([column for column, _ in columns], row if kinds.id else row[1:], strict=True))
     used = {kinds.id, kinds.title, *kinds.text}
     try:
-        fields = {column: _value(value) for column, value in values.items() if column not in used}
+        own = {column: _value(value) for column, value in values.items() if column not in used}
+        fields = kept(own, _TAKEN)  # what other columns take the names of
         texts = [_text(values[column]) for column in kinds.text]
         fields["title"] = _text(values[kinds.title]) if kinds.title else ""
         found = _value(values[kinds.id]) if kinds.id else row[0]

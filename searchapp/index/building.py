@@ -275,7 +275,7 @@ def _going_on(writer: Writer, encoder: Encoder, plan: Build, sources: Sequence[S
             f"{writer.root} holds {unfinished} made by the backend {made}, this run is by {encoder.backend.name}; "
             f"give --backend {made}, or {other}"
         )
-    before = [source["name"] for source in manifest.build.sources]
+    before = [absolute(source["name"]) for source in manifest.build.sources]
     if before != [source["name"] for source in plan.sources]:
         raise IndexStoreError(f"{writer.root} holds {unfinished} of other sources ({', '.join(before)}); {ways}")
     pairs = list(zip(manifest.build.sources, plan.sources, strict=True))

@@ -20,7 +20,7 @@ from searchapp.shards.driver import Driven, Driver, Progressed
 from searchapp.shards.engine import NAMES, NONE, PROCESSES, RAY, Engine
 from searchapp.shards.places import open_store
 from searchapp.shards.plan import FILE as PLAN
-from searchapp.shards.plan import Plan, commit_plan, load_plan, make_plan
+from searchapp.shards.plan import Plan, commit_plan, load_plan, make_plan, require_no_secrets
 from searchapp.shards.processes import Processes
 from searchapp.shards.publish import Published, find_published, finish, start_again
 from searchapp.shards.root import generations
@@ -92,6 +92,7 @@ def make(
     loading it. Raises CorpusError, ModelError or IndexStoreError; what was committed stays.
     """
     engine.check()
+    require_no_secrets(sources)
     stage = stage or (lambda _: None)
     store = open_store(place, engine.scratch)
     refuse_other(store)

@@ -17,6 +17,7 @@ from searchapp.corpus import Source
 from searchapp.corpus.part import Piece, Span, mark_of, part_of, pieces_of, tokens_of
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import find_source
+from searchapp.corpus.urls import has_secrets, shown_url
 from searchapp.encoder import Encoder
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.ann.request import AnnRequest, Targets
@@ -177,6 +178,17 @@ def make_plan(
         nonce=uuid.uuid4().hex,
     )
     return replace(plan, chunks=_chunks(plan, found))
+
+
+def require_no_secrets(sources: Sequence[str]) -> None:
+    """Raise CorpusError for a URL with secrets: a plan keeps none of them, so that no worker could open it."""
+    for source in sources:
+        if has_secrets(source):
+            raise CorpusError(
+                f"{shown_url(source)} is given with a query, a password or a user name, which no plan keeps for its "
+                "workers; expected a URL without: give what is secret by the environment, fetch the file and name it, "
+                "or build without --engine"
+            )
 
 
 def commit_plan(place: Place, plan: Plan) -> Plan:

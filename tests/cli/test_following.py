@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,6 +83,19 @@ def test_a_folder_is_followed_until_ctrl_c(
     assert signal.getsignal(signal.SIGINT) is before
     outcome = run("add", index, notes / "a.md", "--watch", "--model", tmp_path / "none")  # before a model is loaded
     assert outcome.code == 2 and "is no folder" in outcome.err
+
+
+def test_what_was_refused_is_read_again_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from searchapp.cli.following import Following
+    from searchapp.index import AddSettings
+
+    given: list[AddSettings] = []
+    monkeypatch.setattr("searchapp.shards.noted.add", lambda *arguments: given.append(arguments[-1]) or last)
+    stop, last = threading.Event(), SimpleNamespace(added=0, changed=0, removed=0, rejected=0)
+    watcher = SimpleNamespace(changes=lambda: iter([{"a.md"}, {"b.md"}]))
+    asked = AddSettings(names=("n",), sync=True, retry_refused=True)  # of the add before it follows
+    Following(tmp_path, watcher, stop).go_on(["notes"], None, asked, last, as_json=False)
+    assert given == [AddSettings(sync=True)] * 2
 
 
 def test_a_dry_run_cannot_be_followed(run, tmp_path: Path) -> None:

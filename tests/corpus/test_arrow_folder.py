@@ -13,6 +13,7 @@ from searchapp.corpus import Document, open_source
 from searchapp.corpus.column_names import ColumnNames
 from searchapp.corpus.cut_rule import CutRule, estimate
 from searchapp.corpus.cutter import Cutter
+from searchapp.corpus.memory import FieldNames
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import Source
 from searchapp.errors import CorpusError
@@ -70,7 +71,7 @@ def test_columns_are_what_a_user_says(tmp_path: Path, as_file: bool) -> None:
     wanted = Selection(columns="id=key,title=question,text=question+context")
     found = documents(open_source(str(folder), selection=wanted))[1]
     assert (found.id, found.title, found.text) == ("k1", "what is 1?", "what is 1?\n\nit is 1\na number")
-    assert dict(found.metadata) == {"n": 1, "split": "train"}
+    assert dict(found.metadata) == {"n": 1, "split": "train", "source.text": "own"}
     path = tmp_path / "a.parquet"
     pq.write_table(pa.Table.from_pylist(ROWS), path)
     source = open_source(str(path), selection=wanted)
@@ -79,6 +80,25 @@ def test_columns_are_what_a_user_says(tmp_path: Path, as_file: bool) -> None:
         next(iter(source.listed())).reader
         != next(iter(open_source(str(path), selection=Selection(columns="id=key")).listed())).reader
     )
+
+
+def test_a_column_whose_name_another_takes_is_kept() -> None:
+    row = {"id": 1, "_id": 2, "title": "t", "text": "own", "q": "why?", "key": "k", "n": 3}
+    found = ColumnNames.parse("id=key,text=q").fields(row)
+    assert found == {
+        "id": "k",
+        "text": "why?",
+        "title": "t",
+        "source.id": 1,
+        "source._id": 2,
+        "source.text": "own",
+        "n": 3,
+    }
+    assert ColumnNames.parse("title=text,text=title").fields(row).items() >= {"title": "own", "text": "t"}.items()
+    assert "source.text" not in ColumnNames.parse("text=text+q").fields(row)
+    assert FieldNames(id="key", text="q").apply(row) == {
+        "_id": "k", "text": "why?", "title": "t", "id": 1, "source._id": 2, "source.text": "own", "n": 3,
+    }  # fmt: skip
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import logging
 import os
 import threading
@@ -14,10 +15,13 @@ from typing import Any
 import pytest
 
 from searchapp.corpus import Document, Rejected, open_source, remote
-from searchapp.corpus.remote import RemoteFile, listing, local_path, shown_url
+from searchapp.corpus.remote import RemoteFile, listing
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import Source, find_source
+from searchapp.corpus.urls import local_path, shown_url
 from searchapp.errors import CorpusError
+from searchapp.index.intake import names
+from searchapp.index.storage import manifest
 from searchapp.index.storage.snapshot import Snapshot
 from tests.index.conftest import HashEncoder
 from tests.index.handed import add, build, repair
@@ -33,6 +37,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.files: dict[str, tuple[bytes, dict[str, str]]] = {}
         self.asked: list[str] = []
+        self.leads: dict[str, str] = {}  # to another path, when a file is fetched
         self.wanted = ""  # credentials
         super().__init__(("127.0.0.1", 0), Handler)
 
@@ -49,6 +54,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
+        if (path := self.server.leads.get(self.path)) is not None:
+            self.send_response(302)
+            self.send_header("Location", path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self._answer(with_body=True)
 
     def _answer(self, *, with_body: bool) -> None:
@@ -150,6 +161,24 @@ def test_a_table_and_a_text_are_read(server: Server) -> None:
     assert file.mtime_ns == 1_714_989_600 * 10**9
 
 
+def test_columns_of_a_table_are_named(server: Server, memory: Any) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    sink = io.BytesIO()
+    parquet.write_table(pa.table({"id": ["1"], "q": ["why?"], "text": ["own"]}), sink)
+    server.files["/a.parquet"] = (sink.getvalue(), {"ETag": "1"})
+    server.files["/a.jsonl"] = (b'{"id": "1", "q": "one"}\n', {"ETag": "1"})
+    memory.pipe("/docs/a.md", b"x")
+    chosen = Selection(columns="text=q")
+    (found,) = documents(find_source(server.url("a.parquet"), selection=chosen))
+    assert (found.text, found.metadata["source.text"]) == ("why?", "own")
+    readers = {next(find_source(server.url("a.parquet"), selection=one).listed()).reader for one in (None, chosen)}
+    assert len(readers) == 2
+    for url, kind in ((server.url("a.jsonl"), "JSONL"), ("memory://docs", "a folder")):
+        with pytest.raises(CorpusError, match=f"data sets saved on disk, not with {kind} at a URL"):
+            find_source(url, selection=chosen)
+
+
 def test_what_tells_no_change_or_is_not_there_is_refused(server: Server, memory: Any) -> None:
     server.files["/a.txt"] = (b"x", {})
     server.files["/b.bin"] = (b"x", {"ETag": "1", "Content-Type": "application/x-odd"})
@@ -206,15 +235,46 @@ def test_what_is_secret_is_used_and_kept_nowhere(
     kept = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
     for secret in ("s3same", "t0ken"):
         assert secret not in said and secret.encode() not in kept
-    assert b"me@127.0.0.1" in kept
+    assert b"http://127.0.0.1" in kept and b"me@127.0.0.1" not in kept
 
 
-def test_urls_as_they_are_shown() -> None:
-    url = "https://me:pw@host:8080/a/b.pdf?x=1#page=2"
-    assert shown_url(url).startswith("https://me@host:8080/a/b.pdf#q=") and len(shown_url(url)) == 37
-    assert shown_url(shown_url(url)) == shown_url(url) != shown_url(url.replace("x=1", "x=2"))
-    assert shown_url("s3://bucket/folder") == "s3://bucket/folder"
-    assert "pw" not in repr(RemoteFile(url, shown_url(url), "", "1"))
+def test_what_is_secret_is_not_in_what_a_library_says(server: Server, tmp_path: Path) -> None:
+    """A query as the library writes it, and that of an address to which the server leads."""
+    leading, failing = "a.txt?sig=aB%2Bx%2Fy%3D&u=1", "/b.txt?X-Signature=zZ9%2Bother"
+    server.files["/a.txt?sig=aB%2Bx/y%3D&u=1"] = server.files[f"/{leading}"] = (b"words", {"ETag": "1"})
+    source, root = find_source(server.url(leading, "ghp_TOKEN123@")), tmp_path / "ix"
+    (tmp_path / "b.md").write_text("words\n")
+    for found in list(server.files):
+        server.leads[found] = failing
+    done = build([source, str(tmp_path / "b.md")], root, HashEncoder())
+    said = " ".join(done.manifest.build.reasons)
+    kept = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file()).decode(errors="replace")
+    assert "cannot be fetched" in said and f"cannot be fetched: {server.url('a.txt')}#q=" in kept
+    for secret in ("aB%2B", "aB+", "x/y", "y%3D", "zZ9", "other", "ghp_TOKEN123"):
+        assert secret not in said + kept
+
+
+def test_an_index_that_has_a_user_name_finds_its_source_and_forgets_the_name(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/a.html"] = (PAGE, {"ETag": "1"})
+    root, encoder, url = tmp_path / "ix", HashEncoder(), server.url("a.html", "ghp_TOKEN123@")
+
+    def as_before(url: str) -> str:
+        return url
+
+    with monkeypatch.context() as patch:
+        for module in (remote, names, manifest):
+            patch.setattr(module, "shown_url", as_before)
+        build([url], root, encoder)
+        assert Snapshot.open(root).manifest.sources[0].path == url and held(root).popitem()[1].metadata["url"] == url
+    assert Snapshot.open(root).manifest.sources[0].path == server.url("a.html")
+    done = add([url], root, encoder, sync=True)
+    assert (done.added, done.removed, len(held(root))) == (0, 0, 1)
+    assert held(root).popitem()[1].metadata["url"] == server.url("a.html")
+    [name] = Snapshot.open(root).manifest.ledger
+    assert b"ghp_TOKEN123" not in (root / "data" / name).read_bytes()
+    assert add([server.url("a.html")], root, encoder).files.unopened == 1
 
 
 def test_a_file_url_is_a_file(tmp_path: Path) -> None:

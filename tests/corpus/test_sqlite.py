@@ -55,6 +55,17 @@ def test_columns_that_are_named_and_rows_without_an_id(tmp_path: Path) -> None:
     assert (numbered[0].id, numbered[0].text, numbered[0].metadata) == ("1", "H\n\none\n\ntwo\n\nx", {"n": 3})
 
 
+def test_a_column_whose_name_another_takes_is_kept(tmp_path: Path) -> None:
+    path = made(
+        tmp_path / "a.db",
+        "CREATE TABLE notes (id INT, _id INT, title TEXT, text TEXT, k TEXT, head TEXT, body TEXT)",
+        "INSERT INTO notes VALUES (1, 2, 't', 'own', 'x', 'H', 'one')",
+    )
+    (found,) = rows(f"sqlite:{path}?table=notes&id=k&title=head&text=body")
+    assert isinstance(found, Document) and (found.id, found.title, found.text) == ("x", "H", "one")
+    assert found.metadata == {"source.id": 1, "source._id": 2, "source.title": "t", "source.text": "own"}
+
+
 def test_a_text_that_is_no_utf8_spoils_its_row_alone(tmp_path: Path) -> None:
     path = made(
         tmp_path / "a.db", "CREATE TABLE t (id, text TEXT)", "INSERT INTO t VALUES (1, CAST(x'ff41' AS TEXT)), (2, 'b')"

@@ -9,7 +9,9 @@ import pytest
 
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index import Snapshot, build
+from searchapp.index.building import BuildSettings
 from searchapp.shards.chunk import DATA, done_ids, encode_chunk, missing, read_done
+from searchapp.shards.make import EngineSettings, make
 from searchapp.shards.plan import commit_plan, load_plan
 from searchapp.shards.sample import merged, sample_of
 from tests.index.conftest import HashEncoder
@@ -114,3 +116,14 @@ def test_samples_merge_to_the_smallest_hashes(tmp_path):
 def test_commit_is_by_the_first(tmp_path):
     store, plan = planned(tmp_path / "root", write_sources(tmp_path / "in"))
     assert commit_plan(store, plan) == plan
+
+
+@pytest.mark.parametrize(
+    "url", ["https://127.0.0.1/a.md?sig=s3cret", "https://s3cret@127.0.0.1/a.md", "sftp://me:s3cret@h"]
+)
+def test_a_url_that_no_worker_could_open_is_refused_before_anything_is_written(tmp_path, url):
+    sources = [*write_sources(tmp_path / "in"), url]
+    settings = EngineSettings(engine="processes", overwrite=True)
+    with pytest.raises(CorpusError, match="which no plan keeps for its workers; expected a URL without") as error:
+        make(sources, str(tmp_path / "root"), lambda: pytest.fail("a model was loaded"), BuildSettings(), settings)
+    assert "s3cret" not in str(error.value) and not (tmp_path / "root").exists()

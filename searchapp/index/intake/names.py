@@ -9,9 +9,9 @@ from itertools import count
 from pathlib import Path
 
 from searchapp.corpus import Source
-from searchapp.corpus.remote import is_url, local_path, shown_url
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import checked_label
+from searchapp.corpus.urls import is_url, local_path, shown_url
 from searchapp.errors import CorpusError
 from searchapp.index.storage.manifest import NamedSource
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from searchapp.corpus.urls import is_url, shown_url
 from searchapp.index.storage.directory import FileEntry
 from searchapp.index.storage.migrate import FORMAT
 
@@ -197,6 +198,11 @@ class NamedSource:
     path: str
     kind: str
     selection: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Leave out of a URL what is secret: earlier versions kept user names, which may be tokens."""
+        if is_url(self.path):
+            object.__setattr__(self, "path", shown_url(self.path))
 
 
 @dataclass(frozen=True)
