@@ -17,5 +17,12 @@ TEXT = frozenset(("file", "line", "end_line", "start", "end"))  # those that eve
 
 
 def kept(own: Mapping[str, Any], taken: frozenset[str]) -> dict[str, Any]:
-    """A file's own metadata, those whose names are taken as ``source.NAME``."""
-    return {f"source.{name}" if name in taken else name: value for name, value in own.items()}
+    """A file's own metadata, those whose names are taken as ``source.NAME``: again so, where it has that name too."""
+    found: dict[str, Any] = {}
+    for name, value in own.items():
+        if name in taken:
+            name = f"source.{name}"
+            while name in own:
+                name = f"source.{name}"
+        found[name] = value
+    return found
