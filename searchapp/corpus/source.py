@@ -20,11 +20,11 @@ from searchapp.corpus.formats.table import BY_NAME, FORMATS, NEEDS, Format, cut_
 from searchapp.corpus.headings import MARKERS
 from searchapp.corpus.jsonl import read_jsonl
 from searchapp.corpus.remote_source import RemoteSource
-from searchapp.corpus.selection import Selection
+from searchapp.corpus.selection import IGNORED, LEFT_OUT, Selection
 from searchapp.corpus.source_file import SourceFile, cut_file, in_order
 from searchapp.corpus.sqlite import PREFIX, SqliteTable, read_sqlite
 from searchapp.corpus.urls import is_url, local_path, shown_url
-from searchapp.corpus.walk import REFUSED, SKIPPED, walk
+from searchapp.corpus.walk import PACKED, REFUSED, SKIPPED, walk
 from searchapp.errors import CorpusError
 
 STDLIB = "python:stdlib"
@@ -177,13 +177,13 @@ def open_source(source: str, label: str | None = None, selection: Selection | No
         for found in walk(opened.place, opened.selection):
             if found.outcome != SKIPPED:
                 return opened
-            lacking[found.reason] += NEEDS in found.reason
+            lacking[found.reason] += NEEDS in found.reason or found.reason in (PACKED, LEFT_OUT, IGNORED)
         raise CorpusError(_nothing_below(source, +lacking))
     return opened
 
 
 def _nothing_below(name: str, lacking: Counter[str]) -> str:
-    """What is said of a folder without a file that is read; ``lacking`` counts what its files need."""
+    """What is said of a folder without a file that is read; ``lacking`` counts reasons that say what to do."""
     if not lacking:
         return no_text_files(name, cut_endings())
     needs = ", ".join(f"{count:,} of its files: {reason}" for reason, count in lacking.items())

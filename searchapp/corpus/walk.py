@@ -12,6 +12,7 @@ from searchapp.corpus.selection import ARCHIVED, IGNORED, LEFT_OUT, Ignores, Sel
 from searchapp.errors import CorpusError
 
 READ, REFUSED, SKIPPED = "read", "refused", "skipped"
+PACKED = "an archive, which --archives reads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def _look_at(path: Path, relative: str, selection: Selection, left_out: str) -> 
 def unread(name: str) -> str:
     """Why nothing reads a file of a name in small letters."""
     if name.endswith(ARCHIVED):
-        return "an archive, which --archives reads"
+        return PACKED
     shown = PurePosixPath(name).suffix.encode(errors="backslashreplace").decode()
     return f"no reader for {shown}" if shown else "no reader for names without an ending"
 

@@ -21,23 +21,26 @@ _CODE = re.compile(
 _LINK = re.compile(r"\[\[([^\[\]|#^\n]+?)(?:\\?\|[^\[\]\n]*|[#^][^\[\]\n]*)?\]\]")
 _TAG = re.compile(r"(?:(?<=\s)|^)#([\w/-]*[^\W\d_][\w/-]*)", re.MULTILINE)
 LINKS, TAGS = "links", "tags"
+_LISTS = {TAGS: r"[,\s]+", "aliases": r","}  # of front matter, and what a text of several has between them
 
 
 def linked(text: str, own: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of a passage: ``own``, that of its file, with the ``links`` and ``tags`` that are in its text.
 
-    Both are lists of texts, in every passage of a file. Tags of the file come first. What the file itself calls by such
-    a name, and is no tag, is kept as ``source.NAME``.
+    These and ``aliases`` are lists of texts, in every passage. Tags of the file come first. What the file itself calls
+    by such a name, and is something else, is kept as ``source.NAME``.
     """
     found = dict(own)
     if LINKS in found:
         found[f"source.{LINKS}"] = found.pop(LINKS)
-    if TAGS in found:
-        given = _tags(found[TAGS])
-        if given is None:
-            found[f"source.{TAGS}"] = found.pop(TAGS)
-        else:
-            found[TAGS] = given
+    for name, between in _LISTS.items():
+        if name in found:
+            given = found.pop(name)
+            names = _names(given, between)
+            if names is None:
+                found[f"source.{name}"] = given
+            else:
+                found[name] = _distinct(one.lstrip("#") for one in names) if name == TAGS else names
     if "[[" in text or "#" in text:
         plain = _CODE.sub(" ", text)
         if links := _distinct(target.strip() for target in _LINK.findall(plain)):
@@ -47,18 +50,17 @@ def linked(text: str, own: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _tags(value: Any) -> list[str] | None:
-    """The tags of front matter: of a list, of a text with commas or blanks; None where they are something else.
+def _names(value: Any, between: str) -> list[str] | None:
+    """The names that a list or a text has; None where they are something else.
 
-    A year among them is a number as YAML has it, and a tag all the same.
+    A year among them is a number as YAML has it, and a name all the same.
     """
     if isinstance(value, str):
-        value = re.split(r"[,\s]+", value)
+        value = re.split(between, value)
     elif isinstance(value, int | float):
         value = [value]
     if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
-        names = (one if isinstance(one, str) else json.dumps(one) for one in value)
-        return _distinct(name.strip().lstrip("#") for name in names)
+        return _distinct((one if isinstance(one, str) else json.dumps(one)).strip() for one in value)
     return None
 
 

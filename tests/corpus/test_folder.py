@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from searchapp.corpus import Document, open_source
+from searchapp.corpus.selection import Selection
 from searchapp.errors import CorpusError
 from tests.corpus.records import read
 
@@ -104,6 +105,19 @@ def test_memory_stays_small(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
+
+
+def test_a_folder_of_which_nothing_is_wanted_says_why(tmp_path: Path) -> None:
+    for name in ("a.zip", "b.tar.gz", "c.bin"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(CorpusError, match=r"can be read; 2 of its files: an archive, which --archives reads$"):
+        open_source(str(tmp_path))
+    (tmp_path / "z.md").write_text("x")
+    (tmp_path / ".ignore").write_text("*.md\n")
+    with pytest.raises(
+        CorpusError, match="2 of its files: left out by --include or --exclude, 1 of its files: ignored"
+    ):
+        open_source(str(tmp_path), selection=Selection(exclude=("*.zip", "*.gz")))
 
 
 @pytest.mark.parametrize("names", [[], ["a.bin"], [".a.md"]])

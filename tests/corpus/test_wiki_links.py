@@ -65,6 +65,19 @@ def test_what_a_file_says_itself_stays(own: dict[str, object], merged: dict[str,
     assert linked("nothing", own) == without | ({"tags": tags[:-1]} if tags[:-1] else {})
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("Apis", {"aliases": ["Apis"]}),
+        ("honey bee, Apis", {"aliases": ["honey bee", "Apis"]}),
+        (["honey bee", 1984], {"aliases": ["honey bee", "1984"]}),
+        ({"a": 1}, {"source.aliases": {"a": 1}}),
+    ],
+)
+def test_aliases_are_a_list(given: object, found: dict[str, object]) -> None:
+    assert linked("nothing", {"aliases": given}) == found
+
+
 def test_notes_of_a_vault(tmp_path: Path) -> None:
     vault = tmp_path / "vault"
     (vault / ".obsidian").mkdir(parents=True)

@@ -17,7 +17,7 @@ from searchapp.corpus.formats.notion import read
 from searchapp.corpus.formats.notion_rows import Database, Head, rows_of_pages
 from searchapp.corpus.formats.reading import Facts, Limits, Unreadable
 from searchapp.corpus.formats.table import BY_NAME, recognise
-from searchapp.corpus.reserved import RESERVED
+from searchapp.corpus.reserved import RESERVED, kept
 from searchapp.corpus.selection import Selection
 from searchapp.corpus.source import find_source
 from tests.corpus.formats.packages import package
@@ -156,3 +156,9 @@ def test_a_column_takes_the_place_of_nothing_that_a_passage_says_itself(tmp_path
     page, row = (dict(item.metadata) for item in items if isinstance(item, Document))
     assert {name: row.pop(f"source.{name}") for name in names} == {name: f"own {name}" for name in names}
     assert set(row) == set(page) and row["database"] == "T" and row["mime"] == "application/zip"
+
+
+def test_a_name_that_a_file_has_already_is_not_taken_from_it() -> None:
+    own = {"page": 1, "source.page": 2, "source.source.page": 3, "Status": 4}
+    found = kept(own, frozenset(("page",)))
+    assert found == {"source.source.source.page": 1, "source.page": 2, "source.source.page": 3, "Status": 4}
