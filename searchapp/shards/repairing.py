@@ -53,7 +53,7 @@ def repair(path: Path, load: Load, sources: Sequence[str] = (), *, progress: Pro
 
 def _publish(path: Path, root: Root, lease: Lease, disk: Disk) -> None:
     with RootWriter.over(path, root, snapshot_of(path, root), lease, disk) as writer:
-        writer.publish(root.shards, root.intake)
+        writer.publish(root.shards, root.intake, shared="")  # what was made again was trained by itself
 
 
 def _mended(

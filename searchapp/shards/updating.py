@@ -76,7 +76,7 @@ def compact(path: Path, *, progress: Progress | None = None) -> Compacted:
         if tuple(shards) == writer.generation.shards:
             return Compacted(before, 0, 0, segments, size, already_done=True)
         folded = before.unindexed_rows
-        manifest = writer.publish(tuple(shards), intake)
+        manifest = writer.publish(tuple(shards), intake, shared="")  # what was compacted was trained by itself
         return Compacted(manifest, before.rows - before.documents, folded, segments, size, tuple(notices))
 
 

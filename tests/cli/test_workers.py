@@ -33,6 +33,8 @@ def test_planned_done_in_shares_finished_and_done_again(tmp_path: Path, run) -> 
         assert code == 0 and "0 failed" in out, err
     code, out, err = run(*command)
     assert code == 0 and "60 in 2 shards" in out, err
+    [event] = [json.loads(line) for line in run("info", root, "--history", "--json")[1].splitlines()]
+    assert (event["what"], event["documents"], event["generation"]) == ("build", 60, 1)
     before = sorted(path.stat().st_mtime_ns for path in root.rglob("*.json"))
     code, out, err = run(*command)
     assert code == 0 and "nothing to do" in out

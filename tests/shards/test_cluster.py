@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ pytest.importorskip("msgspec")
 
 import searchapp
 from searchapp import Index
+from searchapp.cli import main
 from searchapp.errors import IndexStoreError
 from searchapp.serve.shard_mount import mounted
 from searchapp.shards.opening import open_root
@@ -41,6 +43,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def roots(source: Path) -> Path:
+    """The roots of three and of two shards that tests copy."""
+    split(source, source.parent / "three", 3)
+    split(source, source.parent / "two", 2)
+    return source.parent
+
+
 def _cluster(servers: list[Running], **more: object) -> Cluster:
     held = (NAMES[:2], NAMES[2:])
     named = [f"http://127.0.0.1:{one.port}={','.join(names)}" for one, names in zip(servers, held, strict=True)]
@@ -51,8 +61,8 @@ def _serving(stack: ExitStack, root: Path, names: tuple[str, ...], port: int = 0
     return stack.enter_context(running({"root": root}, shards=names, mounts=(mounted,), port=port))
 
 
-def test_a_coordinator_answers_as_the_index_does(source: Path, tmp_path: Path) -> None:
-    split(source, tmp_path / "root", 3)
+def test_a_coordinator_answers_as_the_index_does(source: Path, roots: Path, tmp_path: Path) -> None:
+    shutil.copytree(roots / "three", tmp_path / "root")
     with ExitStack() as stack:
         servers = [_serving(stack, tmp_path / "root", NAMES[:2]), _serving(stack, tmp_path / "root", NAMES[2:])]
         one = stack.enter_context(running({"notes": source}))
@@ -78,9 +88,9 @@ def test_a_coordinator_answers_as_the_index_does(source: Path, tmp_path: Path) -
         assert servers[0].ask("POST", "/shards", {"verb": "held"}).status == 415
 
 
-def test_a_server_that_dies_is_said_and_comes_back(source: Path, tmp_path: Path) -> None:
+def test_a_server_that_dies_is_said_and_comes_back(roots: Path, tmp_path: Path) -> None:
     """A real process, killed while queries come: each answer is right, or says what is missing; 503 where all count."""
-    split(source, tmp_path / "root", 3)
+    shutil.copytree(roots / "three", tmp_path / "root")
     asked = {"query": "honey bridge", "mode": "bm25", "k": 150}
     with ExitStack() as stack:
         stays = _serving(stack, tmp_path / "root", NAMES[:2])
@@ -151,8 +161,8 @@ def _published(root: Path, stop: threading.Event, failures: list[str]) -> None:
 
 
 @pytest.mark.parametrize("queries", [150, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_no_answer_is_of_two_generations(source: Path, tmp_path: Path, queries: int) -> None:
-    split(source, tmp_path / "root", 3)
+def test_no_answer_is_of_two_generations(roots: Path, tmp_path: Path, queries: int) -> None:
+    shutil.copytree(roots / "three", tmp_path / "root")
     index = Index.open(tmp_path / "root")
     index.add([{"id": f"g0-{n}", "text": f"zebra crossing {n}"} for n in range(20)], name="zebras", progress=False)
     seen: set[int] = set()
@@ -195,8 +205,8 @@ print("published", flush=True)
 """
 
 
-def test_a_stopped_writer_loses_to_the_one_that_took_over(source: Path, tmp_path: Path) -> None:
-    split(source, tmp_path / "root", 2)
+def test_a_stopped_writer_loses_to_the_one_that_took_over(roots: Path, tmp_path: Path) -> None:
+    shutil.copytree(roots / "two", tmp_path / "root")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = [sys.executable, "-c", WRITER, str(tmp_path / "root")]
     process = subprocess.Popen(command, text=True, env=os.environ, **pipes)
@@ -222,23 +232,28 @@ def test_a_stopped_writer_loses_to_the_one_that_took_over(source: Path, tmp_path
     assert "d1" not in Index(open_root(tmp_path / "root"))
 
 
-def test_the_commands_take_a_root(source: Path, tmp_path: Path) -> None:
-    split(source, tmp_path / "root", 2)
-    told = [start(*words).communicate(timeout=60) for words in (
-        ("search", tmp_path / "root", "honey bridge", "--json", "-k", "3"),
-        ("search", source, "honey bridge", "--json", "-k", "3"),
-    )]  # fmt: skip
-    hits = [[(hit["id"], hit["score"]) for hit in map(json.loads, out.splitlines())] for out, _ in told]
+def test_the_commands_take_a_root(roots: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = roots / "two"
+
+    def said(*words: object) -> tuple[int | str | None, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in words])
+        return stop.value.code, *capsys.readouterr()
+
+    hits = []
+    for path in (root, source):
+        code, out, err = said("search", path, "honey bridge", "--json", "-k", 3)
+        assert code == 0, err
+        hits.append([(hit["id"], hit["score"]) for hit in map(json.loads, out.splitlines())])
     assert hits[0] == hits[1]
     assert len(hits[0]) == 3
-    for words, said in (
+    for words, why in (
         (("serve", source, "--shards", "all"), "one root of shards"),
-        (("serve", tmp_path / "root", "--peer", "nowhere"), "no shard server"),
-        (("serve", tmp_path / "root", "--require", "some"), "expected all or any"),
-        (("reindex", tmp_path / "root"), "made of shards"),
-        (("build", source / "history.jsonl", "--index", tmp_path / "root"), "made of shards"),
+        (("serve", root, "--peer", "nowhere"), "no shard server"),
+        (("serve", root, "--require", "some"), "expected all or any"),
+        (("tune", root), "made of shards"),
+        (("build", source / "history.jsonl", "--index", root), "made of shards"),
     ):
-        process = start(*words)
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 2
-        assert said in err
+        code, _, err = said(*words)
+        assert code == 2
+        assert why in err

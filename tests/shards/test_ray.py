@@ -16,7 +16,14 @@ from tests.shards.test_processes import encoder, expected, planned, source, vect
 
 if find_spec("ray") is None:
     pytest.skip("Ray is not installed", allow_module_level=True)
-from searchapp.shards.on_ray import RayEngine  # noqa: E402 - where Ray is installed
+from searchapp.shards import on_ray  # noqa: E402 - where Ray is installed
+from searchapp.shards.on_ray import RayEngine  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """Ray gives a node 30 s to start, which cannot be changed and are few where other tests run."""
+    monkeypatch.setattr(on_ray, "STARTS", 6)
 
 
 def test_a_cluster_without_a_token_is_refused(monkeypatch):

@@ -118,13 +118,16 @@ def test_shards_have_one_training_and_find_as_well_as_one_index(tmp_path: Path) 
     ids = {Trained.of("IVF2,PQ8x4", None, part.path(part.manifest.ann.file)).id for part in trained}
     assert ids == {found.root.shared}
     texts = [f"title {i} text number {i}" for i in range(20, 60)]
+    updating.delete(root, ["d5"])
+    updating.compact(root)
+    assert not open_root(root).root.shared  # what was compacted was trained by itself
     rows = found.search_vectors(np.concatenate([Other().vector(text) for text in texts]), 1)[1]
     assert found.ids()[rows[:, 0]].tolist() == [f"d{i}" for i in range(20, 60)]
     assert found.root.settings["factory"] == "IVF2,PQ8x4"
     manifest = renewing.reindex(root, factory="Flat")
     again = open_root(root)
-    assert manifest.number == again.root.generation == found.root.generation + 1
-    assert [part.manifest.ann and part.manifest.ann.factory for part in again.snapshot.parts] == [*["Flat"] * 3, None]
+    assert manifest.number == again.root.generation == found.root.generation + 3
+    assert [part.manifest.ann and part.manifest.ann.factory for part in again.snapshot.parts] == ["Flat"] * 4
     assert not again.root.shared
     assert again.root.encoder == found.root.encoder
     assert examine(root).problems == ()
