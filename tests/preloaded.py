@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from pathlib import Path
 
 from tests.program import Outcome
 
-# The child goes on behind the loop and ends as every Python does, so that what is registered for its end is run.
+# The child goes on behind the loop. Its threads end and what is registered for its end is run, as in every Python; only
+# the objects of the libraries are not taken apart, for which each page of memory would be copied.
 SERVER = """
-import gc, json, os, sys
+import atexit, gc, json, os, sys, threading, traceback
 gc.disable()
 import mcp.server.stdio, psutil, torch, transformers.models.llama.modeling_llama
 from transformers import AutoModel, AutoTokenizer, Trainer
@@ -48,7 +50,19 @@ os.environ.clear()
 os.environ.update(request["environment"])
 os.chdir(request["cwd"])
 sys.argv = ["-c", *request["arguments"]]
-exec(request["code"], {"__name__": "__main__"})
+code = 1
+try:
+    exec(request["code"], {"__name__": "__main__"})
+    code = 0
+except SystemExit as stop:
+    code = stop.code or 0
+except BaseException:
+    traceback.print_exc()
+threading._shutdown()
+atexit._run_exitfuncs()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)
 """
 PROGRAM = "import sys\nfrom searchapp.cli import main\nmain(sys.argv[1:])"
 
@@ -73,10 +87,14 @@ class Forked:
         os.kill(self.pid, signal.SIGKILL)
         return self.poll(block=True)
 
-    def finish(self) -> Outcome:
-        """Wait for its end; asked once."""
-        code = self.poll(block=True)
-        assert code is not None
+    def finish(self, seconds: float = 300) -> Outcome:
+        """Wait for its end, so long at most; asked once."""
+        end = time.monotonic() + seconds
+        while (code := self.poll()) is None:
+            if time.monotonic() > end:
+                self.kill()
+                raise AssertionError(f"it ran for more than {seconds} seconds: {self.err.read_text()}")
+            time.sleep(0.005)
         return Outcome(code, self.out.read_text(), self.err.read_text())
 
 

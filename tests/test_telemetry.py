@@ -34,7 +34,7 @@ for arguments in json.loads(sys.argv[1]):
         main(arguments)
     except SystemExit as stop:
         assert stop.code == 0, arguments
-    time.sleep(0.5)  # for what a thread of a library would send in the background
+time.sleep(0.5)  # for what a thread of a library would send in the background
 print("TRIED", tried, file=sys.stderr)
 """
 )

@@ -36,8 +36,7 @@ def test_models_reductions_types_and_steps_in_one_call(
     monkeypatch.setattr(Encoder, "encode_counted", counting)
     outcome = run("evaluate", "retrieval", beir, "--model", tiny_model, "--model", other_model, "--pca", 0, "--pca", 8,
                   "--factory", "Flat", "--factory", "SQ8", "--hybrid", "--json", "--run", tmp_path / "r.run",
-                  "--per-query", tmp_path / "q.jsonl", "--markdown", tmp_path / "m.md", "--report",
-                  tmp_path / "report")  # fmt: skip
+                  "--per-query", tmp_path / "q.jsonl", "--markdown", tmp_path / "m.md")  # fmt: skip
     assert outcome.code == 0, outcome.err
     results = json.loads(outcome.out)["results"]
     assert len(texts) == 2 * (40 + 9)  # once a model
@@ -55,10 +54,13 @@ def test_models_reductions_types_and_steps_in_one_call(
     assert np.mean(first) == pytest.approx(results[0]["metrics"]["nDCG@10"]["value"])
     assert all(line["query"] for line in lines)
     assert (tmp_path / "m.md").read_text().count("(test)") == 18
-    _check_report(tmp_path / "report")
 
 
-def _check_report(folder: Path) -> None:
+def test_a_report_of_reductions_types_and_steps(run, beir: Path, tiny_model: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = tmp_path / "report"
+    outcome = run("evaluate", "retrieval", beir, "--model", tiny_model, "--pca", 0, "--pca", 8, "--factory", "Flat",
+                  "--factory", "SQ8", "--hybrid", "--report", folder)  # fmt: skip
+    assert outcome.code == 0, outcome.err
     page = (folder / "index.html").read_text()
     assert not re.search(r"""(src|href|srcset)=["'](?!data:)""", page)  # nothing comes from elsewhere
     assert "url(" not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -197,15 +198,14 @@ class StoppingDisk(Disk):
         self._step()
 
 
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_stopped_at_any_durable_step_the_same_command_finishes_the_same_index(
-    tmp_path: Path, corpus, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, corpus, monkeypatch: pytest.MonkeyPatch, stride: int
 ) -> None:
     path = str(corpus(30))
     build([path], tmp_path / "whole", HashEncoder(), segment_size=8, pca=6)
     want = hits(tmp_path / "whole", HashEncoder(), QUERIES)
-    step = 0
-    while True:
-        step += 1
+    for step in count(1, stride):
         root = tmp_path / f"ix{step}"
         disk = StoppingDisk(step)
         monkeypatch.setattr("tests.index.handed.make_disk", lambda disk=disk: disk)

@@ -54,7 +54,7 @@ sequences = given(
 )
 
 
-@settings(max_examples=25, **SHARED)
+@settings(max_examples=12, **SHARED)
 @sequences
 def test_any_sequence_is_searched_like_a_dict(first, steps, segment: int, fresh: int, few: int) -> None:
     run_sequence(first, steps, segment, fresh, few)

@@ -31,7 +31,10 @@ def own(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "own"))
 
 
-def settled(served: Running, number: int) -> None:
+def settled(served: Running, number: int, *, at_once: bool = False) -> None:
+    """Wait until a state is served; ``at_once`` without the watcher's own second between two looks."""
+    if at_once:
+        served.server.watcher.look_now()
     end = time.monotonic() + 20
     while served.get("/readyz").json["indexes"]["own"] < number:
         assert time.monotonic() < end
@@ -45,10 +48,10 @@ def test_new_states_are_taken_and_old_files_go(own: Path, tmp_path: Path, tiny_e
         settled(served, done.manifest.number)
         assert served.search("lighthouse", mode="bm25")["hits"][0]["id"] == "new"
         gone = delete(own, ["new"])
-        settled(served, gone.manifest.number)
+        settled(served, gone.manifest.number, at_once=True)
         assert served.search("lighthouse", mode="bm25")["hits"] == []
         small = compact(own)
-        settled(served, small.manifest.number)
+        settled(served, small.manifest.number, at_once=True)
         assert served.search("bee", k=3)["hits"]
 
 
@@ -452,9 +455,9 @@ def test_documents_that_come_move_no_other_on_the_map(own: Path, tmp_path: Path,
     with running({"own": own}) as served:
         before = served.get("/api/map").json
         more = write(tmp_path / "more.jsonl", [{"_id": f"n{n}", "text": f"storm letter {n}"} for n in range(30)])
-        settled(served, add([str(more)], own, tiny_encoder).manifest.number)
-        settled(served, delete(own, ["d1"]).manifest.number)
-        settled(served, compact(own).manifest.number)
+        settled(served, add([str(more)], own, tiny_encoder).manifest.number, at_once=True)
+        settled(served, delete(own, ["d1"]).manifest.number, at_once=True)
+        settled(served, compact(own).manifest.number, at_once=True)
         after = served.get("/api/map").json
     places = dict(zip(after["ids"], zip(after["x"], after["y"], strict=True), strict=True))
     assert len(places) == 229 and "d1" not in places
