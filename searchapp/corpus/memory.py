@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus.batch import DocumentBatch, plain_batch
-from searchapp.corpus.digest import batch_bytes, sums
+from searchapp.corpus.digest import sums
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.memory_tables import arrow_batches, as_table, columns_of, is_batch, sliced
 from searchapp.corpus.parquet import batch_fields, json_value
 from searchapp.corpus.source import MEMORY, Source, checked_label
+from searchapp.corpus.table_digest import TableDigest
 from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, validate
 from searchapp.corpus.vector_column import vector_column
 from searchapp.errors import CorpusError
@@ -267,9 +268,10 @@ class _Held:
         digest = hashlib.blake2b(repr(self.names).encode(), digest_size=32)
         batches = arrow_batches(self.documents)
         if batches is not None:
+            table = TableDigest(self.names.vector)
             for batch in batches:
-                for part in batch_bytes(batch, self.names.vector):
-                    digest.update(part)
+                table.update(batch)
+            digest.update(table.digest())
         else:
             for fields, vector in self._with_vectors():
                 if isinstance(fields, Document):
