@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 
 
 class SearchAppError(Exception):
@@ -35,6 +36,15 @@ def reason_of(error: BaseException) -> str:
         return error.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def shown_address(text: str) -> str:
+    """What was given as a server's address, for a message: without user, password and query, which may be secret.
+
+    It need not be a URL: what stands before the last ``@`` is left out.
+    """
+    kept = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", r"\1…@", text, flags=re.DOTALL)
+    return re.sub(r"([?#]).+", r"\1…", kept, flags=re.DOTALL)
 
 
 def is_disk_full(error: BaseException) -> bool:

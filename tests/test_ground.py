@@ -6,13 +6,14 @@ import errno
 import inspect
 import os
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from pkgutil import iter_modules
 
 import pytest
 
 from searchapp.atomic import atomic_directory, atomic_write, write_text
-from searchapp.errors import is_disk_full, reason_of, why_unwritten
+from searchapp.errors import SearchAppError, is_disk_full, reason_of, shown_address, why_unwritten
 from searchapp.provenance import package_versions
 from searchapp.unicode import find_surrogate
 
@@ -139,3 +140,32 @@ def test_room_is_asked_for_where_the_disk_is_full_only(number: int) -> None:
     said = why_unwritten(error)
     assert said.startswith(os.strerror(number))
     assert ("make room" in said) == is_disk_full(error) != ("permissions" in said)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("http://u:geheim@h:8=s0", "http://…@h:8=s0"), ("http://u:geheim@x/y@h", "http://…@h"),
+        ("u:geheim@h", "…@h"), ("http://h:8?token=geheim", "http://h:8?…"), ("http://:geheim@h#geheim", "http://…@h#…"),
+        ("http://[::1", "http://[::1"), ("ftp://h", "ftp://h"), ("", ""),
+    ],
+)  # fmt: skip
+def test_an_address_is_shown_without_what_may_be_secret(given: str, shown: str) -> None:
+    assert shown_address(given) == shown == shown_address(shown)
+
+
+@pytest.mark.parametrize("place", ["shards.peers:PeerAddress.of", "client.connection:Address.of",
+                                   "assistants.connect:Address", "serve.door:origin"])  # fmt: skip
+@pytest.mark.parametrize(
+    "given", ["http://u:geheim@h:8", "http://:geheim@h:8", "http://u:geheim=x@h:8", "http://u:geheim/@h:x"]
+)
+def test_no_refusal_of_an_address_repeats_its_password(place: str, given: str) -> None:
+    module, _, name = place.partition(":")
+    found = import_module(f"searchapp.{module}")
+    if name == "origin":
+        with pytest.raises(SearchAppError, match="no origin") as refusal:
+            found.Door.of("127.0.0.1", token=None, origins=[f"{given}/"])
+    else:
+        with pytest.raises(SearchAppError, match="no shard server|no server's address|is no address") as refusal:
+            attrgetter(name)(found)(given)
+    assert "geheim" not in str(refusal.value)

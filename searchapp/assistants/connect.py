@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from searchapp.assistants.streams import Lines, Wire, leave, leave_soon, leave_with_parent
-from searchapp.errors import SearchAppError, reason_of
+from searchapp.errors import SearchAppError, reason_of, shown_address
 
 VERSION = "io.modelcontextprotocol/protocolVersion"
 TIMEOUT = 60.0
@@ -35,8 +35,10 @@ class Address:
             port = parts.port
         except ValueError:
             parts, port = urlsplit(""), None
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise SearchAppError(f"--connect {url!r} is no address of a server; expected such as http://127.0.0.1:8000")
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+            raise SearchAppError(
+                f"--connect {shown_address(url)!r} is no address of a server; expected such as http://127.0.0.1:8000"
+            )
         self.secure, self.host, self.port = parts.scheme == "https", parts.hostname, port
         path = parts.path.rstrip("/")
         self.path = path if path.endswith("/mcp") else f"{path}/mcp"

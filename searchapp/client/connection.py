@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from searchapp.errors import SearchAppError, reason_of
+from searchapp.errors import SearchAppError, reason_of, shown_address
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +38,15 @@ class Address:
             parts = urlsplit(url.strip())
             host, port = parts.hostname, parts.port
         except ValueError as error:
+            why = "" if "@" in url else f" ({error})"  # which repeats a part of it
             raise SearchAppError(
-                f"{url!r} is no address ({error}); expected such as http://127.0.0.1:8000/notes"
+                f"{shown_address(url)!r} is no address{why}; expected such as http://127.0.0.1:8000/notes"
             ) from None
-        if parts.scheme.lower() not in ("http", "https") or not host or parts.query or parts.fragment or parts.username:
-            raise SearchAppError(f"{url!r} is no server's address; expected such as http://127.0.0.1:8000/notes")
+        is_plain = not parts.query and not parts.fragment and "@" not in parts.netloc
+        if parts.scheme.lower() not in ("http", "https") or not host or not is_plain:
+            raise SearchAppError(
+                f"{shown_address(url)!r} is no server's address; expected such as http://127.0.0.1:8000/notes"
+            )
         secure = parts.scheme.lower() == "https"
         prefix, _, name = parts.path.rstrip("/").rpartition("/")
         return cls(secure, host, port or (443 if secure else 80), prefix, unquote(name) or None)

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 WORDS = 4_096  # of 64 bits, whose weighted sum is taken
+BLOCK = 8 * WORDS  # bytes
 TOGETHER = 4  # such sums at once: what they are made of stays in the processor's cache
-
-
-def batch_bytes(batch: Any, vectors: str | None) -> list[bytes]:
-    """What tells a record batch of Arrow from others: its columns, and of those with numbers of vectors their sums."""
-    from searchapp.corpus.vector_column import vector_column
-    from searchapp.errors import CorpusError
-
-    if vectors is not None and vectors in batch.schema.names:
-        try:
-            numbers = vector_column(batch, vectors)
-        except CorpusError:  # said where the documents are read
-            return [batch.serialize()]
-        return [batch.drop_columns([vectors]).serialize(), sums(numbers)]
-    return [batch.serialize()]
 
 
 def sums(numbers: np.ndarray) -> bytes:
@@ -34,17 +22,55 @@ def sums(numbers: np.ndarray) -> bytes:
     against arrays that were made to be alike.
     """
     held = np.ascontiguousarray(numbers).reshape(-1).view(np.uint8)
-    rest = len(held) % (8 * WORDS)
-    whole = held[: len(held) - rest].view(np.uint64).reshape(-1, WORDS)
-    last = np.zeros(8 * WORDS, dtype=np.uint8)
+    rest = len(held) % BLOCK
+    last = np.zeros(BLOCK, dtype=np.uint8)
     last[:rest] = held[len(held) - rest :]
-    room = np.empty((TOGETHER, WORDS), dtype=np.uint64)
-    found = [np.array([len(held)], dtype=np.uint64)]
-    for begin in range(0, len(whole), TOGETHER):
-        part = whole[begin : begin + TOGETHER]
-        found.append(_summed(part, room[: len(part)]))
-    found.append(_summed(last.view(np.uint64)[None], room[:1]))
+    found = [np.array([len(held)], dtype=np.uint64), *_blocks(held[: len(held) - rest]), *_blocks(last)]
     return np.concatenate(found).tobytes()
+
+
+class Sums:
+    """``sums`` of arrays behind each other: the same for the same numbers, however they are cut."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=32)
+        self._last = np.zeros(BLOCK, dtype=np.uint8)  # what has not filled a block yet
+        self._size = 0  # in bytes
+
+    def update(self, numbers: np.ndarray) -> None:
+        """Take an array."""
+        held = np.ascontiguousarray(numbers).reshape(-1).view(np.uint8)
+        begun = self._size % BLOCK
+        self._size += len(held)
+        if begun:
+            first, held = held[: BLOCK - begun], held[BLOCK - begun :]
+            self._last[begun : begun + len(first)] = first
+            if begun + len(first) < BLOCK:
+                return
+            self._add(self._last)
+        whole = len(held) - len(held) % BLOCK
+        self._add(held[:whole])
+        self._last[: len(held) - whole] = held[whole:]
+
+    def digest(self) -> bytes:
+        """The digest of all arrays; nothing can be taken after that."""
+        self._last[self._size % BLOCK :] = 0
+        self._add(self._last)
+        self._hash.update(b"%d" % self._size)
+        return self._hash.digest()
+
+    def _add(self, held: np.ndarray) -> None:
+        for found in _blocks(held):
+            self._hash.update(found.tobytes())
+
+
+def _blocks(held: np.ndarray) -> Iterator[np.ndarray]:
+    """The sums of bytes that are whole blocks, some at once."""
+    words = held.view(np.uint64).reshape(-1, WORDS)
+    room = np.empty((TOGETHER, WORDS), dtype=np.uint64)
+    for begin in range(0, len(words), TOGETHER):
+        part = words[begin : begin + TOGETHER]
+        yield _summed(part, room[: len(part)])
 
 
 def _summed(words: np.ndarray, room: np.ndarray) -> np.ndarray:

@@ -19,14 +19,16 @@ from typing import Any
 import numpy as np
 
 from searchapp.corpus.batch import DocumentBatch, plain_batch
-from searchapp.corpus.digest import batch_bytes, sums
+from searchapp.corpus.digest import sums
 from searchapp.corpus.document import Document, Record, Rejected
 from searchapp.corpus.memory_tables import arrow_batches, as_table, columns_of, is_batch, sliced
 from searchapp.corpus.parquet import batch_fields, json_value
 from searchapp.corpus.reserved import kept_name
 from searchapp.corpus.source import MEMORY, Source, checked_label
-from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, validate
+from searchapp.corpus.table_digest import TableDigest
+from searchapp.corpus.validate import ID_FIELDS, RawRecord, known_columns, require_single, validate
 from searchapp.corpus.vector_column import vector_column
+from searchapp.corpus.vector_values import vector_of, vectors_beside
 from searchapp.errors import CorpusError
 
 NAME = "documents"  # of a source in memory, where none is given
@@ -72,7 +74,7 @@ def memory_source(
     """
     if isinstance(vectors, str):
         names, vectors = FieldNames(**{**vars(names or FieldNames()), "vector": vectors}), None
-    held = _Held(as_table(documents), _array(vectors), names or FieldNames())
+    held = _Held(as_table(documents), vectors_beside(vectors), names or FieldNames())
     held.check()
     label = checked_label(label or NAME)
     batches = held.batches if held.has_columns else None
@@ -98,8 +100,11 @@ class _Held:
     def check(self) -> None:
         """Raise CorpusError for what is no documents, and for vectors that are not as many."""
         self._require_documents()
+        columns = columns_of(self.documents)
+        if columns is not None:
+            require_single(columns, NAME)
         for name in filter(None, (self.names.id, self.names.vector, *self._renamed())):
-            if (columns := columns_of(self.documents)) is not None and name not in columns:
+            if columns is not None and name not in columns:
                 found = ", ".join(map(str, columns[:20]))
                 raise CorpusError(f"the documents have no column {name!r}; found {found}; name one of them")
         if self.vectors is not None and self.count not in (None, len(self.vectors)):
@@ -226,6 +231,7 @@ class _Held:
 
     def _batch(self, batch: Any, row: int) -> Iterator[Any]:
         """Each row of a record batch as a record."""
+        require_single(batch.schema.names, NAME)
         arrays = None
         if self.names.vector is not None:
             arrays = vector_column(batch, self.names.vector)
@@ -268,16 +274,19 @@ class _Held:
         digest = hashlib.blake2b(repr(self.names).encode(), digest_size=32)
         batches = arrow_batches(self.documents)
         if batches is not None:
+            table = TableDigest(self.names.vector)
             for batch in batches:
-                for part in batch_bytes(batch, self.names.vector):
-                    digest.update(part)
+                table.update(batch)
+            digest.update(table.digest())
         else:
             for fields, vector in self._with_vectors():
                 if isinstance(fields, Document):
-                    fields = (fields.id, fields.title, fields.text, dict(fields.metadata))
+                    vector = fields.vector if vector is None else vector
+                    fields = (fields.id, fields.title, fields.text, _metadata(fields))
                 digest.update(json.dumps(fields, default=repr).encode() + b"\n")
                 if vector is not None and self.vectors is None:
-                    digest.update(np.asarray(vector, dtype=np.float32).tobytes())
+                    known = vector_of(vector)
+                    digest.update(known.encode() if isinstance(known, str) else known.tobytes())
         if self.vectors is not None:
             digest.update(f"{self.vectors.dtype} {self.vectors.shape}".encode())
             for begin in range(0, len(self.vectors), SUMMED):
@@ -308,9 +317,8 @@ def _document(fields: Any, vector: Any, number: int, numbered: Numbered) -> Docu
     place = (MEMORY, number)
     if isinstance(fields, Document):
         place, vector = fields.place if fields.place[0] else place, fields.vector if vector is None else vector
-        metadata = {str(name): json_value(value) for name, value in fields.metadata.items()}
-        fields = {"_id": fields.id, "title": fields.title, "text": fields.text, "metadata": metadata}
-    known = None if vector is None else _vector(vector)
+        fields = {"_id": fields.id, "title": fields.title, "text": fields.text, "metadata": _metadata(fields)}
+    known = None if vector is None else vector_of(vector)
     if isinstance(known, str):
         return Rejected(MEMORY, number, known)
     if all(fields.get(name) is None for name in ID_FIELDS):
@@ -318,28 +326,8 @@ def _document(fields: Any, vector: Any, number: int, numbered: Numbered) -> Docu
     return validate(RawRecord(fields, *place, known))
 
 
-def _vector(given: Any) -> np.ndarray | str:
-    """A vector as float32 (dim,), or what is wrong with it."""
-    try:
-        vector = np.asarray(given, dtype=np.float32)
-    except (TypeError, ValueError):
-        return "a vector that is no list of numbers"
-    if vector.ndim != 1 or not len(vector):
-        return f"a vector of shape {vector.shape}, expected (dim,)"
-    return vector if np.isfinite(vector).all() else "a vector with a value that is no finite number"
-
-
-def _array(vectors: Any) -> np.ndarray | None:
-    """Vectors beside documents as an array (n, dim); what is an array already is not copied."""
-    if vectors is None:
-        return None
-    found: np.ndarray = vectors.detach().cpu().numpy() if hasattr(vectors, "detach") else np.asanyarray(vectors)
-    if found.ndim != 2 or found.dtype.kind not in "fiu" or not found.shape[1]:
-        raise CorpusError(
-            f"the vectors are an array {found.shape} of {found.dtype}; expected numbers (documents, dim), or the name "
-            "of the column that holds them"
-        )
-    return found
+def _metadata(document: Document) -> dict[str, Any]:
+    return {str(name): json_value(value) for name, value in document.metadata.items()}
 
 
 def _is_file(text: str) -> bool:

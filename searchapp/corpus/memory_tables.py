@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from searchapp.corpus.validate import require_single
 from searchapp.errors import CorpusError, reason_of
 
 BATCH_ROWS = 1_024
+FRAME = "the DataFrame"
 
 
 def columns_of(documents: Any) -> list[str] | None:
@@ -51,7 +53,8 @@ def sliced(batch: Any) -> Iterator[Any]:
 def as_table(documents: Any) -> Any:
     """A DataFrame of pandas or polars as an Arrow table; all else as it is.
 
-    A frame of pandas keeps its index as a column where that has a name.
+    A frame of pandas keeps its index as columns where that has a name or several levels. Raises CorpusError for one
+    that cannot be read, or whose columns have one name.
     """
     kind = type(documents).__module__.partition(".")[0]
     if kind == "polars" and hasattr(documents, "to_arrow"):
@@ -60,10 +63,28 @@ def as_table(documents: Any) -> Any:
         return documents
     import pyarrow as pa
 
-    frame = documents.reset_index() if documents.index.name is not None else documents
+    require_single([str(name) for name in documents.columns], FRAME)
+    frame = _with_index(documents)
     try:
         return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, TypeError) as error:  # a column of objects of several kinds
+    except (pa.ArrowException, TypeError, ValueError) as error:  # a column of objects of several kinds
         raise CorpusError(
             f"a column of the DataFrame cannot be read ({reason_of(error)}); give it values of one kind"
         ) from error
+
+
+def _with_index(frame: Any) -> Any:
+    """A frame of pandas with the levels of its index as columns; without them where it has one, which has no name."""
+    names = list(frame.index.names)
+    if names == [None]:
+        return frame
+    for place in range(len(names) - 1, -1, -1):
+        name = names[place]
+        if name in frame.columns and frame.index.get_level_values(place).equals(frame.set_index(name).index):
+            frame = frame.reset_index(level=place, drop=True)  # a column that was made the index, and kept
+            del names[place]
+    if not names:
+        return frame
+    shown = [f"level_{place}" if name is None else str(name) for place, name in enumerate(names)]
+    require_single([*shown, *map(str, frame.columns)], FRAME)
+    return frame.reset_index(names=shown)

@@ -58,6 +58,11 @@ class Selection:
         columns = str(content.get("columns", ""))
         return cls(tuple(content["include"]), tuple(content["exclude"]), bool(content["ignores"]), columns)
 
+    @property
+    def reading(self) -> Selection:
+        """What of it decides how a file is read, rather than which files are."""
+        return Selection(include=tuple(pattern for pattern in self.include if "=" in pattern), columns=self.columns)
+
     def options(self) -> str:
         """The options that ask for it, as they are typed."""
         given = [f"--include {shlex.quote(pattern)}" for pattern in self.include if pattern not in ARCHIVES]

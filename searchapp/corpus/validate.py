@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,16 +62,26 @@ def require_columns(columns: Iterable[str], file: str) -> None:
     Raises CorpusError where there is no `text` column, no id column, or a name stands twice.
     """
     names = list(columns)
-    found = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-    doubled = sorted({name for name in names if name and names.count(name) > 1})
-    if doubled:
-        raise CorpusError(f"{file}: the column `{doubled[0]}` stands twice (found: {found}); rename one of them")
+    require_single([name for name in names if name], file)
+    found = _shown(names)
     for wanted, accepted in (("text", ("text",)), ("id", ID_FIELDS)):
         if not any(name in names for name in accepted):
             expected = " or ".join(f"`{name}`" for name in accepted)
             raise CorpusError(
                 f"{file}: no {wanted} column: found {found or 'no columns'}; expected {expected}; rename a column to it"
             )
+
+
+def require_single(names: Sequence[str], file: str) -> None:
+    """Raise CorpusError where a column's name stands twice."""
+    if len(set(names)) == len(names):
+        return
+    doubled = min(name for name in names if names.count(name) > 1)
+    raise CorpusError(f"{file}: the column `{doubled}` stands twice (found: {_shown(names)}); rename one of them")
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
 
 
 def known_columns(columns: Iterable[str]) -> list[str]:

@@ -290,7 +290,20 @@ def _going_on(writer: Writer, encoder: Encoder, plan: Build, sources: Sequence[S
         if manifest.state == "ready":
             ways = f"{_adding(writer.root, changed[0])} takes in what changed; or {ways}"
         raise IndexStoreError(f"{changed[0]} has changed since {writer.root} was begun; {ways}")
+    _require_same_reading(manifest, sources, f"{writer.root} holds {unfinished}", ways)
     return manifest
+
+
+def _require_same_reading(manifest: Manifest, sources: Sequence[Source], held: str, ways: str) -> None:
+    """Raise IndexStoreError where the same files are to be read in another way, which their identity does not say."""
+    known = {one.label: Selection.from_json(one.selection).reading for one in manifest.sources}
+    for source in sources:
+        before, now = known.get(source.label, source.selection.reading), source.selection.reading
+        if before != now:
+            said = [one.options() or "no option that says how it is read" for one in (before, now)]
+            raise IndexStoreError(
+                f"{held} of {source.name} made with {said[0]}, this run has {said[1]}; give the same, or {ways}"
+            )
 
 
 def _adding(root: Path, source: str) -> str:

@@ -64,10 +64,11 @@ class Contents:
             return self._encoder
 
     def refresh(self) -> bool:
-        """Move on to the newest state of the directory; says whether there was one. The encoder is kept.
+        """Move on to the newest state of the directory; says whether it moved. The encoder is kept.
 
-        Until then this object sees the state it was opened on, whatever writers do. Raises ModelError when the index
-        was built again by another encoder.
+        Until then this object sees the state it was opened on, whatever writers do; where the directory was removed and
+        made anew it moves to the index that is there now. Raises IndexStoreError where there is none, and ModelError
+        when it was built by another encoder.
 
         >>> import searchapp, tempfile
         >>> place = tempfile.mkdtemp()
@@ -77,13 +78,16 @@ class Contents:
         (True, 1)
         """
         newest = open_index(self.vectors.snapshot.root, self.vectors.device)
-        if newest.manifest.number == self.vectors.manifest.number:
+        if not _follows(newest, self.vectors):
             return False
         with self._loading:
+            if not _follows(newest, self.vectors):  # another thread was faster
+                return False
             if self._encoder is not None:
                 require_match(newest.manifest, newest.snapshot.root, self._encoder)
-            if newest.manifest.number > self.vectors.manifest.number:  # not when another thread was faster
-                self.vectors = newest
+            if not self.vectors.snapshot.in_place:
+                self._writes = None  # the index that is there now may record another
+            self.vectors = newest
         return True
 
     def __len__(self) -> int:
@@ -233,6 +237,11 @@ class Contents:
             if self._writes is None:
                 self._writes = document_encoder(manifest, root, self._device)
             return self._writes
+
+
+def _follows(newest: VectorIndex, now: VectorIndex) -> bool:
+    """Whether a state is later than another, or that one is gone, and its directory was made anew."""
+    return newest.manifest.number > now.manifest.number or not now.snapshot.in_place
 
 
 def _ids(ids: Sequence[str]) -> list[str]:

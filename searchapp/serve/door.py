@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from searchapp.errors import SearchAppError
+from searchapp.errors import SearchAppError, shown_address
 from searchapp.serve.limits import Limits
 from searchapp.serve.problem import ProblemError
 
@@ -77,7 +77,9 @@ class Door:
             )
         for origin in origins:
             if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
-                raise SearchAppError(f"--cors-origin {origin!r} is no origin; expected such as https://example.org")
+                raise SearchAppError(
+                    f"--cors-origin {shown_address(origin)!r} is no origin; expected such as https://example.org"
+                )
         return cls(frozenset(names), token, frozenset(origins), limits or Limits())
 
     def check(self, scope: Scope) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from searchapp.errors import SearchAppError, reason_of
+from searchapp.errors import SearchAppError, reason_of, shown_address
 from searchapp.shards.channel import Channel
 from searchapp.shards.wire import MEDIA_TYPE, Message, WireError, pack, unpack
 
@@ -55,8 +55,11 @@ class PeerAddress:
             host, port = parts.hostname, parts.port
         except ValueError:
             host, port = None, None
-        if not host or parts.scheme not in ("http", "https") or parts.path.strip("/") or parts.query or parts.username:
-            raise SearchAppError(f"{text!r} is no shard server; expected such as http://10.0.0.5:8000=s0000,s0001")
+        is_plain = bool(host) and not parts.path.strip("/") and not parts.query and "@" not in text
+        if not host or not is_plain or parts.scheme not in ("http", "https"):
+            raise SearchAppError(
+                f"{shown_address(text)!r} is no shard server; expected such as http://10.0.0.5:8000=s0000,s0001"
+            )
         secure = parts.scheme == "https"
         shards = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
         return cls(secure, host, port or (443 if secure else 80), shards)

@@ -210,10 +210,63 @@ def test_a_vector_that_changed_is_a_change(tmp_path: Path) -> None:
         index.add(["new"], vectors=np.ones((1, 3)))
 
 
+def test_the_vector_of_a_document_that_changed_is_a_change(tmp_path: Path) -> None:
+    def given(place: int, **metadata: Any) -> list[Document]:
+        return [Document("a", "one", metadata=metadata, vector=np.eye(4)[place])]
+
+    index = searchapp.build({"b": "two"}, tmp_path / "x", vectors=np.eye(4)[:1])
+    done = [index.add(given(*place)) for place in ((0,), (0,), (1,))]
+    assert [(one.added, one.changed, one.unchanged) for one in done] == [(1, 0, 0), (0, 0, 1), (0, 1, 0)]
+    assert index.vectors_of(["a"]).tolist() == [[0, 1, 0, 0]]
+    known = [memory_source(given(0, **metadata)).identity() for metadata in ({}, {"k": 1}, {"k": np.int64(1)})]
+    assert known[0] != known[1] == known[2]
+
+
+def test_a_record_whose_vector_cannot_be_used_is_rejected(tmp_path: Path) -> None:
+    bad = ["abc", [[1], [1, 2]], [[1, 2]], ["a"], 3, [10**400, 0], [1e300, 0], [float("nan"), 1], {"x": 1}]
+    rows = [{"id": f"n{place}", "text": "t", "v": value} for place, value in enumerate([[1, 0], *bad])]
+    index = searchapp.build(rows, tmp_path / "x", vectors="v")
+    assert [one.id for one in index] == ["n0"] and index.vectors.manifest.rejected == len(bad)
+    assert all(reason.startswith("a vector ") for reason in index.vectors.manifest.build.reasons)
+    assert index.add(rows, vectors="v").unchanged == 1
+
+
+def test_levels_of_an_index_are_columns(tmp_path: Path) -> None:
+    levels = pd.MultiIndex.from_tuples([("x", 1), ("y", 2)], names=["id", "n"])
+    frame = pd.DataFrame({"text": ["a", "b"]}, index=levels)
+
+    def held(given: pd.DataFrame) -> list[tuple]:
+        items = (record.item for record in memory_source(given).records())
+        return [(item.id, item.text, dict(item.metadata)) for item in items]
+
+    both = [("x", "a", {"n": 1}), ("y", "b", {"n": 2})]
+    assert held(frame) == both
+    assert held(frame.reset_index().set_index(["id", "n"], drop=False)) == both
+    kept = frame.reset_index().set_index("id", drop=False)
+    assert held(kept) == both and list(kept.columns) == ["id", "n", "text"]
+    unnamed = frame.rename_axis(index=["id", None])
+    assert held(unnamed) == [("x", "a", {"level_1": 1}), ("y", "b", {"level_1": 2})]
+    kept["id"] = ["y", "x"]
+    with pytest.raises(CorpusError, match="the DataFrame: the column `id` stands twice"):
+        memory_source(kept)
+
+
+@pytest.mark.parametrize("form", ["pandas", "arrow", "batches", "reader"])
+def test_a_column_that_stands_twice_is_refused(form: str, tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["a"])] * 3, ["id", "text", "text"])
+    given = {
+        "pandas": lambda: pd.DataFrame([["a", "t", "u"]], columns=["id", "text", "text"]),
+        "arrow": lambda: table, "batches": table.to_batches, "reader": table.to_reader,
+    }[form]()  # fmt: skip
+    with pytest.raises(CorpusError, match=r"the column `text` stands twice \(found: id, text, text\); rename one"):
+        searchapp.build(given, tmp_path / "x", vectors=np.eye(1))
+
+
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
         (np.eye(3), "3 vectors for 4 documents"),
+        ([[1], [1, 2], [1], [1]], "cannot be read as an array"),
         (np.ones(4), r"an array \(4,\) of float64"),
         (np.full((4, 2), np.nan), "all 4 rejected, 4 of them for: a vector with a value"),
     ],

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from searchapp.errors import IndexStoreError
-from searchapp.index.storage.directory import FileEntry
+from searchapp.index.storage.directory import FileEntry, reading
 from searchapp.index.storage.manifest import Tombstones
 from searchapp.index.storage.writer import Writer
 
@@ -32,7 +32,8 @@ def write_tombstones(writer: Writer, deleted: np.ndarray) -> tuple[Tombstones | 
 
 def read_deleted(folder: Path, tombstones: Tombstones, rows: int) -> np.ndarray:
     """Boolean mask over ``rows`` rows: true where a row is deleted. Raises IndexStoreError for a damaged file."""
-    bits = np.fromfile(folder / tombstones.file, dtype=np.uint8)
+    with reading(folder / tombstones.file):
+        bits = np.fromfile(folder / tombstones.file, dtype=np.uint8)
     deleted = np.unpackbits(bits, count=rows, bitorder="little").astype(bool)  # rows after the bitmap: zeros
     if int(deleted.sum()) == tombstones.count:
         return deleted

@@ -112,3 +112,17 @@ def reaching(path: Path) -> Iterator[None]:
         raise IndexStoreError(
             f"{error.filename or path} cannot be used ({reason}); check the path and its permissions"
         ) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses of a data file of an index that is open into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        root = path.parent.parent
+        raise IndexStoreError(
+            f"{path} cannot be read ({reason}); open the index again where its folder was made anew, else mend it with "
+            f"`searchapp verify {root} --repair`"
+        ) from error

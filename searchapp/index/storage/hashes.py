@@ -15,7 +15,7 @@ import numpy as np
 
 from searchapp.corpus.document import Document
 from searchapp.errors import IndexStoreError
-from searchapp.index.storage.directory import ChecksumWriter
+from searchapp.index.storage.directory import ChecksumWriter, reading
 from searchapp.index.storage.documents import DocumentStore
 from searchapp.index.storage.ids import digest, digests
 
@@ -64,7 +64,8 @@ def read_hashes(folder: Path, rows: DocumentStore, numbers: Iterable[int]) -> np
         if not segment.hashes_file:
             parts.append(hash_documents(rows.documents(number)))
             continue
-        found = np.fromfile(folder / segment.hashes_file, dtype="<u8")
+        with reading(folder / segment.hashes_file):
+            found = np.fromfile(folder / segment.hashes_file, dtype="<u8")
         if found.size != 3 * segment.count:
             raise IndexStoreError(
                 f"data/{segment.hashes_file} holds {found.size} numbers, expected {3 * segment.count}; "

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from searchapp.filesystem import read_at
+from searchapp.index.storage.directory import reading
 from searchapp.index.storage.manifest import Segment
 from searchapp.index.storage.mmap import CAN_MAP, READ, MappedFiles
 
@@ -119,7 +120,8 @@ class Vectors:
             path = self._folder / segment.vectors_file
             for begin in range(max(0, start - segment.base), segment.count, size):
                 count = min(size, segment.count - begin)
-                flat = np.fromfile(path, dtype="<f2", count=count * self.dim, offset=begin * self.dim * 2)
+                with reading(path):
+                    flat = np.fromfile(path, dtype="<f2", count=count * self.dim, offset=begin * self.dim * 2)
                 yield unit(widen(flat.reshape(count, self.dim)))
 
     def among(self, alive: np.ndarray | None) -> Vectors:
@@ -144,7 +146,9 @@ class Vectors:
 
     def raw(self, number: int, kept: np.ndarray) -> bytes:
         """The stored bytes of one segment's rows where the mask ``kept`` is true."""
-        flat = np.fromfile(self._folder / self._segments[number].vectors_file, dtype="<f2")
+        path = self._folder / self._segments[number].vectors_file
+        with reading(path):
+            flat = np.fromfile(path, dtype="<f2")
         stored: bytes = flat.reshape(-1, self.dim)[kept].tobytes()
         return stored
 
@@ -226,7 +230,8 @@ class Vectors:
         """Read rows of one segment into the target rows of ``out``."""
         size = 2 * self.dim
         into = memoryview(out.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
-        with (self._folder / self._segments[number].vectors_file).open("rb", buffering=0) as file:
+        path = self._folder / self._segments[number].vectors_file
+        with reading(path), path.open("rb", buffering=0) as file:
             for place, target in zip(places, targets, strict=True):
                 read_at(file, into[target * size : (target + 1) * size], place * size)
 
