@@ -30,6 +30,7 @@ FILES = (
     "corpus/test_html_blocks.py",
     "corpus/test_isolation.py",
     "corpus/test_remote.py",
+    "corpus/test_s3.py",
     "corpus/test_source.py",
     "encoder/test_adapters.py",
     "encoder/test_checkpoints.py",

@@ -110,7 +110,7 @@ def test_fields_of_other_names(tmp_path: Path) -> None:
     frame = pd.DataFrame({"key": [7, 8], "body": ["a b", "c d"], "head": ["A", "B"], "title": ["x", "y"]})
     index = searchapp.build(frame, tmp_path / "x", model=HashEncoder(), id="key", text="body", title="head")
     assert [(one.id, one.title, one.text, dict(one.metadata)) for one in index] == [
-        ("7", "A", "a b", {}), ("8", "B", "c d", {})
+        ("7", "A", "a b", {"source.title": "x"}), ("8", "B", "c d", {"source.title": "y"})
     ]  # fmt: skip
     with pytest.raises(CorpusError, match="no column 'nothing'; found key"):
         searchapp.build(frame, tmp_path / "y", model=HashEncoder(), text="nothing")
