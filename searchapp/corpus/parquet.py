@@ -84,9 +84,9 @@ def batch_fields(batch: Any, file: str, before: int = 0) -> Iterator[Mapping[str
 
 
 def json_value(value: Any) -> Any:
-    """A value of Python, NumPy or pandas as a JSON value, by the rules of ``read_parquet``."""
-    if hasattr(value, "item") and type(value).__module__ == "numpy" and not hasattr(value, "__len__"):
-        value = value.item()
+    """A value of Python, NumPy or pandas as a JSON value, by the rules of ``read_parquet``; an array is a list."""
+    if hasattr(value, "tolist") and type(value).__module__ == "numpy" and not isinstance(value, str | bytes):
+        value = value.tolist()  # whose text leaves out the middle of a long array
     return _json_value(value)
 
 

@@ -218,6 +218,11 @@ def test_the_vector_of_a_document_that_changed_is_a_change(tmp_path: Path) -> No
     done = [index.add(given(*place)) for place in ((0,), (0,), (1,))]
     assert [(one.added, one.changed, one.unchanged) for one in done] == [(1, 0, 0), (0, 0, 1), (0, 1, 0)]
     assert index.vectors_of(["a"]).tolist() == [[0, 1, 0, 0]]
+    long, other = np.arange(2_000), np.arange(2_000)
+    other[1_000] = -1
+    assert memory_source(given(0, k=long)).identity() != memory_source(given(0, k=other)).identity()
+    index.add(given(1, k=other, s=np.str_("x"), z=np.array(3)))
+    assert index.documents(["a"])[0].metadata == {"k": other.tolist(), "s": "x", "z": 3}
     known = [memory_source(given(0, **metadata)).identity() for metadata in ({}, {"k": 1}, {"k": np.int64(1)})]
     assert known[0] != known[1] == known[2]
 
