@@ -7,10 +7,12 @@ generation names is touched, so that a writer that was stopped halfway leaves fi
 
 from __future__ import annotations
 
+import logging
+import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +36,7 @@ from searchapp.shards.root import (
     FOLDER,
     Root,
     Shard,
+    base_name,
     based,
     commit_root,
     generations,
@@ -43,8 +46,11 @@ from searchapp.shards.root import (
     shard_of,
 )
 
+log = logging.getLogger(__name__)
+
 KEPT = 8  # generations whose root manifests are kept
 ORPHANED = 86_400.0  # seconds after which what no generation names is taken for left by a writer that was stopped
+_TEMPORARY = re.compile(r"(?:tmp|files)-")  # what a writer keeps beside the shards while it works
 
 
 class RootWriter(Writer):
@@ -161,7 +167,7 @@ class RootWriter(Writer):
         self._make(target / "data")
         with reaching(target):
             for file in load(self.root / shard.file).files:
-                _linked(self.root / shard.folder / "data" / file, target / "data" / file)
+                _linked(self.root / shard.folder / "data" / file, target / "data" / file, self._disk)
             self.place.put_new(f"{FOLDER}/{name}/{manifest_name(shard.manifest)}", self.place.get(shard.file))
         return name
 
@@ -263,7 +269,7 @@ class RootWriter(Writer):
         def here(names: tuple[str, ...]) -> tuple[str, ...]:
             for name in names:
                 if _shard(name) != self._tail:
-                    _linked(self._data / name, self._data / below(self._tail, _inside(name)))
+                    _linked(self._data / name, self._data / below(self._tail, _inside(name)), self._disk)
                 files[_inside(name)] = manifest.files[name]
             return tuple(_inside(name) for name in names)
 
@@ -278,22 +284,63 @@ class RootWriter(Writer):
             self._disk.sync_directory(place.parent)
 
     def _collect(self) -> None:
-        """Remove old generations, and the states, files and shards that the kept ones do not name.
+        """``collect``, but for the temporary files of this writer."""
+        collect(self.place, self._disk, {path.name for path in self._temporary})
 
-        A state that a reader holds stays. What no state names may be in the making by a writer that has lost its lease:
-        it stays for ``ORPHANED`` seconds.
-        """
-        there = generations(self.place)
-        kept = [load_root(self.place, number, where=str(self.root)) for number in there[:KEPT]]
-        for number in there[KEPT:]:
-            self.place.delete(root_name(number))
-        named: dict[str, set[int]] = {}
-        for root in kept:
-            for shard in root.shards:
-                named.setdefault(shard.name, set()).add(shard.manifest)
-        for folder in (self.root / FOLDER).iterdir():
-            if folder.is_dir():
-                _clean(folder, named.get(folder.name, set()), self._disk)
+
+def collect(place: LocalPlace, disk: Disk, own: Collection[str] = ()) -> None:
+    """Remove old generations of a root, and the states, files and shards that the kept ones do not name.
+
+    A state that a reader holds stays, and so do the shards of a build that is not published yet, and ``own`` files.
+    What no state names may be in the making by a writer that has lost its lease: it stays for ``ORPHANED`` seconds. An
+    older generation that cannot be read counts as one that names everything. Raises OSError.
+    """
+    there = generations(place)
+    for number in there[KEPT:]:
+        place.delete(root_name(number))
+    named: dict[str, set[int]] = {}
+    published: list[object] = []
+    for number in there[:KEPT]:
+        try:
+            root = load_root(place, number, where=str(place.root))
+        except IndexStoreError as error:
+            log.warning("nothing that is not needed any more is removed: %s", error)
+            return
+        published.append(root.settings.get("plan"))
+        for shard in root.shards:
+            named.setdefault(shard.name, set()).add(shard.manifest)
+    found, old = list((place.root / FOLDER).iterdir()), time.time() - ORPHANED
+    others = {path.name for path in found if path.name not in named and path.is_dir()}
+    others -= _in_making(place, others, published[:1])
+    for path in found:
+        if path.name in named or path.name in others:
+            _clean(path, named.get(path.name, set()), disk)
+        elif _TEMPORARY.match(path.name) and path.name not in own:
+            with suppress(FileNotFoundError):
+                if path.is_file() and path.stat().st_mtime < old:
+                    disk.remove(path)
+
+
+def _in_making(place: LocalPlace, names: set[str], published: Collection[object]) -> set[str]:
+    """Which of these shards a build has made that is not published yet; all where its plan cannot be read.
+
+    ``published`` is the digest of the plan that the newest generation came from.
+    """
+    from searchapp.shards.assemble import DONE
+    from searchapp.shards.plan import FILE, load_plan
+
+    if not names or FILE not in place.list("build"):
+        return set()
+    try:
+        digest = load_plan(place).digest
+    except (IndexStoreError, ValueError, KeyError, TypeError) as error:
+        log.warning("the shards that no generation names stay: %s", error)
+        return names
+    if digest in published:
+        return set()
+    recorded = {name.rpartition("/")[2].removesuffix(".json") for name in place.list(DONE)}
+    planned = re.compile(rf"{digest[:8]}-[0-9]{{5,}}")
+    return {name for name in names if name in recorded or planned.fullmatch(name)}
 
 
 def snapshot_of(path: Path, root: Root) -> CombinedSnapshot:
@@ -311,7 +358,7 @@ def snapshot_of(path: Path, root: Root) -> CombinedSnapshot:
 
 def new_name(base: str) -> str:
     """A name of a shard that no other has: that of the one it comes from, and chance."""
-    return f"{base.split('-')[0][:40]}-{uuid.uuid4().hex[:8]}"
+    return f"{base_name(base)[:40].rstrip('-')}-{uuid.uuid4().hex[:8]}"
 
 
 def _clean(folder: Path, wanted: set[int], disk: Disk) -> None:
@@ -354,11 +401,19 @@ def _inside(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _linked(source: Path, target: Path) -> None:
-    """The same bytes under another name: a hard link, else a copy."""
+def _linked(source: Path, target: Path, disk: Disk) -> None:
+    """The same bytes under another name: a hard link, else a copy, which has that name when it is whole and durable."""
     if target.exists():
         return
     try:
         target.hardlink_to(source)
     except OSError:
-        shutil.copyfile(source, target)
+        copy = target.with_name(f"tmp-{uuid.uuid4().hex}")
+        try:
+            with disk.create(copy) as draft, source.open("rb") as file:
+                while data := file.read(1 << 20):
+                    draft.write(data)
+            copy.replace(target)
+        finally:
+            copy.unlink(missing_ok=True)
+        disk.sync_directory(target.parent)
