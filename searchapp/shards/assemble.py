@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -30,7 +31,7 @@ from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 from searchapp.shards.chunk import DATA, ChunkDone
 from searchapp.shards.plan import SHARD_ROWS, Plan
-from searchapp.shards.root import FOLDER, Shard, shard_of
+from searchapp.shards.root import FOLDER, SHARD_NAME, Shard, shard_of
 from searchapp.shards.sealed import seal, unseal
 from searchapp.shards.settle import Settled
 from searchapp.shards.store import LocalStore, Store, fetch, working
@@ -107,11 +108,14 @@ def assemble(
 ) -> ShardDone:
     """Make the shard of a run of chunks and commit it; one that is done is read.
 
-    Raises IndexStoreError where a chunk's file is damaged, or the disk is full.
+    One whose files are gone is made anew. Raises IndexStoreError where a chunk's file is damaged, or the disk is full.
     """
     record = f"{DONE}/{name}.json"
     try:
-        return _read(unseal(store.get(record), record))
+        known = _read(unseal(store.get(record), record))
+        if is_there(store, known.shard):
+            return known
+        store.delete(record)
     except FileNotFoundError:
         pass
     with _directory(store, name) as folder:
@@ -132,6 +136,14 @@ def assemble(
             _send(store, folder, name, manifest)
     store.put_new(record, seal(_written(found)))
     return found
+
+
+def is_there(store: Store, shard: Shard) -> bool:
+    """Whether the manifest of a shard is there as it was made."""
+    try:
+        return hashlib.sha256(store.get(shard.file)).hexdigest() == shard.sha256
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -300,6 +312,9 @@ def _written(found: ShardDone) -> dict[str, object]:
 
 def _read(content: dict[str, Any]) -> ShardDone:
     try:
-        return ShardDone(Shard(**content["shard"]), int(content["terms"]), int(content["rejected"]))
+        shard = Shard(**content["shard"])
+        if not SHARD_NAME.fullmatch(shard.name):
+            raise ValueError(f"it names a shard {shard.name[:80]!r}")
+        return ShardDone(shard, int(content["terms"]), int(content["rejected"]))
     except (TypeError, KeyError, ValueError) as error:
         raise IndexStoreError(f"a record of a shard is damaged ({error}); build again with --overwrite") from error

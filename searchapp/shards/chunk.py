@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, field, fields
 
 from searchapp.corpus.part import BYTES, lines_in
 from searchapp.encoder import Encoder
+from searchapp.errors import IndexStoreError
 from searchapp.index.building import encode_sources
 from searchapp.index.storage.directory import FileEntry
 from searchapp.index.storage.manifest import Manifest, Reach
+from searchapp.index.storage.manifest_json import FILE_NAME
 from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 from searchapp.progress import Progress
@@ -74,6 +76,12 @@ class ChunkDone:
         content["files"] = {key: FileEntry(**entry) for key, entry in content["files"].items()}
         for key in ("rejections", "ledger", "reach"):
             content[key] = tuple(content[key])
+        names = [content["sample"], *content["files"], *content["rejections"], *content["ledger"]]
+        for part in content["segments"]:
+            names += filter(None, (part.rows, part.vectors, part.marks, part.lexical))
+        for one in names:
+            if not FILE_NAME.fullmatch(one):
+                raise IndexStoreError(f"{name} names a file {one[:80]!r}, which is none of a chunk; build again")
         return cls(**{item.name: content[item.name] for item in fields(cls)})
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,29 +18,66 @@ from searchapp.index.storage.manifest_json import load
 from searchapp.shards.place import LocalPlace
 from searchapp.shards.root import FOLDER, Root, generations, load_root, root_name
 
+log = logging.getLogger(__name__)
+
 KEPT = 8  # generations whose root manifests are kept
 ORPHANED = 86_400.0  # seconds after which what no generation names is taken for left by a writer that was stopped
+_TEMPORARY = re.compile(r"(?:tmp|files)-")  # what a writer keeps beside the shards while it works
 
 
-def collect(place: LocalPlace, disk: Disk, kept: int = KEPT) -> None:
+def collect(place: LocalPlace, disk: Disk, kept: int = KEPT, own: Collection[str] = ()) -> None:
     """Remove all but the newest ``kept`` generations, and the states, files and shards that these do not name.
 
-    A state that a reader holds stays. What no state names may be in the making by a writer that has lost its lease: it
-    stays for ``ORPHANED`` seconds.
+    A state that a reader holds stays, and so do the shards of a build that is not published yet, and ``own`` files.
+    What no state names may be in the making by a writer that has lost its lease: it stays for ``ORPHANED`` seconds. A
+    generation that is kept and cannot be read counts as one that names everything. Raises OSError.
     """
     there = generations(place)
-    roots = [load_root(place, number, where=str(place.root)) for number in there[:kept]]
     former = []
     for number in there[kept:]:
         with suppress(IndexStoreError):  # a damaged one is of no use any more
             former.append(load_root(place, number, where=str(place.root)))
     for number in there[kept:]:
         place.delete(root_name(number))
+    try:
+        roots = [load_root(place, number, where=str(place.root)) for number in there[:kept]]
+    except IndexStoreError as error:
+        log.warning("nothing that is not needed any more is removed: %s", error)
+        return
     named, published = _named(roots), _named(former)
-    for folder in (place.root / FOLDER).iterdir():
-        if folder.is_dir():
-            name = folder.name
-            _clean(folder, named.get(name, set()), published.get(name, set()), disk)
+    found, old = list((place.root / FOLDER).iterdir()), time.time() - ORPHANED
+    others = {path.name for path in found if path.name not in named and path.is_dir()}
+    others -= _in_making(place, others, [root.settings.get("plan") for root in roots[:1]])
+    for path in found:
+        name = path.name
+        if name in named or name in others:
+            _clean(path, named.get(name, set()), published.get(name, set()), disk)
+        elif _TEMPORARY.match(name) and name not in own:
+            with suppress(FileNotFoundError):
+                if path.is_file() and path.stat().st_mtime < old:
+                    disk.remove(path)
+
+
+def _in_making(place: LocalPlace, names: set[str], published: Collection[object]) -> set[str]:
+    """Which of these shards a build has made that is not published yet; all where its plan cannot be read.
+
+    ``published`` is the digest of the plan that the newest generation came from.
+    """
+    from searchapp.shards.assemble import DONE
+    from searchapp.shards.plan import FILE, load_plan
+
+    if not names or FILE not in place.list("build"):
+        return set()
+    try:
+        digest = load_plan(place).digest
+    except (IndexStoreError, ValueError, KeyError, TypeError) as error:
+        log.warning("the shards that no generation names stay: %s", error)
+        return names
+    if digest in published:
+        return set()
+    recorded = {name.rpartition("/")[2].removesuffix(".json") for name in place.list(DONE)}
+    planned = re.compile(rf"{digest[:8]}-[0-9]{{5,}}")
+    return {name for name in names if name in recorded or planned.fullmatch(name)}
 
 
 def _named(roots: Iterable[Root]) -> dict[str, set[int]]:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from searchapp.errors import IndexStoreError
+from searchapp.errors import IndexStoreError, reason_of
 from searchapp.index.storage.directory import FileEntry, checksum, reaching
 from searchapp.index.storage.manifest_json import CorruptManifestError, load
+from searchapp.shards.collecting import collect
 from searchapp.shards.root import Root, Shard, load_root, root_name
 from searchapp.shards.store import LocalStore, Store, fetch, put_or_same
+
+log = logging.getLogger(__name__)
 
 
 def fetch_root(store: Store, folder: Path, *, stage: Callable[[str], None] | None = None) -> tuple[Root, int]:
     """Copy the newest generation of a root to a folder; returns it and how many bytes had to be copied.
 
-    The root comes last, so that readers of the folder see it whole or not at all. Raises IndexStoreError where a file
+    The root comes last, so that readers of the folder see it whole or not at all; then what it does not need goes.
+    Raises IndexStoreError where a file
     is missing or damaged, or the folder holds another root under this generation.
     """
     root = load_root(store, where=store.name)
@@ -32,6 +37,10 @@ def fetch_root(store: Store, folder: Path, *, stage: Callable[[str], None] | Non
         raise IndexStoreError(
             f"{folder} has another generation {root.generation} than {store.name}; give a folder of its own"
         )
+    try:
+        collect(local, local.disk)
+    except OSError as error:  # what could not be removed now is after the next fetch
+        log.warning("what %s does not need any more could not be removed: %s", folder, reason_of(error))
     return root, copied
 
 

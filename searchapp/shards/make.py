@@ -22,7 +22,7 @@ from searchapp.shards.places import open_store
 from searchapp.shards.plan import FILE as PLAN
 from searchapp.shards.plan import Plan, commit_plan, load_plan, make_plan, require_no_secrets
 from searchapp.shards.processes import Processes
-from searchapp.shards.publish import Published, find_published, finish, start_again
+from searchapp.shards.publish import Published, clear, find_published, finish, start_again
 from searchapp.shards.root import generations
 from searchapp.shards.sealed import digest_of
 from searchapp.shards.store import LocalStore, Store
@@ -128,6 +128,7 @@ def make(
         plan = commit_plan(store, made)
     known = find_published(store, plan)
     if known is not None:
+        clear(store)
         return Made(plan, known)
     driven = None
     if left := missing(plan, done_ids(store)):

@@ -1,13 +1,14 @@
 """The plan of a build: its sources cut into chunks, and all that decides what a chunk comes to.
 
 A plan is committed once and never changes. The documents of all chunks in order are the documents of the build by one
-process. The id of a chunk is a hash of all that decides its content, so that a file under that id is the chunk's,
-whoever made it.
+process. The id of a chunk is a hash of its plan's nonce and of all that decides its content, so that a file under that
+id is the chunk's, whoever made it, and a worker that is left of another plan writes nothing that this one takes.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -44,6 +45,7 @@ PROBE_TEXTS = (
     "bees make honey", "A train leaves at nine.", "for i in range(10): print(i)", "0123456789", "Größe und Maß",
     "how do I open a file?", "the quick brown fox jumps over the lazy dog", "\u4f60\u597d",
 )  # fmt: skip # what workers encode to show that they make the same vectors
+_ID = re.compile(r"[0-9a-f]{32}")
 LEAST_DOCUMENT = 20  # tokens; no more documents than tokens / 20 are expected
 
 
@@ -247,8 +249,8 @@ def _deciding(plan: Plan) -> dict[str, Any]:
 
 def _chunks(plan: Plan, found: Sequence[tuple[int, Piece]]) -> tuple[Chunk, ...]:
     deciding = _deciding(plan)
-    shared = [FORMAT, *(deciding[name] for name in ("model", "way of cutting text", "count of words", "segment size"))]
-    before, chunks = digest_of(shared), []
+    names = ("model", "selection of files", "way of cutting text", "count of words", "segment size")
+    before, chunks = digest_of([FORMAT, plan.nonce, *(deciding[name] for name in names)]), []
     for number, (source, piece) in enumerate(found):
         planned = plan.sources[source]
         name = digest_of([before, planned.label, planned.kind, planned.name, asdict(piece.span), piece.mark])
@@ -292,6 +294,9 @@ def _from_json(content: dict[str, Any]) -> Plan:
         Chunk(number, source, Span(unit, begin, end), tokens, marks[mark], name)
         for number, (source, unit, begin, end, tokens, mark, name) in enumerate(content["chunks"])
     )
+    for chunk in content["chunks"]:
+        if not _ID.fullmatch(chunk.id):  # folders to work in have its name
+            raise IndexStoreError(f"{FILE} has a chunk {chunk.id[:80]!r}; build again with --overwrite")
     content["sources"] = tuple(PlannedSource(**source) for source in content["sources"])
     content["selection"] = Selection(
         tuple(chosen["include"]), tuple(chosen["exclude"]), chosen["ignores"], chosen.get("columns", "")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index.ann.queries import EncodeQueries
 from searchapp.shards.assemble import DONE as SHARDS
-from searchapp.shards.assemble import ShardDone, Whole, assemble, grouped, shard_name
+from searchapp.shards.assemble import ShardDone, Whole, assemble, grouped, is_there, shard_name
 from searchapp.shards.chunk import DATA, DONE, FAILED, ChunkDone, done_ids, missing, read_done
 from searchapp.shards.collecting import collect
+from searchapp.shards.lease import SECONDS, Lease, leased
 from searchapp.shards.place import BEGUN
 from searchapp.shards.plan import FILE as PLAN
 from searchapp.shards.plan import Plan
@@ -21,7 +23,9 @@ from searchapp.shards.settle import settle
 from searchapp.shards.store import WORK, LocalStore, Store
 from searchapp.shards.train import FILE as TRAINED
 from searchapp.shards.train import train_shared
+from searchapp.shards.writer import snapshot_of
 
+PATIENCE = SECONDS  # for a writer of the root, when all is ready to be published
 MADE_BY = "plan"  # the key of a root's settings that has the digest of the plan
 
 
@@ -62,6 +66,7 @@ def finish(
     stage = stage or (lambda _: None)
     known = find_published(store, plan)
     if known is not None:
+        clear(store)  # as the run that published it may have been stopped before it did
         return known
     if left := missing(plan, done_ids(store)):
         raise IndexStoreError(f"{len(left):,} of {len(plan.chunks):,} chunks are not done; encode them first")
@@ -103,6 +108,37 @@ def finish(
 def _publish(
     store: Store, plan: Plan, done: Sequence[ChunkDone], shards: Sequence[ShardDone], shared: str
 ) -> Published:
+    with _writing(store) as lease:
+        return _committed(store, plan, done, shards, shared, lease)
+
+
+@contextmanager
+def _writing(store: Store) -> Iterator[Lease]:
+    """Hold the lease of the root, so that no writer changes it meanwhile; one that does is waited for.
+
+    Raises IndexStoreError where it does not end.
+    """
+    with ExitStack() as stack:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                lease = stack.enter_context(leased(store, store.name))
+                break
+            except IndexStoreError as error:
+                if time.monotonic() >= until:
+                    raise IndexStoreError(
+                        f"{error}; what was built stays: run the same command again to publish it"
+                    ) from error
+                time.sleep(0.2)
+        yield lease
+
+
+def _committed(
+    store: Store, plan: Plan, done: Sequence[ChunkDone], shards: Sequence[ShardDone], shared: str, lease: Lease
+) -> Published:
+    known = find_published(store, plan)
+    if known is not None:  # another driver of this plan was first
+        return known
     rejected, tokens = sum(one.rejected for one in shards), sum(one.tokens for one in done)
     made = based(tuple(one.shard for one in shards))
     root = Root(
@@ -112,6 +148,7 @@ def _publish(
         statistics=Statistics(sum(one.documents for one in made), sum(one.terms for one in shards)),
         generation=1 + max([0, *generations(store)]),
         shared=shared,
+        epoch=lease.epoch,
         settings={
             MADE_BY: plan.digest,
             "pca": plan.pca,
@@ -125,6 +162,8 @@ def _publish(
         },
         versions=plan.versions,
     )
+    require_shards(store, root)
+    lease.check()
     try:
         return Published(commit_root(store, root), rejected, tokens)
     except CorruptRootError:
@@ -136,6 +175,17 @@ def _publish(
         return known
 
 
+def require_shards(store: Store, root: Root) -> None:
+    """Raise IndexStoreError unless each shard of a root is there, in the state that it names."""
+    for shard in root.shards:
+        if not is_there(store, shard):
+            raise IndexStoreError(
+                f"{store.name} lacks the shard {shard.name} as it was made; run the same command again to make it anew"
+            )
+    if isinstance(store, LocalStore):
+        snapshot_of(store.root, root)
+
+
 def clear(store: Store) -> None:
     """Remove what chunks came to, as shards have it, and what killed workers left. Records stay, as what was done."""
     for name in store.list(DATA):
@@ -145,6 +195,10 @@ def clear(store: Store) -> None:
 
 
 def start_again(store: Store) -> None:
-    """Forget a build, whatever it came to; a root that was published stays until another takes its place."""
-    for name in [PLAN, TRAINED, *(name for folder in (DONE, FAILED, SHARDS, DATA) for name in store.list(folder))]:
+    """Forget a build, whatever it came to; a root that was published stays until another takes its place.
+
+    The plan goes last: what is left where this is stopped is still that plan's. A record goes before what it speaks of.
+    """
+    records = (name for folder in (DONE, FAILED, DATA) for name in store.list(folder))
+    for name in [*store.list(SHARDS), TRAINED, *records, PLAN]:
         store.delete(name)

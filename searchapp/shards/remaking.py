@@ -27,7 +27,7 @@ from searchapp.index.storage.snapshot import Snapshot
 from searchapp.index.storage.writer import Writer
 from searchapp.shards.place import BEGUN
 from searchapp.shards.plan import sample_rows
-from searchapp.shards.root import FOLDER, Root, Shard, shard_of
+from searchapp.shards.root import FOLDER, Root, Shard, base_name, shard_of
 from searchapp.shards.sample import merged, sample_of
 from searchapp.shards.sealed import digest_of, seal, unseal
 from searchapp.shards.store import LocalStore
@@ -127,7 +127,8 @@ def _begun(store: LocalStore, shards: Sequence[Next], request: AnnRequest) -> st
 
 
 def _name(nonce: str, number: int, one: Next) -> str:
-    return f"t-{nonce}" if one.shard.tail else f"{nonce}-{number:05d}"
+    """A new name of a shard: that of the one it comes from, by which servers know it, and what tells all apart."""
+    return f"{base_name(one.shard.name)}-{(int(nonce, 16) + number) % 2**32:08x}"
 
 
 def _prepare(writer: RootWriter, name: str, one: Next) -> None:
@@ -138,7 +139,7 @@ def _prepare(writer: RootWriter, name: str, one: Next) -> None:
             return
         for file in one.manifest.files:
             source = one.files.get(file, writer.root / FOLDER / one.shard.name / "data" / file)
-            linked(source, made.path(file))
+            linked(source, made.path(file), writer.disk)
         writer.disk.sync_directory(made.data)
         made.commit(one.manifest)
         made.publish_rejections()

@@ -68,7 +68,7 @@ def _mended(
             (folder / manifest_name(shard.manifest)).write_bytes(manifest)
             for file in load(folder / manifest_name(shard.manifest)).files:
                 if (there := path / shard.folder / "data" / file).exists():
-                    linked(there, folder / "data" / file)
+                    linked(there, folder / "data" / file, Disk())
         found = repair_index(folder, load_encoder, sources, progress=progress)
         if not found.mended:
             shutil.rmtree(folder)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -25,8 +26,10 @@ from searchapp.unicode import json_bytes
 
 FORMAT = 1
 FOLDER = "shards"
+TAIL = "t"  # what the names of tails begin with
 SHARD_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _FILE = re.compile(r"root-([0-9]{10})\.json")
+_SUCCESSOR = re.compile(r"(.+)-[0-9a-f]{8}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -115,9 +118,37 @@ class Root:
         names = ", ".join(shard.name for shard in self.shards[:8]) + (", …" if len(self.shards) > 8 else "")
         raise IndexStoreError(f"there is no shard {name!r}; expected one of {names}")
 
+    def named(self, given: Sequence[str], *, all_there: bool = True) -> tuple[Shard, ...]:
+        """The shards that names stand for, in order: see ``stands_for``.
+
+        Raises IndexStoreError where they stand for none, and, with ``all_there``, where one of them does, but for that
+        of the tail.
+        """
+        found = tuple(shard for shard in self.shards if any(stands_for(name, shard.name) for name in given))
+        for name in given:
+            if all_there and name != TAIL and not any(stands_for(name, shard.name) for shard in found):
+                self.shard(name)
+        if not found and given:
+            self.shard(given[0])
+        return found
+
 
 class CorruptRootError(IndexStoreError):
     """A root manifest that is damaged, or says what cannot be."""
+
+
+def base_name(name: str) -> str:
+    """What a shard has in common with those that ``compact`` made of it: its name without what it got by chance."""
+    match = _SUCCESSOR.fullmatch(name)
+    return match[1] if match else name
+
+
+def stands_for(given: str, name: str) -> bool:
+    """Whether a name that was given to a server means a shard: this one, or what ``compact`` made of it.
+
+    ``t`` means the tail, and what was a tail once.
+    """
+    return base_name(given) == base_name(name)
 
 
 def root_name(generation: int) -> str:

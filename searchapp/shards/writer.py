@@ -7,7 +7,6 @@ generation names is touched, so that a writer that was stopped halfway leaves fi
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +33,7 @@ from searchapp.shards.root import (
     FOLDER,
     Root,
     Shard,
+    base_name,
     based,
     commit_root,
     manifest_name,
@@ -179,7 +179,7 @@ class RootWriter(Writer):
         self.generation, self._snapshot = root, snapshot
         self.manifest = combined(root, root.shards, self.parts)
         with suppress(OSError):  # what could not be removed now is at the next commit
-            collect(self.place, self._disk)
+            collect(self.place, self._disk, own={path.name for path in self._temporary})
         return self.manifest
 
     def copied(self, shard: Shard) -> str:
@@ -189,7 +189,7 @@ class RootWriter(Writer):
         self._make(target / "data")
         with reaching(target):
             for file in load(self.root / shard.file).files:
-                linked(self.root / shard.folder / "data" / file, target / "data" / file)
+                linked(self.root / shard.folder / "data" / file, target / "data" / file, self._disk)
             self.place.put_new(f"{FOLDER}/{name}/{manifest_name(shard.manifest)}", self.place.get(shard.file))
         return name
 
@@ -291,7 +291,7 @@ class RootWriter(Writer):
         def here(names: tuple[str, ...]) -> tuple[str, ...]:
             for name in names:
                 if _shard(name) != self._tail:
-                    linked(self._data / name, self._data / below(self._tail, _inside(name)))
+                    linked(self._data / name, self._data / below(self._tail, _inside(name)), self._disk)
                 files[_inside(name)] = manifest.files[name]
             return tuple(_inside(name) for name in names)
 
@@ -321,7 +321,7 @@ def snapshot_of(path: Path, root: Root) -> CombinedSnapshot:
 
 def new_name(base: str) -> str:
     """A name of a shard that no other has: that of the one it comes from, and chance."""
-    return f"{base.split('-')[0][:40]}-{uuid.uuid4().hex[:8]}"
+    return f"{base_name(base)[:40].rstrip('-')}-{uuid.uuid4().hex[:8]}"
 
 
 def _shard(name: str) -> str:
@@ -334,11 +334,19 @@ def _inside(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def linked(source: Path, target: Path) -> None:
-    """The same bytes under another name: a hard link, else a copy."""
+def linked(source: Path, target: Path, disk: Disk) -> None:
+    """The same bytes under another name: a hard link, else a copy, which has that name when it is whole and durable."""
     if target.exists():
         return
     try:
         target.hardlink_to(source)
     except OSError:
-        shutil.copyfile(source, target)
+        copy = target.with_name(f"tmp-{uuid.uuid4().hex}")
+        try:
+            with disk.create(copy) as draft, source.open("rb") as file:
+                while data := file.read(1 << 20):
+                    draft.write(data)
+            copy.replace(target)
+        finally:
+            copy.unlink(missing_ok=True)
+        disk.sync_directory(target.parent)

@@ -7,13 +7,16 @@ import os
 import numpy as np
 import pytest
 
+from searchapp.corpus.selection import Selection
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index import Snapshot, build
 from searchapp.index.building import BuildSettings
 from searchapp.shards.chunk import DATA, done_ids, encode_chunk, missing, read_done
 from searchapp.shards.make import EngineSettings, make
 from searchapp.shards.plan import commit_plan, load_plan
+from searchapp.shards.publish import start_again
 from searchapp.shards.sample import merged, sample_of
+from searchapp.shards.store import LocalStore
 from tests.index.conftest import HashEncoder
 from tests.index.power import Unsynced
 from tests.shards.building import planned, rebuilt, write_sources
@@ -127,3 +130,46 @@ def test_a_url_that_no_worker_could_open_is_refused_before_anything_is_written(t
     with pytest.raises(CorpusError, match="which no plan keeps for its workers; expected a URL without") as error:
         make(sources, str(tmp_path / "root"), lambda: pytest.fail("a model was loaded"), BuildSettings(), settings)
     assert "s3cret" not in str(error.value) and not (tmp_path / "root").exists()
+
+
+def test_a_chunk_is_of_its_plan_alone(tmp_path):
+    """Another selection, or the same request again, gives other ids: a worker left of the one is none of the other."""
+    sources = write_sources(tmp_path / "in", rows=20)
+    _, one = planned(tmp_path / "a", sources)
+    _, again = planned(tmp_path / "b", sources)
+    _, other = planned(tmp_path / "c", sources, selection=Selection(columns="text=id"))
+    ids = [{chunk.id for chunk in plan.chunks} for plan in (one, again, other)]
+    assert len(ids[0] | ids[1] | ids[2]) == sum(map(len, ids))
+    store, known = planned(tmp_path / "a", sources)  # the plan that was committed is found, with its ids
+    assert known.chunks == one.chunks
+    assert load_plan(store).chunks == one.chunks
+
+
+def test_the_plan_is_forgotten_last(tmp_path):
+    """Wherever starting again stops, what is left of chunks and shards is still that of a plan."""
+
+    class Stopping(LocalStore):
+        left = 0
+
+        def delete(self, name):
+            if self.left == 0:
+                raise KeyboardInterrupt
+            self.left -= 1
+            super().delete(name)
+
+    store, plan = planned(tmp_path / "root", write_sources(tmp_path / "in", rows=20))
+    for number in range(2):
+        store.put_new(f"build/done/{plan.chunks[number].id}.json", b"x")
+        store.put_new(f"build/data/rows-{number}", b"x")
+    stopping = Stopping(store.root, store.disk)
+    for steps in range(20):
+        stopping.left = steps
+        try:
+            start_again(stopping)
+        except KeyboardInterrupt:
+            assert load_plan(store).chunks == plan.chunks
+            if store.list("build/done"):
+                assert len(store.list("build/data")) == 2
+        else:
+            break
+    assert store.list("build") == store.list("build/done") == store.list("build/data") == []

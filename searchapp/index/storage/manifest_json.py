@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import types
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -36,6 +38,7 @@ from searchapp.index.storage.manifest import (
 from searchapp.index.storage.migrate import migrate
 from searchapp.unicode import json_bytes
 
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")  # leads to no other folder
 T = TypeVar("T")
 
 
@@ -52,7 +55,8 @@ def dump(manifest: Manifest) -> bytes:
 def load(path: Path) -> Manifest:
     """Read a manifest.
 
-    Raises CorruptManifestError for damage and IndexStoreError for a format this version does not know.
+    Raises CorruptManifestError for damage, or the name of a file that leads to another folder, and
+    IndexStoreError for a format this version does not know.
     """
     head, _, body = path.read_bytes().partition(b"\n")
     if _checksum(body) != head:
@@ -60,7 +64,34 @@ def load(path: Path) -> Manifest:
     content = json.loads(body)
     if not isinstance(content, dict):
         raise CorruptManifestError(f"{path} holds no JSON object")
-    return from_json(Manifest, migrate(content, path.parent))
+    manifest = from_json(Manifest, migrate(content, path.parent))
+    for name in _names(manifest):
+        if not isinstance(name, str) or not FILE_NAME.fullmatch(name):
+            raise CorruptManifestError(
+                f"{path} names a file {str(name)[:80]!r}; expected letters, digits, '.', '_' and '-' alone"
+            )
+    return manifest
+
+
+def _names(manifest: Manifest) -> Iterator[str]:
+    """Every name of a file that a manifest has; readers and writers make paths of them."""
+    yield from manifest.files
+    staged = (manifest.staged.names(),) if manifest.staged is not None else ()
+    added = (one.rejections for one in manifest.additions)
+    segments = (one.names() for one in manifest.segments)
+    for names in (manifest.rejections, manifest.ledger, *staged, *added, *segments):
+        yield from names
+    if manifest.tombstones is not None:
+        yield from (manifest.tombstones.file, manifest.tombstones.copy)
+    if manifest.lexical is not None:
+        yield from (*manifest.lexical.files, *manifest.lexical.files.values())
+    if manifest.reembedding is not None:
+        yield from (one.file for one in manifest.reembedding.vectors.values())
+    if manifest.probes is not None:
+        yield manifest.probes
+    for part in (manifest.reduction, manifest.ann):
+        if part is not None:
+            yield part.file
 
 
 def _checksum(body: bytes) -> bytes:
