@@ -55,7 +55,7 @@ def _collect_rarely() -> None:
     """Search for cycles rarely, and not at the end of the process: torch and transformers are a million objects.
 
     Nearly all that they make when they are imported stays. Searching it again and again, and once more at the end, took
-    a third of the time of a short ``build`` (docs/log.md, 2026-12-01). For a process that is this program's alone.
+    a quarter of the time of a short ``build`` (docs/log.md, 2026-12-01). For a process that is this program's alone.
     """
     gc.set_threshold(COLLECTED, *gc.get_threshold()[1:])
     atexit.register(gc.freeze)

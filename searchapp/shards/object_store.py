@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from searchapp.corpus.urls import shown_url, without_secrets
 from searchapp.errors import IndexStoreError, reason_of
 from searchapp.index.storage.directory import Disk
 from searchapp.shards.place import NAME_PART, checked_name
@@ -26,8 +27,8 @@ PAUSE = 0.05  # seconds before the second try; twice as long before each that fo
 class RemoteStore:
     """A ``Store`` in an object store. ``files`` is an fsspec file system, ``root`` a path in it."""
 
-    def __init__(self, files: Any, root: str, name: str, scratch: Path | None = None) -> None:
-        self._files, self._root, self._name = files, root.rstrip("/"), name
+    def __init__(self, files: Any, root: str, url: str, scratch: Path | None = None) -> None:
+        self._files, self._root, self._url = files, root.rstrip("/"), url
         self._scratch = scratch
         self._disk = Disk()
 
@@ -37,14 +38,17 @@ class RemoteStore:
         try:
             import fsspec
         except ImportError as error:
-            raise IndexStoreError(f"{url} needs fsspec; install it with `pip install 'searchapp[remote]'`") from error
+            raise IndexStoreError(
+                f"{shown_url(url)} needs fsspec; install it with `pip install 'searchapp[remote]'`"
+            ) from error
         try:
             files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
         except TypeError:
             files, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise IndexStoreError(
-                f"{url} cannot be opened ({reason_of(error)}); it may need pip install 'searchapp[remote,s3]'"
+                f"{shown_url(url)} cannot be opened ({without_secrets(url, reason_of(error))}); it may need "
+                "pip install 'searchapp[remote,s3]'"
             ) from error
         store = cls(files, root, url, scratch)
         store.probe()
@@ -57,8 +61,8 @@ class RemoteStore:
 
     @property
     def name(self) -> str:
-        """The URL."""
-        return self._name
+        """The URL, without what is secret."""
+        return shown_url(self._url)
 
     def probe(self) -> None:
         """Put a file twice. Raises IndexStoreError unless the second time is refused."""
@@ -72,15 +76,15 @@ class RemoteStore:
                 refused = self._files.cat_file(self._path(name)) == b"1"
         except (OSError, ValueError, TypeError, NotImplementedError) as error:
             raise IndexStoreError(
-                f"{self._name} cannot be written ({reason_of(error)}); check the URL, the credentials in the "
-                "environment, and that the bucket exists"
+                f"{self.name} cannot be written ({without_secrets(self._url, reason_of(error))}); check the URL, the "
+                "credentials in the environment, and that the bucket exists"
             ) from error
         finally:
             with contextlib.suppress(Exception):
                 self._files.rm_file(self._path(name))
         if not refused:
             raise IndexStoreError(
-                f"{self._name} overwrites a file that is there (it knows no put-if-absent), so that two writers could "
+                f"{self.name} overwrites a file that is there (it knows no put-if-absent), so that two writers could "
                 "both win; use a store that does, or a folder of this machine"
             )
 
@@ -125,12 +129,12 @@ class RemoteStore:
             self.put_new(name, path.read_bytes())
             return
         if self._tried(lambda: self._files.exists(self._path(name)), name):
-            raise FileExistsError(f"{self._name}/{name} exists")
+            raise FileExistsError(f"{self.name}/{name} exists")
         self._tried(lambda: self._files.put_file(str(path), self._path(name)), name)
         size = int(self._tried(lambda: self._files.info(self._path(name)), name)["size"])
         if size != path.stat().st_size:
             self.delete(name)
-            raise IndexStoreError(f"{self._name}/{name} has {size} bytes of {path.stat().st_size}; run it again")
+            raise IndexStoreError(f"{self.name}/{name} has {size} bytes of {path.stat().st_size}; run it again")
 
     def download(self, name: str, path: Path) -> None:
         """Put a file at a path of this machine, part by part."""
@@ -163,7 +167,8 @@ class RemoteStore:
             except (OSError, TimeoutError) as error:
                 if trial == TRIES - 1:
                     raise IndexStoreError(
-                        f"{self._name} does not answer for {name or 'a listing'} ({reason_of(error)}); try it later"
+                        f"{self.name} does not answer for {name or 'a listing'} "
+                        f"({without_secrets(self._url, reason_of(error))}); try it later"
                     ) from error
                 time.sleep(PAUSE * 2**trial)
         return None

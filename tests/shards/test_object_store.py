@@ -160,3 +160,15 @@ def test_a_store_that_is_gone_says_so(tmp_path, url):
     files.armed, files._fails = True, lambda: True
     with pytest.raises(IndexStoreError, match="does not answer for build/x .no answer.; try it later"):
         store.get("build/x")
+
+
+def test_no_message_says_a_password():
+    class Telling(MemoryFileSystem):
+        def pipe_file(self, path, value, mode="overwrite", **options):
+            raise OSError("cannot reach sftp://me:s3cret@host/index")
+
+    store = RemoteStore(Telling(), "index", "sftp://me:s3cret@host/index")
+    assert store.name == "sftp://me@host/index"
+    with pytest.raises(IndexStoreError, match=r"sftp://me@host/index cannot be written \(") as error:
+        store.probe()
+    assert "s3cret" not in str(error.value)
