@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,13 +30,17 @@ from searchapp.serve.metrics import Metrics
 from searchapp.serve.problem import ProblemError
 from searchapp.shards.holder import Held
 from searchapp.shards.opening import open_index, open_root, states
-from searchapp.shards.remote import Cluster
+from searchapp.shards.place import LocalPlace
+from searchapp.shards.remote import LOOKED_AT, Cluster
+from searchapp.shards.root import generations, load_root
 from searchapp.shards.sharded import ShardedIndex
 
 log = logging.getLogger(__name__)
 
 PLANS = 1_000  # that are kept of a state,
 SHORT = 200  # those with a filter of so many characters at most
+ASKED = 60.0  # seconds for which a shard server keeps a generation that a coordinator answers from,
+MOST_KEPT = 4  # so many of them at most
 POLL = 1.0  # seconds between looks at a directory
 
 
@@ -165,7 +170,9 @@ class Served:
     ) -> None:
         self.name = name
         self._shards, self._cluster = shards, cluster
-        self._previous: State | None = None  # of the generation before, which coordinators may still ask
+        self._kept: tuple[State, ...] = ()  # of generations before, which coordinators may still ask
+        self._asked: dict[int, float] = {}  # the generations that coordinators answer from, and when they last said so
+        self._openable: dict[int, list[str]] = {}
         self.root = root
         self.failure: str | None = None
         self._models = models
@@ -200,11 +207,35 @@ class Served:
 
     def held(self) -> list[Held]:
         """The generations of these shards that are held, the newest first. Raises ProblemError while there is none."""
-        states = [self.state, *([self._previous] if self._previous is not None else [])]
-        return [state.shards for state in states]
+        return [state.shards for state in (self.state, *self._kept)]
+
+    def keep(self, generation: int) -> None:
+        """Note that a coordinator answers from a generation: it is not dropped for ``ASKED`` seconds."""
+        with self._lock:
+            self._asked[generation] = time.monotonic()
+
+    def there(self) -> list[tuple[int, list[str]]]:
+        """The newest generations on this disk, and which of the shards of this server each has: what can be held."""
+        place = LocalPlace(self.root)
+        found: dict[int, list[str]] = {}
+        for generation in generations(place)[:LOOKED_AT]:
+            try:
+                root = load_root(place, generation)
+                shards = root.named(self._shards, all_there=False) if self._shards else root.shards
+            except (OSError, SearchAppError):
+                continue
+            known = self._openable.get(generation)
+            if known is None:
+                known = [shard.name for shard in shards if place.path(shard.file).exists()]
+            if len(known) == len(shards):
+                found[generation] = known
+        self._openable = found
+        return list(found.items())
 
     def hold(self, generation: int) -> bool:
-        """Hold another generation of these shards, if it is newer; says whether it is held. The one before stays.
+        """Hold another generation of these shards, if it is newer; says whether it is held.
+
+        The one before stays, and so does what coordinators say that they answer from.
 
         Shard servers go on when a coordinator asks for it, so that all of them hold the same.
         """
@@ -213,7 +244,7 @@ class Served:
                 return any(one.generation == generation for one in self.held())
             try:
                 device = self.state.index.device
-                index = open_root(self.root, device, generation=generation, names=self._shards or None)
+                index = open_root(self.root, device, generation=generation, names=self._shards or None, all_there=False)
                 state = State(self.name, index, None, "")
                 state.warm()
             except (SearchAppError, OSError) as error:
@@ -247,7 +278,10 @@ class Served:
 
     def _take(self, state: State) -> None:
         if self._shards is not None and self._state is not None and self._state.number != state.number:
-            self._previous = self._state
+            now = time.monotonic()
+            self._asked = {number: said for number, said in self._asked.items() if now - said <= ASKED}
+            wanted = [one for one in self._kept if one.number in self._asked and one.number != state.number]
+            self._kept = (self._state, *wanted[:MOST_KEPT])
         self._state = state
         self.failure = None
         if self._metrics is not None:
@@ -270,7 +304,7 @@ class Served:
                 self.failure = "its directory holds no index any more"
                 return False
             if newest <= now.number and not replaced:
-                self.failure = None
+                self.failure = self._cluster.behind if self._cluster is not None else None
                 return False
             if newest == self._failed:
                 return False

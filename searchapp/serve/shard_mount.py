@@ -43,11 +43,19 @@ def _answered(served: Served, body: bytes) -> bytes:
     try:
         message = unpack(body)
         if message.facts.get("verb") == "held":
-            wanted = message.facts.get("wanted")
+            wanted, serving = message.facts.get("wanted"), message.facts.get("serving")
+            if type(serving) is int:
+                served.keep(serving)
             if type(wanted) is int:
                 served.hold(wanted)
             held = served.held()
-            return pack(Message({"generations": [one.generation for one in held], "shards": list(held[0].names)}))
+            said = {
+                "generations": [one.generation for one in held],
+                "shards": list(held[0].names),
+                "held": [[one.generation, list(one.names)] for one in held],
+                "there": [[number, names] for number, names in served.there()],
+            }
+            return pack(Message(said))
         names = message.fact("shards", list)
         holder = _generation(served, message.fact("generation", int)).of([str(name) for name in names])
         return pack(answer(holder, message))
@@ -62,6 +70,7 @@ def _answered(served: Served, body: bytes) -> bytes:
 
 def _generation(served: Served, number: int) -> Held:
     """A generation that is held; a newer one is looked for at once. Raises ProblemError (409) for another."""
+    served.keep(number)
     served.hold(number)
     for one in served.held():
         if one.generation == number:

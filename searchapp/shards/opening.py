@@ -34,15 +34,21 @@ def open_snapshot(path: str | Path, *, ready: bool = False) -> Snapshot:
 
 
 def open_root(
-    path: str | Path, device: str = "cpu", *, generation: int | None = None, names: Sequence[str] | None = None
+    path: str | Path,
+    device: str = "cpu",
+    *,
+    generation: int | None = None,
+    names: Sequence[str] | None = None,
+    all_there: bool = True,
 ) -> ShardedIndex:
-    """Open a generation of a root, by default the newest, with all of its shards or those of these names.
+    """Open a generation of a root, by default the newest, with all of its shards or those that names stand for.
 
-    Raises IndexStoreError for a root or a shard that is missing or damaged.
+    Raises IndexStoreError for a root or a shard that is missing or damaged, and, with ``all_there``, for a name that
+    stands for none: see ``Root.named``.
     """
     from searchapp.shards.sharded import ShardedIndex
 
-    snapshot, root = _snapshot(Path(path), generation, names)
+    snapshot, root = _snapshot(Path(path), generation, names, all_there)
     index = ShardedIndex(snapshot, root, device)
     count = len(snapshot.shards)
     documents = index.manifest.documents
@@ -68,7 +74,9 @@ def targets_of(index: VectorIndex) -> dict[str, float]:
     return dict(found)
 
 
-def _snapshot(path: Path, generation: int | None, names: Sequence[str] | None) -> tuple[CombinedSnapshot, Root]:
+def _snapshot(
+    path: Path, generation: int | None, names: Sequence[str] | None, all_there: bool = True
+) -> tuple[CombinedSnapshot, Root]:
     from searchapp.shards.combined import CombinedSnapshot
     from searchapp.shards.place import LocalPlace
     from searchapp.shards.root import generations, load_root, root_name
@@ -77,7 +85,7 @@ def _snapshot(path: Path, generation: int | None, names: Sequence[str] | None) -
     with reaching(path):
         for _ in range(ATTEMPTS):
             root = load_root(place, generation, where=str(path))
-            shards = root.shards if names is None else tuple(root.shard(name) for name in names)
+            shards = root.shards if names is None else root.named(names, all_there=all_there)
             shards = tuple(sorted(shards, key=lambda shard: shard.base))
             if (rows := sum(shard.rows for shard in shards)) > MOST_ROWS:
                 raise IndexStoreError(

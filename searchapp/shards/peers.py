@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from searchapp.errors import SearchAppError, reason_of, shown_address
 from searchapp.shards.channel import Channel
+from searchapp.shards.root import stands_for
 from searchapp.shards.wire import MEDIA_TYPE, Message, WireError, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -84,8 +85,8 @@ class Peer:
         self._idle: list[tuple[float, Channel]] = []
 
     def holds(self, shard: str) -> bool:
-        """Whether it is asked for a shard."""
-        return not self.address.shards or shard in self.address.shards
+        """Whether it is asked for a shard, by its name or by that of one it comes from."""
+        return not self.address.shards or any(stands_for(name, shard) for name in self.address.shards)
 
     def send(self, body: bytes, until: float) -> tuple[Channel, bool]:
         """Send a request; returns its connection, and whether that is a new one. Raises OSError."""

@@ -56,22 +56,28 @@ class Cluster:
         self.peers = Peers(addresses, token)
         self.seconds = seconds
         self.require_all = require_all
+        self.behind: str | None = None  # why a newer generation than the chosen one does not answer
         self._chosen: int | None = None
 
     def newest(self, path: Path) -> int:
         """The newest generation that servers hold all shards of; where they hold none, the one before stays.
 
+        Servers are told to hold the newest that all of its shards can be opened of, and which one answers now.
         Raises OSError where the root cannot be read.
         """
         place = LocalPlace(path)
         there = generations(place)
-        if there and there[0] != self._chosen:
-            held = self._held(there[0])
-            for generation in there[:LOOKED_AT]:
-                root = load_root(place, generation, where=str(path))
-                if all(generation in held.get(shard.name, ()) for shard in root.shards if shard.rows):
-                    self._chosen = generation
-                    break
+        if there and there[0] == self._chosen:
+            self.behind = None
+        elif there:
+            roots = [load_root(place, generation, where=str(path)) for generation in there[:LOOKED_AT]]
+            held, openable = self._said(there, None)
+            wanted = next((root.generation for root in roots if not _lacking(root, openable)), None)
+            if wanted is not None and wanted != self._chosen:
+                held, _ = self._said(there, wanted)
+            complete = next((root.generation for root in roots if not _lacking(root, held)), None)
+            self._chosen = self._chosen if complete is None else complete
+            self.behind = None if self._chosen == there[0] else self._why(roots[0], openable)
         if self._chosen is None or self._chosen not in there:
             return there[0] if there else 0
         return self._chosen
@@ -101,20 +107,49 @@ class Cluster:
         snapshot.watch(place.path(root_name(root.generation)).open("rb"))
         return RemoteIndex(snapshot, root, self)
 
-    def _held(self, wanted: int) -> dict[str, set[int]]:
-        """The generations in which servers hold each shard; they are told which one is wanted."""
-        found: dict[str, set[int]] = {}
+    def _said(self, there: Sequence[int], wanted: int | None) -> tuple[_Shards, _Shards]:
+        """The shards of each generation that servers hold, and that they can open; they are told which is wanted."""
+        held: _Shards = {}
+        openable: _Shards = {}
+        facts = {"verb": "held", "wanted": wanted, "serving": self._chosen}
         for peer in self.peers.all:
             try:
-                said = peer.ask(Message({"verb": "held", "wanted": wanted}), LOOK)
-                numbers, names = set(said.fact("generations", list)), said.fact("shards", list)
-            except (OSError, SearchAppError):
+                said = peer.ask(Message({name: value for name, value in facts.items() if value is not None}), LOOK)
+                now, able = said.facts.get("held"), said.facts.get("there")
+                if now is None or able is None:  # a server of an older version says the shards of its newest alone
+                    names = said.fact("shards", list)
+                    now = [[number, names] for number in said.fact("generations", list)]
+                    able = [[number, names] for number in there]
+                for found, pairs in ((held, now), (openable, [*now, *able])):
+                    for number, names in pairs:
+                        found.setdefault(int(number), set()).update(name for name in names if peer.holds(name))
+            except (OSError, SearchAppError, TypeError, ValueError):
                 continue
             peer.failed = float("-inf")
-            for name in names:
-                if peer.holds(name):
-                    found.setdefault(name, set()).update(numbers)
-        return found
+        return held, openable
+
+    def _why(self, newest: Root, openable: _Shards) -> str:
+        """Why the newest generation does not answer, and what to do."""
+        lacking = _lacking(newest, openable)
+        named = [name for name in lacking if any(peer.holds(name) for peer in self.peers.all)]
+        unnamed = [name for name in lacking if name not in named]
+        parts = [f"generation {newest.generation} is there, but does not answer yet"]
+        if named:
+            parts.append(f"no server has its shards {', '.join(named[:8])}: copy them, or start their servers")
+        if unnamed:
+            parts.append(
+                f"no --peer is named for its shards {', '.join(unnamed[:8])}: name them, and give them to a server "
+                "with --shards (t stands for what was added)"
+            )
+        return "; ".join(parts)
+
+
+_Shards = dict[int, set[str]]  # names of shards by generation
+
+
+def _lacking(root: Root, shards: _Shards) -> list[str]:
+    """The shards of a root that are not among these of its generation."""
+    return [shard.name for shard in root.shards if shard.rows and shard.name not in shards.get(root.generation, ())]
 
 
 class _Kept:

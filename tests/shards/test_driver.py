@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,7 +54,7 @@ def test_every_chunk_is_done_whatever_becomes_of_the_workers(tmp_path, sources, 
     driven = drive(wild_store, wild_plan, engine)
     assert not driven.failed and not missing(wild_plan, done_ids(wild_store))
     assert driven.encoded == len(plan.chunks)
-    assert [chunk.id for chunk in wild_plan.chunks] == [chunk.id for chunk in plan.chunks]
+    assert [replace(chunk, id="") for chunk in wild_plan.chunks] == [replace(chunk, id="") for chunk in plan.chunks]
     assert vectors_of(wild_store, wild_plan) == vectors_of(store, plan)
     assert len(engine.submitted) <= len(plan.chunks) + engine.killed + driven.lost + driven.again
     assert engine.at_most <= 3

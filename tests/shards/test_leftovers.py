@@ -16,7 +16,7 @@ import searchapp
 from searchapp.errors import IndexStoreError
 from searchapp.index.storage.directory import Disk, FileEntry
 from searchapp.index.storage.manifest_json import CorruptManifestError, dump, load
-from searchapp.shards import publish, updating, writer
+from searchapp.shards import collecting, publish, updating, writer
 from searchapp.shards.chunk import DATA, encode_chunk
 from searchapp.shards.fetching import fetch_root
 from searchapp.shards.publish import finish, start_again
@@ -51,7 +51,7 @@ def _encoded(root: Path, sources: list[str]):
 
 
 def _aged(folder: Path) -> None:
-    old = time.time() - 2 * writer.ORPHANED
+    old = time.time() - 2 * collecting.ORPHANED
     for path in (*folder.rglob("*"), folder):
         os.utime(path, (old, old))
 
@@ -60,6 +60,7 @@ def test_a_writer_leaves_the_shards_of_a_build_of_days(tmp_path: Path, monkeypat
     sources = write_sources(tmp_path / "in", rows=12)
     store, plan = _encoded(tmp_path / "root", sources)
     first = finish(store, plan, None).root
+    names = [document.id for document in searchapp.Index.open(store.root)]
     start_again(store)
     store, plan = _encoded(tmp_path / "root", sources)
     committed = publish._publish
@@ -67,14 +68,14 @@ def test_a_writer_leaves_the_shards_of_a_build_of_days(tmp_path: Path, monkeypat
     def late(store, plan, done, shards, shared):
         for one in shards:
             _aged(store.root / one.shard.folder)
-        assert updating.delete(store.root, ["a3"]).deleted == 1
+        assert updating.delete(store.root, names[:1]).deleted == 1
         return committed(store, plan, done, shards, shared)
 
     monkeypatch.setattr(publish, "_publish", late)
     made = finish(store, plan, None).root
     assert made.generation == first.generation + 2
     assert made.epoch > first.epoch
-    assert "a3" in searchapp.Index.open(store.root)
+    assert [document.id for document in searchapp.Index.open(store.root)] == names
 
 
 def test_a_shard_that_is_gone_is_made_anew_and_never_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +92,7 @@ def test_a_shard_that_is_gone_is_made_anew_and_never_published(tmp_path: Path, m
     assert not list(store.root.glob("root-*"))
     monkeypatch.setattr(publish, "_publish", committed)
     finish(store, plan, None)
-    assert "a3" in searchapp.Index.open(store.root)
+    assert len(searchapp.Index.open(store.root)) > 30
 
 
 def test_a_run_that_stops_between_publishing_and_clearing_leaves_nothing_for_ever(
@@ -163,7 +164,7 @@ def test_a_mirror_holds_no_more_than_what_it_copies(root: Path, tmp_path: Path) 
         index.delete([f"y{number - 1}"])
         index.add({f"y{number}": f"zed{number}"}, vectors=np.ones((1, 4)), progress=False)
         fetch_root(LocalStore(root, Unsynced()), mirror)
-    assert len(list(mirror.glob("root-*"))) <= writer.KEPT
+    assert len(list(mirror.glob("root-*"))) <= collecting.KEPT
     assert len(searchapp.Index.open(mirror)) == len(index)
 
 
@@ -182,8 +183,8 @@ def test_a_copy_has_its_name_when_it_is_whole(tmp_path: Path, monkeypatch: pytes
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        writer._linked(source, target, Stopping())
+        writer.linked(source, target, Stopping())
     assert not target.exists()
-    writer._linked(source, target, Disk())
+    writer.linked(source, target, Disk())
     assert target.read_bytes() == source.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]

@@ -38,7 +38,7 @@ from searchapp.index.storage.manifest import (
 from searchapp.index.storage.migrate import migrate
 from searchapp.unicode import json_bytes
 
-FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")  # leads to no other folder
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")  # or the part of one: leads to no folder above
 T = TypeVar("T")
 
 
@@ -52,8 +52,8 @@ def dump(manifest: Manifest) -> bytes:
     return _checksum(body) + b"\n" + body
 
 
-def load(path: Path) -> Manifest:
-    """Read a manifest.
+def load(path: Path, *, parts: int = 1) -> Manifest:
+    """Read a manifest, whose files have names of so many parts at most: 2 where they lie in folders of shards.
 
     Raises CorruptManifestError for damage, or the name of a file that leads to another folder, and
     IndexStoreError for a format this version does not know.
@@ -66,11 +66,17 @@ def load(path: Path) -> Manifest:
         raise CorruptManifestError(f"{path} holds no JSON object")
     manifest = from_json(Manifest, migrate(content, path.parent))
     for name in _names(manifest):
-        if not isinstance(name, str) or not FILE_NAME.fullmatch(name):
+        if not isinstance(name, str) or not _leads_within(name, parts):
             raise CorruptManifestError(
                 f"{path} names a file {str(name)[:80]!r}; expected letters, digits, '.', '_' and '-' alone"
             )
     return manifest
+
+
+def _leads_within(name: str, most: int) -> bool:
+    """Whether a name, of so many parts at most, leads to no folder above."""
+    parts = name.split("/")
+    return len(parts) <= most and all(FILE_NAME.fullmatch(part) for part in parts)
 
 
 def _names(manifest: Manifest) -> Iterator[str]:
