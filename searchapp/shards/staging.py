@@ -32,7 +32,7 @@ def save_staged(root: Path, state: Manifest, disk: Disk) -> None:
 def load_staged(root: Path, generation: Root) -> tuple[Manifest, str] | None:
     """A state with what is staged and its files, and the tail that has them; None where nothing can be gone on with."""
     try:
-        found = load(root / FILE, parts=2)
+        found = load(root / FILE, parts=3)
     except (OSError, ValueError, KeyError, TypeError, CorruptManifestError, SearchAppError):
         return None
     tails = {name.partition("/")[0] for name in found.files}

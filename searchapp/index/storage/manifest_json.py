@@ -53,7 +53,7 @@ def dump(manifest: Manifest) -> bytes:
 
 
 def load(path: Path, *, parts: int = 1) -> Manifest:
-    """Read a manifest, whose files have names of so many parts at most: 2 where they lie in folders of shards.
+    """Read a manifest, whose files have names of so many parts at most: 3 where they lie below shards.
 
     Raises CorruptManifestError for damage, or the name of a file that leads to another folder, and
     IndexStoreError for a format this version does not know.
