@@ -299,12 +299,15 @@ class Served:
             except (OSError, SearchAppError) as error:
                 self.failure = f"its directory cannot be read: {reason_of(error)}"
                 return False
+            if self._cluster is not None and self._cluster.behind is not None and newest == now.number:
+                self.failure = self._cluster.behind  # also where its root manifest was removed: servers hold it yet
+                return False
             replaced = newest <= now.number and not now.index.snapshot.in_place  # removed, or built anew
             if newest == 0:
                 self.failure = "its directory holds no index any more"
                 return False
             if newest <= now.number and not replaced:
-                self.failure = self._cluster.behind if self._cluster is not None else None
+                self.failure = None
                 return False
             if newest == self._failed:
                 return False

@@ -78,7 +78,7 @@ class Cluster:
             complete = next((root.generation for root in roots if not _lacking(root, held)), None)
             self._chosen = self._chosen if complete is None else complete
             self.behind = None if self._chosen == there[0] else self._why(roots[0], openable)
-        if self._chosen is None or self._chosen not in there:
+        if self._chosen is None or not there or self._chosen > there[0]:
             return there[0] if there else 0
         return self._chosen
 
