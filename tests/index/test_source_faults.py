@@ -373,3 +373,24 @@ def test_a_file_that_is_put_back_after_another_was_read_is_read_again(
     assert "new" in texts(root)[0]
     add([str(path)], root, encoder)
     assert any("old" in text for text in texts(root))
+
+
+def test_a_document_that_could_not_be_opened_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size and time of change may stay what they were, as when permission is given."""
+    import searchapp
+    from searchapp.corpus import isolation
+
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.md").write_text("ants dig")
+    (docs / "b.html").write_text("<p>bees make honey</p>")
+    with monkeypatch.context() as patch:
+
+        def refuse(self, job, request):
+            job.reason = "cannot be read: Permission denied"
+
+        patch.setattr(isolation.Readers, "_read_at_rest", refuse)
+        index = searchapp.build(str(docs), tmp_path / "ix", progress=False)
+        assert [one.text for one in index] == ["ants dig"]
+    index.add(str(docs), progress=False)
+    assert sorted(one.text for one in searchapp.Index.open(tmp_path / "ix")) == ["ants dig", "bees make honey"]

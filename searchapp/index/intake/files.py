@@ -143,6 +143,7 @@ class FileReader:
                     yield item, progress
             if watched:
                 self._state = self.file.seen.state
+                self._is_restless = self._state is None  # it could not be opened, or changed: the next add tries again
             if state is not None and place is not None and not state.holds(place):
                 yield from self._changed()
         except CorpusError as error:
