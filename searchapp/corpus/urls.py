@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit, urlu
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 WEB = ("http", "https")  # protocols that list no folder
 HIDDEN = "…"
+_WITH_PARTS = ("github",)  # of which what stands before ``@`` is the place, ``org:repository``
 _WITH_PORTS = (*WEB, "ftp", "ftps", "sftp", "ssh", "smb")  # of which what follows the host's colon is a number
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s\"<>]+")
 _QUERY_IN_TEXT = re.compile(r"\?[^\s?=\"<>]*=[^\s\"<>]*")
@@ -28,8 +29,8 @@ _LEAST = 4  # characters of a value that is looked for by itself
 
 
 def is_url(source: str) -> bool:
-    """Whether a source is named by a URL."""
-    return URL.match(source) is not None
+    """Whether a source is named by a URL, or by one in another (``simplecache::https://…``)."""
+    return any(URL.match(part.strip()) for part in source.split("::"))
 
 
 def local_path(source: str) -> str:
@@ -46,18 +47,21 @@ def shown_url(url: str) -> str:
         return "::".join(shown_url(part) if is_url(part) else part for part in url.split("::"))
     try:
         parts = urlsplit(url)
-        if parts.scheme.lower() in _WITH_PORTS:
+        if parts.scheme in _WITH_PORTS:
             _ = parts.port  # a password with `/`, `?` or `#` ends the host at its colon
     except ValueError:
         return f"{url.partition('://')[0]}://{HIDDEN}"
     user, at, host = parts.netloc.rpartition("@")
-    is_web = parts.scheme.lower() in WEB
-    name = "" if is_web else user.partition(":")[0]
+    if not at and ":" in host and "@" in url.partition("://")[2]:  # such a password where no port is known
+        return f"{url.partition('://')[0]}://{HIDDEN}"
+    name = "" if parts.scheme in WEB else user if parts.scheme in _WITH_PARTS else user.partition(":")[0]
     place = f"{name}@{host}" if at and name else host
-    known = parts.fragment if re.fullmatch("q=[0-9a-f]{6}", parts.fragment) else ""
-    query = f"q={hashlib.sha256(parts.query.encode()).hexdigest()[:6]}" if parts.query else known
-    path = parts.path if is_web else parts.path.rstrip("/")
-    return urlunsplit((parts.scheme, place, path, "", query))
+    is_known = re.fullmatch("q=[0-9a-f]{6}", parts.fragment) is not None
+    fragment = parts.fragment if is_known or parts.scheme not in WEB else ""  # elsewhere `#` is part of a name
+    if parts.query:
+        fragment = "#".join(filter(None, [fragment, f"q={hashlib.sha256(parts.query.encode()).hexdigest()[:6]}"]))
+    path = parts.path if parts.scheme in WEB else parts.path.rstrip("/")
+    return urlunsplit((parts.scheme, place, path, "", fragment))
 
 
 def has_secrets(source: str) -> bool:
@@ -68,7 +72,7 @@ def has_secrets(source: str) -> bool:
         parts = urlsplit(source)
     except ValueError:
         return True
-    return bool(parts.query) or parts.netloc != urlsplit(shown_url(source)).netloc
+    return bool(parts.query) or parts.netloc != urlsplit(shown_url(source)).netloc or "::" in source
 
 
 def without_secrets(url: str, text: str) -> str:
@@ -82,9 +86,16 @@ def without_secrets(url: str, text: str) -> str:
     text = _IN_TEXT.sub(_shown, text)
     text = _QUERY_IN_TEXT.sub(f"?{HIDDEN}", text)
     for secret in sorted({*_secrets(url), *_settings()}, key=len, reverse=True):
-        begin, end = (r"(?<!\w)" if secret[0].isalnum() else ""), (r"(?!\w)" if secret[-1].isalnum() else "")
-        text = re.sub(f"{begin}{re.escape(secret)}{end}", HIDDEN, text)
+        text = re.sub(_standing(secret), HIDDEN, text)
     return text
+
+
+def _standing(secret: str) -> str:
+    """A pattern for a secret in a text; a short one, which may be a part of a word, stands by itself."""
+    if len(secret) >= 2 * _LEAST:
+        return re.escape(secret)
+    before, behind = r"(?<!\w)" * secret[0].isalnum(), r"(?!\w)" * secret[-1].isalnum()
+    return f"{before}{re.escape(secret)}{behind}"
 
 
 def _shown(found: re.Match[str]) -> str:
@@ -99,10 +110,10 @@ def _secrets(url: str) -> Iterator[str]:
         parts = urlsplit(url)
     except ValueError:
         return
-    given = parts.netloc.rpartition("@")[0]
+    given = "" if parts.scheme in _WITH_PARTS else parts.netloc.rpartition("@")[0]
     user, _, password = given.partition(":")
     found = [parts.query, password]
-    if parts.scheme.lower() in WEB:
+    if parts.scheme in WEB:
         found += [given, user]
     for name, value in parse_qsl(parts.query):
         found += [f"{name}={value}", *([value] if len(value) >= _LEAST else [])]

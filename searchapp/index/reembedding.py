@@ -48,8 +48,7 @@ class ReembedSettings:
 
     def over(self, before: AnnRequest) -> AnnRequest:
         """What is asked of the search index, where it was made as ``before``."""
-        pca = before.pca if self.pca is None else self.pca
-        return AnnRequest(pca, self.factory or before.factory, self.targets or before.targets)
+        return before.changed(self.pca, self.factory, self.targets)
 
 
 def reembed(

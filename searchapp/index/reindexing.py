@@ -36,6 +36,5 @@ def reindex(
             raise IndexStoreError(
                 f"{path} holds no finished set of vectors; run `searchapp build` (again, if it was interrupted)"
             )
-        before = AnnRequest.of(manifest.build)
-        request = AnnRequest(before.pca if pca is None else pca, factory or before.factory, targets or before.targets)
+        request = AnnRequest.of(manifest.build).changed(pca, factory, targets)
         return build_ann(writer, request, stage=stage, device=device)

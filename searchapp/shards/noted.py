@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from searchapp.corpus import Source
+from searchapp.corpus.urls import is_url
 from searchapp.encoder import Encoder
 from searchapp.index import building, history
 from searchapp.index.added import Added, AddSettings
@@ -21,7 +22,6 @@ from searchapp.index.reembedding import Reembedded, ReembedSettings
 from searchapp.progress import Progress
 from searchapp.shards import updating
 from searchapp.shards.opening import open_snapshot
-from searchapp.shards.places import is_url
 
 if TYPE_CHECKING:
     from searchapp.shards.make import EngineSettings, Made

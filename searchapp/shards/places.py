@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from searchapp.corpus.urls import is_url
 from searchapp.shards.store import LocalStore, Store
-
-
-def is_url(place: str) -> bool:
-    """Whether a place is that of an object store."""
-    return "://" in place
 
 
 def open_store(place: str, scratch: str | None = None) -> Store:

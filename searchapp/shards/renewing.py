@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from searchapp.index import Analyzer, ReembedSettings, Writer
+from searchapp.index import Analyzer, Writer
 from searchapp.index import reindex as reindex_index
 from searchapp.index.ann.builder import Stage
 from searchapp.index.ann.request import Targets
@@ -37,7 +37,7 @@ def reindex(
 
     with RootWriter.update(path) as writer:
         root = writer.generation
-        request = ReembedSettings(pca, factory, targets).over(asked(root))
+        request = asked(root).changed(pca, factory, targets)
         request.check(root.dim, sum(one.documents for one in root.shards if not one.tail) or None)
         pairs = list(zip(root.shards, writer.parts, strict=True))
         made = [Next(shard, part.bare()) for shard, part in pairs]

@@ -33,6 +33,11 @@ def test_urls_as_they_are_shown() -> None:
         ("sftp://me:ghp_TOKEN123@host/notes/", "sftp://me@host/notes"),
         ("abfs://container@account/a", "abfs://container@account/a"),
         ("s3://arn:aws:s3:eu-west-1:123:accesspoint/a", "s3://arn:aws:s3:eu-west-1:123:accesspoint/a"),
+        ("s3://AKIA:SEC/ghp_TOKEN123@bucket/x", "s3://…"),
+        ("webdav://me:ghp#TOKEN123@host/x", "webdav://…"),
+        ("github://org:repository@main/docs", "github://org:repository@main/docs"),
+        ("s3://bucket/a#1.txt", "s3://bucket/a#1.txt"),
+        ("simplecache::https://me:ghp_TOKEN123@host/x", "simplecache::https://host/x"),
         ("zip://a.txt::https://me:ghp_TOKEN123@host/x.zip", "zip://a.txt::https://host/x.zip"),
     ],
 )
@@ -57,6 +62,7 @@ def test_a_password_that_is_not_escaped_is_refused_with_what_to_do() -> None:
         "headers: Basic Z2hwX1RPS0VOMTIzOnB3LTk=",
         "Cannot connect to proxy http://proxy:pw-9@10.0.0.1:3128",
         f"given was {SIGNED}.",
+        "sent to login?next=https%3A%2F%2Fghp_TOKEN123%3A then b'\\nghp_TOKEN123', ghp_TOKEN123_x",
     ],
 )
 def test_what_a_library_says_has_no_secret(text: str) -> None:
@@ -80,7 +86,22 @@ def test_what_is_no_secret_stays() -> None:
 
 
 def test_what_has_secrets() -> None:
-    for source in (SIGNED, "https://me@host/a", "https://host/a?x=1", "sftp://me:pw@host/a", "https://[host/a"):
+    for source in (
+        SIGNED,
+        "https://me@host/a",
+        "https://host/a?x=1",
+        "simplecache::https://me:pw@h/a",
+        "sftp://me:pw@host/a",
+        "https://[host/a",
+    ):
         assert has_secrets(source)
-    for source in ("https://host/a@b", "sftp://me@host/a/", "s3://bucket/a", "file:///a?b", "notes/a?b", "a@b"):
+    for source in (
+        "https://host/a@b",
+        "sftp://me@host/a/",
+        "s3://bucket/a",
+        "github://a:b@main/c",
+        "file:///a?b",
+        "notes/a?b",
+        "a@b",
+    ):
         assert not has_secrets(source)

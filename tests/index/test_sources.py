@@ -7,15 +7,18 @@ import json
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from searchapp.corpus import Document, open_source
+from searchapp.corpus.source import find_source
 from searchapp.errors import CorpusError, IndexStoreError
 from searchapp.index import VectorIndex, verify
 from searchapp.index.intake.files import cutter_of
+from searchapp.index.intake.names import named
 from searchapp.index.storage.snapshot import Snapshot
 from tests.index import handed
 from tests.index.conftest import HashEncoder
@@ -486,3 +489,23 @@ def test_tables_of_one_name_in_a_folder_whose_name_is_not_utf_8(tmp_path: Path, 
     assert {entry.source for entry in Snapshot.open(tmp_path / "ix").ledger()} == {
         "docs.jsonl", str(tmp_path / "od\\xffd" / "docs.jsonl").replace("\\xff", "\\udcff"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        ("https://alice:pw1@host/x", "https://bob:pw2@host/x"),
+        ("sftp://me:pw1@host/x", "sftp://me:pw2@host/x"),
+    ],
+)
+def test_sources_that_differ_by_secrets_alone_are_refused(tmp_path: Path, urls: tuple[str, str]) -> None:
+    """Else the second was left out without a word."""
+    (tmp_path / "d.jsonl").write_text('{"_id": "a", "text": "b"}\n')
+    source = find_source(str(tmp_path / "d.jsonl"))
+    one, other = (replace(source, name=url) for url in urls)
+    with pytest.raises(CorpusError, match="two sources are .* but for what is secret") as error:
+        named([one, other], [])
+    assert "pw" not in str(error.value)
+    assert len(named([one, one, replace(one, name=f"{one.name}/") if urls[0][0] == "s" else one], [])) == 1
+    repositories = [replace(source, name=f"github://org:{name}@main/docs") for name in "ab"]
+    assert len(named([replace(one, label=str(n)) for n, one in enumerate(repositories)], [])) == 2

@@ -62,6 +62,10 @@ class AnnRequest:
     factory: str = "auto"
     targets: Targets = Targets()
 
+    def changed(self, pca: int | str | None, factory: str | None, targets: Targets | None) -> AnnRequest:
+        """The request with what is given in its place; what is None stays."""
+        return AnnRequest(self.pca if pca is None else pca, factory or self.factory, targets or self.targets)
+
     def check(self, dim: int, rows: int | None = None) -> None:
         """Raise IndexStoreError for what no ``rows`` vectors of ``dim`` numbers allow, before anything is computed."""
         self.targets.check()

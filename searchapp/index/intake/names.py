@@ -39,6 +39,11 @@ def named(sources: Sequence[Source], labels: Sequence[str], known: Sequence[Name
                 "an index of its own"
             )
         if path in given:
+            if is_url(source.name) and source.name.rstrip("/") != given[path].name.rstrip("/"):
+                raise CorpusError(
+                    f"two sources are {path} but for what is secret in them or not sent, by which an index cannot tell "
+                    "them apart; give one of them, or an index to each"
+                )
             continue
         label = before or asked or label
         met = {other.label for other in given.values()}
