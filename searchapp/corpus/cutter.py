@@ -10,7 +10,7 @@ that moves keeps its id, and one that changes gets another. Where it stands is m
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from searchapp.corpus.block_readers import read_blocks
-from searchapp.corpus.blocks import Block
+from searchapp.corpus.blocks import Block, BlockKind
 from searchapp.corpus.cut import CutPassage, cut
 from searchapp.corpus.cut_rule import LEAST_TOKENS, CutRule, Measure
 from searchapp.corpus.document import Record, Rejected, joined
@@ -136,8 +136,9 @@ class Cutter:
         ids = _Ids(name)
         # The front matter's own `source` is the user's, as ever.
         shared = {"source": source, **kept(about.metadata | about.places, TEXT), "file": relative or path.name}
-        for passage in cut(blocks, self.rule, self.measure, about.title):
-            own = linked(passage.text, shared) if ending == ".md" else shared
+        code = _Code()
+        for passage in cut(code.noted(blocks), self.rule, self.measure, about.title):
+            own = linked(passage.text[code.after(passage) :], shared) if ending == ".md" else shared
             fields = {**own, "id": ids.next(passage), "text": passage.text, "title": passage.title}
             yield Record(validate(RawRecord(fields | text_place(passage), file, passage.line)), lines.progress)
         if not ids.met:
@@ -187,6 +188,30 @@ class Cutter:
         if not ids.met:
             without = ", ".join(f"{count:,} {what}" for what, count in notes.items() if "without text" in what)
             yield Record(Rejected(file=file, line=1, reason=f"{EMPTY}: {without} (a scan?)" if without else EMPTY), 1.0)
+
+
+class _Code:
+    """Where code stands in a file of which blocks go by: a passage may begin in the middle of it."""
+
+    def __init__(self) -> None:
+        self._spans: deque[Block] = deque()
+
+    def noted(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """The blocks, of which those of code are noted."""
+        for block in blocks:
+            if block.kind is BlockKind.CODE:
+                self._spans.append(block)
+            yield block
+
+    def after(self, passage: CutPassage) -> int:
+        """How many characters of a passage's text are code that it begins in; passages come in their order."""
+        begin = passage.start
+        while self._spans and self._spans[0].end <= begin:
+            self._spans.popleft()
+        for block in self._spans:
+            if block.start <= begin < block.end:
+                begin = block.end
+        return passage.repeated + begin - passage.start if begin > passage.start else 0
 
 
 class _Ids:

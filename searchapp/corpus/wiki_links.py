@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from searchapp.corpus.reserved import kept
+
 # Where a paragraph ends, past the end of its line: what is code in a line does not reach over it.
 _END = r"\n[ \t>]*(?:\n|\Z|#{1,6}[ \t]|(?:[-*+]|[0-9]+[.)])[ \t]|\||```|~~~)"
 _CODE = re.compile(
@@ -30,15 +32,12 @@ def linked(text: str, own: Mapping[str, Any]) -> dict[str, Any]:
     These and ``aliases`` are lists of texts, in every passage. Tags of the file come first. What the file itself calls
     by such a name, and is something else, is kept as ``source.NAME``.
     """
-    found = dict(own)
-    if LINKS in found:
-        found[f"source.{LINKS}"] = found.pop(LINKS)
+    found = kept(own, (LINKS,))
     for name, between in _LISTS.items():
         if name in found:
-            given = found.pop(name)
-            names = _names(given, between)
+            names = _names(found[name], between)
             if names is None:
-                found[f"source.{name}"] = given
+                found = kept(found, (name,))
             else:
                 found[name] = _distinct(one.lstrip("#") for one in names) if name == TAGS else names
     if "[[" in text or "#" in text:

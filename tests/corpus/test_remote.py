@@ -12,7 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from searchapp.corpus import Document, Rejected, open_source, remote
 from searchapp.corpus.remote import RemoteFile, listing
@@ -162,8 +164,6 @@ def test_a_table_and_a_text_are_read(server: Server) -> None:
 
 
 def test_columns_of_a_table_are_named(server: Server, memory: Any) -> None:
-    pa = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     sink = io.BytesIO()
     parquet.write_table(pa.table({"id": ["1"], "q": ["why?"], "text": ["own"]}), sink)
     server.files["/a.parquet"] = (sink.getvalue(), {"ETag": "1"})

@@ -94,3 +94,19 @@ def test_notes_of_a_vault(tmp_path: Path) -> None:
     assert (first.metadata["links"], first.metadata["tags"]) == (["Hives"], ["insects", "social"])
     assert second.metadata["tags"] == ["insects"] and first.metadata["aliases"] == ["Apis", "honey bee"]
     assert "links" not in second.metadata and "tags" not in plain.metadata
+
+
+def test_code_that_is_cut_stays_code(tmp_path: Path) -> None:
+    code = "\n".join(f"#include <header{n}.h> [[no{n}]]" for n in range(400))
+    (tmp_path / "long.md").write_text(f"# Code\n\n#intro\n\n```c\n{code}\n```\n\n#done [[End]]\n")
+    items = [record.item for record in find_source(str(tmp_path)).records(Cutter(CutRule(), estimate))]
+    passages = [item for item in items if isinstance(item, Document)]
+    assert len(passages) > 3
+    assert {tag for one in passages for tag in one.metadata.get("tags", [])} == {"intro", "done"}
+    assert [link for one in passages for link in one.metadata.get("links", [])] == ["End"]
+
+
+def test_what_a_file_calls_source_links_is_not_lost() -> None:
+    own = {"links": ["a"], "source.links": "b", "tags": {"c": 1}, "source.tags": 2}
+    found = linked("nothing", own)
+    assert sorted(map(str, found.values())) == sorted(map(str, own.values())) and not {"links", "tags"} & set(found)
